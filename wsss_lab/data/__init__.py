@@ -1,0 +1,1 @@
+"""What goes in: the toy world, VOC-layout folders, tags, canvases."""

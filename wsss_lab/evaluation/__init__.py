@@ -1,0 +1,1 @@
+"""Scores: mIoU, precision-recall, mean precision, average precision, intervals."""

@@ -1,0 +1,1 @@
+"""Stage 3: which pixel gets which tag?"""

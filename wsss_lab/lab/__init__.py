@@ -1,0 +1,1 @@
+"""The lab: run store, artifacts, claims, notebook runner and command line."""

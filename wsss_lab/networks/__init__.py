@@ -1,0 +1,1 @@
+"""Backbones, heads and the training loop; nothing here knows about a paper."""

@@ -1,0 +1,1 @@
+"""Stage 5: a network learns the pseudo-masks."""

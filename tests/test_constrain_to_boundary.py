@@ -1,0 +1,96 @@
+import numpy as np
+import pytest
+import torch
+
+from wsss_lab.errors import DataError
+from wsss_lab.refinement.constrain_to_boundary import boundary_loss, crf_targets
+from wsss_lab.refinement.dense_crf import V1, CrfParameters, refine_probabilities
+
+torch.set_num_threads(1)
+
+
+def batch(size=2, classes=4, grid=8, stride=4, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn(size, classes, grid, grid, generator=generator)
+    images = torch.randint(0, 256, (size, 3, grid, grid), dtype=torch.uint8, generator=generator)
+    return logits, images.repeat_interleave(stride, 2).repeat_interleave(stride, 3)
+
+
+def test_loss_by_hand():
+    # position 1: Q = (1, 0), f = (1/2, 1/2) -> log 2;  position 2: Q = (1/4, 3/4), f = (1/2, 1/2)
+    log_f = torch.full((1, 2, 1, 2), 0.5, dtype=torch.float64).log()
+    q = torch.tensor([[1.0, 0.25], [0.0, 0.75]], dtype=torch.float64).view(1, 2, 1, 2)
+    second = 0.25 * np.log(0.5) + 0.75 * np.log(1.5)
+    assert boundary_loss(log_f, q).item() == pytest.approx((np.log(2) + second) / 2)
+
+
+def test_loss_is_zero_only_where_both_agree():
+    q = torch.softmax(batch()[0], 1)
+    assert boundary_loss(q.log(), q).item() == pytest.approx(0, abs=1e-6)
+    assert boundary_loss(torch.log_softmax(batch(seed=1)[0], 1), q).item() > 0.1
+
+
+def test_gradcheck_and_gradient_by_hand():
+    logits = batch(size=1, grid=3)[0].double().requires_grad_()
+    q = torch.softmax(batch(size=1, grid=3, seed=5)[0].double(), 1)
+    assert torch.autograd.gradcheck(lambda x: boundary_loss(torch.log_softmax(x, 1), q), logits)
+    boundary_loss(torch.log_softmax(logits, 1), q).backward()
+    torch.testing.assert_close(logits.grad, (torch.softmax(logits, 1) - q).detach() / 9)
+
+
+def test_no_gradient_flows_into_the_targets():
+    logits, images = batch()
+    logits.requires_grad_()
+    probabilities = torch.softmax(logits, 1)
+    targets = crf_targets(probabilities, images, V1)
+    assert not targets.requires_grad
+    boundary_loss(torch.log(probabilities), targets).backward()
+    torch.testing.assert_close(logits.grad, ((torch.softmax(logits, 1) - targets) / (2 * 64)).detach())
+    loose = targets.clone().requires_grad_()
+    assert not boundary_loss(torch.log(probabilities.detach()), loose).requires_grad
+
+
+def test_targets_are_the_crf_on_the_grid_with_widths_divided_by_the_stride():
+    logits, images = batch(stride=4)
+    probabilities = torch.softmax(logits, 1)
+    targets = crf_targets(probabilities, images, V1)
+    for i in range(2):
+        small = np.ascontiguousarray(images[i, :, ::4, ::4].permute(1, 2, 0).numpy())
+        by_hand = refine_probabilities(small, probabilities[i].numpy(), V1.scaled(1 / 4))
+        np.testing.assert_allclose(targets[i].numpy(), by_hand, atol=1e-6)
+
+
+def test_shrink_overrides_the_stride():
+    logits, images = batch()
+    probabilities = torch.softmax(logits, 1)
+    shrunk = crf_targets(probabilities, images, V1, shrink=12)
+    torch.testing.assert_close(shrunk, crf_targets(probabilities, images, V1.scaled(1 / 12), shrink=1))
+
+
+def test_without_pairwise_terms_the_loss_vanishes():
+    logits, images = batch()
+    targets = crf_targets(torch.softmax(logits, 1), images, CrfParameters(0, 80, 13, 0, 3))
+    assert boundary_loss(torch.log_softmax(logits, 1), targets).item() == pytest.approx(0, abs=1e-5)
+
+
+def test_tags_keep_background_and_present_classes_only():
+    logits, images = batch()
+    tags = torch.tensor([[False, True, False], [False, False, False]])
+    targets = crf_targets(torch.softmax(logits, 1), images, V1, tags=tags)
+    assert (targets[0, [1, 3]] == 0).all() and (targets[0, [0, 2]].sum(0) - 1).abs().max() < 1e-5
+    assert (targets[1, 0] == 1).all(), "no tag: all background"
+    assert torch.isfinite(boundary_loss(torch.log_softmax(logits, 1), targets))
+
+
+def test_keeps_type_and_shape():
+    logits, images = batch()
+    targets = crf_targets(torch.softmax(logits.double(), 1), images, V1)
+    assert targets.dtype == torch.float64 and targets.shape == logits.shape
+
+
+def test_bad_input_is_named():
+    logits, images = batch()
+    with pytest.raises(DataError, match="torch.float32"):
+        crf_targets(torch.softmax(logits, 1), images.float(), V1)
+    with pytest.raises(DataError, match=r"tags of shape \(2, 4\)"):
+        crf_targets(torch.softmax(logits, 1), images, V1, tags=torch.ones(2, 4, dtype=torch.bool))

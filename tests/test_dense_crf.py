@@ -1,0 +1,171 @@
+import sys
+
+import numpy as np
+import pytest
+
+from wsss_lab.errors import DataError, ParameterError, SetupError
+from wsss_lab.refinement.dense_crf import (
+    CRF_SETS,
+    V1,
+    V2,
+    CrfParameters,
+    dense_crf,
+    refine_probabilities,
+    unary_from_probabilities,
+)
+
+
+def softmax(x):
+    e = np.exp(x - x.max(0))
+    return e / e.sum(0)
+
+
+def two_tone(side=24, noise=4, seed=0):
+    """Left half dark, right half bright."""
+    rng = np.random.default_rng(seed)
+    halves = np.where(np.arange(side)[None, :, None] < side // 2, 60, 190)
+    return (halves + rng.normal(0, noise, (side, side, 3))).clip(0, 255).astype(np.uint8)
+
+
+def mean_field(image, energy, p):
+    """Dense matrices instead of the lattice; a pixel also hears itself, as in the lattice."""
+    classes, height, width = energy.shape
+    y, x = np.mgrid[:height, :width]
+    position = np.stack([y, x], -1).reshape(-1, 2).astype(float)
+    colour = image.reshape(-1, 3).astype(float)
+    far = ((position[:, None] - position[None]) ** 2).sum(-1)
+    unlike = ((colour[:, None] - colour[None]) ** 2).sum(-1)
+
+    def normalised(kernel):
+        scale = 1 / np.sqrt(kernel.sum(1))
+        return scale[:, None] * kernel * scale[None]
+
+    bilateral = np.exp(-far / (2 * p.bilateral_xy**2) - unlike / (2 * p.bilateral_rgb**2))
+    spatial = np.exp(-far / (2 * p.spatial_xy**2))
+    message = p.bilateral_weight * normalised(bilateral) + p.spatial_weight * normalised(spatial)
+    unary = energy.reshape(classes, -1).astype(float)
+    q = softmax(-unary)
+    for _ in range(p.iterations):
+        q = softmax(-unary + q @ message)
+    return q.reshape(energy.shape)
+
+
+def test_parameter_sets_are_the_papers():
+    assert CRF_SETS["v1"] == V1 == CrfParameters(10, 80, 13, 3, 3, 10)
+    assert CRF_SETS["v2"] == V2 == CrfParameters(4, 121, 5, 3, 3, 10)
+
+
+def test_scaled_changes_positions_only_and_keeps_a_floor():
+    assert V1.scaled(0.5) == CrfParameters(10, 40, 13, 3, 1.5)
+    assert V1.scaled(0.1) == CrfParameters(10, 8, 13, 3, 1)
+    assert V1.scaled(1 / 12, floor=0).spatial_xy == pytest.approx(0.25)
+    assert V1.scaled(2).spatial_xy == 6
+    narrow = CrfParameters(1, 0.5, 5, 1, 0.5)
+    assert narrow.scaled(0.5) == narrow, "a width under the floor is neither shrunk nor raised"
+    assert V1.scaled(0.2).scaled(0.25) == V1.scaled(0.05)
+
+
+def test_zero_pairwise_weights_leave_the_softmax_of_the_unary():
+    rng = np.random.default_rng(1)
+    energy = rng.normal(0, 2, (5, 12, 9)).astype(np.float32)
+    image = rng.integers(0, 256, (12, 9, 3), dtype=np.uint8)
+    q = dense_crf(image, energy, CrfParameters(0, 80, 13, 0, 3))
+    np.testing.assert_allclose(q, softmax(-energy), atol=1e-6)
+    assert (q.argmax(0) == energy.argmin(0)).all()
+
+
+def test_zero_iterations_leave_the_softmax_of_the_unary():
+    energy = np.random.default_rng(2).normal(0, 2, (3, 6, 6)).astype(np.float32)
+    q = dense_crf(two_tone(6), energy, CrfParameters(4, 121, 5, 3, 3, iterations=0))
+    np.testing.assert_allclose(q, softmax(-energy), atol=1e-6)
+
+
+@pytest.mark.parametrize("parameters", [V1.scaled(0.1), CrfParameters(4, 12, 13, 3, 3)])
+def test_agrees_with_mean_field_on_dense_matrices(parameters):
+    rng = np.random.default_rng(3)
+    image = two_tone(20, noise=6)
+    probabilities = rng.dirichlet(np.ones(3), (20, 20)).transpose(2, 0, 1)
+    energy = unary_from_probabilities(probabilities)
+    fast, exact = dense_crf(image, energy, parameters), mean_field(image, energy, parameters)
+    assert (fast.argmax(0) == exact.argmax(0)).mean() >= 0.99
+    assert (fast.argmax(0) != probabilities.argmax(0)).mean() > 0.1, "the pairwise terms did something"
+
+
+def test_moves_a_border_to_the_edge_in_the_image():
+    image = two_tone(24)
+    probabilities = np.full((2, 24, 24), 0.3, dtype=np.float32)
+    probabilities[0, :, :9] = 0.7  # three pixels short of the edge at 12
+    probabilities[1] = 1 - probabilities[0]
+    labels = refine_probabilities(image, probabilities, V1).argmax(0)
+    assert (labels[:, :12] == 0).all() and (labels[:, 12:] == 1).all()
+
+
+def test_unary_is_minus_log_and_clipped():
+    unary = unary_from_probabilities(np.array([0.0, 0.5, 1.0]))
+    np.testing.assert_allclose(unary, [-np.log(1e-5), np.log(2), 0], rtol=1e-6)
+    assert unary.dtype == np.float32
+
+
+def test_restricted_to_present_classes_agrees_where_the_others_are_zero():
+    rng = np.random.default_rng(4)
+    image = two_tone(48, noise=20)
+    probabilities = np.zeros((7, 48, 48), dtype=np.float32)
+    probabilities[[0, 2, 5]] = rng.dirichlet(np.ones(3), (48, 48)).transpose(2, 0, 1)
+    every = refine_probabilities(image, probabilities, V1.scaled(0.2))
+    some = refine_probabilities(image, probabilities, V1.scaled(0.2), labels=[5, 0, 2])
+    assert (every.argmax(0) == some.argmax(0)).mean() >= 0.999
+    assert (some[[1, 3, 4, 6]] == 0).all()
+    np.testing.assert_allclose(some.sum(0), 1, atol=1e-5)
+
+
+def test_restricting_is_not_exact_where_a_class_left_out_holds_probability():
+    rng = np.random.default_rng(5)
+    image = two_tone(24)
+    probabilities = rng.dirichlet([1, 1, 4], (24, 24)).transpose(2, 0, 1)
+    every = refine_probabilities(image, probabilities, V1)
+    some = refine_probabilities(image, probabilities, V1, labels=[0, 1])
+    assert (every.argmax(0) != some.argmax(0)).any()
+
+
+def test_takes_read_only_arrays_and_leaves_its_arguments_alone():
+    image, probabilities = two_tone(10), np.full((2, 10, 10), 0.5, dtype=np.float32)
+    energy = unary_from_probabilities(probabilities)
+    before = energy.copy()
+    image.flags.writeable = energy.flags.writeable = False
+    dense_crf(image, energy, V2)
+    np.testing.assert_array_equal(energy, before)
+
+
+@pytest.mark.parametrize(
+    ("image", "energy", "message"),
+    [
+        (np.zeros((4, 4, 3)), np.zeros((2, 4, 4)), "float64"),
+        (np.zeros((4, 4), np.uint8), np.zeros((2, 4, 4)), r"\(4, 4\)"),
+        (np.zeros((4, 4, 3), np.uint8), np.zeros((2, 4, 5)), r"\(2, 4, 5\)"),
+        (np.zeros((4, 4, 3), np.uint8), np.full((2, 4, 4), np.nan), "finite"),
+    ],
+)
+def test_bad_input_is_named(image, energy, message):
+    with pytest.raises(DataError, match=message):
+        dense_crf(image, energy, V1)
+
+
+@pytest.mark.parametrize("labels", [[], [3], [-1, 0]])
+def test_labels_that_do_not_exist_are_named(labels):
+    with pytest.raises(DataError, match="at least one of 0..1"):
+        refine_probabilities(two_tone(4), np.full((2, 4, 4), 0.5), V1, labels=labels)
+
+
+def test_bad_parameters_are_named():
+    with pytest.raises(ParameterError, match="bilateral_rgb is 0"):
+        CrfParameters(1, 1, 0, 1, 1)
+    with pytest.raises(ParameterError, match="spatial_weight is -1"):
+        CrfParameters(1, 1, 1, -1, 1)
+    with pytest.raises(ParameterError, match="scaled by 0"):
+        V1.scaled(0)
+
+
+def test_missing_pydensecrf_says_how_to_install_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pydensecrf.densecrf", None)
+    with pytest.raises(SetupError, match="pip install pydensecrf2.*C\\+\\+ compiler.*conda-forge"):
+        dense_crf(two_tone(4), np.zeros((2, 4, 4)), V1)

@@ -1,0 +1,93 @@
+import numpy as np
+import pytest
+
+from wsss_lab.errors import DataError
+from wsss_lab.saliency.boxes import average_boxes, box_masks, grabcut_masks
+
+
+def drawn(side=64, seed=0, ellipse=True):
+    """A reddish shape on a greenish ground, both noisy; its mask; a box two pixels wider on every side."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:side, :side]
+    if ellipse:
+        mask = ((x - 33) / 18) ** 2 + ((y - 30) / 12) ** 2 < 1
+    else:
+        mask = (abs(x - 33) < 15) & (abs(y - 30) < 10)
+    image = np.where(mask[..., None], [200, 60, 50], [60, 150, 70]) + rng.normal(0, 15, (side, side, 3))
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    box = [columns[0] - 2, rows[0] - 2, columns[-1] + 3, rows[-1] + 3]
+    return image.clip(0, 255).astype(np.uint8), mask, box
+
+
+def iou(a, b):
+    return (a & b).sum() / (a | b).sum()
+
+
+@pytest.mark.parametrize("ellipse", [True, False])
+def test_grabcut_finds_the_drawn_shape_better_than_the_box(ellipse):
+    image, mask, box = drawn(ellipse=ellipse)
+    found = grabcut_masks(image[None], [box])[0]
+    assert set(np.unique(found)) == {0, 1} and found.dtype == np.uint8
+    assert iou(found == 1, mask) > 0.9
+    assert iou(found == 1, mask) > iou(box_masks([box], 64, 64)[0] == 1, mask)
+
+
+def test_outside_the_box_is_background():
+    image, mask, _ = drawn()
+    half = [0, 0, 33, 64]  # cuts the ellipse in two
+    found = grabcut_masks(image[None], [half])[0]
+    assert found[:, :33].any() and not found[:, 33:].any()
+
+
+def test_masks_do_not_depend_on_the_batch():
+    images, _, boxes = zip(*(drawn(seed=s) for s in range(3)), strict=True)
+    together = grabcut_masks(np.stack(images), np.array(boxes))
+    alone = [grabcut_masks(images[i][None], [boxes[i]])[0] for i in (2, 0, 1)]
+    np.testing.assert_array_equal(together[[2, 0, 1]], alone)
+
+
+def test_box_is_the_mask_where_grabcut_loses_the_object():
+    image, _, box = drawn()
+    whole = box_masks([box], 64, 64)
+    # the ellipse takes about two thirds of its box: both bounds can be made to fail
+    np.testing.assert_array_equal(grabcut_masks(image[None], [box], least=0.95), whole)
+    np.testing.assert_array_equal(grabcut_masks(image[None], [box], most=0.3), whole)
+    assert (grabcut_masks(image[None], [box]) != whole).any()
+
+
+def test_flat_image_and_boxes_without_surroundings_give_the_box():
+    flat = np.full((1, 32, 32, 3), 90, np.uint8)
+    for box in ([5, 6, 20, 21], [0, 0, 32, 32], [3, 3, 5, 5], [0, 0, 32, 31.9]):
+        found = grabcut_masks(flat, [box])
+        np.testing.assert_array_equal(found, box_masks([box], 32, 32))
+
+
+def test_box_ends_are_excluded_rounded_and_clipped():
+    masks = box_masks([[1, 2, 3, 5], [-4, 0.6, 1.4, 99]], 6, 4)
+    assert masks[0].sum() == 2 * 3 and masks[0][2:5, 1:3].all()
+    assert masks[1].sum() == 1 * 5 and masks[1][1:6, 0:1].all()
+
+
+@pytest.mark.parametrize("box", [[5, 1, 5, 9], [5, 1, 4, 9], [40, 1, 50, 9], [np.nan, 0, 4, 4]])
+def test_degenerate_box_is_named(box):
+    images = np.zeros((3, 32, 32, 3), np.uint8)
+    good = [2, 2, 9, 9]
+    with pytest.raises(DataError, match=r"box 1 is .* in an image of 32x32"):
+        grabcut_masks(images, [good, box, good])
+
+
+def test_average_of_the_annotators():
+    gone = [np.nan] * 4
+    boxes = np.array([[[0, 0, 10, 10], [2, 4, 12, 20]], [[1, 2, 3, 4], gone]])
+    np.testing.assert_array_equal(average_boxes(boxes), [[1, 2, 11, 15], [1, 2, 3, 4]])
+    with pytest.raises(DataError, match="image 1 has no box"):
+        average_boxes(np.array([[[0, 0, 10, 10]], [gone]]))
+    with pytest.raises(DataError, match=r"\(2, 4\)"):
+        average_boxes(np.zeros((2, 4)))
+
+
+def test_batch_of_another_length_or_type_is_named():
+    with pytest.raises(DataError, match="1 boxes for 2 images"):
+        grabcut_masks(np.zeros((2, 32, 32, 3), np.uint8), [[0, 0, 4, 4]])
+    with pytest.raises(DataError, match="float64"):
+        grabcut_masks(np.zeros((1, 32, 32, 3)), [[0, 0, 4, 4]])

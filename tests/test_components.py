@@ -1,0 +1,51 @@
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from wsss_lab.fusion.components import components
+
+
+def draw(*rows):
+    return np.array([[c == "#" for c in row] for row in rows])
+
+
+def test_diagonal_neighbours_are_connected():
+    labels, count = components(draw("#...", ".#..", "...#"))
+    assert count == 2
+    assert labels[0, 0] == labels[1, 1] != labels[2, 3] and (labels > 0).sum() == 3
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_same_partition_as_scipy(seed):
+    mask = np.random.default_rng(seed).random((40, 31)) < 0.35
+    ours, count = components(mask)
+    theirs, expected = ndimage.label(mask, np.ones((3, 3)))
+    assert count == expected and ours.dtype == np.int32
+    pairs = np.unique(np.stack([ours[mask], theirs[mask]]), axis=1)
+    assert pairs.shape[1] == count and not ours[~mask].any()
+
+
+def test_small_ones_are_left_out_and_the_rest_numbered_without_gaps():
+    mask = draw("#..##", "...##", ".....", "####.", ".....", ".#...")
+    labels, count = components(mask, min_area=4)
+    assert count == 2 and set(np.unique(labels)) == {0, 1, 2}
+    assert (labels > 0).sum() == 8 and labels[0, 0] == 0 and labels[5, 1] == 0
+    assert components(mask, min_area=4.5)[1] == 0
+
+
+def test_extent_is_asked_in_both_directions():
+    mask = draw("####..", "......", "#.....", "#...##", "#...#.", "......")
+    labels, count = components(mask, min_extent=2)
+    assert count == 1 and (labels > 0).sum() == 3 and labels[3, 4] == 1
+
+
+def test_nothing_in_nothing_out():
+    for kwargs in ({}, {"min_area": 3}):
+        labels, count = components(np.zeros((4, 5), bool), **kwargs)
+        assert count == 0 and labels.shape == (4, 5) and not labels.any()
+
+
+def test_more_components_than_16_bits_hold():
+    mask = np.zeros((520, 520), bool)
+    mask[::2, ::2] = True
+    assert components(mask)[1] == 260 * 260 > 65535

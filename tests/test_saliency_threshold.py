@@ -1,0 +1,40 @@
+import numpy as np
+import pytest
+
+from wsss_lab.errors import DataError
+from wsss_lab.saliency.threshold import normalise, salient_mask
+
+
+def test_half_of_the_maximum_is_salient_and_just_below_is_not():
+    saliency = np.array([[0.0, 0.299], [0.3, 0.6]])
+    assert salient_mask(saliency).tolist() == [[False, False], [True, True]]
+
+
+def test_fraction_moves_the_threshold():
+    saliency = np.array([[0.1, 0.2, 0.8, 1.0]])
+    assert salient_mask(saliency, 0.2).sum() == 3
+    assert salient_mask(saliency, 0.9).sum() == 1
+
+
+def test_every_map_has_its_own_maximum():
+    maps = np.array([[[0.1, 0.2]], [[0.4, 1.0]]])
+    assert salient_mask(maps).tolist() == [[[True, True]], [[False, True]]]
+
+
+def test_a_map_of_zeros_has_nothing_salient():
+    assert not salient_mask(np.zeros((2, 3, 3))).any()
+    assert not salient_mask(np.zeros((3, 3)), fraction=0.0).any()
+
+
+def test_normalise_makes_the_maximum_one_and_keeps_the_mask():
+    maps = np.random.default_rng(0).random((4, 5, 6)) * [[[0.1]], [[1]], [[3]], [[0]]]
+    scaled = normalise(maps)
+    np.testing.assert_allclose(scaled.max((1, 2)), [1, 1, 1, 0])
+    assert scaled.dtype == np.float32
+    np.testing.assert_array_equal(salient_mask(scaled), salient_mask(maps))
+
+
+@pytest.mark.parametrize("value", [np.nan, -0.1])
+def test_bad_values_are_named(value):
+    with pytest.raises(DataError, match="NaN or values below 0"):
+        salient_mask(np.array([[0.5, value]]))

@@ -1,0 +1,34 @@
+"""Connected components of masks."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def components(mask: np.ndarray, min_area: float = 1, min_extent: int = 1) -> tuple[np.ndarray, int]:
+    """Number the 8-connected components of a mask, leaving out the small ones.
+
+    mask: bool or integer (H, W), non-zero inside
+    min_area: fewest pixels of a component that is kept
+    min_extent: fewest rows, and fewest columns, that a component that is kept spans
+    returns: int32 (H, W) with 0 outside and 1..n inside, and n
+
+    >>> components(np.array([[1, 0, 1], [0, 1, 0], [0, 0, 0], [1, 1, 0]]))
+    (array([[1, 0, 1],
+           [0, 1, 0],
+           [0, 0, 0],
+           [2, 2, 0]], dtype=int32), 2)
+    """
+    import cv2
+
+    mask = np.ascontiguousarray(mask != 0).view(np.uint8)
+    # 16 bits are faster and are enough while every fourth pixel could be a component of its own.
+    depth = cv2.CV_16U if mask.size < 4 * 65535 else cv2.CV_32S
+    if min_area <= 1 and min_extent <= 1:
+        count, labels = cv2.connectedComponents(mask, connectivity=8, ltype=depth)
+        return labels.astype(np.int32), count - 1
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8, ltype=depth)
+    shortest = np.minimum(stats[:, cv2.CC_STAT_WIDTH], stats[:, cv2.CC_STAT_HEIGHT])
+    kept = (stats[:, cv2.CC_STAT_AREA] >= min_area) & (shortest >= min_extent)
+    kept[0] = False
+    return np.where(kept, kept.cumsum(), 0).astype(np.int32)[labels], int(kept.sum())

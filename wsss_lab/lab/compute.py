@@ -1,0 +1,193 @@
+"""Run what is missing of a graph of steps, and say beforehand what that is and why."""
+
+import concurrent.futures
+import sys
+from collections.abc import Iterable
+from concurrent.futures import BrokenExecutor, Executor, Future
+from pathlib import Path
+
+from wsss_lab.errors import LabError, StoreError
+from wsss_lab.lab import pool, provenance
+from wsss_lab.lab.fingerprint import code_fingerprint
+from wsss_lab.lab.progress import Progress, reporter
+from wsss_lab.lab.steps import Step, topological
+from wsss_lab.lab.store import Store
+
+
+def compute(
+    steps: Iterable[Step],
+    store: Store,
+    executor: Executor | str | None = None,
+    jobs: int | None = None,
+    progress: Progress | str = "",
+) -> None:
+    """Run every step that is not in the store, what it needs first; each is stored as soon as it is done.
+
+    executor: anything with the concurrent.futures interface whose workers see the store's folder, "serial" to
+        run in this process, or None for the session's pool of one-thread worker processes, which later calls
+        use again.
+    jobs: workers of that pool, None for pool.default_jobs(), 0 to run in this process.
+    progress: a function called as progress(done, total, line), or a style for progress.reporter.
+
+    A failing step stops what depends on it and nothing else. At the end LabError names every failed step with
+    what went wrong. On Ctrl-C the workers are stopped; the next call goes on with what is missing.
+    """
+    report = progress if callable(progress) else reporter(progress)
+    store.clean()
+    waiting = missing(list(steps), store, report)
+    if not waiting:
+        return
+    if executor == "serial" or jobs == 0:
+        workers, limit = pool.SerialExecutor(), 1
+    elif executor is None:
+        limit = jobs or pool.default_jobs()
+        workers = pool.shared_pool(limit)
+    else:
+        workers, limit = executor, len(waiting)
+    _Session(waiting, store, workers, limit, report).run()
+
+
+def missing(steps: list[Step], store: Store, report: Progress | None = None) -> list[Step]:
+    """The steps that have to run to have all of these stored, every step after the ones it needs.
+
+    A damaged entry is removed on the way and counts as missing; report is told about it.
+    """
+    needed: dict[Step, None] = {}
+    stack = list(steps)
+    while stack:
+        step = stack.pop()
+        if step in needed:
+            continue
+        problem = store.damage(step)
+        if problem:
+            store.remove(step)
+            if report:
+                report(0, 0, f"{step}: damaged result removed ({problem}); it is made again")
+        if step not in store:
+            needed[step] = None
+            stack += step.parents
+    return [step for step in topological(steps) if step in needed]
+
+
+def run_step(step: Step, root: str | Path) -> float:
+    """Run one step whose inputs are stored, store its outputs, return its seconds.
+
+    Called in worker processes. Raises LabError for whatever goes wrong, because not every exception survives
+    the way back to the parent.
+    """
+    store = Store(root)
+    try:
+        if code_fingerprint(step.function) != step.code:
+            raise StoreError(
+                f"the code of {step.function_name} was edited after this session started",
+                expected="the same code in all processes",
+                fix="restart the kernel or the command",
+            )
+        with provenance.measured() as facts:
+            outputs = step.call(store)
+        store.save(step, outputs, facts)
+    except LabError:
+        raise
+    except Exception as problem:
+        raise LabError(f"{type(problem).__name__}: {problem}") from problem
+    return facts["seconds"]
+
+
+class _Session:
+    """One call of compute(): hands out steps whose inputs are stored and collects what comes back."""
+
+    def __init__(self, steps: list[Step], store: Store, workers: Executor, limit: int, report: Progress):
+        self.store, self.workers, self.limit, self.report = store, workers, limit, report
+        self.total = len(steps)
+        self.waiting = {step: set(step.parents) & set(steps) for step in steps}
+        self.height = _heights(steps)
+        self.running: dict[Future, Step] = {}
+        self.failed: dict[Step, BaseException] = {}
+        self.done = 0
+        self.broken = False
+
+    def run(self) -> None:
+        self.report(0, self.total, f"{self.total} steps to run")
+        try:
+            while True:
+                if not self.broken:
+                    self._submit()
+                if not self.running:
+                    break
+                finished, _ = concurrent.futures.wait(
+                    self.running, return_when=concurrent.futures.FIRST_COMPLETED
+                )
+                for future in finished:
+                    self._collect(future)
+        except KeyboardInterrupt:
+            self._abandon()
+            raise
+        if self.failed:
+            raise self._error()
+
+    def _submit(self) -> None:
+        ready = [step for step, parents in self.waiting.items() if not parents]
+        # Long chains first, so that no worker is left alone with one at the end.
+        ready.sort(key=lambda step: -self.height[step])
+        for step in ready[: self.limit - len(self.running)]:
+            del self.waiting[step]
+            try:
+                future = self.workers.submit(run_step, step, self.store.root)
+            except BrokenExecutor as problem:
+                future = Future()
+                future.set_exception(problem)
+            self.running[future] = step
+
+    def _collect(self, future: Future) -> None:
+        step = self.running.pop(future)
+        problem = future.exception()
+        if isinstance(problem, BrokenExecutor):
+            problem = LabError(
+                "a worker process died while this was running",
+                expected="enough memory for every worker",
+                fix="run again with fewer jobs; everything that finished is stored",
+            )
+            self.broken = True
+        self.done += 1
+        if problem is None:
+            for parents in self.waiting.values():
+                parents.discard(step)
+            self.report(self.done, self.total, f"{step}  {future.result():.1f} s")
+        else:
+            self.failed[step] = problem
+            self.report(self.done, self.total, f"{step}  failed: {_first_line(problem)}")
+
+    def _abandon(self) -> None:
+        for future in self.running:
+            future.cancel()
+        pool.close_pools()
+        self.store.clean()
+        print(
+            f"stopped: {self.done} of {self.total} steps are stored; the next run goes on with the others",
+            file=sys.stderr,
+        )
+
+    def _error(self) -> LabError:
+        first = next(iter(self.failed.values()))
+        problems = "\n".join(f"{step}: {problem}" for step, problem in self.failed.items())
+        held_up = f"; {len(self.waiting)} that need them did not run" if self.waiting else ""
+        error = LabError(
+            f"{len(self.failed)} of {self.total} steps failed{held_up}\n{problems}",
+            fix="put it right and run again; everything that finished is stored",
+        )
+        error.__cause__ = first
+        return error
+
+
+def _heights(steps: list[Step]) -> dict[Step, int]:
+    """Length of the longest chain of steps that starts at each one."""
+    height = dict.fromkeys(steps, 1)
+    for step in reversed(steps):
+        for parent in step.parents:
+            if parent in height:
+                height[parent] = max(height[parent], height[step] + 1)
+    return height
+
+
+def _first_line(problem: BaseException) -> str:
+    return str(problem).partition("\n")[0]

@@ -1,0 +1,85 @@
+"""Where a result comes from: code version, package versions, device, time and memory."""
+
+import functools
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+
+PACKAGE_FOLDER = Path(__file__).resolve().parents[1]
+
+
+@functools.cache
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that numbers depend on."""
+    found = {"python": platform.python_version()}
+    for package in ("torch", "numpy", "opencv-python-headless", "wsss-lab"):
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+@functools.cache
+def git_commit() -> str:
+    """Commit of the source, with "-dirty" when it has been edited since; empty outside a git clone."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        answer = subprocess.run(command, cwd=PACKAGE_FOLDER, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return answer.stdout.strip() if answer.returncode == 0 else ""
+
+
+def device() -> str:
+    """Device that networks of this process are placed on: "cpu" or "cuda"."""
+    if "torch" not in sys.modules:
+        return "cpu"
+    from wsss_lab.networks.device import resolve_device
+
+    return str(resolve_device())
+
+
+def now() -> str:
+    """Time in UTC, such as 2017-07-21T09:00:00+00:00."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+@contextmanager
+def measured() -> Iterator[dict[str, float]]:
+    """Measure a block: the dict holds seconds, cpu_seconds and peak_memory_mb after it.
+
+    The peak is that of the block on Linux and that of the process so far elsewhere.
+    """
+    facts: dict[str, float] = {}
+    _forget_peak_memory()
+    wall, cpu = time.perf_counter(), time.process_time()
+    yield facts
+    facts["seconds"] = round(time.perf_counter() - wall, 3)
+    facts["cpu_seconds"] = round(time.process_time() - cpu, 3)
+    facts["peak_memory_mb"] = _peak_memory_mb()
+
+
+def _forget_peak_memory() -> None:
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def _peak_memory_mb() -> float:
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return round(next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024, 1)
+    except (OSError, StopIteration):
+        pass
+    try:
+        import resource
+    except ImportError:
+        return float("nan")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)

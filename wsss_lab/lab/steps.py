@@ -1,0 +1,270 @@
+"""Steps: the project as a graph of cached function calls.
+
+A step says which function is called with which settings on which inputs; it computes nothing by itself.
+Its key is a hash of all of that and of the code behind the function, so that equal keys mean equal results.
+
+    guides = Step("fusion", make_guides, settings={"rule": "G2"}, inputs={"seeds": seeds["maps"]})
+    trained = Step("segmenter", train, settings={"epochs": 3}, inputs={"guides": guides["masks"]})
+    compute([trained], store)
+    trained.load(store)["state"]
+"""
+
+import functools
+import hashlib
+import inspect
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from wsss_lab.errors import ContractError, ParameterError
+from wsss_lab.lab.fingerprint import code_fingerprint
+from wsss_lab.lab.store import Entry, Store
+
+
+class Reference(Protocol):
+    """What a step can take as an input: something with an identity that can be loaded where the step runs.
+
+    key: identity of the content; equal keys mean equal content.
+    exposes_masks: whether loading it gives access to pixel labels.
+    steps: the steps that must have been stored before it can be loaded; may be left out when there are none.
+    """
+
+    key: str
+    exposes_masks: bool
+
+    def load(self, store: Store) -> Any: ...
+
+
+@dataclass(frozen=True)
+class Output:
+    """One named output of a step, usable as an input of another step."""
+
+    step: "Step"
+    name: str
+
+    @property
+    def key(self) -> str:
+        return f"{self.step.key}/{self.name}"
+
+    @property
+    def exposes_masks(self) -> bool:
+        return self.name in self.step.mask_outputs
+
+    @property
+    def steps(self) -> tuple["Step", ...]:
+        return (self.step,)
+
+    def load(self, store: Store) -> Any:
+        """The stored value. Raises StoreError if the step has not been run or has no output of this name."""
+        return self.step.load(store)[self.name]
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One cached call: function(**loaded inputs, **settings) -> {name: value}.
+
+    stage: room of the package and folder of the store, for instance "seeds" or "segmenter".
+    function: module-level function of an importable module. It returns a dict whose values are arrays,
+        tensors (also in nested dicts and lists, such as a state dict) or plain JSON values.
+    settings: plain JSON values; tuples are turned into lists.
+    inputs: what else the function is given: a step (a mapping of all its outputs), one output of a step,
+        anything else that is a Reference, or lists of these.
+    label: what a person calls it, such as "G2, seed 0"; it is not part of the key.
+    reads_masks: why this step may see pixel labels; required as soon as an input exposes them.
+    mask_outputs: names of the outputs from which pixel labels could be read.
+
+    Raises ParameterError when the function, the settings or the names do not fit together, and ContractError
+    when an input exposes pixel labels and reads_masks does not say why.
+    """
+
+    stage: str
+    function: Callable[..., dict[str, Any]]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    label: str = ""
+    reads_masks: str = ""
+    mask_outputs: tuple[str, ...] = ()
+
+    def __post_init__(self):
+        if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", self.stage):
+            raise ParameterError(
+                f"stage {self.stage!r} cannot name a folder", expected="small letters, digits, '-' and '_'"
+            )
+        _check_function(self.function)
+        plain = {name: _plain(value, f"{self} setting {name!r}") for name, value in self.settings.items()}
+        object.__setattr__(self, "settings", plain)
+        object.__setattr__(self, "inputs", dict(self.inputs))
+        object.__setattr__(self, "mask_outputs", tuple(self.mask_outputs))
+        self._check_arguments()
+        self._check_contract()
+
+    def __str__(self) -> str:
+        return f"{self.stage} ({self.label})" if self.label else self.stage
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Step) and self.key == other.key
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    def __getitem__(self, name: str) -> Output:
+        return Output(self, name)
+
+    def __iter__(self):
+        raise TypeError("a step is not a sequence; take its outputs by name: step['masks']")
+
+    @property
+    def function_name(self) -> str:
+        return f"{self.function.__module__}.{self.function.__qualname__}"
+
+    @functools.cached_property
+    def code(self) -> str:
+        """Fingerprint of the code behind the function."""
+        return code_fingerprint(self.function)
+
+    @functools.cached_property
+    def input_keys(self) -> dict[str, Any]:
+        """Keys of the inputs, nested like the inputs."""
+        return {name: _keys(value) for name, value in self.inputs.items()}
+
+    @functools.cached_property
+    def key(self) -> str:
+        """32 hexadecimal digits; a hash of stage, function, settings, input keys and code."""
+        identity = [self.stage, self.function_name, self.settings, self.input_keys, self.code]
+        text = json.dumps(identity, sort_keys=True, separators=(",", ":"))
+        return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+    @property
+    def exposes_masks(self) -> bool:
+        return bool(self.mask_outputs)
+
+    @property
+    def steps(self) -> tuple["Step", ...]:
+        return (self,)
+
+    @functools.cached_property
+    def parents(self) -> tuple["Step", ...]:
+        """The steps this one takes inputs from, each once."""
+        found: dict[Step, None] = {}
+        for reference in _references(self.inputs.values()):
+            found.update(dict.fromkeys(getattr(reference, "steps", ())))
+        return tuple(found)
+
+    def ancestors(self) -> tuple["Step", ...]:
+        """All upstream steps, each once, every step after the ones it needs."""
+        return topological([self])[:-1]
+
+    def pixel_labels(self) -> tuple[str, ...]:
+        """Why this result depends on pixel labels: the reasons of its ancestors and its own, each once.
+
+        Empty for a result obtained from images and tags alone.
+        """
+        reasons = (step.reads_masks for step in topological([self]) if step.reads_masks)
+        return tuple(dict.fromkeys(reasons))
+
+    def load(self, store: Store) -> Entry:
+        """The stored outputs by name, each read when first asked for. Raises StoreError if there are none."""
+        return store.load(self)
+
+    def call(self, store: Store) -> dict[str, Any]:
+        """Run the function on the inputs as they are in the store; nothing is saved."""
+        inputs = {name: _load(value, store) for name, value in self.inputs.items()}
+        outputs = self.function(**inputs, **self.settings)
+        if not isinstance(outputs, dict) or not all(isinstance(name, str) for name in outputs):
+            raise ParameterError(
+                f"{self.function_name} returned {type(outputs).__name__}", expected="a dict of named outputs"
+            )
+        return outputs
+
+    def _check_arguments(self) -> None:
+        twice = self.settings.keys() & self.inputs.keys()
+        if twice:
+            raise ParameterError(f"{self}: {', '.join(sorted(twice))} given both as setting and as input")
+        for reference in _references(self.inputs.values()):
+            if not all(hasattr(reference, name) for name in ("key", "load", "exposes_masks")):
+                raise ParameterError(
+                    f"{self}: an input is a {type(reference).__name__}",
+                    expected="a step, an output of a step or a reference to data",
+                    fix="pass plain values as settings",
+                )
+        try:
+            inspect.signature(self.function).bind(**self.inputs, **self.settings)
+        except TypeError as problem:
+            raise ParameterError(
+                f"{self}: {self.function_name} cannot be called like this: {problem}",
+                expected=f"the arguments {inspect.signature(self.function)}",
+            ) from None
+
+    def _check_contract(self) -> None:
+        if self.reads_masks:
+            return
+        for name, value in self.inputs.items():
+            if any(reference.exposes_masks for reference in _references([value])):
+                raise ContractError(
+                    f"{self}: input {name!r} gives access to pixel labels",
+                    expected="training from images and tags alone",
+                    fix="pass a training view, or say in reads_masks why pixel labels are used",
+                )
+
+
+def topological(steps: list[Step]) -> tuple[Step, ...]:
+    """The steps and everything upstream of them, each once, every step after the ones it needs."""
+    order: dict[Step, None] = {}
+    stack = [(step, False) for step in reversed(steps)]
+    while stack:
+        step, parents_done = stack.pop()
+        if step in order:
+            continue
+        if parents_done:
+            order[step] = None
+        else:
+            stack.append((step, True))
+            stack += [(parent, False) for parent in reversed(step.parents)]
+    return tuple(order)
+
+
+def _check_function(function: Callable) -> None:
+    qualified = getattr(function, "__qualname__", "<no name>")
+    if getattr(function, "__module__", "__main__") == "__main__" or "<" in qualified:
+        raise ParameterError(
+            f"step function {qualified!r} cannot be imported by a worker process",
+            expected="a function at the top level of a module",
+            fix="move the function from the notebook or from inside another function into a module",
+        )
+
+
+def _plain(value: Any, what: str) -> Any:
+    """The value as JSON would give it back, refusing what JSON cannot hold."""
+    if value is None or isinstance(value, (bool, int, float, str)):
+        # Subclasses such as enums or np.float64 would hash like plain values but pickle as themselves.
+        plain_type = next((kind for kind in (bool, int, float, str) if isinstance(value, kind)), None)
+        return value if value is None else plain_type(value)
+    if isinstance(value, (list, tuple)):
+        return [_plain(item, what) for item in value]
+    if isinstance(value, Mapping) and all(isinstance(name, str) for name in value):
+        return {name: _plain(item, what) for name, item in value.items()}
+    if hasattr(value, "item") and getattr(value, "shape", None) == ():
+        return _plain(value.item(), what)
+    raise ParameterError(
+        f"{what} is a {type(value).__name__}",
+        expected="plain values: numbers, text, true/false, None, lists and dicts with text keys",
+        fix="pass arrays as inputs made by another step",
+    )
+
+
+def _references(values: Any) -> Iterator[Any]:
+    for value in values:
+        if isinstance(value, (list, tuple)):
+            yield from _references(value)
+        else:
+            yield value
+
+
+def _keys(value: Any) -> Any:
+    return [_keys(item) for item in value] if isinstance(value, (list, tuple)) else value.key
+
+
+def _load(value: Any, store: Store) -> Any:
+    return [_load(item, store) for item in value] if isinstance(value, (list, tuple)) else value.load(store)

@@ -1,0 +1,287 @@
+"""Run store: results of steps in folders named by their keys.
+
+    <root>/<stage>/<key>/manifest.json      what made it, how long it took, size and checksum of every file
+                         masks.npy ...      one file per output
+
+An entry appears under its name in one rename, so that it is complete or absent. What was altered afterwards
+is found by size and checksum and counts as absent.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import socket
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wsss_lab.errors import StoreError
+from wsss_lab.lab import provenance
+from wsss_lab.lab.values import read_value, write_value
+
+if TYPE_CHECKING:
+    from wsss_lab.lab.steps import Step
+
+MANIFEST = "manifest.json"
+FORMAT = 1
+_TEMPORARY = ".tmp-"
+_FORGOTTEN_AFTER = 24 * 3600  # seconds until another machine's half-written entry counts as left behind
+
+
+def default_root() -> Path:
+    """WSSS_CACHE, or .wsss_cache in the clone (in the current folder for an installed package)."""
+    if os.environ.get("WSSS_CACHE"):
+        return Path(os.environ["WSSS_CACHE"]).expanduser()
+    clone = provenance.PACKAGE_FOLDER.parent
+    return (clone if (clone / "pyproject.toml").is_file() else Path.cwd()) / ".wsss_cache"
+
+
+class Entry(Mapping):
+    """Read-only mapping of the stored outputs of one step; each is read when first asked for."""
+
+    def __init__(self, folder: Path, manifest: dict[str, Any]):
+        self.folder, self.manifest = folder, manifest
+        self._values: dict[str, Any] = {}
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self.manifest["outputs"]:
+            raise StoreError(
+                f"{self.manifest['stage']} ({self.manifest['label']}) has no output {name!r}",
+                expected=f"one of: {', '.join(self)}",
+            )
+        if name not in self._values:
+            self._values[name] = read_value(self.folder / self.manifest["outputs"][name])
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.manifest["outputs"])
+
+    def __len__(self) -> int:
+        return len(self.manifest["outputs"])
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.manifest["outputs"]
+
+
+class Store:
+    """Folder of step results.
+
+    root: the folder; None means default_root(). It is made when the first result is saved.
+    """
+
+    def __init__(self, root: str | Path | None = None):
+        self.root = Path(root).expanduser().absolute() if root is not None else default_root().absolute()
+        self._verified: dict[Path, tuple[int, int]] = {}
+
+    def __repr__(self) -> str:
+        return f"Store({str(self.root)!r})"
+
+    def __reduce__(self):
+        return Store, (self.root,)
+
+    def folder(self, step: "Step") -> Path:
+        """Where the results of a step are or will be."""
+        return self.root / step.stage / step.key
+
+    def __contains__(self, step: "Step") -> bool:
+        return self.folder(step).is_dir() and not self.damage(step)
+
+    def damage(self, step: "Step") -> str:
+        """What is wrong with the entry of a step, in one line; empty for a sound entry and for no entry."""
+        folder = self.folder(step)
+        if not folder.is_dir():
+            return ""
+        try:
+            manifest = json.loads((folder / MANIFEST).read_text())
+            files = manifest["files"]
+            if manifest["key"] != step.key or not isinstance(manifest["outputs"], dict):
+                return "the manifest belongs to another entry"
+        except FileNotFoundError:
+            return "the manifest is missing"
+        except (ValueError, KeyError, TypeError):
+            return "the manifest cannot be read"
+        for name, facts in files.items():
+            problem = self._file_damage(folder / name, facts)
+            if problem:
+                return problem
+        return ""
+
+    def load(self, step: "Step") -> Entry:
+        """Outputs of a step. Raises StoreError if it has not been run or its entry is damaged."""
+        folder = self.folder(step)
+        if not folder.is_dir():
+            raise StoreError(
+                f"{step} has not been run with these settings",
+                expected=f"a result in {folder}",
+                fix="compute([step], store) first",
+            )
+        problem = self.damage(step)
+        if problem:
+            raise StoreError(
+                f"the stored result of {step} is damaged: {problem}",
+                expected=f"{folder} as it was written",
+                fix="run it again: compute() removes and remakes a damaged result",
+            )
+        return Entry(folder, json.loads((folder / MANIFEST).read_text()))
+
+    def save(self, step: "Step", outputs: Mapping[str, Any], facts: Mapping[str, Any]) -> Path:
+        """Store the outputs of a step and return the folder.
+
+        outputs: values that values.write_value can write.
+        facts: further entries of the manifest, such as seconds.
+
+        An equal entry that another process stored in the meantime is kept. Raises StoreError when the folder
+        cannot be written.
+        """
+        target = self.folder(step)
+        temporary = target.with_name(_temporary(step.key[:12]))
+        with self._explained():
+            try:
+                temporary.mkdir(parents=True)
+                files = {key: write_value(temporary, key, value).name for key, value in outputs.items()}
+                manifest = _describe(step, files, temporary) | dict(facts)
+                (temporary / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
+                for path in [*temporary.iterdir(), temporary]:
+                    _flush(path)
+                self._publish(step, temporary, target)
+            finally:
+                shutil.rmtree(temporary, ignore_errors=True)
+        return target
+
+    def remove(self, step: "Step") -> None:
+        """Take the entry of a step away; nothing happens if there is none."""
+        folder = self.folder(step)
+        aside = folder.with_name(_temporary("removed"))
+        with self._explained():
+            try:
+                # Renamed first, so that no other process meets half an entry.
+                folder.rename(aside)
+            except FileNotFoundError:
+                return
+        shutil.rmtree(aside, ignore_errors=True)
+
+    def clean(self) -> int:
+        """Remove what killed processes left half-written; returns how many folders went."""
+        left = [path for path in self.root.glob(f"*/{_TEMPORARY}*") if _is_left_behind(path)]
+        for path in left:
+            shutil.rmtree(path, ignore_errors=True)
+        return len(left)
+
+    def manifests(self, stage: str = "*") -> list[dict[str, Any]]:
+        """Readable manifests of all entries (of one stage), oldest first."""
+        found = []
+        for path in self.root.glob(f"{stage}/[!.]*/{MANIFEST}"):
+            try:
+                found.append(json.loads(path.read_text()))
+            except (OSError, ValueError):
+                continue
+        return sorted(found, key=lambda manifest: (manifest.get("created", ""), manifest.get("key", "")))
+
+    def size(self) -> int:
+        """Bytes on disk of all entries."""
+        return sum(path.stat().st_size for path in self.root.rglob("*") if path.is_file())
+
+    def _file_damage(self, path: Path, facts: dict[str, Any]) -> str:
+        try:
+            status = path.stat()
+            if status.st_size != facts["bytes"]:
+                return f"{path.name} has {status.st_size} bytes instead of {facts['bytes']}"
+            # A file is read in full once per process, and again when its time of change says so.
+            state = (status.st_size, status.st_mtime_ns)
+            if self._verified.get(path) != state:
+                if _checksum(path) != facts["blake2b"]:
+                    return f"the bytes of {path.name} have changed"
+                self._verified[path] = state
+        except FileNotFoundError:
+            return f"{path.name} is missing"
+        except OSError as problem:
+            return f"{path.name} cannot be read ({problem.strerror})"
+        return ""
+
+    def _publish(self, step: "Step", temporary: Path, target: Path) -> None:
+        if target.is_dir():
+            if not self.damage(step):
+                return
+            self.remove(step)
+        try:
+            os.rename(temporary, target)
+        except OSError:
+            # Another process was faster between the two lines above; its entry is as good as ours.
+            if step not in self:
+                raise
+        _flush(target.parent)
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Turn what the file system says into an error that names the folder and the way out."""
+        try:
+            yield
+        except (OSError, RuntimeError) as problem:
+            # torch reports a failed write as a RuntimeError.
+            reason = getattr(problem, "strerror", None) or str(problem)
+            raise StoreError(
+                f"cannot write to the run store {self.root}: {reason}",
+                expected="a folder that can be written, with free space",
+                fix="make room there, or set WSSS_CACHE to another folder",
+            ) from problem
+
+
+def _describe(step: "Step", outputs: dict[str, str], folder: Path) -> dict[str, Any]:
+    files = {
+        name: {"bytes": (folder / name).stat().st_size, "blake2b": _checksum(folder / name)}
+        for name in outputs.values()
+    }
+    return {
+        "format": FORMAT,
+        "stage": step.stage,
+        "label": step.label,
+        "key": step.key,
+        "function": step.function_name,
+        "settings": step.settings,
+        "inputs": step.input_keys,
+        "code": step.code,
+        "pixel_labels": list(step.pixel_labels()),
+        "outputs": outputs,
+        "files": files,
+        "created": provenance.now(),
+        "commit": provenance.git_commit(),
+        "versions": provenance.versions(),
+        "device": provenance.device(),
+    }
+
+
+def _checksum(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+def _flush(path: Path) -> None:
+    """Ask the system to put a file or folder on the disk before going on."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _temporary(what: str) -> str:
+    """Name of a folder that says which process of which machine is responsible for it."""
+    return f"{_TEMPORARY}{what}-{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+
+
+def _is_left_behind(path: Path) -> bool:
+    """Whether the process that made a temporary folder is gone."""
+    name, pid, _ = path.name.rsplit("-", 2)
+    if not name.endswith(f"-{socket.gethostname()}"):
+        return time.time() - path.stat().st_mtime > _FORGOTTEN_AFTER
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        pass
+    return False

@@ -1,0 +1,90 @@
+"""Files of a stored step: one per output, in the plainest format that holds the value."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from wsss_lab.errors import ParameterError
+
+
+def write_value(folder: Path, name: str, value: Any) -> Path:
+    """Write one output and return the file: arrays as .npy, anything with tensors as .pt, the rest as .json.
+
+    Raises ParameterError for a value none of the three can hold.
+    """
+    if not name.isidentifier():
+        raise ParameterError(f"output name {name!r} is not a name", expected="a name such as 'masks'")
+    if isinstance(value, np.ndarray):
+        return _write_array(folder / f"{name}.npy", value, name)
+    if _has_tensor(value):
+        return _write_tensors(folder / f"{name}.pt", value)
+    path = folder / f"{name}.json"
+    try:
+        text = json.dumps(value, default=_from_numpy)
+    except (TypeError, ValueError) as problem:
+        raise ParameterError(
+            f"output {name!r} cannot be stored: {problem}",
+            expected="an array, tensors in dicts and lists, or plain JSON values",
+            fix="return each array as an output of its own",
+        ) from None
+    path.write_text(text)
+    return path
+
+
+def read_value(path: Path) -> Any:
+    """Read one output; arrays come back as read-only memory maps, tensors on the CPU."""
+    if path.suffix == ".npy":
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    if path.suffix == ".json":
+        return json.loads(path.read_text())
+    import torch
+
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _write_array(path: Path, value: np.ndarray, name: str) -> Path:
+    if value.dtype.hasobject:
+        raise ParameterError(
+            f"output {name!r} is an array of Python objects",
+            expected="numbers, booleans or text of a fixed length",
+        )
+    np.save(path, value, allow_pickle=False)
+    return path
+
+
+def _write_tensors(path: Path, value: Any) -> Path:
+    import torch
+
+    torch.save(_detached(value), path)
+    return path
+
+
+def _is_tensor(value: Any) -> bool:
+    # A tensor can only exist once torch has been imported; JSON results should not import it.
+    return type(value).__module__.partition(".")[0] == "torch" and hasattr(value, "detach")
+
+
+def _has_tensor(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return any(_has_tensor(item) for item in value.values())
+    if isinstance(value, (list, tuple)):
+        return any(_has_tensor(item) for item in value)
+    return _is_tensor(value)
+
+
+def _detached(value: Any) -> Any:
+    """Copy with every tensor on the CPU, without its history or the rest of a larger buffer behind it."""
+    if isinstance(value, Mapping):
+        return {name: _detached(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_detached(item) for item in value]
+    return value.detach().cpu().clone() if _is_tensor(value) else value
+
+
+def _from_numpy(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"a {type(value).__name__} inside it is not plain JSON")

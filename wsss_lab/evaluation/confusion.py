@@ -96,7 +96,7 @@ def iou(confusion: np.ndarray) -> np.ndarray:
     confusion: (..., K, K + 1)    returns: (..., K) float64, nan for a class in neither target nor prediction
     """
     hits, targets, predicted = _margins(confusion)
-    return _divide(hits, targets + predicted - hits)
+    return divide(hits, targets + predicted - hits)
 
 
 def mean_iou(confusion: np.ndarray) -> np.ndarray:
@@ -137,7 +137,7 @@ def precision_recall_of_labels(
         hits, predicted = hits.copy(), predicted.copy()
         hits[..., 0] += confusion[..., 0, -1]
         predicted[..., 0] += confusion[..., -1].sum(-1)
-    return PrecisionRecall(_divide(hits, predicted), _divide(hits, targets))
+    return PrecisionRecall(divide(hits, predicted), divide(hits, targets))
 
 
 def pixel_accuracy(confusion: np.ndarray) -> np.ndarray:
@@ -146,13 +146,19 @@ def pixel_accuracy(confusion: np.ndarray) -> np.ndarray:
     confusion: (..., K, K + 1)    returns: (...) float64, nan when nothing was counted
     """
     hits, targets, _ = _margins(confusion)
-    return _divide(hits.sum(-1), targets.sum(-1))
+    return divide(hits.sum(-1), targets.sum(-1))
+
+
+def divide(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    """numerator / denominator in float64, nan where the denominator is 0."""
+    shape = np.broadcast_shapes(np.shape(numerator), np.shape(denominator))
+    return np.divide(numerator, denominator, out=np.full(shape, np.nan), where=np.asarray(denominator) != 0)
 
 
 def nan_mean(values: np.ndarray) -> np.ndarray:
     """Mean over the last axis without nan entries; nan, and no warning, where all are nan."""
     known = ~np.isnan(values)
-    return _divide(np.where(known, values, 0.0).sum(-1), known.sum(-1))
+    return divide(np.where(known, values, 0.0).sum(-1), known.sum(-1))
 
 
 def _margins(confusion: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -166,12 +172,6 @@ def _margins(confusion: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]
         )
     square = confusion[..., :-1]
     return np.diagonal(square, axis1=-2, axis2=-1), confusion.sum(-1), square.sum(-2)
-
-
-def _divide(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
-    """numerator / denominator in float64, nan where the denominator is 0."""
-    shape = np.broadcast_shapes(np.shape(numerator), np.shape(denominator))
-    return np.divide(numerator, denominator, out=np.full(shape, np.nan), where=np.asarray(denominator) != 0)
 
 
 def _checked(prediction, target, classes: int, ignore: int) -> tuple[np.ndarray, np.ndarray]:

@@ -6,7 +6,7 @@ that is no class. An abstained pixel is wrong, never left out, so a method canno
 Pixels whose target is void (255) are left out. Scores are fractions in [0, 1]; tables print per cent.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import zip_longest
 from typing import Literal, NamedTuple
 
@@ -74,17 +74,23 @@ def per_image_confusions(
     settings = {"ignore": ignore, "void_as_background": void_as_background}
     if getattr(predictions, "ndim", 0) == 3 and getattr(masks, "ndim", 0) == 3:
         return confusion_matrix(predictions, masks, classes, **settings).astype(np.int32)
-    counts = []
-    for prediction, mask in zip_longest(predictions, masks):
+    counts = [
+        confusion_matrix(prediction, mask, classes, **settings).astype(np.int32)
+        for prediction, mask in paired(predictions, masks)
+    ]
+    return np.stack(counts) if counts else np.zeros((0, classes, classes + 1), np.int32)
+
+
+def paired(predictions: Iterable[np.ndarray], masks: Iterable[np.ndarray]) -> Iterator[tuple]:
+    """Go through predictions and masks side by side; raises DataError when one of them ends early."""
+    for i, (prediction, mask) in enumerate(zip_longest(predictions, masks)):
         if prediction is None or mask is None:
-            shorter = "masks" if mask is None else "predictions"
             raise DataError(
-                f"the {shorter} end after {len(counts)} images, the others do not",
+                f"the {'masks' if mask is None else 'predictions'} end after {i} images, the others do not",
                 "one prediction for each mask",
                 "predict the same images that are scored",
             )
-        counts.append(confusion_matrix(prediction, mask, classes, **settings).astype(np.int32))
-    return np.stack(counts) if counts else np.zeros((0, classes, classes + 1), np.int32)
+        yield prediction, mask
 
 
 def iou(confusion: np.ndarray) -> np.ndarray:

@@ -1,0 +1,53 @@
+import numpy as np
+import pytest
+
+from wsss_lab.errors import DataError
+from wsss_lab.evaluation.average_precision import average_precisions, mean_average_precision
+
+
+def literal(scores, tags):
+    """Sum of precision times gain in recall over the distinct score levels, from high to low."""
+    total, recall = 0.0, 0.0
+    for level in sorted(set(scores), reverse=True):
+        taken = scores >= level
+        reached = (tags & taken).sum() / tags.sum()
+        total += (reached - recall) * (tags & taken).sum() / taken.sum()
+        recall = reached
+    return total
+
+
+def test_hand_case():
+    # Ranked: right, wrong, right. Precision 1 at recall 1/2, then 2/3 at recall 1.
+    scores = np.array([[3.0], [2.0], [1.0]])
+    tags = np.array([[1], [0], [1]], bool)
+    np.testing.assert_allclose(average_precisions(scores, tags), [(1 + 2 / 3) / 2])
+
+
+def test_equal_scores_are_one_level():
+    np.testing.assert_allclose(
+        average_precisions(np.zeros((4, 1)), np.array([[1], [0], [0], [1]], bool)), [0.5]
+    )
+
+
+def test_equals_the_literal_sum_with_ties():
+    rng = np.random.default_rng(0)
+    scores, tags = rng.integers(0, 12, (60, 5)) / 4, rng.random((60, 5)) < 0.3
+    expected = [literal(scores[:, c], tags[:, c]) for c in range(5)]
+    np.testing.assert_allclose(average_precisions(scores, tags), expected)
+    assert mean_average_precision(scores, tags) == pytest.approx(np.mean(expected))
+
+
+def test_class_without_images_is_left_out(recwarn):
+    scores, tags = np.array([[0.9, 0.3], [0.1, 0.2]]), np.array([[1, 0], [0, 0]], bool)
+    np.testing.assert_allclose(average_precisions(scores, tags), [1, np.nan])
+    assert mean_average_precision(scores, tags) == 1
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize("scores, message", [
+    (np.zeros((2, 3)), "do not match"),
+    (np.full((2, 2), np.nan), "not finite"),
+])  # fmt: skip
+def test_bad_input(scores, message):
+    with pytest.raises(DataError, match=message):
+        average_precisions(scores, np.ones((2, 2), bool))

@@ -1,0 +1,60 @@
+"""Scoring steps: what they return is kept per image, so that intervals can resample images."""
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from wsss_lab.data import frames
+from wsss_lab.data.views import EvalView
+from wsss_lab.evaluation.confusion import VOID, per_image_confusions
+from wsss_lab.evaluation.precision_recall import per_image_confidence_counts
+
+
+def score_masks(view: EvalView, masks: np.ndarray) -> dict:
+    """Compare label maps with the ground truth of a view; nothing is trained or chosen here.
+
+    masks: frame (N, Hmax, Wmax) uint8 of labels, 255 = undecided.
+    Returns {"confusions": int32 (N, K, K + 1), void pixels left out; "with_void": the same, void as background}.
+    """
+    labels = len(view.classes) + 1
+    targets = [view.mask(index) for index in range(len(view))]
+    predictions = list(frames.unstack(view, masks))
+    return {
+        "confusions": per_image_confusions(predictions, targets, labels),
+        "with_void": per_image_confusions(predictions, targets, labels, void_as_background=True),
+    }
+
+
+def score_seeds(view: EvalView, maps: Iterable[np.ndarray]) -> np.ndarray:
+    """Confidence counts of class maps over all thresholds, per image: int32 (N, 3, K, bins).
+
+    maps: one normalised map (C, H, W) in [0, 1] per image, at image size.
+    """
+
+    def pixels():
+        for index, each in enumerate(maps):
+            confidence = each.max(0)
+            winner = np.where(confidence > 0, each.argmax(0) + 1, 0)
+            yield confidence, winner, view.mask(index)
+
+    return per_image_confidence_counts(pixels(), len(view.classes) + 1)
+
+
+def score_saliency(view: EvalView, salient: np.ndarray) -> dict:
+    """Salient pixels against the ground-truth foreground (any class), void left out.
+
+    salient: frame (N, Hmax, Wmax) of 0 and 1. Returns {"counts": int64 (N, 3)}: pixels of the intersection, salient
+    pixels, foreground pixels; IoU, precision and recall follow from sums of them.
+    """
+    counts = np.zeros((len(view), 3), np.int64)
+    for index, mask in enumerate(frames.unstack(view, salient)):
+        truth = view.mask(index)
+        counted, foreground = truth != VOID, (truth != 0) & (truth != VOID)
+        found = (mask > 0) & counted
+        counts[index] = (found & foreground).sum(), found.sum(), foreground.sum()
+    return {"counts": counts}
+
+
+def ground_truth(view: EvalView) -> dict:
+    """The masks of a view as a frame, for full supervision. READS PIXEL LABELS."""
+    return {"masks": frames.stack(view, (view.mask(index) for index in range(len(view))))}

@@ -1,0 +1,90 @@
+# wsss-lab. `make` alone lists what can be made.
+
+# Options of `make reproduce`; give them on the command line: make reproduce PAPER=oh2017 SEEDS=3
+PAPER := all
+PROFILE := toy
+SEEDS := 1
+WORLD_SEED := 0
+DEVICE := auto
+JOBS := auto
+OUT :=
+PARAMS :=
+# Folders, from the environment or the command line.
+export WSSS_DATA WSSS_WEIGHTS WSSS_CACHE
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.SUFFIXES:
+
+# By default the commands run in .venv, which is made on the way. PYTHON=/path/to/python uses another
+# environment as it is, and WSSS_NO_VENV=1 the active one (conda, for instance).
+OPTIONS := PAPER PROFILE SEEDS WORLD_SEED DEVICE JOBS OUT PARAMS WSSS_DATA WSSS_WEIGHTS WSSS_CACHE \
+           PYTHON WSSS_NO_VENV
+ifneq ($(origin PYTHON),command line)
+  ifdef WSSS_NO_VENV
+    PYTHON := python
+  else
+    PYTHON := .venv/bin/python
+  endif
+endif
+ifeq ($(PYTHON),.venv/bin/python)
+  READY := .venv/installed
+else
+  READY := importable
+endif
+WSSS = $(PYTHON) -m wsss_lab
+
+# A misspelt option would silently leave the default in force.
+GIVEN := $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name)))
+UNKNOWN := $(filter-out $(OPTIONS) MAKE% -%,$(GIVEN))
+ifneq ($(strip $(UNKNOWN)),)
+  $(error unknown option $(firstword $(UNKNOWN))=; known are $(OPTIONS))
+endif
+
+.PHONY: help reproduce quick test lab doctor book lint clean importable
+
+help:  ## List the targets and options
+	@echo "wsss-lab: weakly supervised semantic segmentation, paper by paper"; echo
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo; echo "Options, with the values in force:"
+	@echo "  PAPER=$(PAPER)  PROFILE=$(PROFILE) (quick, toy, photos, voc)  SEEDS=$(SEEDS)  WORLD_SEED=$(WORLD_SEED)"
+	@echo "  DEVICE=$(DEVICE) (auto, cpu, cuda)  JOBS=$(JOBS)  OUT=folder  PARAMS='name=value ...'"
+	@echo "  WSSS_DATA=folder  WSSS_WEIGHTS=folder  WSSS_CACHE=folder  PYTHON=python  WSSS_NO_VENV=1"
+
+reproduce: $(READY)  ## Run the notebooks headless: every table and figure, then a summary
+	@$(WSSS) reproduce --paper "$(PAPER)" --profile "$(PROFILE)" --seeds "$(SEEDS)" \
+	    --world-seed "$(WORLD_SEED)" --device "$(DEVICE)" --jobs "$(JOBS)" \
+	    $(if $(OUT),--out "$(OUT)") $(foreach assignment,$(PARAMS),--param "$(assignment)")
+
+quick: override PROFILE := quick
+quick: reproduce  ## The same in the smallest profile, into figures/quick: does every cell run?
+
+test: $(READY)  ## Run the tests
+	@OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(PYTHON) -m pytest -n 2
+
+lab: $(READY)  ## Open the notebooks in JupyterLab
+	@$(PYTHON) -m jupyter lab --notebook-dir=. notebooks
+
+doctor: $(READY)  ## Check environment, data, weights and GPU; say what fixes what is missing
+	@$(WSSS) doctor
+
+book: $(READY)  ## Write the executed notebooks of PROFILE as HTML into build/book
+	@$(WSSS) book --profile "$(PROFILE)"
+
+lint: $(READY)  ## Check the style of the code
+	@$(PYTHON) -m ruff check wsss_lab tests
+
+clean:  ## Remove what was built; the environment and the run store stay
+	rm -rf build figures/quick *.egg-info .pytest_cache .ruff_cache
+	find wsss_lab tests -name __pycache__ -prune -exec rm -rf {} +
+
+# The environment is made anew only when pyproject.toml changes.
+.venv/installed: pyproject.toml
+	@.ci/setup-venv .venv
+	@touch $@
+
+importable:
+	@$(PYTHON) -c "import wsss_lab" 2>/dev/null || { \
+	    echo "$(PYTHON) can't import wsss_lab; install it there: $(PYTHON) -m pip install -e '.[dev]'" \
+	         "(conda: --no-deps --no-build-isolation -e .)" >&2; exit 1; }

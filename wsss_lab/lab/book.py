@@ -1,0 +1,77 @@
+"""The executed notebooks as web pages, with a page that lists them."""
+
+import html
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from wsss_lab.errors import SetupError
+
+PAGE = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>wsss-lab</title>
+<style>
+body {{ font: 16px/1.6 system-ui, sans-serif; max-width: 44rem; margin: 3rem auto; padding: 0 1rem; }}
+</style>
+<h1>wsss-lab</h1>
+<p>Weakly supervised semantic segmentation, run step by step.
+Executed notebooks, profile <b>{profile}</b>.</p>
+<ol start="{start}">
+{items}
+</ol>
+</html>
+"""
+
+
+def write_book(executed: Path, folder: Path, profile: str) -> list[Path]:
+    """Convert the executed notebooks of a profile to HTML, pictures included, and list them in index.html.
+
+    executed: the folder with the executed notebooks.
+    folder: where the pages go.
+    Returns the pages written, index.html last. Raises SetupError when there is no executed notebook yet.
+    """
+    sources = sorted(executed.glob("*.ipynb"))
+    if not sources:
+        raise SetupError(f"no executed notebooks in '{executed}'", f"a finished run of profile '{profile}'",
+                         f"make reproduce PROFILE={profile}")
+    folder.mkdir(parents=True, exist_ok=True)
+    pages = [_convert(source, folder) for source in sources]
+    return [*pages, _write_index(sources, pages, folder, profile)]
+
+
+def _convert(source: Path, folder: Path) -> Path:
+    from nbconvert import HTMLExporter
+
+    exporter = HTMLExporter(template_name="lab", embed_images=True)
+    body, _ = exporter.from_filename(str(source))
+    return _write(folder / f"{source.stem}.html", body)
+
+
+def _write_index(sources: Sequence[Path], pages: Sequence[Path], folder: Path, profile: str) -> Path:
+    items = "\n".join(
+        f'<li><a href="{page.name}">{html.escape(_title(source))}</a></li>'
+        for source, page in zip(sources, pages)
+    )
+    start = sources[0].name.split("_")[0]
+    page = PAGE.format(profile=html.escape(profile), items=items, start=start if start.isdigit() else 1)
+    return _write(folder / "index.html", page)
+
+
+def _title(source: Path) -> str:
+    """The notebook's first heading, or its file name."""
+    import nbformat
+
+    lines = [
+        line for cell in nbformat.read(source, as_version=4).cells if cell.cell_type == "markdown"
+        for line in cell.source.splitlines()
+    ]
+    return next((line.lstrip("# ") for line in lines if line.startswith("# ")), source.stem)
+
+
+def _write(path: Path, text: str) -> Path:
+    part = path.with_name(path.name + ".part")
+    part.write_text(text, encoding="utf-8")
+    os.replace(part, path)
+    return path

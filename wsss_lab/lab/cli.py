@@ -1,0 +1,224 @@
+"""The command `wsss`. Heavy imports stay inside the commands, so that --help answers at once."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from wsss_lab.errors import LabError, ParameterError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    help="Weakly supervised semantic segmentation, paper by paper: run the notebooks, see what they make.",
+)
+
+INTERRUPTED = 130  # the shell's status for a program stopped by Ctrl-C
+Profile = Annotated[str, typer.Option(help="How much work, on which data: quick, toy, photos or voc.")]
+Figures = Annotated[Path | None, typer.Option("--out", help="Folder for results. [default: figures]")]
+Executed = Annotated[
+    Path | None, typer.Option(help="Folder for executed notebooks. [default: build/notebooks/<profile>]")
+]
+
+Notebooks = Annotated[Path | None, typer.Option(help="Folder with the notebooks. [default: notebooks]")]
+
+
+def main() -> None:
+    """Run the command line; a problem the user can solve is told without a traceback, with status 2."""
+    try:
+        app()
+    except LabError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+@app.command()
+def reproduce(
+    paper: Annotated[str, typer.Option(help="A paper, several separated by commas, or all.")] = "all",
+    profile: Profile = "toy",
+    seeds: Annotated[int, typer.Option(help="Training seeds; from 2 on, tables show intervals.")] = 1,
+    world_seed: Annotated[int, typer.Option(help="Seed of the toy world's images.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    jobs: Annotated[str, typer.Option(help="Worker processes, or auto for one per core.")] = "auto",
+    data: Annotated[str, typer.Option(envvar="WSSS_DATA", help="Photographs in VOC layout.")] = "",
+    weights: Annotated[str, typer.Option(envvar="WSSS_WEIGHTS", help="Pre-trained weights.")] = "",
+    param: Annotated[list[str] | None, typer.Option(help="NAME=VALUE, any of a notebook.")] = None,
+    out: Figures = None,
+    executed: Executed = None,
+    notebooks_dir: Notebooks = None,
+) -> None:
+    """Run notebooks headless: every table and figure, the verdict on every claim, and a summary.
+
+    What was computed before is taken from the run store, so a second run, or one after Ctrl-C, goes on from
+    there. The exit status is 1 if a notebook failed or a promised table or figure is missing.
+    """
+    from wsss_lab.lab import notebooks, profiles, summary
+
+    chosen = profiles.profile_named(profile)
+    project = notebooks.project_folder()
+    selected = notebooks.select_notebooks(
+        notebooks.find_notebooks(notebooks_dir or project / "notebooks"), paper
+    )
+    _use_folder("WSSS_DATA", data)
+    _use_folder("WSSS_WEIGHTS", weights)
+    profiles.check_inputs(chosen)
+    _check_device(device)
+    figures = (out or project / "figures").absolute()
+    shared = {
+        "profile": profile,
+        "seeds": _at_least(1, "seeds", seeds),
+        "world_seed": _at_least(0, "world_seed", world_seed),
+        "device": device,
+        "jobs": _worker_count(jobs),
+        "figures": str(figures),
+    }
+    parameters = {item: shared | dict(notebooks.parse_parameter(item.path, text) for text in param or [])
+                  for item in selected}
+    for item, given in parameters.items():  # all are checked before the first one runs
+        notebooks.check_parameters(item.path, given)
+
+    target = executed or project / "build" / "notebooks" / profile
+    reports = []
+    try:
+        for item, given in parameters.items():
+            print(f"== {item.path.name} ({chosen.name}: {chosen.summary})", flush=True)
+            outcome = notebooks.run_notebook(item, given, (target / item.path.name).absolute())
+            reports.append(summary.report(
+                outcome, figures / profile / item.paper, summary.promised_artifacts(item.paper),
+                summary.waived_artifacts(item.paper, profile),
+            ))
+    except KeyboardInterrupt:
+        print("\nStopped. Every finished step is kept: the same command goes on from there.", file=sys.stderr)
+        raise typer.Exit(INTERRUPTED) from None
+    print(summary.render(reports, profile, _update_gallery(figures, profile)))
+    raise typer.Exit(0 if all(report.good for report in reports) else 1)
+
+
+@app.command()
+def doctor() -> None:
+    """Check Python, packages, GPU, data and weights; name the command that fixes what is missing."""
+    from wsss_lab.lab.doctor import examine, report
+
+    raise typer.Exit(report(examine()))
+
+
+@app.command()
+def book(
+    profile: Profile = "toy",
+    executed: Executed = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the pages. [default: build/book]")] = None,
+) -> None:
+    """Write the executed notebooks as web pages."""
+    from wsss_lab.lab import notebooks, profiles
+    from wsss_lab.lab.book import write_book
+
+    profiles.profile_named(profile)
+    build = notebooks.project_folder() / "build"
+    pages = write_book(executed or build / "notebooks" / profile, out or build / "book", profile)
+    print(f"{len(pages) - 1} notebook(s) written; open {pages[-1]}")
+
+
+@app.command()
+def gallery(out: Figures = None) -> None:
+    """Write figures/README.md: every table and figure, with the papers' numbers beside ours."""
+    from wsss_lab.lab.gallery import write_gallery
+    from wsss_lab.lab.notebooks import project_folder
+
+    print(write_gallery(out or project_folder() / "figures"))
+
+
+@app.command()
+def cache(
+    clear: Annotated[bool, typer.Option("--clear", help="Delete the results listed.")] = False,
+    stage: Annotated[str, typer.Option(help="Only this stage, segmenter for instance.")] = "",
+) -> None:
+    """List what the run store holds, by stage, or delete it; what is gone is computed again when needed."""
+    from wsss_lab.lab.store import Store
+
+    store = Store()
+    store.clean()
+    manifests = store.manifests(stage or "*")
+    print(f"{store.root}\n{'stage':<24}{'results':>8}{'MB':>10}{'minutes':>10}")
+    for name in sorted({manifest["stage"] for manifest in manifests}):
+        entries = [manifest for manifest in manifests if manifest["stage"] == name]
+        size = sum(file["bytes"] for manifest in entries for file in manifest["files"].values())
+        minutes = sum(manifest.get("seconds", 0) for manifest in entries) / 60
+        print(f"{name:<24}{len(entries):>8}{size / 1e6:>10.1f}{minutes:>10.1f}")
+    if clear:
+        import shutil
+
+        for manifest in manifests:
+            shutil.rmtree(store.root / manifest["stage"] / manifest["key"])
+        print(f"{len(manifests)} result(s) deleted")
+
+
+@app.command()
+def export(
+    folder: Annotated[Path, typer.Argument(help="Folder to write.")],
+    world_seed: Annotated[int, typer.Option(help="Seed of the images.")] = 0,
+    train: Annotated[int, typer.Option(help="Images in the split train.")] = 2000,
+    dev: Annotated[int, typer.Option(help="Images in the split dev.")] = 500,
+    val: Annotated[int, typer.Option(help="Images in the split val.")] = 500,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what the folder holds.")] = False,
+) -> None:
+    """Write the toy world as a folder in PASCAL VOC layout, for other programs or for WSSS_DATA."""
+    from wsss_lab.data.toyvoc import CONTEXTS
+    from wsss_lab.data.voc_export import export_voc
+    from wsss_lab.lab.compute import compute
+    from wsss_lab.lab.store import Store
+    from wsss_lab.lab.worlds import ToyWorld
+
+    counts = tuple((split, _at_least(1, split, count))
+                   for split, count in (("train", train), ("dev", dev), ("val", val)))
+    world, store = ToyWorld(_at_least(0, "world_seed", world_seed), counts), Store()
+    compute([world.scenes(split) for split, _ in counts], store)
+    views = {split: world.eval_view(split).load(store) for split, _ in counts}
+    print(export_voc(views, folder, world.classes, CONTEXTS, overwrite))
+
+
+def _at_least(smallest: int, name: str, value: int) -> int:
+    if value < smallest:
+        raise ParameterError(f"{name} is {value}", f"a whole number from {smallest} on")
+    return value
+
+
+def _worker_count(jobs: str) -> int:
+    """The notebooks' parameter `jobs`: 0 means one worker per core."""
+    if jobs == "auto":
+        return 0
+    if not jobs.isdecimal() or jobs == "0":
+        raise ParameterError(f"jobs is '{jobs}'", "auto, or a whole number from 1 on", "leave JOBS out")
+    return int(jobs)
+
+
+def _check_device(name: str) -> None:
+    if name == "cpu":
+        return
+    if name not in ("auto", "cuda"):
+        raise ParameterError(f"device '{name}' is not known", "auto, cpu or cuda", "set DEVICE=auto")
+    if name == "cuda":
+        from wsss_lab.networks.device import resolve_device
+
+        resolve_device(name)
+
+
+def _use_folder(variable: str, folder: str) -> None:
+    """Put a folder into the environment of the kernels, in a form that holds from any working directory."""
+    if folder:
+        os.environ[variable] = str(Path(folder).expanduser().absolute())
+
+
+def _update_gallery(figures: Path, profile: str) -> Path | None:
+    """Renew the gallery; the quick profile's results are thrown away and never enter it."""
+    if profile == "quick":
+        return None
+    from wsss_lab.lab.gallery import write_gallery
+
+    return write_gallery(figures)
+
+
+if __name__ == "__main__":
+    main()

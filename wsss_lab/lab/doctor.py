@@ -1,0 +1,193 @@
+"""Is this machine ready? One line per thing looked at, each with the command that puts it right."""
+
+import importlib
+import os
+import platform
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+OK, WARNING, MISSING = "ok", "warn", "missing"
+
+# Import name and name on PyPI of what the package can't do without.
+PACKAGES = {
+    "torch": "torch", "torchvision": "torchvision", "numpy": "numpy", "pandas": "pandas", "scipy": "scipy",
+    "sklearn": "scikit-learn", "cv2": "opencv-python-headless", "PIL": "pillow", "matplotlib": "matplotlib",
+    "seaborn": "seaborn", "jupyterlab": "jupyterlab", "papermill": "papermill", "nbconvert": "nbconvert",
+    "pooch": "pooch", "tqdm": "tqdm",
+}  # fmt: skip
+COMPILER_FIX = "sudo apt install g++ python3-dev   (macOS: xcode-select --install)"
+VOC_FOLDERS = ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation")
+WEIGHT_FILES = {
+    "mobilenet_v2_imagenet.pth": "ImageNet MobileNetV2, for PROFILE=photos",
+    "u2netp_saliency.pth": "U2-Net-P, an off-the-shelf saliency detector",
+}
+MEMORY_WANTED, DISK_WANTED = 4, 5  # GiB
+PYTHON_WANTED = (3, 11)
+
+
+@dataclass(frozen=True)
+class Check:
+    """What was looked at: `state` is "ok", "warn" (some things won't work) or "missing" (nothing will)."""
+
+    state: str
+    what: str
+    fix: str = ""
+
+    def __str__(self) -> str:
+        line = f"[{self.state}]".ljust(10) + self.what
+        return f"{line}\n{' ' * 10}fix: {self.fix}" if self.fix and self.state != OK else line
+
+
+def examine(environment: Mapping[str, str] = os.environ) -> list[Check]:
+    """Look at everything; the order is that in which a newcomer would put things right."""
+    return [
+        check_python(),
+        *(check_package(module, name) for module, name in PACKAGES.items()),
+        check_dense_crf(),
+        check_kernel(),
+        check_machine(),
+        check_gpu(),
+        check_cache(environment),
+        check_data(environment),
+        *check_weights(environment),
+    ]
+
+
+def report(checks: Iterable[Check], say: Callable[[str], None] = print) -> int:
+    """Say every check and the verdict; returns the exit status, 1 if anything required is missing."""
+    states = []
+    for check in checks:
+        say(str(check))
+        states.append(check.state)
+    missing = states.count(MISSING)
+    say(f"\n{missing} thing(s) missing" if missing else "\nReady: make reproduce")
+    return 1 if missing else 0
+
+
+def check_python() -> Check:
+    """The version of Python is recent enough."""
+    what = f"Python {platform.python_version()} at {sys.executable}"
+    if sys.version_info[:2] < PYTHON_WANTED:
+        wanted = "python" + ".".join(map(str, PYTHON_WANTED))
+        return Check(MISSING, f"{what}; {wanted} or later is needed", f"sudo apt install {wanted}-venv")
+    return Check(OK, what)
+
+
+def check_package(module: str, name: str) -> Check:
+    """Whether a package can be imported, and its version."""
+    try:
+        importlib.import_module(module)
+    except Exception as error:  # a damaged package may raise anything
+        what = f"{name}: {type(error).__name__}: {error}"
+        return Check(MISSING, what, f"{sys.executable} -m pip install {name}")
+    try:
+        return Check(OK, f"{name} {metadata.version(name)}")
+    except metadata.PackageNotFoundError:  # conda may use another name
+        return Check(OK, name)
+
+
+def check_dense_crf() -> Check:
+    """pydensecrf, and the compiler it takes to install it."""
+    try:
+        importlib.import_module("pydensecrf.densecrf")
+        return Check(OK, "pydensecrf (dense CRF)")
+    except Exception as error:
+        what = f"pydensecrf (dense CRF): {type(error).__name__}: {error}"
+    install = f"{sys.executable} -m pip install pydensecrf2"
+    if not any(shutil.which(compiler) for compiler in ("c++", "g++", "clang++")):
+        return Check(MISSING, f"{what}; and no C++ compiler to build it", f"{COMPILER_FIX}, then {install}")
+    return Check(MISSING, what, install)
+
+
+def check_kernel() -> Check:
+    """The Jupyter kernel that notebooks run in: this interpreter's ipykernel."""
+    try:
+        importlib.import_module("ipykernel.kernelspec")
+    except Exception as error:
+        return Check(MISSING, f"Jupyter kernel: {error}", f"{sys.executable} -m pip install ipykernel")
+    return Check(OK, f"Jupyter kernel of {sys.executable}")
+
+
+def check_machine() -> Check:
+    """Cores, memory and free disk space."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    memory = _memory_gib()
+    disk = shutil.disk_usage(Path.cwd()).free / 2**30
+    what = f"{cores} core(s), {memory:.1f} GiB memory, {disk:.1f} GiB free disk"
+    if memory < MEMORY_WANTED:
+        return Check(WARNING, what, f"under {MEMORY_WANTED} GiB of memory: make reproduce JOBS=1")
+    if disk < DISK_WANTED:
+        return Check(WARNING, what, f"under {DISK_WANTED} GiB: set WSSS_CACHE to a folder on a larger disk")
+    return Check(OK, what)
+
+
+def check_gpu() -> Check:
+    """A GPU that torch can use; none is fine."""
+    try:
+        import torch
+
+        if torch.cuda.is_available():
+            return Check(OK, f"GPU: {torch.cuda.get_device_name()} (DEVICE=auto uses it)")
+    except ImportError:
+        pass
+    if shutil.which("nvidia-smi"):
+        return Check(WARNING, "GPU: a driver is there, but torch can't use it",
+                     "install the torch build for your driver, see https://pytorch.org/get-started/locally")
+    return Check(OK, "GPU: none, the CPU is used")
+
+
+def check_cache(environment: Mapping[str, str]) -> Check:
+    """The run store can be written."""
+    from wsss_lab.lab.store import default_root
+
+    folder = Path(environment["WSSS_CACHE"]).expanduser() if environment.get("WSSS_CACHE") else default_root()
+    existing = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            return Check(OK, f"run store: {folder}")
+    except OSError as error:
+        return Check(MISSING, f"run store: can't write to {folder} ({error.strerror})",
+                     "export WSSS_CACHE=/a/folder/you/may/write")
+
+
+def check_data(environment: Mapping[str, str]) -> Check:
+    """WSSS_DATA, when set, is a folder in VOC layout."""
+    folder = environment.get("WSSS_DATA", "")
+    if not folder:
+        return Check(OK, "WSSS_DATA: not set (only PROFILE=photos and PROFILE=voc need it)")
+    absent = [name for name in VOC_FOLDERS if not (Path(folder) / name).is_dir()]
+    if absent:
+        return Check(MISSING, f"WSSS_DATA={folder}: no {', '.join(absent)} in it",
+                     "export WSSS_DATA=/path/to/VOCdevkit/VOC2012, or another folder in VOC layout")
+    return Check(OK, f"WSSS_DATA={folder}: VOC layout")
+
+
+def check_weights(environment: Mapping[str, str]) -> list[Check]:
+    """WSSS_WEIGHTS, when set, is a folder; says which of the known files it holds."""
+    folder = environment.get("WSSS_WEIGHTS", "")
+    if not folder:
+        return [Check(OK, "WSSS_WEIGHTS: not set (only PROFILE=photos and PROFILE=voc need it)")]
+    if not Path(folder).is_dir():
+        what = f"WSSS_WEIGHTS={folder}: no such folder"
+        return [Check(MISSING, what, "export WSSS_WEIGHTS=/path/to/weights")]
+    return [
+        Check(OK, f"WSSS_WEIGHTS: {name}") if (Path(folder) / name).is_file()
+        else Check(WARNING, f"WSSS_WEIGHTS: no {name} ({use})", f"put it into {folder}")
+        for name, use in WEIGHT_FILES.items()
+    ]
+
+
+def _memory_gib() -> float:
+    """Physical memory; a container's limit counts when it is lower."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for limit in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        try:
+            total = min(total, int(Path(limit).read_text()))
+        except (OSError, ValueError):  # no such file, or "max"
+            continue
+    return total / 2**30

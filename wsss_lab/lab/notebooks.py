@@ -1,0 +1,238 @@
+"""Finding the notebooks, checking their parameters and running them headless through papermill.
+
+A notebook's file name says all there is to know about it: `1_oh2017_guided.ipynb` is number 1 in the order of
+teaching, belongs to the paper `oh2017`, and may also be called `guided`.
+"""
+
+import ast
+import re
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wsss_lab.errors import LabError, ParameterError, SetupError
+from wsss_lab.lab.profiles import unknown_name
+from wsss_lab.lab.provenance import PACKAGE_FOLDER
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
+
+FILE_NAME = re.compile(r"(?P<number>\d+)_(?P<paper>[a-z0-9]+)(?:_(?P<alias>\w+))?\.ipynb")
+PARAMETERS_TAG = "parameters"
+SHOWN_LINES = 6  # of a failing cell's source
+
+
+@dataclass(frozen=True)
+class Notebook:
+    """A notebook of the collection; PAPER= and --paper accept `paper`, and `alias` if there is one."""
+
+    path: Path
+    number: int
+    paper: str
+    alias: str = ""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a notebook stopped.
+
+    cell: the number shown as In [n] in the executed notebook, None when no cell is to blame.
+    section: the heading above that cell.
+    source: the first lines of that cell.
+    error: the error's name and text, without the traceback.
+    """
+
+    error: str
+    cell: int | None = None
+    section: str = ""
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One run of a notebook: where the executed copy is, how long it took, what went wrong if anything did."""
+
+    notebook: Notebook
+    executed: Path
+    started: float  # seconds since the epoch
+    seconds: float
+    failure: Failure | None = None
+
+
+def project_folder() -> Path:
+    """The folder with notebooks/ and figures/: the checkout the package comes from, else the current one."""
+    checkout = PACKAGE_FOLDER.parent
+    return checkout if (checkout / "pyproject.toml").is_file() else Path.cwd()
+
+
+def find_notebooks(folder: Path) -> list[Notebook]:
+    """The notebooks in a folder, in the order of their numbers.
+
+    Raises SetupError when the folder holds none.
+    """
+    found = [
+        Notebook(path, int(match["number"]), match["paper"], match["alias"] or "")
+        for path in folder.glob("*.ipynb")
+        if (match := FILE_NAME.fullmatch(path.name))
+    ]
+    if not found:
+        raise SetupError(f"no notebooks in '{folder}'", "files named like 1_oh2017_guided.ipynb",
+                         "run from the folder of the checkout, or give --notebooks-dir")
+    return sorted(found, key=lambda notebook: (notebook.number, notebook.path.name))
+
+
+def select_notebooks(notebooks: Sequence[Notebook], papers: str) -> list[Notebook]:
+    """The notebooks asked for, in the order of teaching.
+
+    papers: "all", or names or aliases separated by commas.
+    Raises ParameterError for a name no notebook has, listing what is available.
+    """
+    names = [name.strip() for name in papers.split(",")]
+    if names == ["all"]:
+        return list(notebooks)
+    known = [notebook.paper for notebook in notebooks]
+    aliases = {notebook.alias: notebook.paper for notebook in notebooks if notebook.alias}
+    wanted = {aliases.get(name, name) for name in names}
+    for name in sorted(wanted - set(known)):
+        raise unknown_name("paper", name, ["all", *known])
+    return [notebook for notebook in notebooks if notebook.paper in wanted]
+
+
+def notebook_parameters(path: Path) -> dict[str, dict[str, str]]:
+    """The parameters of a notebook by name, each with its `default` and `help` (the comment beside it).
+
+    Raises ParameterError unless exactly one cell is tagged `parameters` and every line of it is understood.
+    """
+    import papermill
+
+    tagged = [cell for cell in _read(path).cells if PARAMETERS_TAG in cell.metadata.get("tags", [])]
+    if len(tagged) != 1:
+        raise ParameterError(
+            f"'{path}' has {len(tagged) or 'no'} cells tagged '{PARAMETERS_TAG}'",
+            "exactly one, holding nothing but lines like `seeds: int = 1  # number of seeds`",
+            f"in JupyterLab, select the cell, open the property inspector and set the tag '{PARAMETERS_TAG}'",
+        )
+    try:
+        parameters = papermill.inspect_notebook(str(path))
+    except ValueError as error:  # papermill's word for a notebook without kernel or language
+        raise ParameterError(f"the parameters of '{path}' can't be read: {error}",
+                             "a notebook of the Python 3 kernel",
+                             "open it in JupyterLab, choose the kernel 'Python 3' and save it") from error
+    assigned = {target.id for node in ast.parse(tagged[0].source).body for target in _targets(node)}
+    if missed := sorted(assigned - set(parameters)):
+        raise ParameterError(f"'{path}': papermill doesn't understand the line of parameter '{missed[0]}'",
+                             "`name: type = value  # comment`, type int, float, str or bool, no second '='")
+    return parameters
+
+
+def check_parameters(path: Path, given: Mapping[str, object]) -> None:
+    """Refuse parameters that the notebook doesn't have; papermill itself would only warn and go on."""
+    known = sorted(notebook_parameters(path))
+    for name in given:
+        if name not in known:
+            raise unknown_name(f"parameter of {path.name}", name, known)
+
+
+def parse_parameter(path: Path, assignment: str) -> tuple[str, Any]:
+    """Name and value of an assignment like "tau=0.3", the value being of the type of the notebook's default.
+
+    Raises ParameterError for another form, an unknown name or a value of another type.
+    """
+    name, separator, text = (part.strip() for part in assignment.partition("="))
+    if not separator or not name.isidentifier():
+        raise ParameterError(f"can't read the parameter '{assignment}'", "NAME=VALUE, for instance tau=0.3")
+    check_parameters(path, {name: text})
+    wanted = type(ast.literal_eval(notebook_parameters(path)[name]["default"]))
+    try:
+        value = text if wanted is str else ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        value = text
+    if wanted is float and type(value) is int:
+        value = float(value)
+    if type(value) is not wanted:
+        raise ParameterError(f"parameter {name}={text} of {path.name} is of another type", wanted.__name__)
+    return name, value
+
+
+def run_notebook(notebook: Notebook, parameters: Mapping[str, object], executed: Path) -> Outcome:
+    """Execute a notebook in a fresh kernel of this interpreter, from the notebook's own folder.
+
+    What its cells print is passed on as it comes; the executed copy is written to `executed` and kept when a
+    cell fails, which is reported in the outcome instead of being raised. Ctrl-C interrupts the kernel, which
+    stops cleanly, and raises KeyboardInterrupt.
+    """
+    import papermill
+
+    executed.parent.mkdir(parents=True, exist_ok=True)
+    started = time.time()
+    failure = None
+    try:
+        papermill.execute_notebook(
+            str(notebook.path), str(executed), dict(parameters), cwd=str(notebook.path.parent),
+            kernel_name="python3", language="python", kernel_manager_class=_own_kernel_manager(),
+            progress_bar=False, stdout_file=sys.stdout, stderr_file=sys.stderr,
+        )
+    except papermill.PapermillExecutionError as error:
+        if error.ename == "KeyboardInterrupt":
+            raise KeyboardInterrupt from error
+        failure = _cell_failure(error, executed)
+    except Exception as error:  # the kernel died or didn't start: the other notebooks shall run all the same
+        failure = Failure(_describe(error))
+    return Outcome(notebook, executed, started, time.time() - started, failure)
+
+
+def _read(path: Path) -> "NotebookNode":
+    import nbformat
+
+    try:
+        return nbformat.read(path, as_version=4)
+    except (OSError, ValueError, AttributeError, nbformat.ValidationError) as error:
+        raise LabError(f"'{path}' can't be read as a notebook: {error}", "a Jupyter notebook, format 4",
+                       f"git checkout -- {path.name}") from error
+
+
+def _targets(node: ast.stmt) -> Iterator[ast.Name]:
+    targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+    return (target for target in targets if isinstance(target, ast.Name))
+
+
+def _own_kernel_manager() -> type:
+    """A kernel manager that starts this very interpreter, whatever kernels the user has registered.
+
+    WSSS_PROGRESS asks the code in the kernel for plain lines: bars freeze or vanish in executed notebooks.
+    """
+    from ipykernel.kernelspec import get_kernel_dict
+    from jupyter_client import AsyncKernelManager
+    from jupyter_client.kernelspec import KernelSpec
+
+    class OwnKernelManager(AsyncKernelManager):
+        @property
+        def kernel_spec(self) -> KernelSpec:
+            return KernelSpec(**get_kernel_dict(), env={"WSSS_PROGRESS": "plain"})
+
+    return OwnKernelManager
+
+
+def _cell_failure(error: Any, executed: Path) -> Failure:
+    """The failure that a papermill.PapermillExecutionError describes; the executed copy knows the heading."""
+    # papermill has put one cell with a link at the top, and a marker right before the failing cell.
+    above = _read(executed).cells[: error.cell_index + 1]
+    headings = [
+        line.lstrip("# ") for cell in above if cell.cell_type == "markdown"
+        for line in cell.source.splitlines() if re.match(r"#+ ", line)
+    ]
+    lines = error.source.strip().splitlines()
+    source = "\n".join(lines[:SHOWN_LINES] + ["..."] * (len(lines) > SHOWN_LINES))
+    message = f"{error.ename}: {error.evalue}".rstrip(": ")
+    return Failure(message, error.exec_count, headings[-1] if headings else "", source)
+
+
+def _describe(error: Exception) -> str:
+    from nbclient.exceptions import DeadKernelError
+
+    if isinstance(error, DeadKernelError):
+        return "the notebook's process died, most often for want of memory: try fewer workers, JOBS=1"
+    return f"{type(error).__name__}: {error}"

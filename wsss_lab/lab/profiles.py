@@ -1,0 +1,90 @@
+"""Profiles: how much work a run does, and on which kind of data.
+
+Only what all papers share is kept here; a paper's schedules per profile stand in its own file under
+`wsss_lab/papers/`.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+
+from wsss_lab.errors import DataError, ParameterError, WeightsError
+
+
+@dataclass(frozen=True)
+class Profile:
+    """One way of running everything.
+
+    name: what PROFILE= and --profile accept.
+    summary: one sentence for help texts and run cards.
+    world: "toyvoc" (images drawn by the package) or "folder" (photographs in VOC layout, from WSSS_DATA).
+    needs_weights: whether pre-trained weights are read from the folder WSSS_WEIGHTS.
+    """
+
+    name: str
+    summary: str
+    world: str
+    needs_weights: bool = False
+
+    @property
+    def needs_data(self) -> bool:
+        """Whether the images come from a folder that the user names."""
+        return self.world == "folder"
+
+
+PROFILES = (
+    Profile("quick", "every cell runs, with seconds per training; its numbers mean nothing", "toyvoc"),
+    Profile("toy", "the full set of experiments on the toy world, without any download", "toyvoc"),
+    Profile("photos", "a folder of photographs in VOC layout, with ImageNet weights", "folder", True),
+    Profile("voc", "the paper's data, networks and schedule (a GPU is advisable)", "folder", True),
+)
+
+
+def profile_named(name: str) -> Profile:
+    """The profile of this name; ParameterError lists the known ones and the closest."""
+    for profile in PROFILES:
+        if profile.name == name:
+            return profile
+    raise unknown_name("profile", name, [profile.name for profile in PROFILES])
+
+
+def unknown_name(kind: str, name: str, known: list[str]) -> ParameterError:
+    """The error for a name that isn't among the known ones; suggests the closest.
+
+    >>> print(unknown_name("profile", "tyo", ["quick", "toy"]))
+    unknown profile 'tyo'
+      expected: one of quick, toy
+      fix: did you mean 'toy'?
+    """
+    close = get_close_matches(name, known, n=1)
+    return ParameterError(
+        f"unknown {kind} '{name}'",
+        f"one of {', '.join(known)}" if known else f"there is no {kind} to choose from",
+        f"did you mean '{close[0]}'?" if close else "",
+    )
+
+
+def check_inputs(profile: Profile, environment: Mapping[str, str] = os.environ) -> None:
+    """Check that the folders a profile reads are named and there.
+
+    Raises DataError (WSSS_DATA) or WeightsError (WSSS_WEIGHTS) with the command that would work.
+    """
+    if profile.needs_data:
+        expected = "a folder in VOC layout (JPEGImages, SegmentationClass, ImageSets)"
+        _check_folder("WSSS_DATA", expected, DataError, profile, environment)
+    if profile.needs_weights:
+        _check_folder("WSSS_WEIGHTS", "a folder with pre-trained weights", WeightsError, profile, environment)
+
+
+def _check_folder(
+    variable: str, expected: str, error: type[DataError | WeightsError], profile: Profile,
+    environment: Mapping[str, str],
+) -> None:
+    folder = environment.get(variable, "")
+    fix = f"make reproduce PROFILE={profile.name} WSSS_DATA=/path/to/photos WSSS_WEIGHTS=/path/to/weights"
+    if not folder:
+        raise error(f"profile '{profile.name}' needs {variable}, which isn't set", expected, fix)
+    if not Path(folder).is_dir():
+        raise error(f"{variable}={folder}: no such folder", expected, fix)

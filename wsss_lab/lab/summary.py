@@ -1,0 +1,167 @@
+"""What a run of the notebooks has brought: artifacts made of those promised, claims by verdict, failures."""
+
+import csv
+import hashlib
+import importlib
+import importlib.util
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from wsss_lab.lab.notebooks import Outcome
+
+MANIFEST, CLAIMS = "manifest.json", "claims.csv"
+VERDICTS = ("reproduced", "direction only", "not reproduced", "inconclusive", "not testable here")
+CLOCK_SLACK = 2.0  # seconds by which a file system's clock may be behind
+
+
+@dataclass(frozen=True)
+class Report:
+    """What one notebook has brought.
+
+    promised: ids of the artifacts it owes in this profile.
+    waived: artifact id -> why this profile doesn't make it.
+    lacking: artifact id -> what is wrong with it ("not made", "left from an earlier run" ...).
+    claims: verdict -> number of claims.
+    """
+
+    outcome: Outcome
+    folder: Path
+    promised: tuple[str, ...] = ()
+    waived: Mapping[str, str] = field(default_factory=dict)
+    lacking: Mapping[str, str] = field(default_factory=dict)
+    claims: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def good(self) -> bool:
+        """The notebook ran to its end and everything promised is there."""
+        return self.outcome.failure is None and not self.lacking
+
+
+def promised_artifacts(paper: str) -> tuple[str, ...]:
+    """Ids of the paper's tables and figures; a notebook without a paper (the primer) owes none."""
+    from wsss_lab.lab.published import artifact_list
+
+    listed = artifact_list()
+    kept = listed[(listed["paper"] == paper) & listed["kind"].isin(["table", "figure"])]
+    return tuple(kept["id"])
+
+
+def waived_artifacts(paper: str, profile: str) -> dict[str, str]:
+    """Artifact id -> reason, for what a profile can't make: NOT_MADE[profile] of the paper's module, if any."""
+    if importlib.util.find_spec(f"wsss_lab.papers.{paper}") is None:
+        return {}
+    module = importlib.import_module(f"wsss_lab.papers.{paper}")
+    return dict(getattr(module, "NOT_MADE", {}).get(profile, {}))
+
+
+def report(outcome: Outcome, folder: Path, promised: Sequence[str], waived: Mapping[str, str]) -> Report:
+    """Look at the folder a notebook has written to.
+
+    folder: figures/<profile>/<paper>, with the manifest, the files it lists and claims.csv.
+    promised: ids of the artifacts owed; those in `waived` are forgiven.
+    An artifact counts when its files are there, agree with the manifest, and were written in this run. Papers
+    that promise artifacts also owe their claims.
+    """
+    owed = tuple(name for name in promised if name not in waived)
+    entries = _read_manifest(folder / MANIFEST)
+    lacking = {name: problem for name in owed
+               if (problem := _artifact_problem(folder, entries.get(name), outcome.started))}
+    claims = _count_verdicts(folder / CLAIMS, outcome.started)
+    if promised and not claims:
+        lacking["claims"] = f"no {CLAIMS} of this run"
+    forgiven = {name: waived[name] for name in promised if name in waived}
+    return Report(outcome, folder, owed, forgiven, lacking, claims)
+
+
+def render(reports: Sequence[Report], profile: str, gallery: Path | None = None) -> str:
+    """The summary as text: failures first, then one line per notebook, the totals and where to look."""
+    lines: list[str] = []
+    for item in reports:
+        lines += _failure_lines(item.outcome)
+        if item.lacking:
+            lines += [f"MISSING from {item.folder}:"]
+            lines += [f"    {name}: {problem}" for name, problem in item.lacking.items()]
+    lines += ["", f"Summary, profile {profile}"]
+    lines += [_paper_line(item) for item in reports]
+    lines += [_paper_line_total(reports)] if len(reports) > 1 else []
+    lines += ["", "Where to look"]
+    lines += [f"    {item.folder}" for item in reports if item.promised]
+    lines += [f"    {gallery}   every table and figure beside the paper's numbers"] if gallery else []
+    lines += [f"    {item.outcome.executed}" for item in reports]
+    lines += [f"    make book PROFILE={profile}   the executed notebooks as web pages"]
+    return "\n".join(lines)
+
+
+def _paper_line(item: Report) -> str:
+    state = "failed" if item.outcome.failure else "ok" if item.good else "incomplete"
+    return _line(item.outcome.notebook.paper, state, item.outcome.seconds, [item])
+
+
+def _paper_line_total(reports: Sequence[Report]) -> str:
+    state = "ok" if all(item.good for item in reports) else "not ok"
+    return _line("together", state, sum(item.outcome.seconds for item in reports), reports)
+
+
+def _line(name: str, state: str, seconds: float, reports: Iterable[Report]) -> str:
+    owed = [artifact for item in reports for artifact in item.promised]
+    made = len(owed) - sum(artifact in item.lacking for item in reports for artifact in item.promised)
+    waived = sum(len(item.waived) for item in reports)
+    verdicts = sum((Counter(item.claims) for item in reports), Counter())
+    parts = [f"    {name:<14}{state:<11}{seconds / 60:5.1f} min"]
+    if owed:
+        parts.append(f"artifacts {made}/{len(owed)}")
+    if waived:
+        parts.append(f"{waived} not made in this profile")
+    if verdicts:
+        order = [*VERDICTS, *sorted(set(verdicts) - set(VERDICTS))]
+        parts.append("claims: " + ", ".join(f"{verdicts[name]} {name}" for name in order if verdicts[name]))
+    return "   ".join(parts)
+
+
+def _failure_lines(outcome: Outcome) -> list[str]:
+    failure = outcome.failure
+    if failure is None:
+        return []
+    where = f", cell In [{failure.cell}]" if failure.cell is not None else ""
+    section = f", section '{failure.section}'" if failure.section else ""
+    return [
+        "",
+        f"FAILED {outcome.notebook.path.name}{where}{section}",
+        *(f"    | {line}" for line in failure.source.splitlines()),
+        *(f"  {line}" for line in failure.error.splitlines()),
+        f"  executed so far: {outcome.executed}",
+    ]
+
+
+def _read_manifest(path: Path) -> dict[str, dict]:
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return manifest.get("artifacts", manifest)
+
+
+def _artifact_problem(folder: Path, entry: dict | None, started: float) -> str:
+    """What is wrong with one artifact, "" if nothing."""
+    if not entry or not entry.get("files"):
+        return "not made"
+    for name, checksum in entry["files"].items():
+        path = folder / name
+        if not path.is_file():
+            return f"{name} is listed in {MANIFEST} but not there"
+        if path.stat().st_mtime < started - CLOCK_SLACK:
+            return f"{name} is left from an earlier run"
+        if hashlib.blake2b(path.read_bytes(), digest_size=len(checksum) // 2).hexdigest() != checksum:
+            return f"{name} has changed since it was made"
+    return ""
+
+
+def _count_verdicts(path: Path, started: float) -> dict[str, int]:
+    """Verdict -> number of claims, from a file written in this run; {} without one."""
+    if not path.is_file() or path.stat().st_mtime < started - CLOCK_SLACK:
+        return {}
+    with path.open(encoding="utf-8", newline="") as file:
+        return dict(Counter(row["verdict"] for row in csv.DictReader(file) if row.get("verdict")))

@@ -1,0 +1,145 @@
+"""Class activation maps: normalisation by hand, expansion, and where the average pooling may stand."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from wsss_lab.data.canvas import normalise
+from wsss_lab.data.views import TrainView
+from wsss_lab.errors import TrainingError
+from wsss_lab.seeds.cam import cam_maps, expand, expand_batch, normalise_maps, raw_class_maps
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    torch.set_num_threads(1)
+
+
+class TinyGap(nn.Module):
+    """Average pooling after the features (`pool_first`) or after the linear layer."""
+
+    def __init__(self, pool_first: bool = True):
+        super().__init__()
+        torch.manual_seed(3)
+        self.trunk = nn.Sequential(nn.Conv2d(3, 6, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+                                   nn.Dropout2d(0.5))
+        self.classifier = nn.Conv2d(6, 3, 1, bias=False)
+        self.pool_first = pool_first
+
+    def class_maps(self, x):
+        return self.classifier(self.trunk(x))
+
+    def forward(self, x):
+        if self.pool_first:
+            return self.classifier(self.trunk(x).mean((2, 3), keepdim=True)).flatten(1)
+        return self.class_maps(x).mean((2, 3))
+
+
+def view_of(images, tags):
+    names = [f"image{i}" for i in range(len(images))]
+    return TrainView.from_arrays("test/train", ("a", "b", "c"), names, np.array(tags), images, "generator")
+
+
+@pytest.fixture
+def view():
+    images = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), dtype=np.uint8)
+    return view_of(images, np.array([[1, 0, 0], [1, 1, 0], [0, 0, 1], [1, 1, 1], [0, 0, 0]], dtype=bool))
+
+
+def test_pooling_before_or_after_the_linear_layer_is_the_same_function():
+    """Claim oh2017-C20 (Oh et al. 2017, Supp. B.1): scores, maps and all gradients."""
+    before, after = (TinyGap(order).double().eval() for order in (True, False))
+    after.load_state_dict(before.state_dict())
+    x = torch.randn(4, 3, 8, 8, dtype=torch.float64)
+    tags = torch.tensor([[1, 0, 1], [0, 1, 0], [1, 1, 1], [0, 0, 0]], dtype=torch.float64)
+    inputs = [x.clone().requires_grad_() for _ in range(2)]
+    scores = [net(value) for net, value in zip((before, after), inputs)]
+    torch.testing.assert_close(*scores, rtol=0, atol=1e-12)
+    torch.testing.assert_close(before.class_maps(x), after.class_maps(x), rtol=0, atol=1e-12)
+    for score in scores:
+        F.binary_cross_entropy_with_logits(score, tags, reduction="sum").backward()
+    torch.testing.assert_close(inputs[0].grad, inputs[1].grad, rtol=0, atol=1e-12)
+    for one, other in zip(before.parameters(), after.parameters()):
+        assert one.grad.abs().sum() > 0
+        torch.testing.assert_close(one.grad, other.grad, rtol=0, atol=1e-12)
+    assert torch.autograd.gradcheck(before, inputs[0])
+    # The equality needs a linear layer: with a ReLU behind it the two orders part.
+    assert not torch.allclose(scores[0].relu(), after.class_maps(x).relu().mean((2, 3)))
+
+
+def test_normalise_by_hand():
+    maps = np.array([[[2.0, -1.0], [4.0, 1.0]], [[9.0, 1.0], [1.0, 1.0]], [[-1.0, -2.0], [-4.0, 0.0]]])
+    relative = normalise_maps(maps, np.array([True, False, True]))
+    assert relative.dtype == np.float32
+    assert relative.tolist() == [[[0.5, 0.0], [1.0, 0.25]], [[0, 0], [0, 0]], [[0, 0], [0, 0]]]
+
+
+def test_a_map_without_positive_values_does_not_turn_over():
+    maps = np.array([[[-1.0, -4.0]]])
+    assert (maps / maps.max()).max() == 4  # what division alone would make of it
+    assert not normalise_maps(maps, np.array([True])).any()
+
+
+def test_raw_maps_are_those_of_the_net(view):
+    net = TinyGap().train()
+    raw = raw_class_maps(net, view, side=8, batch=2)
+    assert raw.dtype == np.float16 and raw.shape == (5, 3, 4, 4)
+    assert net.training
+    images, _ = view.canvas(range(5), 8)
+    with torch.no_grad():
+        expected = net.eval().class_maps(normalise(images)).numpy()
+    np.testing.assert_allclose(raw, expected, rtol=1e-3, atol=1e-3)
+    np.testing.assert_array_equal(raw_class_maps(net, view, 8, indices=[3, 1]), raw[[3, 1]])
+
+
+def test_maps_that_are_not_finite_are_reported(view):
+    net = TinyGap()
+    net.classifier.weight.data[0, 0] = float("nan")
+    with pytest.raises(TrainingError, match="TinyGap gives class maps that are not finite"):
+        raw_class_maps(net, view, 8)
+
+
+def test_expand_grows_before_it_normalises():
+    raw = np.array([[[0.0, 1.0], [0.0, 0.0]]], np.float16)
+    maps = expand(raw, (0, 0, 8, 8), 8, (8, 8), np.array([True]))
+    grown = F.interpolate(torch.tensor(raw[None]).float(), size=(8, 8), mode="bilinear", align_corners=False)
+    np.testing.assert_allclose(maps, grown[0].numpy() / grown.max().item(), atol=1e-6)
+    assert maps.max() == 1
+
+
+def test_expand_cuts_the_padding_off():
+    """The strongest place of the canvas lies in the padding: the image's own maximum has to count."""
+    raw = np.zeros((1, 8, 8), np.float32)
+    raw[0, 0], raw[0, 4, 3] = 10.0, 2.0
+    maps = expand(raw, (2, 0, 4, 8), 8, (4, 8), np.array([True]))  # a 4 x 8 image in the middle rows
+    expected = np.zeros((1, 4, 8), np.float32)
+    expected[0, 2, 3] = 1.0
+    np.testing.assert_allclose(maps, expected, atol=1e-6)
+
+
+def test_batch_equals_one_at_a_time():
+    generator = np.random.default_rng(1)
+    raw = generator.normal(size=(4, 3, 5, 5)).astype(np.float16)
+    tags = np.array([[1, 0, 1], [0, 0, 0], [1, 1, 1], [0, 1, 0]], dtype=bool)
+    box = (0, 3, 20, 14)
+    together = expand_batch(raw, box, 20, (31, 22), tags)
+    assert together.shape == (4, 3, 31, 22) and together.dtype == np.float32
+    assert not together[~tags].any() and (together[tags].max((1, 2)) == 1).all()
+    for i in range(4):
+        np.testing.assert_array_equal(together[i], expand(raw[i], box, 20, (31, 22), tags[i]))
+
+
+def test_cam_maps_of_a_view(view):
+    net = TinyGap().eval()
+    streamed = list(cam_maps(net, view, side=8, batch=2))
+    raw = raw_class_maps(net, view, 8)
+    np.testing.assert_array_equal(np.stack(streamed), expand_batch(raw, (0, 0, 8, 8), 8, (8, 8), view.tags))
+    assert len(list(cam_maps(net, view, 8, indices=[4, 0]))) == 2
+
+
+def test_cam_maps_have_the_images_own_size():
+    images = np.random.default_rng(2).integers(0, 256, (2, 6, 10, 3), dtype=np.uint8)
+    view = view_of(images, np.ones((2, 3), dtype=bool))
+    assert [maps.shape for maps in cam_maps(TinyGap(), view, side=16)] == [(3, 6, 10)] * 2

@@ -1,0 +1,48 @@
+"""The centre mean shape by hand."""
+
+import numpy as np
+
+from wsss_lab.seeds.centre import centre_maps, centre_mean_shape
+
+
+class Masks:
+    """As much of a view as the mean shape looks at."""
+
+    def __init__(self, *masks):
+        self.masks = [np.array(mask, np.uint8) for mask in masks]
+
+    def __len__(self):
+        return len(self.masks)
+
+    def mask(self, i):
+        return self.masks[i]
+
+
+def test_mean_of_two_masks_ignores_classes():
+    shape = centre_mean_shape(Masks([[0, 3], [5, 0]], [[0, 1], [0, 0]]), 2)
+    assert shape.dtype == np.float32
+    assert shape.tolist() == [[0.0, 1.0], [0.5, 0.0]]
+
+
+def test_masks_of_other_sizes_are_stretched():
+    wide = [[1, 1, 0, 0, 0, 0, 0, 0], [1, 0, 0, 0, 0, 0, 0, 2]]  # cells of 1 x 4 after stretching to 2 x 2
+    assert centre_mean_shape(Masks(wide), 2).tolist() == [[0.5, 0.0], [0.25, 0.25]]
+    assert centre_mean_shape(Masks([[0, 1]]), 2).tolist() == [[0.0, 1.0], [0.0, 1.0]]
+
+
+def test_void_counts_neither_way():
+    shape = centre_mean_shape(Masks([[255, 255], [1, 0]], [[1, 255], [1, 0]]), 2)
+    assert shape.tolist() == [[1.0, 0.0], [1.0, 0.0]]
+
+
+def test_every_tag_gets_the_same_map():
+    shape = np.array([[0.0, 0.2], [0.4, 0.0]], np.float32)
+    maps = centre_maps(shape, np.array([True, False, True]), (2, 2))
+    np.testing.assert_allclose(maps[0], [[0, 0.5], [1, 0]])
+    assert (maps[2] == maps[0]).all() and not maps[1].any()
+    large = centre_maps(shape, np.array([True]), (6, 4))
+    assert large.shape == (1, 6, 4) and large.max() == 1 and large[0, -1, 0] == 1
+
+
+def test_empty_shape_gives_empty_maps():
+    assert not centre_maps(np.zeros((2, 2), np.float32), np.array([True]), (4, 4)).any()

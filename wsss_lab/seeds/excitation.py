@@ -1,0 +1,152 @@
+r"""Excitation back-propagation: which activations did a class score come from, as a probability?
+
+A unit of mass starts at one class score and is passed down, each neuron sharing its mass among the neurons
+that excited it, in proportion to activation times positive weight:
+
+.. math:: P_i = a_i \sum_j w^+_{ij} \frac{P_j}{\sum_{i'} a_{i'} w^+_{i'j}}, \qquad w^+ = \max(w, 0)
+
+Biases take no part. Source: Zhang et al. 2016, "Top-down neural attention by excitation backprop", Sec. 3.2;
+used as a seeder by Oh et al. 2017, Fig. 3.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from wsss_lab.errors import ParameterError
+from wsss_lab.networks.inference import eval_mode
+
+#: Layers that hand every neuron's mass to the neuron at the same place.
+_PASS = (nn.ReLU, nn.ReLU6, nn.Dropout, nn.Dropout2d, nn.Identity)
+
+#: A parent whose excitation is not above this has no exciting child to pass its mass to.
+_DEAD = 1e-20
+
+
+def excitation_maps(net: nn.Module, images: Tensor, tags: Tensor, stop_at: int | None = None) -> Tensor:
+    """Attention of every (image, tag) pair: the mass at an inner layer, summed over channels.
+
+    net: has ``layers()``, its layers in forward order from the image to the class scores.
+    images: (B, 3, H, W) float, normalised. tags: (B, C) bool, M of them true.
+    stop_at: index of the layer at whose input the mass is read; None = `deepest_stop`.
+    Returns (M, h, w), not negative, in the order of ``tags.nonzero()``; each map sums to 1 where no mass was
+    lost.
+    """
+    layers = net.layers()
+    with eval_mode(net):
+        return excitation_mass(layers, images, tags, stop_at).sum(1)
+
+
+@torch.no_grad()
+def excitation_mass(layers: Sequence[nn.Module], images: Tensor, tags: Tensor,
+                    stop_at: int | None = None) -> Tensor:
+    """Mass of every (image, tag) pair at the input of layer `stop_at`: (M, channels, h, w).
+
+    layers: flat, in forward order, in evaluation mode; those from `stop_at` on must be convolutions, max or
+    average poolings, ReLUs or dropouts. The last output is (B, C, 1, 1). Arguments as in `excitation_maps`.
+
+    The images run forward once and every layer's denominator is computed once per image; the tags of an image
+    differ only in the mass that is passed down. Negative activations (raw scores, a normalised image) count
+    as 0. Mass is lost only at a neuron that nothing excites: one fired by its bias alone, or a class without
+    positive evidence.
+    """
+    stop = _check_stop(layers, stop_at)
+    x = images
+    for layer in layers[:stop]:
+        x = layer(x)
+    inputs: list[Tensor] = []
+    for layer in layers[stop:]:
+        inputs.append(x)
+        x = layer(x)
+    rows, classes = tags.nonzero(as_tuple=True)
+    mass = x.new_zeros(len(rows), *x.shape[1:])
+    mass[torch.arange(len(rows), device=rows.device), classes] = 1.0
+    for layer in reversed(layers[stop:]):
+        mass = _pass_down(layer, inputs.pop(), mass, rows)
+    return mass
+
+
+def deepest_stop(layers: Sequence[nn.Module]) -> int:
+    """How far down mass can go: to the output of the first convolution, or of the last layer without a rule.
+
+    The image itself is left out: the rule needs activations that are not negative, and a normalised image has
+    both signs, so that dark pixels would never get any mass. The first layer's output is the shallowest one
+    that fits. Layers without a rule are, for instance, the residual blocks of a MobileNet.
+    """
+    without_rule = [index for index, layer in enumerate(layers) if not _has_rule(layer)]
+    convolutions = [index for index, layer in enumerate(layers) if isinstance(layer, nn.Conv2d)]
+    return max(without_rule or convolutions[:1], default=-1) + 1
+
+
+def _check_stop(layers: Sequence[nn.Module], stop_at: int | None) -> int:
+    if stop_at is None:
+        return deepest_stop(layers)
+    if not 0 <= stop_at <= len(layers):
+        raise ParameterError(f"stop_at={stop_at} is not a layer of this network", f"0 to {len(layers)}")
+    for index in range(stop_at, len(layers)):
+        if not _has_rule(layers[index]):
+            raise ParameterError(
+                f"excitation back-propagation has no rule for layer {index}, {type(layers[index]).__name__}",
+                "Conv2d, MaxPool2d, AvgPool2d, AdaptiveAvgPool2d(1), ReLU or Dropout",
+                f"stop above it: stop_at={deepest_stop(layers)}")
+    return stop_at
+
+
+def _has_rule(layer: nn.Module) -> bool:
+    if isinstance(layer, nn.Conv2d):
+        return layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
+    if isinstance(layer, nn.AdaptiveAvgPool2d):
+        return layer.output_size in (1, (1, 1))
+    if isinstance(layer, nn.AvgPool2d):
+        return not layer.ceil_mode
+    return isinstance(layer, (nn.MaxPool2d, *_PASS))
+
+
+def _pass_down(layer: nn.Module, activation: Tensor, mass: Tensor, rows: Tensor) -> Tensor:
+    """Mass at a layer's input from the mass at its output.
+
+    activation: (B, c, h, w), the layer's input. mass: (M, c', h', w'). rows: (M,), the image of each mass.
+    """
+    if isinstance(layer, _PASS):
+        return mass
+    if isinstance(layer, nn.MaxPool2d):
+        return _down_max_pool(layer, activation, mass, rows)
+    activation = activation.clamp(min=0)
+    if isinstance(layer, nn.AdaptiveAvgPool2d):
+        return activation[rows] * _ratio(mass, activation.sum((2, 3), keepdim=True)[rows])
+    if isinstance(layer, nn.AvgPool2d):
+        # The divisor of the mean cancels out, which leaves a per-channel convolution with ones.
+        channels = activation.shape[1]
+        kernel = activation.new_ones(channels, 1, *_pair(layer.kernel_size))
+        return _down_convolution(activation, mass, rows, kernel, _pair(layer.stride), _pair(layer.padding),
+                                 (1, 1), channels)
+    return _down_convolution(activation, mass, rows, layer.weight.clamp(min=0), layer.stride, layer.padding,
+                             layer.dilation, layer.groups)
+
+
+def _down_convolution(activation: Tensor, mass: Tensor, rows: Tensor, weight: Tensor, stride: tuple[int, int],
+                      padding: tuple[int, int], dilation: tuple[int, int], groups: int) -> Tensor:
+    excitation = F.conv2d(activation, weight, None, stride, padding, dilation, groups)
+    ratio = _ratio(mass, excitation[rows])
+    shared = torch.nn.grad.conv2d_input((len(rows), *activation.shape[1:]), weight, ratio,
+                                        stride, padding, dilation, groups)
+    return shared.mul_(activation[rows])
+
+
+def _down_max_pool(layer: nn.MaxPool2d, activation: Tensor, mass: Tensor, rows: Tensor) -> Tensor:
+    """The winner of each window takes all of the window's mass; windows may overlap."""
+    _, winners = F.max_pool2d(activation, layer.kernel_size, layer.stride, layer.padding, layer.dilation,
+                              layer.ceil_mode, return_indices=True)
+    received = mass.new_zeros(len(rows), activation.shape[1], activation[0, 0].numel())
+    received.scatter_add_(2, winners[rows].flatten(2), mass.flatten(2))
+    return received.unflatten(2, activation.shape[2:])
+
+
+def _ratio(mass: Tensor, excitation: Tensor) -> Tensor:
+    return torch.where(excitation > _DEAD, mass / excitation.clamp(min=_DEAD), 0)
+
+
+def _pair(value: int | tuple[int, int]) -> tuple[int, int]:
+    return (value, value) if isinstance(value, int) else tuple(value)

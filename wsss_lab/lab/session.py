@@ -1,0 +1,111 @@
+"""The object a notebook works with: its steps, its store, its artifacts, and the card that says what will happen."""
+
+import importlib
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from wsss_lab.errors import ParameterError
+from wsss_lab.lab.artifacts import Artifacts
+from wsss_lab.lab.compute import compute, plan
+from wsss_lab.lab.notebooks import project_folder
+from wsss_lab.lab.profiles import check_inputs, profile_named
+from wsss_lab.lab.published import published
+from wsss_lab.lab.steps import Output, Step
+from wsss_lab.lab.store import Store
+
+
+class Session:
+    """One run of a paper's notebook.
+
+    routes: one per seed, 0 to seeds - 1. world: what images are looked at. artifacts: where tables and figures go.
+    """
+
+    def __init__(self, paper: str, profile: str, routes: list, jobs: int, figures: str):
+        self.paper, self.profile, self.routes, self.jobs = paper, profile, routes, jobs
+        self.world = routes[0].world
+        self.store = Store()
+        self.started = time.monotonic()
+        folder = Path(figures) / profile / paper if figures else None
+        self.artifacts = Artifacts(folder, settings={"profile": profile, "world": self.world.name,
+                                                     "world_seed": getattr(self.world, "seed", None)},
+                                   seeds=[route.seed for route in routes])
+
+    @property
+    def seeds(self) -> int:
+        """Number of training seeds."""
+        return len(self.routes)
+
+    @property
+    def route(self):
+        """The route at seed 0, the one that pictures are taken from."""
+        return self.routes[0]
+
+    def compute(self, *steps: Step) -> None:
+        """Run what is missing of these steps and of everything they need, in worker processes."""
+        compute(steps, self.store, jobs=self.jobs or None)
+
+    def load(self, item: Step | Output) -> Any:
+        """The stored result of a step (a mapping) or of one of its outputs."""
+        return item.load(self.store)
+
+    def view(self, split: str):
+        """A split with masks, for looking and scoring in the notebook; training steps get their own view."""
+        return self.world.eval_view(split).load(self.store)
+
+    def published(self, name: str) -> pd.DataFrame:
+        """A table of printed numbers of this paper."""
+        return published(self.paper, name)
+
+    def plan(self, *steps: Step) -> pd.DataFrame:
+        """Which steps are in the store and which will run, and why."""
+        return plan(steps, self.store)
+
+    def minutes(self) -> float:
+        """Minutes since the session was started."""
+        return (time.monotonic() - self.started) / 60
+
+    def card(self, *steps: Step) -> pd.DataFrame:
+        """The run card: what is computed on, where results go, what is reused of `steps` and what is not."""
+        import torch
+
+        from wsss_lab.networks.device import resolve_device
+
+        state = self.plan(*steps)
+        cached = int((state["state"] == "cached").sum()) if len(state) else 0
+        rows = {
+            "paper": self.paper,
+            "profile": f"{self.profile}: {profile_named(self.profile).summary}",
+            "world": f"{self.world.name}, classes: {', '.join(self.world.classes)}",
+            "seeds": self.seeds,
+            "device": f"{resolve_device()}, {self.jobs or 'one per core'} worker(s), torch {torch.__version__}",
+            "steps": f"{len(state)}: {cached} reused, {len(state) - cached} to run",
+            "results": str(self.artifacts.folder or "not saved"),
+            "run store": str(self.store.root),
+        }
+        return pd.DataFrame({"": rows})
+
+
+def start(paper: str, profile: str = "toy", seeds: int = 1, world_seed: int = 0, device: str = "auto", jobs: int = 0,
+          figures: str = "figures") -> Session:
+    """Open a session for a paper.
+
+    seeds: number of training seeds. device: auto, cpu or cuda. jobs: worker processes, 0 = one per core.
+    figures: folder that receives tables and figures, "" = show them only. A relative folder is taken from the
+    project's top. Raises ParameterError for unknown values, SetupError without a GPU where one is asked for,
+    DataError or WeightsError when a folder that the profile needs isn't given.
+    """
+    from wsss_lab.networks.device import resolve_device
+
+    if seeds < 1:
+        raise ParameterError(f"seeds={seeds}", "1 or more")
+    check_inputs(profile_named(profile))
+    os.environ["WSSS_DEVICE"] = device
+    resolve_device()
+    routes = importlib.import_module(f"wsss_lab.papers.{paper}").routes(profile, seeds, world_seed)
+    if figures and not Path(figures).is_absolute():
+        figures = str(project_folder() / figures)
+    return Session(paper, profile, routes, jobs, figures)

@@ -1,0 +1,181 @@
+"""Worlds as inputs of steps: which images a run looks at, and whether it may see their masks."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from wsss_lab.data.views import EvalView, TrainView
+from wsss_lab.lab.steps import Step
+
+
+def toy_scenes(count: int, seed: int, knobs: dict) -> dict[str, np.ndarray]:
+    """One split of the toy world (see wsss_lab.data.toyvoc.make_scenes)."""
+    from wsss_lab.data.toyvoc import Knobs, make_scenes
+
+    return make_scenes(count, seed, Knobs(**knobs))
+
+
+def toy_crops(count: int, seed: int, knobs: dict) -> dict[str, np.ndarray]:
+    """Single-object crops for pre-training (see wsss_lab.data.toyvoc.make_pretraining)."""
+    from wsss_lab.data.toyvoc import Knobs, make_pretraining
+
+    return make_pretraining(count, seed, Knobs(**knobs))
+
+
+def toy_saliency_scenes(count: int, seed: int, knobs: dict) -> dict[str, np.ndarray]:
+    """Scenes of other objects with boxes and masks (see wsss_lab.data.toyvoc.make_saliency_scenes)."""
+    from wsss_lab.data.toyvoc import Knobs, make_saliency_scenes
+
+    return make_saliency_scenes(count, seed, Knobs(**knobs))
+
+
+@dataclass(frozen=True)
+class View:
+    """A reference to one split of a world, with masks (EvalView) or without any way to them (TrainView)."""
+
+    world: Any
+    split: str
+    exposes_masks: bool
+
+    @cached_property
+    def key(self) -> str:
+        return f"{self.world.key(self.split)}/{'masks' if self.exposes_masks else 'tags'}"
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        return self.world.steps(self.split)
+
+    def load(self, store) -> TrainView | EvalView:
+        """The view itself; image data stays on disk until it is read."""
+        return self.world.open(self.split, self.exposes_masks, store)
+
+
+class World:
+    """What all worlds share: references to their splits."""
+
+    def train_view(self, split: str = "train") -> View:
+        """Images and tags of a split; masks are out of reach."""
+        return View(self, split, exposes_masks=False)
+
+    def eval_view(self, split: str) -> View:
+        """Images, tags, masks and contexts of a split; a step that takes it says why in `reads_masks`."""
+        return View(self, split, exposes_masks=True)
+
+
+@dataclass(frozen=True)
+class ToyWorld(World):
+    """toyvoc: drawn, deterministic from `seed`.
+
+    counts: (split, number of images) pairs; knobs: (name, value) pairs that differ from the defaults.
+    """
+
+    seed: int = 0
+    counts: tuple[tuple[str, int], ...] = (("train", 2000), ("dev", 500), ("val", 500))
+    knobs: tuple[tuple[str, Any], ...] = ()
+    name = "toyvoc"
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        from wsss_lab.data.toyvoc import CLASSES
+
+        return CLASSES
+
+    def scenes(self, split: str) -> Step:
+        """The step that draws a split."""
+        return self._draw(toy_scenes, split, ("masks", "contexts", "instance_map"))
+
+    def crops(self) -> Step:
+        """The step that draws the pre-training set, the stand-in for ImageNet."""
+        return self._draw(toy_crops, "pretraining", ())
+
+    def saliency_scenes(self) -> Step:
+        """The step that draws the saliency set: other objects, with boxes and masks of these other objects."""
+        return self._draw(toy_saliency_scenes, "saliency", ("masks",))
+
+    def _draw(self, function, split: str, mask_outputs: tuple[str, ...]) -> Step:
+        from wsss_lab.data.toyvoc import split_seed
+
+        settings = {"count": dict(self.counts)[split], "seed": split_seed(self.seed, split), "knobs": dict(self.knobs)}
+        return Step("data", function, settings, label=f"toyvoc {split}", mask_outputs=mask_outputs)
+
+    def key(self, split: str) -> str:
+        return self.scenes(split).key
+
+    def steps(self, split: str) -> tuple[Step, ...]:
+        return (self.scenes(split),)
+
+    def open(self, split: str, masks: bool, store) -> TrainView | EvalView:
+        from wsss_lab.data.toyvoc import CONTEXTS
+
+        scenes = self.scenes(split).load(store)
+        names = [f"{split}_{number:05d}" for number in range(len(scenes["images"]))]
+        common = (f"toyvoc/{split}", self.classes, names, np.asarray(scenes["tags"]), scenes["images"], "generator")
+        if not masks:
+            return TrainView.from_arrays(*common)
+        return EvalView.from_arrays(*common, masks=scenes["masks"], contexts=scenes["contexts"],
+                                    context_classes=CONTEXTS)
+
+
+@lru_cache(maxsize=4)
+def _folder(root: str, tags: str):
+    from wsss_lab.data.folder import VocFolder
+
+    return VocFolder(root, tags)
+
+
+@dataclass(frozen=True)
+class FolderWorld(World):
+    """Photographs in VOC layout.
+
+    root: the folder. tags: "auto", "xml", "csv" or "masks". limit: at most so many images per split, 0 = all.
+    """
+
+    root: str
+    tags: str = "auto"
+    limit: int = 0
+
+    @property
+    def name(self) -> str:
+        return Path(self.root).name
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return _folder(self.root, self.tags).classes
+
+    def key(self, split: str) -> str:
+        identity = [_folder(self.root, self.tags).fingerprint, split, self.tags, self.limit]
+        return hashlib.blake2b(json.dumps(identity).encode(), digest_size=16).hexdigest()
+
+    def steps(self, split: str) -> tuple[Step, ...]:
+        return ()
+
+    def open(self, split: str, masks: bool, store) -> TrainView | EvalView:
+        folder = _folder(self.root, self.tags)
+        view = folder.eval_view(split) if masks else folder.train_view(split)
+        return view.subset(range(min(self.limit, len(view)))) if self.limit else view
+
+
+@dataclass(frozen=True)
+class WeightsFile:
+    """A file of start weights as an input of a step; its key is the hash of its content."""
+
+    path: str
+    exposes_masks: bool = False
+    steps: tuple = ()
+
+    @cached_property
+    def key(self) -> str:
+        from wsss_lab.networks.weights import read_weights
+
+        read_weights(self.path)  # a damaged file is refused before anything is keyed by it
+        return hashlib.blake2b(Path(self.path).read_bytes(), digest_size=16).hexdigest()
+
+    def load(self, store) -> dict:
+        from wsss_lab.networks.weights import read_weights
+
+        return read_weights(self.path)

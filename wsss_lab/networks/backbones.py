@@ -1,0 +1,59 @@
+"""One description of a backbone, shared by every network of a run."""
+
+from dataclasses import asdict, dataclass
+
+from torch import Tensor, nn
+
+from wsss_lab.errors import ParameterError
+from wsss_lab.networks import mobilenet, vgg
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """Which trunk, and how wide the layers behind it are.
+
+    family: "vgg" or "mobilenet". blocks: (convolutions, channels) per VGG block; ignored by MobileNet.
+    width: channels of fc6 and fc7 (1024 in the papers). dilation: of the LargeFOV fc6 (12 in the papers, on 41x41
+    maps; smaller maps take the same fraction). aspp: dilations of the DeepLab-v2 head (6, 12, 18, 24 in the papers).
+    dropout: probability after fc6 and fc7 (0.5 in the papers). side: input size in pixels (321 in the papers).
+    """
+
+    family: str = "vgg"
+    blocks: tuple[tuple[int, int], ...] = vgg.VGG16_BLOCKS
+    width: int = 1024
+    dilation: int = 12
+    aspp: tuple[int, ...] = (6, 12, 18, 24)
+    dropout: float = 0.5
+    side: int = 321
+
+    def __post_init__(self):
+        if self.family not in ("vgg", "mobilenet"):
+            raise ParameterError(f"backbone family '{self.family}' is not known", "vgg or mobilenet")
+
+    @classmethod
+    def from_settings(cls, settings: dict) -> "Backbone":
+        """The inverse of `settings()`: lists, as JSON has them, become tuples."""
+        fixed = dict(settings)
+        fixed["blocks"] = tuple(tuple(block) for block in settings["blocks"])
+        fixed["aspp"] = tuple(settings["aspp"])
+        return cls(**fixed)
+
+    def settings(self) -> dict:
+        """As plain JSON values, for the settings of a step."""
+        plain = asdict(self)
+        plain["blocks"] = [list(block) for block in self.blocks]
+        plain["aspp"] = list(self.aspp)
+        return plain
+
+    def trunk(self, variant: str) -> nn.Sequential:
+        """The trunk cut as `variant` says (a key of wsss_lab.networks.vgg.SHAPES)."""
+        if self.family == "mobilenet":
+            return mobilenet.mobilenet_trunk(variant)
+        return vgg.vgg_trunk(variant, self.blocks)
+
+    def load_start(self, trunk: nn.Sequential, start: dict[str, Tensor]) -> None:
+        """Copy start weights (a trunk's or torchvision's state dict) into a trunk of any variant."""
+        if self.family == "mobilenet":
+            mobilenet.copy_features(start, trunk)
+        else:
+            vgg.copy_convolutions(start, trunk)

@@ -1,0 +1,281 @@
+"""Oh et al. 2017, "Exploiting saliency for object segmentation from image level labels": its values and its route.
+
+The route is a graph of cached steps: seeds -> saliency -> fusion (guides) -> segmenter -> scores, with the dense CRF
+as refinement in three places. Nothing is computed here; `run.compute` does that.
+"""
+
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+from wsss_lab.evaluation import scoring
+from wsss_lab.fusion import frames as fusion
+from wsss_lab.lab.steps import Output, Step
+from wsss_lab.lab.worlds import ToyWorld, WeightsFile, World
+from wsss_lab.networks.backbones import Backbone
+from wsss_lab.networks.fit import Schedule
+from wsss_lab.networks.pretraining import pretrain
+from wsss_lab.networks.vgg import TOY_BLOCKS
+from wsss_lab.refinement.dense_crf import CRF_SETS
+from wsss_lab.saliency import frames as saliency
+from wsss_lab.saliency.network import saliency_frames, train_saliency
+from wsss_lab.seeds import frames as seeds
+from wsss_lab.seeds.training import backprop_outputs, classifier_outputs, train_classifier
+from wsss_lab.segmenter.training import segment, train_segmenter
+
+
+@dataclass(frozen=True)
+class Published:
+    """Values that the paper prints (section), or that its released code settles (marked C)."""
+
+    seed_threshold: float = 0.2  # Sec. 4.2
+    salient_fraction: float = 0.5  # of the image's maximum; Sec. 5.1
+    min_salient_area: float = 0.01  # of the image; Supp. E
+    min_seed_pixels: int = 25  # C; at 321 x 321
+    guide_blur: float = 10.0  # pixels; C; of the seed maps that are the unaries of G2's CRF
+    guide_crf: str = "v2"  # C
+    postprocessing_crf: str = "v2"  # Sec. 6.1
+    good_saliency_iou: float = 0.6  # Sec. 5.1
+    input_side: int = 321  # Supp. B
+    large_fov_dilation: int = 12  # Table 6
+    batch: int = 15  # Sec. 4.2
+    lr: float = 1e-3  # Sec. 4.2
+    decay_every: int = 2000  # Sec. 4.2
+    iterations: int = 8000  # Sec. 4.2
+    momentum: float = 0.9  # Sec. 4.2
+    weight_decay: float = 5e-4  # Sec. 4.2
+    classifier_batch: int = 40  # Supp. A
+    classifier_iterations: int = 30000  # Supp. A
+    classifier_decay_every: int = 5000  # Supp. A
+    head_lr: float = 10.0  # C
+    dropout: float = 0.5  # C
+
+
+PUBLISHED = Published()
+GAP_NETS = ("LowRes", "HighRes", "ROI", "DeepLab")
+BACKPROP = ("vanilla", "guided", "excitation")
+
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How large and how long everything is in one profile; shared by all rows of all tables."""
+
+    backbone: Backbone
+    classifier: Schedule
+    segmenter: Schedule
+    saliency: Schedule | None = None
+    pretraining: Schedule | None = None
+    plain_classifier: Schedule | None = None
+    seed_threshold: float = PUBLISHED.seed_threshold
+    stride: int = 4  # of the class maps, in canvas pixels
+
+
+def paper_schedule(iterations: int, batch: int, decay_every: int) -> Schedule:
+    """SGD as printed: step policy, tenfold rate for the last layer."""
+    return Schedule(iterations, batch, PUBLISHED.lr, "sgd", "step", decay_every, PUBLISHED.momentum,
+                    PUBLISHED.weight_decay, PUBLISHED.head_lr)
+
+
+_TOY_NET = Backbone("vgg", TOY_BLOCKS, width=64, dilation=4, aspp=(1, 2, 3, 4), dropout=0.0, side=64)
+_PHOTO_NET = Backbone("mobilenet", width=256, dilation=4, aspp=(2, 4, 6, 8), dropout=0.1, side=256)
+
+SCALES = {
+    "quick": Scale(_TOY_NET, Schedule(6, 16), Schedule(6, 16), Schedule(6, 16), Schedule(6, 32), Schedule(6, 16)),
+    "toy": Scale(_TOY_NET, Schedule(300), Schedule(400), Schedule(300), Schedule(600, 64), Schedule(300)),
+    "photos": Scale(_PHOTO_NET, Schedule(200, 16), Schedule(200, 16), stride=16),
+    "voc": Scale(
+        Backbone(dropout=PUBLISHED.dropout),
+        paper_schedule(PUBLISHED.iterations, PUBLISHED.batch, PUBLISHED.decay_every),
+        paper_schedule(PUBLISHED.iterations, PUBLISHED.batch, PUBLISHED.decay_every),
+        plain_classifier=paper_schedule(PUBLISHED.classifier_iterations, PUBLISHED.classifier_batch,
+                                        PUBLISHED.classifier_decay_every),
+        stride=8,
+    ),
+}
+TOY_COUNTS = {
+    "quick": (("train", 48), ("dev", 24), ("val", 24), ("pretraining", 256), ("saliency", 48)),
+    "toy": (("train", 2000), ("dev", 500), ("val", 500), ("pretraining", 8000), ("saliency", 1500)),
+}
+
+
+@dataclass(frozen=True)
+class Route:
+    """The steps of one full run of the paper at one seed, on one world.
+
+    start: what gives the start weights of every trunk (an output of a pre-training step, or a weights file).
+    u2net: weights of an off-the-shelf saliency detector; None trains one on the world's saliency set.
+    Every method returns a Step (or an Output); equal arguments give the same step.
+    """
+
+    world: World
+    scale: Scale
+    seed: int
+    start: Any
+    u2net: WeightsFile | None = None
+
+    # --- seeds ---------------------------------------------------------------------------------------------------
+
+    def classifier(self, variant: str) -> Step:
+        """A trained classifier: a GAP network of Table 6, or the plain "VGG-16"."""
+        schedule = self.scale.plain_classifier if variant == "VGG-16" else self.scale.classifier
+        schedule = schedule or self.scale.classifier
+        return self._step("seeds", train_classifier, f"train {variant}",
+                          {"variant": variant, "backbone": self._backbone, "schedule": schedule.settings(),
+                           "seed": self.seed},
+                          {"view": self.world.train_view("train"), "start": self.start})
+
+    def class_maps(self, variant: str, split: str = "train") -> Step:
+        """Class maps and scores of a classifier on a split."""
+        return self._step("seeds", classifier_outputs, f"maps of {variant} on {split}",
+                          {"variant": variant, "backbone": self._backbone},
+                          {"view": self.world.train_view(split), "state": self.classifier(variant)["state"]})
+
+    def backprop(self, method: str, split: str = "val") -> Step:
+        """Maps of vanilla, guided or excitation back-propagation, smoothed, then through a dense CRF (Fig. 3)."""
+        raw = self._step("seeds", backprop_outputs, f"{method} back-propagation on {split}",
+                         {"variant": "VGG-16", "backbone": self._backbone, "method": method,
+                          "stride": self.scale.stride // 2},
+                         {"view": self.world.train_view(split), "state": self.classifier("VGG-16")["state"]})
+        return self._step("seeds", seeds.refine_maps, f"{method} back-propagation + CRF on {split}",
+                          {"side": self.side, "crf": self.crf("v2")},
+                          {"view": self.world.train_view(split), "maps": raw["maps"]})
+
+    def centre_shape(self, split: str = "val") -> Step:
+        """The centre mean shape as everybody's seed map (Fig. 3's lower bound)."""
+        return self._step("seeds", seeds.centre_outputs, f"centre mean shape on {split}", {"side": self.side},
+                          {"view": self.world.train_view(split), "labelled": self.world.eval_view("train")},
+                          reads_masks="average mask of the training set (baseline)")
+
+    def seeds(self, variant: str = "HighRes", split: str = "train", crf: str | None = None) -> Step:
+        """Seed labels; crf="v1" or "v2" refines them first (`crf-seed`)."""
+        settings = {"side": self.side, "tau": self.scale.seed_threshold}
+        function = seeds.label_seeds
+        if crf:
+            function, settings = seeds.refine_seeds, {**settings, "crf": self.crf(crf)}
+        name = f"seeds of {variant}" + (f" + CRF {crf}" if crf else "")
+        return self._step("seeds", function, f"{name} on {split}", settings,
+                          {"view": self.world.train_view(split), "maps": self.class_maps(variant, split)["maps"]})
+
+    def seed_scores(self, maps: Output, name: str, split: str = "val") -> Step:
+        """Histograms for precision and recall of seeds over all thresholds."""
+        return self._step("evaluation", seeds.score_maps, f"precision-recall of {name} on {split}",
+                          {"side": self.side}, {"view": self.world.eval_view(split), "maps": maps}, EVALUATION_READS)
+
+    # --- saliency ------------------------------------------------------------------------------------------------
+
+    def saliency_network(self) -> Step:
+        """A network trained on masks that GrabCut cuts out of the boxes of the world's saliency set."""
+        scenes = self.world.saliency_scenes()
+        targets = self._step("saliency", saliency.grabcut_targets, "GrabCut in boxes", {},
+                             {"images": scenes["images"], "boxes": scenes["boxes"]}, seeded=False)
+        return self._step("saliency", train_saliency, "train saliency network",
+                          {"backbone": self._backbone, "schedule": self.scale.saliency.settings(), "seed": self.seed},
+                          {"images": scenes["images"], "masks": targets["masks"], "start": self.start})
+
+    def saliency_maps(self, split: str = "train", detector: str = "") -> Step:
+        """Saliency of a split. detector: "" (the profile's own), "unsupervised" or "oracle"."""
+        view = self.world.train_view(split)
+        if detector == "oracle":
+            return self._step("saliency", saliency.oracle_frames, f"oracle saliency on {split}", {},
+                              {"view": self.world.eval_view(split)}, "ground-truth foreground as saliency (oracle)",
+                              seeded=False)
+        if detector == "unsupervised":
+            return self._step("saliency", saliency.unsupervised_frames, f"unsupervised saliency on {split}", {},
+                              {"view": view}, seeded=False)
+        if self.u2net is not None:
+            return self._step("saliency", saliency.u2net_frames, f"U2-Net-P on {split}", {},
+                              {"view": view, "state": self.u2net}, seeded=False)
+        return self._step("saliency", saliency_frames, f"saliency on {split}", {"backbone": self._backbone},
+                          {"view": view, "state": self.saliency_network()["state"]})
+
+    def salient(self, split: str = "train", detector: str = "") -> Step:
+        """Salient pixels: at least half of the image's maximum."""
+        return self._step("saliency", saliency.salient_masks, f"salient pixels ({detector or 'learned'}) on {split}",
+                          {"fraction": PUBLISHED.salient_fraction},
+                          {"view": self.world.train_view(split), "maps": self.saliency_maps(split, detector)["maps"]},
+                          seeded=not detector and self.u2net is None)
+
+    # --- fusion: guides ------------------------------------------------------------------------------------------
+
+    def guides(self, rule: str, variant: str = "HighRes", detector: str = "", unset: str = "paper",
+               split: str = "train") -> Step:
+        """Guide labels. rule: "seeds", "G0", "G1" or "G2"; detector and unset matter where the rule uses them.
+
+        unset: "paper" leaves undecided pixels to ignore, "released" turns them into background.
+        """
+        if rule == "seeds":
+            return self.seeds(variant, split)
+        view = {"view": self.world.train_view(split), "salient": self.salient(split, detector)["masks"]}
+        name = f"{rule} of {variant}" + (f", {detector}" if detector else "") + (", released" if unset != "paper" else "")
+        if rule == "G0":
+            return self._step("fusion", fusion.g0_frames, f"G0 on {split}", {"seed": self.seed}, view)
+        if rule == "G1":
+            return self._step("fusion", fusion.g1_frames, f"G1 on {split}",
+                              {"variant": "VGG-16", "backbone": self._backbone,
+                               "min_area": PUBLISHED.min_salient_area},
+                              {**view, "state": self.classifier("VGG-16")["state"]})
+        factor = self.side / PUBLISHED.input_side
+        return self._step("fusion", fusion.g2_frames, f"{name} on {split}",
+                          {"min_area": PUBLISHED.min_salient_area,
+                           "min_seed_area": max(1, round(PUBLISHED.min_seed_pixels * factor**2)),
+                           "blur": PUBLISHED.guide_blur * factor, "crf": self.crf(PUBLISHED.guide_crf),
+                           "unset": unset},
+                          {**view, "seeds": self.seeds(variant, split)["masks"]})
+
+    def truth(self, split: str = "train") -> Step:
+        """The ground truth as pseudo-masks: the fully supervised upper bound."""
+        return self._step("fusion", scoring.ground_truth, f"ground truth of {split}", {},
+                          {"view": self.world.eval_view(split)}, "masks of the training set (full supervision)",
+                          seeded=False)
+
+    # --- segmenter -----------------------------------------------------------------------------------------------
+
+    def segmenter(self, guides: Step, crf_loss: str | None = None) -> Step:
+        """A DeepLab-LargeFOV trained on guides; crf_loss="v1" or "v2" adds the constrain-to-boundary loss."""
+        name = guides.label.removesuffix(" on train") + (f" + CRF loss {crf_loss}" if crf_loss else "")
+        return self._step("segmenter", train_segmenter, f"segmenter on {name}",
+                          {"backbone": self._backbone, "schedule": self.scale.segmenter.settings(), "seed": self.seed,
+                           "crf_loss": self.crf(crf_loss) if crf_loss else None},
+                          {"view": self.world.train_view("train"), "pseudo_masks": guides["masks"],
+                           "start": self.start})
+
+    def prediction(self, segmenter: Step, crf: str | None = None, split: str = "val") -> Step:
+        """Label maps of a split; crf="v1" or "v2" post-processes them (`crf-postproc`)."""
+        name = segmenter.label + (f" + CRF {crf}" if crf else "")
+        return self._step("segmenter", segment, f"{name}, predictions on {split}",
+                          {"backbone": self._backbone, "crf": self.crf(crf) if crf else None},
+                          {"view": self.world.train_view(split), "state": segmenter["state"]})
+
+    def score(self, masks: Step, split: str = "val") -> Step:
+        """Confusion matrices, per image, of label maps against the ground truth."""
+        return self._step("evaluation", scoring.score_masks, f"score of {masks.label}", {},
+                          {"view": self.world.eval_view(split), "masks": masks["masks"]}, EVALUATION_READS)
+
+    def saliency_score(self, split: str = "val", detector: str = "") -> Step:
+        """Foreground IoU of salient pixels, per image."""
+        salient = self.salient(split, detector)
+        return self._step("evaluation", scoring.score_saliency, f"score of {salient.label}", {},
+                          {"view": self.world.eval_view(split), "salient": salient["masks"]}, EVALUATION_READS)
+
+    # --- helpers -------------------------------------------------------------------------------------------------
+
+    @property
+    def side(self) -> int:
+        return self.scale.backbone.side
+
+    @cached_property
+    def _backbone(self) -> dict:
+        return self.scale.backbone.settings()
+
+    def crf(self, name: str) -> dict:
+        """A parameter set of Supp. C, its position widths scaled from 321-pixel inputs to this profile's."""
+        return asdict(CRF_SETS[name].scaled(self.side / PUBLISHED.input_side))
+
+    def _step(self, stage: str, function, name: str, settings: dict, inputs: dict, reads_masks: str = "",
+              seeded: bool = True) -> Step:
+        label = f"{name}, seed {self.seed}" if seeded else name
+        return Step(stage, function, settings, inputs, label, reads_masks)
+
+
+EVALUATION_READS = "scored against the ground truth"

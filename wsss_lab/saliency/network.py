@@ -1,0 +1,69 @@
+"""A salient-object network: trained on masks that GrabCut cuts out of boxes (Oh et al. 2017, Sec. 5.1 and 6.1)."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from wsss_lab.data import frames
+from wsss_lab.data.canvas import augment, from_canvas, normalise
+from wsss_lab.data.views import TrainView
+from wsss_lab.networks.backbones import Backbone
+from wsss_lab.networks.deeplab import DeepLab, deeplab
+from wsss_lab.networks.device import place, resolve_device
+from wsss_lab.networks.fit import Schedule, fit
+from wsss_lab.networks.losses import pixel_loss
+from wsss_lab.networks.mobilenet import freeze_batchnorm
+from wsss_lab.saliency.frames import quantise
+
+
+def train_saliency(images: np.ndarray, masks: np.ndarray, start: dict[str, Tensor], backbone: dict, schedule: dict,
+                   seed: int) -> dict:
+    """Train a two-label DeepLab (background, salient) with the ASPP head of DeepLab v2.
+
+    images: (N, s, s, 3) uint8. masks: (N, s, s) in {0, 1}, from boxes or from annotators.
+    Returns {"state": state dict, "history": loss per iteration}.
+    """
+    backbone, schedule = Backbone.from_settings(backbone), Schedule(**schedule)
+    device = resolve_device()
+    torch.manual_seed(seed)
+    net = deeplab(backbone, 2, "aspp")
+    backbone.load_start(net.trunk, start)
+    pixels = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2)
+    targets = torch.from_numpy(np.ascontiguousarray(masks))
+
+    def draw(generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        rows = torch.randint(len(pixels), (schedule.batch,), generator=generator)
+        x, y = augment(pixels[rows], targets[rows], generator)
+        return normalise(x.to(device)), y.to(device)
+
+    history = fit(place(net), draw, lambda net, x, y: pixel_loss(net(x), y), schedule, seed,
+                  prepare=freeze_batchnorm)
+    return {"state": net.cpu().state_dict(), "history": history}
+
+
+def restore_saliency(state: dict[str, Tensor], backbone: dict) -> DeepLab:
+    """The trained network in evaluation mode on the chosen device."""
+    net = deeplab(Backbone.from_settings(backbone), 2, "aspp")
+    net.load_state_dict(state)
+    return place(net).eval()
+
+
+@torch.inference_mode()
+def saliency_frames(view: TrainView, state: dict[str, Tensor], backbone: dict, batch: int = 64) -> dict:
+    """Saliency of every image of a view.
+
+    Returns {"maps": frame (N, Hmax, Wmax) uint8}: foreground probability divided by its maximum in the image, times
+    255, as the released maps of Oh et al. 2017 store it.
+    """
+    net, side = restore_saliency(state, backbone), backbone["side"]
+
+    def maps():
+        for first in range(0, len(view), batch):
+            indices = range(first, min(first + batch, len(view)))
+            images, boxes = view.canvas(indices, side)
+            scores = net(normalise(images.to(resolve_device()))).float().cpu()
+            for index, score, box in zip(indices, scores, boxes):
+                salient = from_canvas(score, box, side, view.size(index)).softmax(0)[1]
+                yield quantise(salient.numpy())
+
+    return {"maps": frames.stack(view, maps(), fill=0)}

@@ -1,0 +1,79 @@
+"""Training of the classifiers that give seeds; they see images and tags only."""
+
+import torch
+from torch import Tensor
+
+from wsss_lab.data.canvas import augment, normalise
+from wsss_lab.data.views import TrainView
+from wsss_lab.networks.backbones import Backbone
+from wsss_lab.networks.device import place, resolve_device
+from wsss_lab.networks.fit import Schedule, fit
+from wsss_lab.networks.gap import GapNet, gap_net
+from wsss_lab.networks.losses import tag_loss
+from wsss_lab.networks.mobilenet import freeze_batchnorm
+from wsss_lab.seeds.backprop import backprop_maps
+from wsss_lab.seeds.cam import raw_class_maps
+
+
+def tagged_batches(view: TrainView, side: int, batch: int):
+    """A function that draws one augmented batch (images, tags) of a view with a given generator."""
+    device = resolve_device()
+    tags = torch.as_tensor(view.tags, dtype=torch.float32)
+
+    def draw(generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        indices = torch.randint(len(view), (batch,), generator=generator)
+        images, _ = view.canvas(indices.numpy(), side)
+        images, _ = augment(images, None, generator)
+        return normalise(images.to(device)), tags[indices].to(device)
+
+    return draw
+
+
+def train_classifier(view: TrainView, start: dict[str, Tensor], variant: str, backbone: dict, schedule: dict,
+                     seed: int) -> dict:
+    """Train one GAP network on images and tags (Oh et al. 2017, Sec. 4.1).
+
+    start: state dict of the pre-trained trunk. variant: a column of Table 6. backbone, schedule: settings.
+    Returns {"state": state dict, "history": loss per iteration}.
+    """
+    backbone, schedule = Backbone.from_settings(backbone), Schedule(**schedule)
+    torch.manual_seed(seed)
+    net = gap_net(variant, backbone, len(view.classes))
+    backbone.load_start(net.trunk, start)
+    history = fit(place(net), tagged_batches(view, backbone.side, schedule.batch),
+                  lambda net, images, tags: tag_loss(net(images), tags), schedule, seed, prepare=freeze_batchnorm)
+    return {"state": net.cpu().state_dict(), "history": history}
+
+
+def restore_classifier(state: dict[str, Tensor], variant: str, backbone: dict) -> GapNet:
+    """The trained network in evaluation mode on the chosen device."""
+    net = gap_net(variant, Backbone.from_settings(backbone), len(state["classifier.weight"]))
+    net.load_state_dict(state)
+    return place(net).eval()
+
+
+@torch.inference_mode()
+def predict_scores(net: GapNet, view: TrainView, side: int, batch: int = 64) -> Tensor:
+    """Class scores (logits) of every image: (N, C) float32."""
+    scores = []
+    for first in range(0, len(view), batch):
+        images, _ = view.canvas(range(first, min(first + batch, len(view))), side)
+        scores.append(net(normalise(images.to(resolve_device()))).float().cpu())
+    return torch.cat(scores)
+
+
+def classifier_outputs(view: TrainView, state: dict[str, Tensor], variant: str, backbone: dict) -> dict:
+    """What a trained classifier says about a view, on the canvas grid.
+
+    Returns {"maps": class maps, float16 (N, C, h, w), signed, all classes; "scores": float32 (N, C) logits}.
+    """
+    side = backbone["side"]
+    net = restore_classifier(state, variant, backbone)
+    return {"maps": raw_class_maps(net, view, side), "scores": predict_scores(net, view, side)}
+
+
+def backprop_outputs(view: TrainView, state: dict[str, Tensor], variant: str, backbone: dict, method: str,
+                     stride: int) -> dict:
+    """Back-propagation maps of a trained classifier (see wsss_lab.seeds.backprop.backprop_maps)."""
+    net = restore_classifier(state, variant, backbone)
+    return {"maps": backprop_maps(net, view, backbone["side"], method, stride=stride)}

@@ -1,0 +1,103 @@
+"""Training of a segmentation network on pseudo-masks, and its predictions."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from wsss_lab.data import frames
+from wsss_lab.data.canvas import augment, from_canvas, label_canvas, normalise
+from wsss_lab.data.views import TrainView
+from wsss_lab.networks.backbones import Backbone
+from wsss_lab.networks.deeplab import DeepLab, deeplab
+from wsss_lab.networks.device import place, resolve_device
+from wsss_lab.networks.fit import Schedule, fit
+from wsss_lab.networks.losses import pixel_loss
+from wsss_lab.networks.mobilenet import freeze_batchnorm
+from wsss_lab.refinement.constrain_to_boundary import boundary_loss, crf_targets
+from wsss_lab.refinement.dense_crf import CrfParameters, refine_probabilities
+
+def labelled_batches(view: TrainView, pseudo_masks: np.ndarray, side: int, batch: int):
+    """A function that draws one augmented batch (normalised images, labels, uint8 images).
+
+    pseudo_masks: (N, Hmax, Wmax) uint8, image i in the top-left corner of row i.
+    """
+    device = resolve_device()
+
+    def label_of(index: int) -> np.ndarray:
+        height, width = view.size(index)
+        return label_canvas(np.asarray(pseudo_masks[index, :height, :width]), side)
+
+    def draw(generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        indices = torch.randint(len(view), (batch,), generator=generator).numpy()
+        images, _ = view.canvas(indices, side)
+        labels = torch.from_numpy(np.stack([label_of(int(index)) for index in indices]))
+        images, labels = augment(images, labels, generator)
+        return normalise(images.to(device)), labels.to(device), images
+
+    return draw
+
+
+def train_segmenter(view: TrainView, pseudo_masks: np.ndarray, start: dict[str, Tensor], backbone: dict,
+                    schedule: dict, seed: int, head: str = "largefov", crf_loss: dict | None = None) -> dict:
+    """Train a DeepLab on pseudo-masks (Oh et al. 2017, Sec. 3 and 6.1).
+
+    crf_loss: CRF parameters on the network's grid; adds the constrain-to-boundary loss of SEC (Table 4), None = off.
+    Returns {"state": state dict, "history": loss per iteration}.
+    """
+    backbone, schedule = Backbone.from_settings(backbone), Schedule(**schedule)
+    torch.manual_seed(seed)
+    net = deeplab(backbone, len(view.classes) + 1, head)
+    backbone.load_start(net.trunk, start)
+    crf = CrfParameters(**crf_loss) if crf_loss else None
+
+    def loss_of(net: DeepLab, images: Tensor, labels: Tensor, pixels: Tensor) -> Tensor:
+        scores = net(images)
+        loss = pixel_loss(scores, labels)
+        if crf is not None:
+            log_probabilities = scores.float().log_softmax(1)
+            targets = crf_targets(log_probabilities.detach().exp(), pixels, crf)
+            loss = loss + boundary_loss(log_probabilities, targets)
+        return loss
+
+    history = fit(place(net), labelled_batches(view, pseudo_masks, backbone.side, schedule.batch), loss_of, schedule,
+                  seed, prepare=freeze_batchnorm)
+    return {"state": net.cpu().state_dict(), "history": history}
+
+
+def restore_segmenter(state: dict[str, Tensor], backbone: dict, labels: int, head: str = "largefov") -> DeepLab:
+    """The trained network in evaluation mode on the chosen device."""
+    net = deeplab(Backbone.from_settings(backbone), labels, head)
+    net.load_state_dict(state)
+    return place(net).eval()
+
+
+@torch.inference_mode()
+def predict_probabilities(net: DeepLab, view: TrainView, side: int, batch: int = 32):
+    """Yield, per image, label probabilities (K, H, W) float32 at image size: scores up-sampled, then softmax."""
+    for first in range(0, len(view), batch):
+        indices = range(first, min(first + batch, len(view)))
+        images, boxes = view.canvas(indices, side)
+        scores = net(normalise(images.to(resolve_device()))).float().cpu()
+        for index, score, box in zip(indices, scores, boxes):
+            yield from_canvas(score, box, side, view.size(index)).softmax(0)
+
+
+def segment(view: TrainView, state: dict[str, Tensor], backbone: dict, head: str = "largefov",
+            crf: dict | None = None) -> dict:
+    """Label every image of a view with a trained network; image tags are not used.
+
+    crf: dense CRF parameters for post-processing (`crf-postproc` of Oh et al. 2017), all labels taking part; None = off.
+    Returns {"masks": frame (N, Hmax, Wmax) uint8 of labels}.
+    """
+    side, labels = backbone["side"], len(view.classes) + 1
+    net = restore_segmenter(state, backbone, labels, head)
+    parameters = CrfParameters(**crf) if crf else None
+
+    def masks():
+        for index, probabilities in enumerate(predict_probabilities(net, view, side)):
+            probabilities = probabilities.numpy()
+            if parameters is not None:
+                probabilities = refine_probabilities(view.image(index), probabilities, parameters)
+            yield probabilities.argmax(0).astype(np.uint8)
+
+    return {"masks": frames.stack(view, masks())}

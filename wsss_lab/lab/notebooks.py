@@ -53,7 +53,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class Outcome:
-    """One run of a notebook: where the executed copy is, how long it took, what went wrong if anything did."""
+    """One run of a notebook: where the executed copy is, how long it took, what went wrong if anything."""
 
     notebook: Notebook
     executed: Path

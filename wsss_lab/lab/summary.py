@@ -50,7 +50,7 @@ def promised_artifacts(paper: str) -> tuple[str, ...]:
 
 
 def waived_artifacts(paper: str, profile: str) -> dict[str, str]:
-    """Artifact id -> reason, for what a profile can't make: NOT_MADE[profile] of the paper's module, if any."""
+    """Artifact id -> reason, for what a profile can't make: NOT_MADE[profile] of the paper's module."""
     if importlib.util.find_spec(f"wsss_lab.papers.{paper}") is None:
         return {}
     module = importlib.import_module(f"wsss_lab.papers.{paper}")

@@ -1,0 +1,123 @@
+"""Each check, with the machine as it is and with something taken away."""
+
+import builtins
+import importlib
+
+import pytest
+from wsss_lab.lab import doctor
+
+
+def without(monkeypatch, *modules: str) -> None:
+    """Make imports of these modules fail."""
+    imported = importlib.import_module
+
+    def fail(name, *arguments, **options):
+        if name in modules:
+            raise ModuleNotFoundError(f"No module named '{name}'")
+        return imported(name, *arguments, **options)
+
+    monkeypatch.setattr(importlib, "import_module", fail)
+
+
+def test_this_machine_can_run_the_tests_so_nothing_is_missing():
+    lines = []
+    assert doctor.report(doctor.examine({}), lines.append) == 0
+    assert lines[-1].strip() == "Ready: make reproduce"
+    assert all(line.startswith(("[ok]", "[warn]")) for line in lines[:-1])
+
+
+def test_something_missing_means_status_1_and_its_fix_is_shown():
+    lines = []
+    checks = [doctor.Check("ok", "Python"), doctor.Check("missing", "torch", "pip install torch")]
+    assert doctor.report(checks, lines.append) == 1
+    assert lines[1] == "[missing] torch\n          fix: pip install torch"
+    assert "1 thing(s) missing" in lines[-1]
+
+
+def test_warnings_alone_are_no_failure():
+    assert doctor.report([doctor.Check("warn", "GPU", "get one")], lambda line: None) == 0
+
+
+def test_a_package_that_cannot_be_imported_comes_with_its_install_command(monkeypatch):
+    without(monkeypatch, "sklearn")
+    check = doctor.check_package("sklearn", "scikit-learn")
+    assert check.state == "missing"
+    assert check.fix.endswith("-m pip install scikit-learn")
+
+
+@pytest.mark.parametrize("compiler, wanted", [("/usr/bin/g++", "pip install pydensecrf2"), (None, "apt install g++")])
+def test_dense_crf_without_and_with_a_compiler(monkeypatch, compiler, wanted):
+    without(monkeypatch, "pydensecrf.densecrf")
+    monkeypatch.setattr(doctor.shutil, "which", lambda name: compiler)
+    check = doctor.check_dense_crf()
+    assert check.state == "missing"
+    assert wanted in check.fix
+
+
+def test_old_python_is_missing_a_newer_one(monkeypatch):
+    monkeypatch.setattr(doctor, "PYTHON_WANTED", (99, 0))
+    check = doctor.check_python()
+    assert check.state == "missing"
+    assert "python99.0" in check.fix
+
+
+def test_little_memory_is_a_warning(monkeypatch):
+    monkeypatch.setattr(doctor, "_memory_gib", lambda: 2.0)
+    check = doctor.check_machine()
+    assert (check.state, "JOBS=1" in check.fix) == ("warn", True)
+
+
+def test_a_driver_that_torch_cannot_use_is_a_warning(monkeypatch):
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(doctor.shutil, "which", lambda name: f"/usr/bin/{name}")
+    assert doctor.check_gpu().state == "warn"
+    monkeypatch.setattr(doctor.shutil, "which", lambda name: None)
+    assert doctor.check_gpu().state == "ok"
+
+
+def test_the_run_store_has_to_be_writable(tmp_path, monkeypatch):
+    folder = tmp_path / "not" / "yet"
+    assert doctor.check_cache({"WSSS_CACHE": str(folder)}).state == "ok"
+    assert not folder.exists()
+
+    def refuse(*arguments, **options):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(doctor.tempfile, "TemporaryFile", refuse)
+    check = doctor.check_cache({"WSSS_CACHE": str(folder)})
+    assert check.state == "missing"
+    assert "WSSS_CACHE" in check.fix
+
+
+def test_data_folder_unset_incomplete_and_complete(tmp_path):
+    assert doctor.check_data({}).state == "ok"
+    (tmp_path / "JPEGImages").mkdir()
+    check = doctor.check_data({"WSSS_DATA": str(tmp_path)})
+    assert check.state == "missing"
+    assert "no SegmentationClass, ImageSets/Segmentation in it" in check.what
+    for name in doctor.VOC_FOLDERS:
+        (tmp_path / name).mkdir(parents=True, exist_ok=True)
+    assert doctor.check_data({"WSSS_DATA": str(tmp_path)}).state == "ok"
+
+
+def test_weights_folder_unset_absent_and_half_filled(tmp_path):
+    assert [check.state for check in doctor.check_weights({})] == ["ok"]
+    assert doctor.check_weights({"WSSS_WEIGHTS": str(tmp_path / "none")})[0].state == "missing"
+    (tmp_path / "u2netp_saliency.pth").touch()
+    states = {check.what.split()[-1] if check.state == "ok" else "absent": check.state
+              for check in doctor.check_weights({"WSSS_WEIGHTS": str(tmp_path)})}
+    assert states == {"absent": "warn", "u2netp_saliency.pth": "ok"}
+
+
+def test_torch_that_is_not_installed_does_not_stop_the_look_at_the_gpu(monkeypatch):
+    imported = builtins.__import__
+
+    def fail(name, *arguments, **options):
+        if name == "torch":
+            raise ModuleNotFoundError("No module named 'torch'")
+        return imported(name, *arguments, **options)
+
+    monkeypatch.setattr(builtins, "__import__", fail)
+    monkeypatch.setattr(doctor.shutil, "which", lambda name: None)
+    assert doctor.check_gpu().state == "ok"

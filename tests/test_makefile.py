@@ -1,0 +1,85 @@
+"""The Makefile's targets and options, and the README's commands."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).parents[1]
+TARGETS = {"help", "reproduce", "quick", "test", "lab", "doctor", "book", "lint", "clean"}
+
+pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+
+
+def make(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
+    # Without what a surrounding `make test` hands down, as if typed in a fresh shell.
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith(("MAKE", "MFLAGS", "WSSS_"))}
+    return subprocess.run(["make", *arguments], cwd=PROJECT, capture_output=True, text=True,
+                          env=inherited | environment)
+
+
+def test_help_is_the_default_goal_and_lists_every_target():
+    answer = make("-s")
+    assert answer.returncode == 0, answer.stderr
+    assert set(re.findall(r"^  make (\S+) +\S", answer.stdout, re.MULTILINE)) == TARGETS
+    assert answer.stdout == make("-s", "help").stdout
+
+
+def test_reproduce_hands_its_options_to_the_command():
+    answer = make("-n", "reproduce", f"PYTHON={sys.executable}", "PAPER=oh2017", "PROFILE=photos", "SEEDS=3",
+                  "WORLD_SEED=7", "DEVICE=cpu", "JOBS=2", "OUT=somewhere", "PARAMS=tau=0.3 limit=4")
+    command = answer.stdout.replace("\\\n", " ").split()
+    start = command.index("reproduce")
+    assert command[start - 3 : start] == [sys.executable, "-m", "wsss_lab"]
+    assert [word.strip('"') for word in command[start + 1 :]] == [
+        "--paper", "oh2017", "--profile", "photos", "--seeds", "3", "--world-seed", "7", "--device", "cpu",
+        "--jobs", "2", "--out", "somewhere", "--param", "tau=0.3", "--param", "limit=4",
+    ]  # fmt: skip
+
+
+def test_quick_is_reproduce_in_the_quick_profile_whatever_profile_is_set():
+    assert '--profile "quick"' in make("-n", "quick", f"PYTHON={sys.executable}", "PROFILE=toy").stdout
+
+
+def test_a_misspelt_option_is_refused():
+    answer = make("-n", "reproduce", f"PYTHON={sys.executable}", "SEED=3")
+    assert answer.returncode != 0
+    assert "unknown option SEED=" in answer.stderr
+    assert "SEEDS" in answer.stderr
+
+
+def test_folders_reach_the_command_from_the_command_line_and_the_environment():
+    rule = "--eval=show: ; @echo data=$$WSSS_DATA weights=$$WSSS_WEIGHTS"
+    answer = make("-s", rule, "show", "WSSS_DATA=/photos", WSSS_WEIGHTS="/weights")
+    assert answer.stdout == "data=/photos weights=/weights\n"
+
+
+def test_the_virtual_environment_is_the_default_and_can_be_left_out():
+    assert "\n.venv/bin/python -m wsss_lab doctor" in "\n" + make("-n", "doctor").stdout
+    without = make("-n", "doctor", WSSS_NO_VENV="1").stdout
+    assert "\npython -m wsss_lab doctor" in without
+    assert ".venv" not in without
+
+
+def test_an_environment_without_the_package_is_named(tmp_path):
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\nexit 1\n")
+    python.chmod(0o755)
+    answer = make("-s", "doctor", f"PYTHON={python}")
+    assert answer.returncode != 0
+    assert f"{python} -m pip install" in answer.stderr
+
+
+def test_every_make_command_in_the_readme_can_be_made():
+    readme = (PROJECT / "README.md").read_text()
+    commands = [line for block in re.findall(r"```\w*\n(.*?)```", readme, re.DOTALL) for line in block.splitlines()
+                if re.match(r"\s*(\w+=\S+ )*make\b", line)]
+    assert {"make reproduce", "make test"} <= {command.split("#")[0].strip() for command in commands}
+    for command in commands:
+        words = command.split("#")[0].split()
+        arguments = words[words.index("make") + 1 :]
+        assert make("-n", *arguments).returncode == 0, command

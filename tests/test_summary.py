@@ -1,0 +1,104 @@
+"""What the summary counts, on folders written by hand."""
+
+import hashlib
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+from wsss_lab.lab import summary
+from wsss_lab.lab.notebooks import Failure, Notebook, Outcome
+
+STARTED = time.time() - 60
+PROMISED = ("table1", "fig1")
+
+
+def outcome(failure: Failure | None = None) -> Outcome:
+    path = Path("notebooks/1_oh2017_guided.ipynb")
+    return Outcome(Notebook(path, 1, "oh2017", "guided"), Path("build/1_oh2017_guided.ipynb"), STARTED, 90.0, failure)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two artifacts as the lab saves them, and claims."""
+    manifest = {}
+    for name, suffix in (("table1", "csv"), ("fig1", "png")):
+        file = tmp_path / f"{name}.{suffix}"
+        file.write_text(name)
+        checksum = hashlib.blake2b(file.read_bytes(), digest_size=16).hexdigest()
+        manifest[name] = {"title": name, "files": {file.name: checksum}}
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    (tmp_path / "claims.csv").write_text(
+        "claim_id,statement,verdict\nC1,a,reproduced\nC2,b,not reproduced\nC3,c,reproduced\n"
+    )
+    return tmp_path
+
+
+def test_everything_promised_is_there(folder):
+    report = summary.report(outcome(), folder, PROMISED, {})
+    assert report.good
+    assert report.claims == {"reproduced": 2, "not reproduced": 1}
+    text = summary.render([report], "toy", folder / "README.md")
+    assert "artifacts 2/2" in text
+    assert "claims: 2 reproduced, 1 not reproduced" in text
+    assert "1.5 min" in text
+    for place in (folder, folder / "README.md", "build/1_oh2017_guided.ipynb"):
+        assert str(place) in text
+
+
+def test_an_artifact_that_was_never_made_is_missing(folder):
+    report = summary.report(outcome(), folder, (*PROMISED, "fig2"), {})
+    assert report.lacking == {"fig2": "not made"}
+    assert "artifacts 2/3" in summary.render([report], "toy")
+
+
+def test_a_file_taken_away_altered_or_left_from_before_does_not_count(folder):
+    (folder / "fig1.png").unlink()
+    assert "not there" in summary.report(outcome(), folder, PROMISED, {}).lacking["fig1"]
+    (folder / "fig1.png").write_text("another picture")
+    assert "changed" in summary.report(outcome(), folder, PROMISED, {}).lacking["fig1"]
+    os.utime(folder / "table1.csv", (STARTED - 3600, STARTED - 3600))
+    assert "earlier run" in summary.report(outcome(), folder, PROMISED, {}).lacking["table1"]
+
+
+def test_what_a_profile_cannot_make_is_not_owed(folder):
+    report = summary.report(outcome(), folder, (*PROMISED, "fig2"), {"fig2": "the folder has no boxes"})
+    assert report.good
+    text = summary.render([report], "photos")
+    assert "artifacts 2/2" in text
+    assert "1 not made in this profile" in text
+
+
+def test_a_paper_owes_its_claims_and_the_primer_does_not(folder, tmp_path_factory):
+    (folder / "claims.csv").unlink()
+    assert "claims" in summary.report(outcome(), folder, PROMISED, {}).lacking
+    assert summary.report(outcome(), tmp_path_factory.mktemp("empty"), (), {}).good
+
+
+def test_a_damaged_manifest_counts_as_none(folder):
+    (folder / "manifest.json").write_text('{"table1":')
+    assert set(summary.report(outcome(), folder, PROMISED, {}).lacking) == set(PROMISED)
+
+
+def test_a_failure_is_shown_with_its_cell(folder):
+    failure = Failure("TrainingError: the loss is nan\n  fix: lower the rate", 7, "Segmenter", "a = 1\nfit(a)")
+    report = summary.report(outcome(failure), folder, PROMISED, {})
+    assert not report.good
+    text = summary.render([report], "toy")
+    assert "FAILED 1_oh2017_guided.ipynb, cell In [7], section 'Segmenter'" in text
+    assert "    | a = 1\n    | fit(a)\n  TrainingError: the loss is nan\n    fix: lower the rate" in text
+
+
+def test_totals_are_given_for_several_notebooks(folder):
+    reports = [summary.report(outcome(), folder, PROMISED, {}) for _ in range(2)]
+    line = next(line for line in summary.render(reports, "toy").splitlines() if "together" in line)
+    assert "artifacts 4/4" in line
+    assert "4 reproduced" in line
+    assert "3.0 min" in line
+
+
+def test_promises_are_the_tables_and_figures_of_the_paper():
+    promised = summary.promised_artifacts("oh2017")
+    assert sorted(promised) == sorted([f"table{n}" for n in range(1, 7)] + [f"fig{n}" for n in range(1, 14)])
+    assert summary.promised_artifacts("primer") == ()

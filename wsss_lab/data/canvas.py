@@ -1,0 +1,178 @@
+"""Canvases: images of any size on one square, and class maps back on the image.
+
+Oh et al. 2017 (released code) resize the longest side of an image to the network's input and fill the rest of
+the square by reflection. Label images follow the same geometry with nearest-neighbour values.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from wsss_lab.errors import ParameterError
+
+IGNORE = 255
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class Box(NamedTuple):
+    """Where the image lies on its canvas, in canvas pixels."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+
+def canvas_box(height: int, width: int, side: int) -> Box:
+    """The centred place of a height x width image on a side x side canvas; its longest side fills the canvas.
+
+    >>> canvas_box(100, 50, 10)
+    Box(top=0, left=2, height=10, width=5)
+    """
+    if side < 1:
+        raise ParameterError(f"canvas side {side}", "a positive number of pixels")
+    longest = max(height, width)
+    new_height = max(1, round(height * side / longest))
+    new_width = max(1, round(width * side / longest))
+    return Box((side - new_height) // 2, (side - new_width) // 2, new_height, new_width)
+
+
+def to_canvas(image: np.ndarray, side: int) -> tuple[np.ndarray, Box]:
+    """Resize the longest side to `side` and reflect the image (edge pixel not repeated) to a square.
+
+    image: uint8 (H, W, 3)    returns: uint8 (side, side, 3) and the box of the image on it
+
+    Area averaging when the image shrinks, bilinear when it grows; a side x side image is returned as it is.
+    """
+    import cv2
+
+    shrinks = max(image.shape[:2]) > side
+    return _place(image, side, cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR, cv2.BORDER_REFLECT_101)
+
+
+def label_canvas(mask: np.ndarray, side: int, padding: str = "reflect") -> np.ndarray:
+    """The mask on the canvas of its image: nearest neighbour, so that no label is invented.
+
+    mask: uint8 (H, W)    returns: uint8 (side, side)
+
+    padding: "reflect" continues the labels like the image (the released code of Oh et al. 2017);
+    "ignore" fills the padding with 255. Raises ParameterError for any other word.
+    """
+    import cv2
+
+    borders = {"reflect": cv2.BORDER_REFLECT_101, "ignore": cv2.BORDER_CONSTANT}
+    if padding not in borders:
+        raise ParameterError(f"padding {padding!r}", " or ".join(map(repr, borders)))
+    canvas, _ = _place(mask, side, cv2.INTER_NEAREST_EXACT, borders[padding])
+    return canvas
+
+
+def _place(image: np.ndarray, side: int, interpolation: int, border: int) -> tuple[np.ndarray, Box]:
+    import cv2
+
+    box = canvas_box(*image.shape[:2], side)
+    if image.shape[:2] != (box.height, box.width):
+        image = cv2.resize(image, (box.width, box.height), interpolation=interpolation)
+    if (box.height, box.width) != (side, side):
+        below, right = side - box.top - box.height, side - box.left - box.width
+        image = cv2.copyMakeBorder(image, box.top, below, box.left, right, border, value=IGNORE)
+    return image, box
+
+
+def from_canvas(maps, box, side: int, out_size: tuple[int, int]):
+    """Maps of a canvas, at any stride, brought to the pixels of the image.
+
+    maps: float (C, h, w) tensor or array that covers the whole canvas    box: the 4 numbers of `Box`
+    side: canvas side in pixels    out_size: (H, W) of the image
+    returns: float32 (C, H, W), a tensor for a tensor and an array for an array
+
+    Bilinear (align_corners=False) to side x side, cut to the box, bilinear to out_size.
+    """
+    as_array = isinstance(maps, np.ndarray)
+    # A copy would only be needed for read-only arrays (memmaps), which torch cannot wrap without a warning.
+    tensor = torch.from_numpy(np.require(maps, np.float32, "W")) if as_array else maps.float()
+    top, left, height, width = (int(value) for value in box)
+    tensor = _resize(tensor, (side, side))[:, top : top + height, left : left + width]
+    tensor = _resize(tensor, tuple(out_size))
+    return tensor.contiguous().numpy() if as_array else tensor.contiguous()
+
+
+def _resize(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    if tuple(maps.shape[-2:]) == size:
+        return maps
+    return functional.interpolate(maps[None], size=size, mode="bilinear", align_corners=False)[0]
+
+
+def normalise(batch: Tensor) -> Tensor:
+    """ImageNet normalisation: (x / 255 - mean) / std per channel.
+
+    batch: uint8 (B, 3, H, W)    returns: float32 (B, 3, H, W), channels-last, on the same device
+    """
+    mean = torch.tensor(IMAGENET_MEAN, device=batch.device).view(1, 3, 1, 1)
+    std = torch.tensor(IMAGENET_STD, device=batch.device).view(1, 3, 1, 1)
+    floats = batch.to(torch.float32, memory_format=torch.channels_last)
+    return floats.sub(255 * mean).div_(255 * std)
+
+
+def augment(
+    batch: Tensor, labels: Tensor | None, generator: torch.Generator, trim: float = 0.1, flip: float = 0.5
+) -> tuple[Tensor, Tensor | None]:
+    """Random trim and mirror, drawn per image.
+
+    batch: uint8 (B, 3, H, W)    labels: (B, H, W) or None    returns: the same shapes and dtypes
+
+    Each side loses a whole number of pixels, uniform in 0 .. floor(trim * size); the rest is resized back.
+    The draw depends on the generator and the shape of the batch only, so image and labels move together.
+    Raises ParameterError for a trim outside [0, 0.5).
+    """
+    count, _, height, width = batch.shape
+    if not 0 <= trim < 0.5:
+        raise ParameterError(f"trim {trim}", "a fraction of the side, at least 0 and below 0.5")
+    device = generator.device
+    limits = torch.tensor([int(trim * height)] * 2 + [int(trim * width)] * 2, device=device)
+    draws = torch.rand(count, 5, generator=generator, device=device)
+    trims = (draws[:, :4] * (limits + 1)).long().minimum(limits)
+    return trim_and_flip(batch, labels, trims.to(batch.device), (draws[:, 4] < flip).to(batch.device))
+
+
+def trim_and_flip(
+    batch: Tensor, labels: Tensor | None, trims: Tensor, flips: Tensor
+) -> tuple[Tensor, Tensor | None]:
+    """Cut the given margins, resize back (image bilinear, labels nearest), then mirror left-right.
+
+    batch: uint8 (B, 3, H, W)    labels: (B, H, W) of any dtype, or None
+    trims: int64 (B, 4), pixels cut at top, bottom, left, right    flips: bool (B,)
+    returns: the batch and the labels, shapes and dtypes as they came
+    """
+    height, width = batch.shape[-2:]
+    row_index, rows = _source_positions(height, trims[:, 0], trims[:, 1])
+    column_index, columns = _source_positions(width, trims[:, 2], trims[:, 3])
+    mirrored = flips[:, None]
+    columns = torch.where(mirrored, columns.flip(1), columns)
+    column_index = torch.where(mirrored, column_index.flip(1), column_index)
+
+    grid = torch.stack(
+        torch.broadcast_tensors(
+            ((2 * columns + 1) / width - 1)[:, None, :], ((2 * rows + 1) / height - 1)[:, :, None]
+        ),
+        dim=-1,
+    )
+    moved = functional.grid_sample(batch.float(), grid, padding_mode="border", align_corners=False)
+    moved = moved.round_().clamp_(0, 255).to(batch.dtype)
+    if labels is None:
+        return moved, None
+    image_index = torch.arange(len(labels), device=labels.device)[:, None, None]
+    return moved, labels[image_index, row_index[:, :, None], column_index[:, None, :]]
+
+
+def _source_positions(size: int, before: Tensor, after: Tensor) -> tuple[Tensor, Tensor]:
+    """Per output pixel of one axis: nearest source index (B, size) and bilinear source position (B, size)."""
+    kept = (size - before - after)[:, None].float()
+    edge_based = before[:, None] + (torch.arange(size, device=before.device) + 0.5) * kept / size
+    # Positions stay inside the kept part, so what was cut off does not bleed back in at its border.
+    first, last = before[:, None].float(), (size - after - 1)[:, None].float()
+    return edge_based.floor().long(), torch.minimum(torch.maximum(edge_based - 0.5, first), last)

@@ -1,0 +1,186 @@
+"""Image-level labels from XML annotations, from a CSV table or from masks.
+
+Every reader returns `Tags`: the multi-hot matrix and, in words, where it came from. A matrix read from masks
+has seen pixel labels; its source says so, and the protocol of whatever is trained on it must repeat it.
+"""
+
+import csv
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+from xml.etree import ElementTree
+
+import numpy as np
+
+from wsss_lab.errors import DataError
+
+SHOWN = 5
+
+
+class Tags(NamedTuple):
+    """values: bool (N, C), one row per image.    source: "xml", "csv <file name>" or "masks"."""
+
+    values: np.ndarray
+    source: str
+
+
+def some(names: Iterable[str]) -> str:
+    """The first few names, and how many more there are.
+
+    >>> some("abcdefg")
+    'a, b, c, d, e and 2 more'
+    """
+    names = list(names)
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
+
+
+def tags_from_xml(folder: Path, names: Sequence[str], classes: Sequence[str]) -> Tags:
+    """Tags from VOC annotations: a class is present if one of its objects is annotated, "difficult" ones too.
+
+    folder: holds <image name>.xml. Objects of no listed class and parts of objects (head, hand, foot) do not
+    count.
+    Raises DataError for missing or unreadable files.
+    """
+    folder = Path(folder)
+    missing = [name for name in names if not (folder / f"{name}.xml").is_file()]
+    if missing:
+        raise DataError(
+            f"{folder}: {len(missing)} of {len(names)} images have no XML annotation: {some(missing)}",
+            "one <image name>.xml per image of the split",
+            'add the files, or read the tags from elsewhere with tags="csv" or tags="masks"',
+        )
+    column = {name: index for index, name in enumerate(classes)}
+    values = np.zeros((len(names), len(classes)), bool)
+    for row, name in enumerate(names):
+        present = [column[found] for found in object_names(folder / f"{name}.xml") if found in column]
+        values[row, present] = True
+    return Tags(values, "xml")
+
+
+def object_names(path: Path) -> list[str]:
+    """Names of the annotated objects of one VOC XML file, without parts. Raises DataError if unreadable."""
+    try:
+        # Parts are <part> elements inside an <object>; only the object's own name is asked for.
+        found = [entry.findtext("name") for entry in ElementTree.parse(path).getroot().findall("object")]
+    except (ElementTree.ParseError, OSError, ValueError) as error:
+        raise DataError(
+            f"{path} cannot be read: {error}", "a VOC annotation in XML", "download or write the file again"
+        ) from error
+    if any(not name for name in found):
+        raise DataError(
+            f"{path} has an object without a name", "<object><name>class</name>...", "correct the file"
+        )
+    return [name.strip() for name in found]
+
+
+def tags_from_csv(
+    path: Path, names: Sequence[str], classes: Sequence[str], known: Iterable[str] | None = None
+) -> Tags:
+    """Tags from a table with the column `image` and one 0/1 column per class, columns in any order.
+
+    names: images to return, in this order.    known: all images that may have a row (default: `names`).
+    Raises DataError for missing or extra images (counted, the first few named), repeated images, missing or
+    unknown class columns, and values other than 0 and 1.
+    """
+    path = Path(path)
+    header, rows = _read_table(path)
+    _check_columns(path, header, classes)
+    image_column = header.index("image")
+    listed = [row[image_column] for row in rows]
+    _check_images(path, listed, names, set(names if known is None else known))
+
+    class_columns = [header.index(name) for name in classes]
+    row_of = {image: row for image, row in zip(listed, rows, strict=True)}
+    cells = [[row_of[name][column].strip() for column in class_columns] for name in names]
+    wrong = [name for name, row in zip(names, cells, strict=True) if not set(row) <= {"0", "1"}]
+    if wrong:
+        raise DataError(
+            f"{path}: {len(wrong)} images have values other than 0 and 1: {some(wrong)}",
+            "0 (absent) or 1 (present) in each class column",
+            "correct these rows",
+        )
+    values = np.array([[cell == "1" for cell in row] for row in cells], bool).reshape(
+        len(names), len(classes)
+    )
+    return Tags(values, f"csv {path.name}")
+
+
+def _read_table(path: Path) -> tuple[list[str], list[list[str]]]:
+    expected = "a CSV table: the column `image` and one 0/1 column per class"
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            lines = [[cell.strip() for cell in line] for line in csv.reader(file) if any(line)]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path} cannot be read: {error}", expected, "write the file again") from error
+    if not lines:
+        raise DataError(f"{path} is empty", expected, "write the file again")
+    header, rows = lines[0], lines[1:]
+    uneven = next((number for number, row in enumerate(rows, start=2) if len(row) != len(header)), None)
+    if uneven is not None:
+        raise DataError(
+            f"{path}: row {uneven} has {len(rows[uneven - 2])} values",
+            f"{len(header)}, one per column of its first row",
+            "correct the row",
+        )
+    return header, rows
+
+
+def _check_columns(path: Path, header: list[str], classes: Sequence[str]) -> None:
+    absent = [name for name in ("image", *classes) if name not in header]
+    unknown = [name for name in header if name != "image" and name not in classes]
+    repeated = sorted({name for name in header if header.count(name) > 1})
+    wrong = [
+        f"{what} {some(found)}"
+        for what, found in (("missing:", absent), ("unknown:", unknown), ("repeated:", repeated))
+        if found
+    ]
+    if wrong:
+        raise DataError(
+            f"{path}: columns {'; '.join(wrong)}",
+            f"image, {', '.join(classes)}",
+            "make the first row of the table agree with classes.txt",
+        )
+
+
+def _check_images(path: Path, listed: list[str], names: Sequence[str], known: set[str]) -> None:
+    present = set(listed)
+    missing = [name for name in names if name not in present]
+    extra = [name for name in listed if name not in known]
+    seen: set[str] = set()
+    repeated = [name for name in listed if name in seen or seen.add(name)]
+    wrong = [
+        f"{len(found)} {what}: {some(found)}"
+        for what, found in (
+            (f"of {len(names)} images missing", missing),
+            ("extra images that do not exist", extra),
+            ("repeated images", repeated),
+        )
+        if found
+    ]
+    if wrong:
+        raise DataError(
+            f"{path}: {'; '.join(wrong)}",
+            "one row per image of the split, and rows for images of the folder only",
+            'correct the table, or read the tags from elsewhere with tags="xml" or tags="masks"',
+        )
+
+
+def tags_from_masks(masks: Iterable[np.ndarray], class_count: int) -> Tags:
+    """Tags from masks: class c is present if a pixel has the label c + 1; 0 and 255 are no class.
+
+    masks: uint8 (H, W) each, read one at a time    class_count: C
+    Raises DataError for a label above C other than 255.
+    """
+    rows = []
+    for number, mask in enumerate(masks):
+        present = np.bincount(mask.ravel(), minlength=256) > 0
+        if present[class_count + 1 : 255].any():
+            label = class_count + 1 + int(present[class_count + 1 : 255].argmax())
+            raise DataError(
+                f"mask {number} has the label {label}",
+                f"0 to {class_count}, or 255 for void",
+                "correct the mask or the class list",
+            )
+        rows.append(present[1 : class_count + 1])
+    return Tags(np.array(rows, bool).reshape(len(rows), class_count), "masks")

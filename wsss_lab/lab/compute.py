@@ -9,9 +9,12 @@ from pathlib import Path
 from wsss_lab.errors import LabError, StoreError
 from wsss_lab.lab import pool, provenance
 from wsss_lab.lab.fingerprint import code_fingerprint
+from wsss_lab.lab.plan import plan
 from wsss_lab.lab.progress import Progress, reporter
 from wsss_lab.lab.steps import Step, topological
 from wsss_lab.lab.store import Store
+
+__all__ = ["compute", "missing", "plan", "run_step"]
 
 
 def compute(

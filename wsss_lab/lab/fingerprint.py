@@ -47,6 +47,12 @@ def code_modules(name: str) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
+def forget() -> None:
+    """Take fingerprints anew, for instance after reloading modules."""
+    for cached in (_module_fingerprint, _package_folder, _tree, _source_digest):
+        cached.cache_clear()
+
+
 @functools.cache
 def _module_fingerprint(name: str) -> str:
     root = _package_folder(name.partition(".")[0])

@@ -1,0 +1,356 @@
+"""Running a graph of steps: order, reuse, failures, kills, worker processes."""
+
+import concurrent.futures
+import importlib
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import arithmetic
+import pytest
+
+from wsss_lab.errors import LabError, StoreError
+from wsss_lab.lab import fingerprint, pool
+from wsss_lab.lab.compute import compute, missing, plan, run_step
+from wsss_lab.lab.steps import Step
+from wsss_lab.lab.store import Store
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "cache")
+
+
+@pytest.fixture
+def log(tmp_path):
+    path = tmp_path / "log"
+    path.touch()
+    return path
+
+
+def graph(log, n=4, ks=(1, 2), pause=0.0):
+    """count -> add k -> total; only the first two leave a line in the log."""
+    note = {"log": str(log), "pause": pause}
+    numbers = Step("data", arithmetic.count, {"n": n} | note, label="numbers")
+    sums = [
+        Step("seeds", arithmetic.add, {"k": k} | note, {"numbers": numbers["numbers"]}, label=f"add {k}")
+        for k in ks
+    ]
+    total = Step("evaluation", arithmetic.total, {}, {"parts": [part["numbers"] for part in sums]})
+    return numbers, sums, total
+
+
+def run(steps, store, **how):
+    compute(steps, store, **({"executor": "serial", "progress": "none"} | how))
+
+
+def lines(log):
+    return log.read_text().split("\n")[:-1]
+
+
+def test_everything_upstream_runs_first_and_once(store, log):
+    _, _, total = graph(log)
+    run([total, total], store)
+    assert lines(log) == ["count 4", "add 1", "add 2"]
+    assert total.load(store)["total"] == (1 + 2 + 3 + 4) + (2 + 3 + 4 + 5)
+
+
+def test_a_second_run_computes_nothing(store, log):
+    run([graph(log)[2]], store)
+    run([graph(log)[2]], Store(store.root))
+    assert len(lines(log)) == 3
+
+
+def test_a_changed_setting_runs_that_step_and_what_depends_on_it(store, log):
+    run([graph(log)[2]], store)
+    run([graph(log, ks=(1, 3))[2]], store)
+    assert lines(log)[3:] == ["add 3"]
+
+
+def test_a_change_upstream_runs_everything_below(store, log):
+    run([graph(log)[2]], store)
+    run([graph(log, n=5)[2]], store)
+    assert lines(log)[3:] == ["count 5", "add 1", "add 2"]
+
+
+def test_what_a_stored_step_was_made_from_is_not_needed_again(store, log):
+    numbers, _, total = graph(log)
+    run([total], store)
+    store.remove(numbers)
+    run([total], store)
+    assert len(lines(log)) == 3
+    assert missing([total], store) == []
+
+
+def test_a_damaged_result_is_made_again_with_a_note(store, log):
+    _, sums, total = graph(log)
+    run([total], store)
+    (store.folder(sums[0]) / "numbers.npy").write_bytes(b"short")
+    store.remove(total)
+    told = []
+    run([total], store, progress=lambda done, count, line: told.append(line))
+    assert lines(log)[3:] == ["add 1"]
+    assert "seeds (add 1): damaged result removed (numbers.npy has 5 bytes" in told[0]
+
+
+def test_progress_counts_the_steps_that_run(store, log):
+    told = []
+    run([graph(log)[2]], store, progress=lambda *what: told.append(what))
+    assert [what[:2] for what in told] == [(0, 4), (1, 4), (2, 4), (3, 4), (4, 4)]
+    assert told[2][2].startswith("seeds (add 1)")
+
+
+def test_headless_progress_is_one_line_per_step(store, log, capsys):
+    run([graph(log)[2]], store, progress="plain")
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0] == "4 steps to run"
+    assert printed[1].startswith("[1/4] data (numbers)")
+    assert len(printed) == 5
+
+
+def failing(numbers):
+    return Step("segmenter", arithmetic.diverge, {}, {"numbers": numbers["numbers"]}, label="G2, seed 0")
+
+
+def test_a_failing_step_does_not_stop_the_others(store, log):
+    numbers, _, total = graph(log)
+    bad = failing(numbers)
+    below = Step("evaluation", arithmetic.add, {"k": 1}, {"numbers": bad["numbers"]}, label="score of G2")
+    stumbling = Step("fusion", arithmetic.stumble, {}, {"numbers": numbers["numbers"]}, label="G1")
+    with pytest.raises(LabError) as caught:
+        run([bad, below, stumbling, total], store)
+    message = str(caught.value)
+    assert "2 of 7 steps failed; 1 that need them did not run" in message
+    assert "segmenter (G2, seed 0): the loss is not a number at iteration 3" in message
+    assert "use a smaller learning rate" in message
+    assert "fusion (G1): IndexError: index 99 is out of bounds" in message
+    assert total in store and bad not in store and below not in store
+
+
+def test_what_failed_is_tried_again(store, log):
+    numbers = graph(log)[0]
+    for _ in range(2):
+        with pytest.raises(LabError, match="1 of"):
+            run([failing(numbers)], store)
+    assert lines(log) == ["count 4"]
+
+
+def test_any_executor_with_the_standard_interface_will_do(store, log):
+    _, _, total = graph(log)
+    with concurrent.futures.ThreadPoolExecutor(2) as threads:
+        run([total], store, executor=threads)
+    assert total.load(store)["total"] == 24
+
+
+def test_long_chains_start_first(store, log):
+    numbers = Step("data", arithmetic.count, {"n": 1, "log": str(log)})
+    lone = [Step("data", arithmetic.count, {"n": n, "log": str(log)}) for n in (7, 8)]
+    chain = Step("seeds", arithmetic.add, {"k": 1}, {"numbers": numbers["numbers"]})
+    run([*lone, chain], store)
+    assert lines(log) == ["count 1", "count 7", "count 8"]
+
+
+def test_workers_run_in_parallel_with_one_thread_and_are_kept(store, log):
+    together = {"folder": str(log.parent), "others": 2}
+    meetings = [Step("data", arithmetic.meet, {"name": name} | together) for name in "ab"]
+    limits = Step("data", arithmetic.threads)
+    try:
+        run([*meetings, limits], store, executor=None, jobs=2)
+        first = {meeting["where"].load(store) for meeting in meetings}
+        assert len(first) == 2 and os.getpid() not in first
+        assert dict(limits.load(store)) == {"torch": 1, "omp": "1"}
+        sums = graph(log)[1]
+        run(sums, store, executor=None, jobs=2)
+        assert {part["where"].load(store) for part in sums} <= first
+    finally:
+        pool.close_pools()
+
+
+def test_a_worker_that_dies_is_reported_and_replaced(store, log):
+    numbers, _, total = graph(log)
+    deadly = Step("segmenter", arithmetic.die, {}, {"numbers": numbers["numbers"]}, label="too large")
+    try:
+        with pytest.raises(LabError, match="too large.*: a worker process died") as caught:
+            run([deadly], store, executor=None, jobs=1)
+        assert "fewer jobs" in str(caught.value)
+        run([total], store, executor=None, jobs=1)
+        assert total in store
+    finally:
+        pool.close_pools()
+
+
+# What a notebook does, as text: `python -` has no file that workers could import as their main module, and
+# the functions come from an importable module.
+SCRIPT = """
+import sys
+sys.path.insert(0, {tests!r})
+from test_compute import graph
+from wsss_lab.lab.compute import compute
+from wsss_lab.lab.store import Store
+{before}
+compute([graph({log!r}, pause={pause})[2]], Store({root!r}), {how}, progress="plain")
+"""
+
+
+def start(store, log, how="jobs=2", pause=0.0, before=""):
+    tests, root = str(Path(__file__).parent), str(store.root)
+    script = SCRIPT.format(tests=tests, log=str(log), pause=pause, root=root, how=how, before=before)
+    process = subprocess.Popen(
+        [sys.executable, "-"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    process.stdin.write(script)
+    process.stdin.close()
+    process.stdin = None
+    return process
+
+
+def wait_until(condition, seconds=60.0):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
+
+
+def members(process):
+    """Processes of the session that a process started, itself included while it lives."""
+    command = ["ps", "-o", "pid=,stat=", "-s", str(process.pid)]
+    answer = subprocess.run(command, capture_output=True, text=True)
+    return [line for line in answer.stdout.splitlines() if line and "Z" not in line.split()[1]]
+
+
+def test_workers_start_from_a_program_without_a_file(store, log):
+    process = start(store, log)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, output
+    assert "[4/4] evaluation" in output
+    assert graph(log)[2] in store
+
+
+def test_a_killed_run_resumes_with_what_is_missing(store, log):
+    pause = 0.5
+    numbers, sums, total = graph(log, pause=pause)
+    process = start(store, log, pause=pause)
+    wait_until(lambda: len(lines(log)) >= 2)
+    process.kill()
+    process.communicate(timeout=60)
+    wait_until(lambda: not members(process))
+    assert numbers in store and total not in store
+    done = [part for part in sums if part in store]
+    started = len(lines(log))
+    run([total], store)
+    assert len(lines(log)) == started + len(sums) - len(done)
+    assert total in store
+
+
+def test_an_entry_killed_while_it_is_written_is_absent_and_cleaned_up(store, log):
+    slow = "import time, wsss_lab.lab.store as s; s._flush = lambda path: time.sleep(60)"
+    process = start(store, log, how="executor='serial'", before=slow)
+    wait_until(lambda: list(store.root.glob("data/.tmp-*/manifest.json")))
+    process.kill()
+    process.communicate(timeout=60)
+    numbers, _, total = graph(log)
+    assert numbers not in store and list(store.root.glob("data/.tmp-*"))
+    run([total], store)
+    assert total in store and not list(store.root.glob("*/.tmp-*"))
+
+
+def test_ctrl_c_stops_the_workers_and_the_next_run_goes_on(store, log):
+    pause = 1.0
+    numbers, _, total = graph(log, pause=pause)
+    process = start(store, log, pause=pause)
+    wait_until(lambda: len(lines(log)) >= 2)
+    os.killpg(process.pid, signal.SIGINT)
+    output, _ = process.communicate(timeout=30)
+    assert process.returncode != 0
+    assert "stopped: 1 of 4 steps are stored; the next run goes on with the others" in output
+    assert "KeyboardInterrupt" in output
+    assert not members(process)
+    assert numbers in store and total not in store
+    run([total], store)
+    assert lines(log).count("count 4") == 1
+
+
+def test_two_processes_may_compute_the_same_thing(store, log):
+    both = [start(store, log, how="executor='serial'", pause=0.2) for _ in range(2)]
+    for process in both:
+        output, _ = process.communicate(timeout=60)
+        assert process.returncode == 0, output
+    _, _, total = graph(log, pause=0.2)
+    assert Store(store.root).damage(total) == "" and total in store
+    assert not list(store.root.glob("*/.tmp-*"))
+
+
+def write_module(folder, body):
+    """A fresh module `edited` with this function body."""
+    (folder / "edited.py").write_text(textwrap.dedent(body))
+    sys.modules.pop("edited", None)
+    importlib.invalidate_caches()
+    fingerprint.forget()
+    return importlib.import_module("edited").double
+
+
+@pytest.fixture
+def edited(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    yield lambda body: Step("data", write_module(tmp_path, body), {"x": 4}, label="double")
+    sys.modules.pop("edited", None)
+    fingerprint.forget()
+
+
+def test_edited_code_runs_again_and_edited_words_do_not(store, edited):
+    run([edited("def double(x):\n    return {'y': 2 * x}\n")], store)
+    assert edited("def double(x):\n    '''Twice.'''\n    return {'y': 2 * x}  # exact\n") in store
+    changed = edited("def double(x):\n    return {'y': x + x + 1}\n")
+    assert changed not in store
+    run([changed], store)
+    assert changed.load(store)["y"] == 9
+
+
+def test_code_edited_under_a_running_session_is_refused(store, edited, tmp_path):
+    step = edited("def double(x):\n    return {'y': 2 * x}\n")
+    key = step.key
+    write_module(tmp_path, "def double(x):\n    return {'y': 3 * x}\n")
+    with pytest.raises(StoreError, match=r"edited\.double was edited"):
+        run_step(step, store.root)
+    assert step.key == key and step not in store
+
+
+def test_the_plan_says_what_is_reused_and_why_the_rest_is_not(store, log, edited):
+    numbers, sums, total = graph(log)
+    card = plan([total], store)
+    assert card.status.tolist() == ["missing"] * 4
+    assert set(card.why) == {"never run"}
+    run([total], store)
+    card = plan([total], store)
+    assert card.status.tolist() == ["cached"] * 4
+    assert card.seconds.notna().all()
+
+    changed = graph(log, n=5)[2]
+    card = plan([changed], store).set_index("label")
+    assert card.why["numbers"] == "settings changed: n 4 -> 5"
+    assert card.why["add 1"] == "upstream changed: numbers"
+    assert card.status["add 1"] == "missing"
+
+    store.remove(numbers)
+    assert plan([total], store).set_index("label").status["numbers"] == "not needed"
+    (store.folder(total) / "total.json").write_text("1234")
+    card = plan([total], store)
+    assert card.status.tolist() == ["not needed", "cached", "cached", "damaged"]
+    assert card.why.tolist()[-1].startswith("total.json has 4 bytes")
+    assert total.key in str(store.folder(total)) and store.folder(total).exists()
+
+
+def test_the_plan_names_changed_code(store, edited):
+    run([edited("def double(x):\n    return {'y': 2 * x}\n")], store)
+    card = plan([edited("def double(x):\n    return {'y': 3 * x}\n")], store)
+    assert card.why.tolist() == ["code changed"]

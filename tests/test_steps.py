@@ -1,0 +1,156 @@
+"""Steps: keys, references between steps, the pixel-label contract."""
+
+import pickle
+from dataclasses import dataclass
+from enum import Enum
+
+import arithmetic
+import numpy as np
+import pytest
+
+from wsss_lab.errors import ContractError, ParameterError
+from wsss_lab.lab.steps import Step, topological
+
+
+@dataclass(frozen=True)
+class Data:
+    """A reference that is not a step."""
+
+    key: str
+    exposes_masks: bool = False
+
+    def load(self, store):
+        return np.ones(3)
+
+
+def chain(n=4, k=1, **more):
+    numbers = Step("data", arithmetic.count, {"n": n})
+    return numbers, Step("seeds", arithmetic.add, {"k": k}, {"numbers": numbers["numbers"]}, **more)
+
+
+def test_equal_steps_have_equal_keys_and_are_equal():
+    assert chain()[1].key == chain()[1].key
+    assert chain()[1] == chain()[1]
+    assert len({chain()[1], chain()[1]}) == 1
+
+
+def test_the_key_depends_on_settings_stage_function_and_upstream():
+    numbers, step = chain()
+    others = [
+        chain(k=2)[1],
+        chain(n=5)[1],
+        Step("fusion", arithmetic.add, {"k": 1}, {"numbers": numbers["numbers"]}),
+        Step("seeds", arithmetic.add, {"k": 1}, {"numbers": numbers["n"]}),
+        Step("seeds", arithmetic.add, {"k": 1.0}, {"numbers": numbers["numbers"]}),
+        Step("seeds", arithmetic.add, {"k": 1, "pause": 0.0}, {"numbers": numbers["numbers"]}),
+    ]
+    assert len({step.key, *(other.key for other in others)}) == 1 + len(others)
+
+
+def test_the_label_and_the_order_of_settings_do_not_matter():
+    assert chain(label="a")[1].key == chain(label="b")[1].key
+    first = Step("data", arithmetic.count, {"n": 1, "pause": 0.0})
+    assert first.key == Step("data", arithmetic.count, {"pause": 0.0, "n": 1}).key
+
+
+def test_settings_become_plain_values():
+    step = Step("data", arithmetic.count, {"n": np.int64(3), "log": ("a", np.float64(0.5), {"b": (1,)})})
+    assert step.settings == {"n": 3, "log": ["a", 0.5, {"b": [1]}]}
+    assert type(step.settings["n"]) is int
+    assert type(step.settings["log"][1]) is float
+
+
+@pytest.mark.parametrize("value", [np.zeros(3), {1: 2}, {1, 2}, Enum("Colour", "RED").RED, object()])
+def test_settings_that_are_not_plain_are_refused(value):
+    with pytest.raises(ParameterError, match="setting 'n'"):
+        Step("data", arithmetic.count, {"n": value})
+
+
+@pytest.mark.parametrize(
+    ("settings", "inputs", "named"),
+    [
+        ({"n": 1, "m": 3}, {}, "'m'"),
+        ({}, {}, "'n'"),
+        ({"n": 3}, {"n": Data("d")}, "both as setting and as input"),
+        ({"n": 3}, {"log": 5}, "an input is a int"),
+    ],
+)
+def test_arguments_the_function_does_not_take_are_refused(settings, inputs, named):
+    with pytest.raises(ParameterError, match=named):
+        Step("data", arithmetic.count, settings, inputs)
+
+
+@pytest.mark.parametrize("stage", ["", "Seeds", "a/b", "..", "two words"])
+def test_a_stage_names_a_folder(stage):
+    with pytest.raises(ParameterError, match="stage"):
+        Step(stage, arithmetic.count, {"n": 1})
+
+
+def test_functions_that_cannot_be_imported_are_refused():
+    def inner():
+        return {}
+
+    for function in (inner, lambda: {}):
+        with pytest.raises(ParameterError, match="worker"):
+            Step("data", function)
+    typed_in_a_notebook = type(inner)(arithmetic.count.__code__, {"__name__": "__main__"}, "count")
+    typed_in_a_notebook.__qualname__ = "count"
+    with pytest.raises(ParameterError, match="worker"):
+        Step("data", typed_in_a_notebook, {"n": 1})
+
+
+def test_ancestors_come_once_and_in_order():
+    numbers, one = chain(k=1)
+    two = Step("seeds", arithmetic.add, {"k": 2}, {"numbers": numbers["numbers"]})
+    total = Step("evaluation", arithmetic.total, {}, {"parts": [one["numbers"], two["numbers"], Data("d")]})
+    assert total.ancestors() == (numbers, one, two)
+    assert topological([two, total]) == (numbers, two, one, total)
+    assert numbers.ancestors() == ()
+
+
+def test_a_list_of_inputs_keeps_its_order_in_the_key():
+    numbers, one = chain()
+    parts = [one["numbers"], numbers["numbers"]]
+    forwards = Step("evaluation", arithmetic.total, {}, {"parts": parts})
+    assert forwards.key != Step("evaluation", arithmetic.total, {}, {"parts": parts[::-1]}).key
+    assert forwards.key == Step("evaluation", arithmetic.total, {}, {"parts": tuple(parts)}).key
+
+
+def test_a_step_survives_pickling_with_its_key():
+    step = chain()[1]
+    again = pickle.loads(pickle.dumps(step))
+    assert again.key == step.key
+    assert again.parents == step.parents
+
+
+def test_a_step_is_not_iterated_over_by_accident():
+    with pytest.raises(TypeError, match="by name"):
+        list(chain()[0])
+
+
+def test_pixel_labels_need_a_reason():
+    with pytest.raises(ContractError, match="input 'numbers' gives access to pixel labels"):
+        Step("seeds", arithmetic.add, {"k": 1}, {"numbers": Data("val/masks", exposes_masks=True)})
+    with pytest.raises(ContractError, match="'parts'"):
+        Step("seeds", arithmetic.total, {}, {"parts": [Data("a"), [Data("b", exposes_masks=True)]]})
+
+
+def test_only_named_outputs_expose_masks():
+    scenes = Step("data", arithmetic.count, {"n": 2}, mask_outputs=("n",))
+    assert scenes["n"].exposes_masks
+    assert not scenes["numbers"].exposes_masks
+    assert Step("seeds", arithmetic.add, {"k": 1}, {"numbers": scenes["numbers"]}).pixel_labels() == ()
+    with pytest.raises(ContractError, match="'everything'"):
+        Step("seeds", arithmetic.describe, {}, {"everything": scenes})
+
+
+def test_reasons_for_pixel_labels_reach_every_descendant():
+    masks = Data("train/masks", exposes_masks=True)
+    oracle = Step("fusion", arithmetic.add, {"k": 1}, {"numbers": masks}, reads_masks="oracle saliency")
+    trained = Step("segmenter", arithmetic.add, {"k": 2}, {"numbers": oracle["numbers"]})
+    scored = Step(
+        "evaluation", arithmetic.total, {}, {"parts": [trained["numbers"], masks]}, reads_masks="scoring"
+    )
+    assert trained.reads_masks == ""
+    assert trained.pixel_labels() == ("oracle saliency",)
+    assert scored.pixel_labels() == ("oracle saliency", "scoring")

@@ -1,0 +1,87 @@
+"""The run card: which steps are reused, which have to run, and why."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from wsss_lab.lab.steps import Step, topological
+from wsss_lab.lab.store import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+CACHED, MISSING, DAMAGED, NOT_NEEDED = "cached", "missing", "damaged", "not needed"
+COLUMNS = ("stage", "label", "key", "status", "seconds", "why")
+
+
+def plan(steps: Iterable[Step], store: Store) -> "pd.DataFrame":
+    """What compute() would do with these steps; nothing is run or removed.
+
+    Returns one row per step, upstream first, with the columns COLUMNS. status is "cached" (reused), "missing"
+    or "damaged" (will run) or "not needed" (not stored, and everything made from it is). seconds are those of
+    the cached run. why compares a missing step with the newest stored one of the same stage, label, function.
+    """
+    import pandas as pd
+
+    steps = list(steps)
+    wanted = _wanted(steps, store)
+    manifests: dict[str, list[dict[str, Any]]] = {}
+    rows = []
+    for step in topological(steps):
+        if step.stage not in manifests:
+            manifests[step.stage] = store.manifests(step.stage)
+        status, seconds, why = _row(step, store, step in wanted, manifests[step.stage])
+        rows.append((step.stage, step.label, step.key[:12], status, seconds, why))
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _wanted(steps: list[Step], store: Store) -> set[Step]:
+    """The steps whose results somebody asks for: these, and the parents of those that have to run."""
+    wanted: set[Step] = set()
+    stack = list(steps)
+    while stack:
+        step = stack.pop()
+        if step not in wanted:
+            wanted.add(step)
+            if step not in store:
+                stack += step.parents
+    return wanted
+
+
+def _row(step: Step, store: Store, wanted: bool, manifests: list[dict]) -> tuple[str, float | None, str]:
+    damage = store.damage(step)
+    if damage:
+        return (DAMAGED if wanted else NOT_NEEDED), None, damage
+    if step in store:
+        return CACHED, store.load(step).manifest.get("seconds"), "settings, inputs and code are the same"
+    if not wanted:
+        return NOT_NEEDED, None, "everything made from it is stored"
+    identity = (step.label, step.function_name)
+    earlier = [entry for entry in manifests if (entry.get("label"), entry.get("function")) == identity]
+    return MISSING, None, why_again(step, earlier[-1]) if earlier else "never run"
+
+
+def why_again(step: Step, manifest: dict[str, Any]) -> str:
+    """What differs between a step and the stored run with this manifest, in one line."""
+    changes = _differences("settings", manifest["settings"], step.settings, show=True)
+    changes += _differences("upstream", manifest["inputs"], step.input_keys, show=False)
+    if manifest["code"] != step.code:
+        changes.append("code changed")
+    return "; ".join(changes)
+
+
+def _differences(what: str, before: dict[str, Any], after: dict[str, Any], show: bool) -> list[str]:
+    missing = object()
+    names = [
+        name for name in {**before, **after} if before.get(name, missing) != after.get(name, missing)
+    ]
+    if not names:
+        return []
+    if not show:
+        return [f"{what} changed: {', '.join(names)}"]
+    shown = [f"{name} {_short(before.get(name))} -> {_short(after.get(name))}" for name in names]
+    return [f"{what} changed: {', '.join(shown)}"]
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 30 else f"{text[:27]}..."

@@ -58,13 +58,13 @@ def foreground_precision_recall(counts: np.ndarray) -> PrecisionRecall:
 
 
 def is_good(counts: np.ndarray, above: float = 0.6) -> np.ndarray:
-    """Whether the foreground IoU of each image exceeds `above` (Oh et al. 2017, Sec. 5.1): (...) 1, 0 or nan."""
+    """Whether each image's foreground IoU exceeds `above`: 1, 0 or nan, (...) (Oh et al. 2017, Sec. 5.1)."""
     values = foreground_iou(counts)
     return np.where(np.isnan(values), np.nan, values > above)
 
 
 def share_of_good_images(counts: np.ndarray, above: float = 0.6) -> float:
-    """Share of the images (N, 4) whose foreground IoU exceeds `above`; images where it is nan are left out."""
+    """Share of the images (N, 4) whose foreground IoU exceeds `above`, without those where it is nan."""
     return float(nan_mean(is_good(counts, above)))
 
 

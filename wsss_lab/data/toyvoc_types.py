@@ -1,0 +1,118 @@
+"""What lives in the toy world: its animals' heads and the stuff it is made of."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+# Every pattern is a function in toyvoc_parts.
+PATTERNS = ("spots", "bands", "diagonal", "checks", "ring", "bars", "zigzag", "star")
+
+
+class Head(NamedTuple):
+    """Two colours (RGB in 0..1) and the pattern in which the second one lies on the first."""
+
+    pattern: str
+    colour: tuple[float, float, float]
+    second: tuple[float, float, float]
+
+
+class Stuff(NamedTuple):
+    """A background material. Colours are RGB in 0..1, the other numbers are amplitudes of brightness."""
+
+    colour: tuple[float, float, float]
+    jitter: float  # of the colour, from picture to picture
+    coarse: float = 0.0  # blotches a quarter of the picture wide
+    medium: float = 0.0  # blotches a tenth of the picture wide
+    fine: float = 0.0  # grain
+    blades: float = 0.0  # upright strokes
+    waves: float = 0.0  # parallel waves
+    frequency: float = 8.0  # of the waves, per picture
+    angle: float = 0.0  # of the waves, radians from horizontal
+    clouds: float = 0.0  # soft white patches
+    glow: float = 0.0  # brightening towards the horizon
+
+
+_CLASS_HEADS = {
+    "ladybird": Head("spots", (0.90, 0.09, 0.10), (0.14, 0.04, 0.07)),
+    "clownfish": Head("bands", (1.00, 0.47, 0.04), (1.00, 0.94, 0.85)),
+    "parrot": Head("diagonal", (0.10, 0.24, 0.95), (0.72, 0.88, 1.00)),
+    "gecko": Head("checks", (0.93, 0.08, 0.56), (1.00, 0.70, 0.88)),
+    "peacock": Head("ring", (0.00, 0.55, 0.53), (0.45, 1.00, 0.88)),
+    "bee": Head("bars", (1.00, 0.84, 0.05), (0.17, 0.12, 0.04)),
+    "chameleon": Head("zigzag", (0.55, 0.92, 0.10), (0.13, 0.42, 0.06)),
+    "moth": Head("star", (0.52, 0.18, 0.84), (0.93, 0.84, 1.00)),
+}
+
+CLASSES: tuple[str, ...] = tuple(_CLASS_HEADS)
+"""The foreground classes; class index c (from 0) has label c + 1 in masks."""
+
+QUIET = tuple(CLASSES.index(name) for name in ("chameleon", "moth"))
+"""Indices of the classes whose objects are small and blend with the background."""
+
+# Heads of animals of no class: no hue, or a dull one that no class has.
+_OTHER_HEADS = (
+    Head("spots", (0.95, 0.95, 0.95), (0.08, 0.08, 0.08)),
+    Head("spots", (0.50, 0.30, 0.16), (0.93, 0.86, 0.72)),
+    Head("bands", (0.10, 0.10, 0.10), (0.95, 0.95, 0.95)),
+    Head("bands", (0.15, 0.19, 0.42), (0.68, 0.74, 0.82)),
+    Head("diagonal", (0.58, 0.58, 0.58), (0.12, 0.12, 0.12)),
+    Head("diagonal", (0.45, 0.12, 0.15), (0.90, 0.75, 0.74)),
+    Head("checks", (0.93, 0.93, 0.93), (0.45, 0.45, 0.45)),
+    Head("checks", (0.44, 0.43, 0.14), (0.88, 0.86, 0.68)),
+    Head("ring", (0.09, 0.09, 0.09), (0.92, 0.92, 0.92)),
+    Head("ring", (0.38, 0.16, 0.36), (0.86, 0.78, 0.84)),
+    Head("bars", (0.42, 0.42, 0.42), (0.94, 0.94, 0.94)),
+    Head("bars", (0.11, 0.32, 0.18), (0.74, 0.86, 0.74)),
+    Head("zigzag", (0.95, 0.95, 0.95), (0.15, 0.15, 0.15)),
+    Head("zigzag", (0.80, 0.66, 0.44), (0.40, 0.24, 0.12)),
+    Head("star", (0.08, 0.08, 0.08), (0.90, 0.90, 0.90)),
+    Head("star", (0.34, 0.44, 0.54), (0.96, 0.97, 0.98)),
+)
+
+_HEADS = tuple(_CLASS_HEADS.values()) + _OTHER_HEADS
+TYPES = len(_HEADS)
+"""Number of animal types: the classes first, then the types of no class."""
+
+HEAD_PATTERN = np.array([PATTERNS.index(head.pattern) for head in _HEADS])
+HEAD_COLOURS = np.array([(head.colour, head.second) for head in _HEADS], np.float32)  # (TYPES, 2, 3)
+
+_CONTEXT_STUFF = {
+    "grass": Stuff((0.42, 0.60, 0.30), 0.035, medium=0.02, fine=0.02, blades=0.075),
+    "water": Stuff((0.36, 0.58, 0.66), 0.035, medium=0.02, waves=0.065, frequency=9.0),
+    "sky": Stuff((0.52, 0.72, 0.90), 0.030, coarse=0.01, clouds=0.55, glow=0.10),
+    "sand": Stuff((0.85, 0.75, 0.54), 0.030, medium=0.025, fine=0.03, waves=0.03, frequency=6.0, angle=0.25),
+}
+
+CONTEXTS: tuple[str, ...] = tuple(_CONTEXT_STUFF)
+"""The stuff that goes with a class; stuff index k (from 0) has label k + 1 in context maps."""
+
+CONTEXT_OF_CLASS = {"ladybird": "grass", "clownfish": "water", "parrot": "sky", "gecko": "sand"}
+"""The classes that have a context."""
+
+_PLAIN_ABOVE = (
+    Stuff((0.93, 0.80, 0.72), 0.06, coarse=0.03, glow=0.10),  # dusk
+    Stuff((0.84, 0.85, 0.85), 0.06, coarse=0.05, clouds=0.2),  # mist
+    Stuff((0.80, 0.74, 0.80), 0.08, fine=0.015, waves=0.03, frequency=7.0, angle=1.57),  # wallpaper
+    Stuff((0.40, 0.44, 0.46), 0.08, coarse=0.05, medium=0.05, blades=0.04),  # far wood
+    Stuff((0.74, 0.66, 0.60), 0.09, coarse=0.05, medium=0.03),  # wall
+)
+_PLAIN_BELOW = (
+    Stuff((0.93, 0.94, 0.96), 0.03, coarse=0.04, medium=0.02),  # snow
+    Stuff((0.55, 0.53, 0.52), 0.07, medium=0.05, fine=0.06),  # rock
+    Stuff((0.66, 0.50, 0.38), 0.07, coarse=0.02, waves=0.05, frequency=6.0, angle=0.05),  # planks
+    Stuff((0.60, 0.45, 0.50), 0.10, fine=0.04, waves=0.02, frequency=12.0, angle=0.8),  # carpet
+    Stuff((0.48, 0.40, 0.34), 0.06, medium=0.05, fine=0.06),  # soil
+)
+
+STUFF = tuple(_CONTEXT_STUFF.values()) + _PLAIN_ABOVE + _PLAIN_BELOW
+ABOVE = tuple(range(len(CONTEXTS), len(CONTEXTS) + len(_PLAIN_ABOVE)))
+"""Indices into STUFF of what may fill the upper part of a picture."""
+BELOW = tuple(range(ABOVE[-1] + 1, len(STUFF)))
+"""Indices into STUFF of what may fill the lower part of a picture."""
+UPPER_CONTEXTS = (CONTEXTS.index("sky"),)
+"""Indices of the context stuff that fills the upper part; the others fill the lower one."""
+
+STUFF_TABLE = {
+    name: np.array([getattr(stuff, name) for stuff in STUFF], np.float32) for name in Stuff._fields
+}
+"""STUFF by property: arrays (len(STUFF),), for `colour` (len(STUFF), 3)."""

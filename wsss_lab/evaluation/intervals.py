@@ -65,13 +65,13 @@ class Interval:
         >>> print(Interval(0.071, 0.05, 0.092, 3, 500, "images and seeds").percent("pp"))
         +7.1 [+5.0, +9.2] pp
         """
-        return f"{self.number(self.mean)} {self.ends}".rstrip()
+        return f"{self.number(self.mean)} {self.ends or self.unit}".rstrip()
 
     @property
     def ends(self) -> str:
         """The ends alone, such as "[+5.0, +9.2] pp", or "" where there are none."""
         if np.isnan(self.low) or np.isnan(self.high):
-            return self.unit
+            return ""
         return f"[{self.number(self.low)}, {self.number(self.high)}] {self.unit}".rstrip()
 
     def number(self, value: float) -> str:

@@ -64,6 +64,7 @@ def test_few_seeds_are_noted_and_leave_the_verdict(seeds, noted):
     (pp(3.0, 1.5, 4.5), Verdict.NOT_REPRODUCED),
     (pp(-3.0, -4.5, -1.5), Verdict.NOT_REPRODUCED),
     (pp(0.0, np.nan, np.nan), Verdict.INCONCLUSIVE),
+    (pp(np.nan, np.nan, np.nan), Verdict.INCONCLUSIVE),
 ])  # fmt: skip
 def test_equivalence(difference, verdict):
     assert cl.decide_equivalence(CLAIM, difference).verdict == verdict

@@ -145,7 +145,9 @@ def decide_equivalence(
     reproduced when the whole interval is beyond +- `within`; otherwise inconclusive.
     """
     difference = difference.percent("pp")
-    if abs(difference.mean) <= within and difference.within(-interval_within, interval_within):
+    if np.isnan([difference.mean, difference.low, difference.high]).any():
+        verdict, why = Verdict.INCONCLUSIVE, "there is no interval for the difference"
+    elif abs(difference.mean) <= within and difference.within(-interval_within, interval_within):
         verdict = Verdict.REPRODUCED
         why = f"at most {within:g} pp apart and interval inside +-{interval_within:g} pp"
     elif difference.low > within or difference.high < -within:

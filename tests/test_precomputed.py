@@ -1,0 +1,71 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from wsss_lab.errors import DataError
+from wsss_lab.saliency.precomputed import read_saliency
+
+
+def test_png_of_8_and_16_bits(tmp_path):
+    Image.fromarray(np.array([[0, 51, 255]], np.uint8)).save(tmp_path / "a.png")
+    Image.fromarray(np.array([[0, 13107, 65535]], np.uint16)).save(tmp_path / "b.png")
+    Image.fromarray(np.array([[0, 1, 1]], bool)).save(tmp_path / "c.png")
+    for name in "ab":
+        values = read_saliency(tmp_path, name, (1, 3))
+        assert values.dtype == np.float32
+        np.testing.assert_allclose(values, [[0, 0.2, 1]], atol=1e-6)
+    np.testing.assert_array_equal(read_saliency(tmp_path, "c", (1, 3)), [[0, 1, 1]])
+
+
+@pytest.mark.parametrize(
+    ("stored", "expected"),
+    [
+        (np.array([[0, 0.25]]), [[0, 0.25]]),
+        (np.array([[0, 51.0]]), [[0, 0.2]]),
+        (np.array([[0, 1]], np.uint8), [[0, 1 / 255]]),
+        (np.array([[0, 1]], np.int64), [[0, 1]]),
+        (np.array([[0, 255]], np.int64), [[0, 1]]),
+    ],
+)
+def test_npy_in_either_range(tmp_path, stored, expected):
+    np.save(tmp_path / "a.npy", stored)
+    np.testing.assert_allclose(read_saliency(tmp_path, "a", (1, 2)), expected, atol=1e-6)
+
+
+def test_missing_folder_or_map_is_named(tmp_path):
+    with pytest.raises(DataError, match="no folder .*nowhere"):
+        read_saliency(tmp_path / "nowhere", "a", (2, 2))
+    with pytest.raises(DataError, match="no saliency map for image '2007_000032'"):
+        read_saliency(tmp_path, "2007_000032", (2, 2))
+
+
+def test_other_size_is_named(tmp_path):
+    np.save(tmp_path / "a.npy", np.zeros((3, 4)))
+    with pytest.raises(DataError, match=r"a.npy has shape \(3, 4\)(.|\n)*\(4, 3\)"):
+        read_saliency(tmp_path, "a", (4, 3))
+
+
+@pytest.mark.parametrize("value", [-0.01, 256, np.nan, np.inf])
+def test_value_out_of_range_is_named(tmp_path, value):
+    np.save(tmp_path / "a.npy", np.array([[0.5, value]]))
+    with pytest.raises(DataError, match="a.npy holds values from"):
+        read_saliency(tmp_path, "a", (1, 2))
+
+
+def test_colour_damaged_and_odd_files_are_named(tmp_path):
+    Image.fromarray(np.zeros((2, 2, 3), np.uint8)).save(tmp_path / "colour.png")
+    Image.fromarray(np.arange(4096, dtype=np.uint8).reshape(64, 64)).save(tmp_path / "cut.png")
+    whole = (tmp_path / "cut.png").read_bytes()
+    (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "text.npy").write_text("not an array")
+    np.save(tmp_path / "words.npy", np.array([["a"]]))
+    np.save(tmp_path / "objects.npy", np.array([[{}]], dtype=object), allow_pickle=True)
+    for name, message in (
+        ("colour", "not grey"),
+        ("cut", "cut.png cannot be read"),
+        ("text", "text.npy cannot be read"),
+        ("words", "words.npy holds <U1"),
+        ("objects", "objects.npy cannot be read"),
+    ):
+        with pytest.raises(DataError, match=message):
+            read_saliency(tmp_path, name, (64, 64))

@@ -105,9 +105,9 @@ def test_weights_folder_unset_absent_and_half_filled(tmp_path):
     assert [check.state for check in doctor.check_weights({})] == ["ok"]
     assert doctor.check_weights({"WSSS_WEIGHTS": str(tmp_path / "none")})[0].state == "missing"
     (tmp_path / "u2netp_saliency.pth").touch()
-    states = {check.what.split()[-1] if check.state == "ok" else "absent": check.state
-              for check in doctor.check_weights({"WSSS_WEIGHTS": str(tmp_path)})}
-    assert states == {"absent": "warn", "u2netp_saliency.pth": "ok"}
+    checks = doctor.check_weights({"WSSS_WEIGHTS": str(tmp_path)})
+    assert [check.state for check in checks] == ["warn", "warn", "ok"]
+    assert checks[1].fix.startswith(f"curl -Lo {tmp_path}/vgg16_imagenet.pth https://")
 
 
 def test_torch_that_is_not_installed_does_not_stop_the_look_at_the_gpu(monkeypatch):

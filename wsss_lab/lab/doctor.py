@@ -22,10 +22,16 @@ PACKAGES = {
 }  # fmt: skip
 COMPILER_FIX = "sudo apt install g++ python3-dev   (macOS: xcode-select --install)"
 VOC_FOLDERS = ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation")
+# File name: what it is for, and where it can be had.
 WEIGHT_FILES = {
-    "mobilenet_v2_imagenet.pth": "ImageNet MobileNetV2, for PROFILE=photos",
-    "u2netp_saliency.pth": "U2-Net-P, an off-the-shelf saliency detector",
-}
+    "mobilenet_v2_imagenet.pth": (
+        "ImageNet weights for PROFILE=photos", "https://download.pytorch.org/models/mobilenet_v2-b0353104.pth",
+    ),
+    "vgg16_imagenet.pth": (
+        "ImageNet weights for PROFILE=voc", "https://download.pytorch.org/models/vgg16-397923af.pth",
+    ),
+    "u2netp_saliency.pth": ("U2-Net-P, an off-the-shelf saliency detector", ""),
+}  # fmt: skip
 MEMORY_WANTED, DISK_WANTED = 4, 5  # GiB
 PYTHON_WANTED = (3, 11)
 
@@ -175,11 +181,14 @@ def check_weights(environment: Mapping[str, str]) -> list[Check]:
     if not Path(folder).is_dir():
         what = f"WSSS_WEIGHTS={folder}: no such folder"
         return [Check(MISSING, what, "export WSSS_WEIGHTS=/path/to/weights")]
-    return [
-        Check(OK, f"WSSS_WEIGHTS: {name}") if (Path(folder) / name).is_file()
-        else Check(WARNING, f"WSSS_WEIGHTS: no {name} ({use})", f"put it into {folder}")
-        for name, use in WEIGHT_FILES.items()
-    ]
+    return [_check_weight_file(Path(folder) / name, *about) for name, about in WEIGHT_FILES.items()]
+
+
+def _check_weight_file(path: Path, use: str, address: str) -> Check:
+    if path.is_file():
+        return Check(OK, f"WSSS_WEIGHTS: {path.name}")
+    fix = f"curl -Lo {path} {address}" if address else f"put it into {path.parent}"
+    return Check(WARNING, f"WSSS_WEIGHTS: no {path.name} ({use})", fix)
 
 
 def _memory_gib() -> float:

@@ -203,6 +203,7 @@ def _own_kernel_manager() -> type:
     """A kernel manager that starts this very interpreter, whatever kernels the user has registered.
 
     WSSS_PROGRESS asks the code in the kernel for plain lines: bars freeze or vanish in executed notebooks.
+    The log is silenced because it shows a traceback for every Ctrl-C.
     """
     from ipykernel.kernelspec import get_kernel_dict
     from jupyter_client import AsyncKernelManager
@@ -211,7 +212,7 @@ def _own_kernel_manager() -> type:
     class OwnKernelManager(AsyncKernelManager):
         @property
         def kernel_spec(self) -> KernelSpec:
-            return KernelSpec(**get_kernel_dict(), env={"WSSS_PROGRESS": "plain"})
+            return KernelSpec(**get_kernel_dict(["--log-level=CRITICAL"]), env={"WSSS_PROGRESS": "plain"})
 
     return OwnKernelManager
 

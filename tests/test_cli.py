@@ -1,0 +1,221 @@
+"""The command `wsss`: what it refuses, what it runs, what it reports."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+
+import pytest
+from tiny_notebooks import write_notebook
+from typer.testing import CliRunner
+from wsss_lab.errors import DataError, ParameterError, SetupError, WeightsError
+from wsss_lab.lab import cli, profiles, summary
+
+FAILING = """\
+from wsss_lab.errors import TrainingError
+raise TrainingError("the loss is nan", "a number", "a lower rate")"""
+
+# Saves one figure and the claims by hand, in the way of the artifacts module.
+SAVING = """\
+import hashlib, json, pathlib
+folder = pathlib.Path(figures, profile, "oh2017")
+folder.mkdir(parents=True)
+(folder / "fig1.png").write_bytes(b"a picture")
+checksum = hashlib.blake2b(b"a picture", digest_size=16).hexdigest()
+(folder / "manifest.json").write_text(json.dumps({"fig1": {"files": {"fig1.png": checksum}}}))
+(folder / "claims.csv").write_text("claim_id,verdict\\nC1,reproduced\\n")
+print("seeds", seeds, "world", world_seed, "device", device, "jobs", jobs, "tau", tau)"""
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch, tmp_path):
+    for name in ("WSSS_DATA", "WSSS_WEIGHTS", "WSSS_DEVICE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("WSSS_CACHE", str(tmp_path / "store"))
+
+
+def reproduce(tmp_path, *options):
+    folders = ["--notebooks-dir", tmp_path / "notebooks", "--out", tmp_path / "figures", "--executed",
+               tmp_path / "executed"]  # fmt: skip
+    return CliRunner().invoke(cli.app, ["reproduce", *map(str, folders), *options])
+
+
+def refused(tmp_path, error, *options) -> str:
+    """The message of the error that reproduce ends with, before anything ran."""
+    write_notebook(tmp_path / "notebooks" / "1_oh2017_guided.ipynb")
+    result = reproduce(tmp_path, *options)
+    assert type(result.exception) is error, result.output
+    assert not (tmp_path / "executed").exists()
+    return str(result.exception)
+
+
+def test_profile_typo_is_refused_with_the_known_profiles(tmp_path):
+    message = refused(tmp_path, ParameterError, "--profile", "qiuck")
+    assert "unknown profile 'qiuck'" in message
+    assert "one of quick, toy, photos, voc" in message
+    assert "did you mean 'quick'?" in message
+
+
+def test_a_paper_without_notebook_is_refused_with_the_available_ones(tmp_path):
+    message = refused(tmp_path, ParameterError, "--paper", "lee2021")
+    assert "unknown paper 'lee2021'" in message
+    assert "one of all, oh2017" in message
+
+
+@pytest.mark.parametrize(
+    "option, value, name",
+    [("--seeds", "0", "seeds is 0"), ("--world-seed", "-1", "world_seed is -1"), ("--jobs", "0", "jobs is '0'"),
+     ("--jobs", "many", "jobs is 'many'"), ("--device", "gpu", "device 'gpu'"),
+     ("--param", "seedz=3", "unknown parameter of 1_oh2017_guided.ipynb 'seedz'")],
+)  # fmt: skip
+def test_values_that_make_no_sense_are_refused(tmp_path, option, value, name):
+    assert name in refused(tmp_path, ParameterError, option, value)
+
+
+def test_a_notebook_without_parameters_cell_is_refused_before_any_runs(tmp_path):
+    write_notebook(tmp_path / "notebooks" / "0_primer.ipynb")
+    write_notebook(tmp_path / "notebooks" / "2_roy2017.ipynb", parameters=())
+    assert "2_roy2017.ipynb' has no cells tagged" in refused(tmp_path, ParameterError)
+
+
+def test_cuda_without_a_gpu_is_refused(tmp_path, monkeypatch):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert "DEVICE=auto" in refused(tmp_path, SetupError, "--device", "cuda")
+
+
+@pytest.mark.parametrize("profile", ["photos", "voc"])
+def test_profiles_on_photographs_ask_for_the_folders(tmp_path, profile):
+    message = refused(tmp_path, DataError, "--profile", profile)
+    assert f"profile '{profile}' needs WSSS_DATA" in message
+    assert f"make reproduce PROFILE={profile} WSSS_DATA=" in message
+    message = refused(tmp_path, DataError, "--profile", profile, "--data", str(tmp_path / "nowhere"))
+    assert "nowhere: no such folder" in message
+    assert "WSSS_WEIGHTS" in refused(tmp_path, WeightsError, "--profile", profile, "--data", str(tmp_path))
+
+
+def test_folders_are_passed_on_as_absolute_paths(tmp_path, monkeypatch):
+    monkeypatch.setenv("WSSS_DATA", "")
+    monkeypatch.chdir(tmp_path)
+    cli._use_folder("WSSS_DATA", "photos")
+    assert os.environ["WSSS_DATA"] == str(tmp_path / "photos")
+
+
+def test_toy_profiles_need_no_folders():
+    for name in ("quick", "toy"):
+        profiles.check_inputs(profiles.profile_named(name), {})
+
+
+def test_a_problem_is_told_in_three_lines_with_status_2():
+    command = [sys.executable, "-m", "wsss_lab", "reproduce", "--profile", "lecture"]
+    answer = subprocess.run(command, capture_output=True, text=True)
+    assert answer.returncode == 2
+    assert answer.stderr.splitlines()[:2] == [
+        "error: unknown profile 'lecture'", "  expected: one of quick, toy, photos, voc",
+    ]  # fmt: skip
+    assert answer.stdout == ""
+
+
+def test_help_names_every_command_and_loads_nothing_heavy():
+    program = "import sys; from wsss_lab.lab import cli; print({'torch', 'numpy', 'pandas'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout == "set()\n"
+    text = CliRunner().invoke(cli.app, ["--help"]).stdout
+    for command in ("reproduce", "doctor", "book", "gallery", "cache", "export"):
+        assert f"\n  {command} " in text
+
+
+def test_a_failing_notebook_is_shown_with_its_cell_and_the_others_run(tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(summary, "promised_artifacts", lambda paper: ("fig1",) if paper == "oh2017" else ())
+    write_notebook(tmp_path / "notebooks" / "0_primer.ipynb", "# Seeds", "1 + 1", "# Fusion", FAILING, "print('later')")
+    write_notebook(tmp_path / "notebooks" / "1_oh2017_guided.ipynb", SAVING)
+    result = reproduce(tmp_path, "--profile", "quick", "--seeds", "2", "--world-seed", "5", "--device", "cpu",
+                       "--jobs", "3", "--param", "tau=0.4")
+    assert result.exit_code == 1
+    assert "FAILED 0_primer.ipynb, cell In [4], section 'Fusion'" in result.stdout
+    assert textwrap.indent(FAILING, "    | ") in result.stdout
+    assert "TrainingError: the loss is nan\n    expected: a number\n    fix: a lower rate" in result.stdout
+    assert "later" not in result.stdout
+    assert "seeds 2 world 5 device cpu jobs 3 tau 0.4" in result.stdout
+    assert "artifacts 1/1" in result.stdout
+    assert "claims: 1 reproduced" in result.stdout
+    assert (tmp_path / "executed" / "1_oh2017_guided.ipynb").is_file()
+    assert not (tmp_path / "figures" / "README.md").exists()  # nothing of the quick profile in the gallery
+
+
+def test_a_missing_artifact_means_status_1(tmp_path, monkeypatch):
+    monkeypatch.setattr(summary, "promised_artifacts", lambda paper: ("fig1", "table2"))
+    write_notebook(tmp_path / "notebooks" / "1_oh2017_guided.ipynb", SAVING)
+    result = reproduce(tmp_path, "--profile", "quick")
+    assert result.exit_code == 1
+    assert "table2: not made" in result.stdout
+    assert "artifacts 1/2" in result.stdout
+    monkeypatch.setattr(summary, "waived_artifacts", lambda paper, profile: {"table2": "no boxes here"})
+    (tmp_path / "figures").rename(tmp_path / "before")
+    assert reproduce(tmp_path, "--profile", "quick").exit_code == 0
+
+
+def test_ctrl_c_stops_the_notebook_cleanly_and_says_how_to_go_on(tmp_path):
+    source = f"""
+import pathlib, time
+print("working", flush=True)
+try:
+    time.sleep(60)
+finally:
+    pathlib.Path({str(tmp_path / "cleaned up")!r}).touch()"""
+    write_notebook(tmp_path / "notebooks" / "0_primer.ipynb", source)
+    write_notebook(tmp_path / "notebooks" / "1_oh2017.ipynb", "print('second')")
+    command = [sys.executable, "-m", "wsss_lab", "reproduce", "--profile", "quick",
+               "--notebooks-dir", str(tmp_path / "notebooks"), "--out", str(tmp_path / "figures"),
+               "--executed", str(tmp_path / "executed")]  # fmt: skip
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        while "working" not in process.stdout.readline():
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=30)
+    assert process.returncode == cli.INTERRUPTED
+    assert "the same command goes on from there" in err
+    assert "Traceback" not in err
+    assert "second" not in out
+    assert (tmp_path / "cleaned up").exists()
+
+
+def test_the_book_needs_a_run_and_then_lists_its_notebooks(tmp_path):
+    executed, pages = tmp_path / "executed", tmp_path / "pages"
+    options = ["book", "--profile", "quick", "--executed", str(executed), "--out", str(pages)]
+    error = CliRunner().invoke(cli.app, options).exception
+    assert isinstance(error, SetupError)
+    assert "make reproduce PROFILE=quick" in str(error)
+    write_notebook(executed / "1_oh2017_guided.ipynb", "# Saliency & labels", "print('hello')")
+    assert CliRunner().invoke(cli.app, options).exit_code == 0
+    index = (pages / "index.html").read_text()
+    assert '<a href="1_oh2017_guided.html">Saliency &amp; labels</a>' in index
+    assert "hello" in (pages / "1_oh2017_guided.html").read_text()
+
+
+def test_the_cache_is_listed_by_stage_and_cleared(tmp_path):
+    from wsss_lab.lab.store import Store
+
+    write_entries(tmp_path, [("fusion", 3), ("segmenter", 4)])
+    listing = CliRunner().invoke(cli.app, ["cache"]).stdout
+    assert [line.split()[:2] for line in listing.splitlines()[2:]] == [["fusion", "1"], ["segmenter", "1"]]
+    CliRunner().invoke(cli.app, ["cache", "--clear", "--stage", "fusion"])
+    assert [manifest["stage"] for manifest in Store().manifests()] == ["segmenter"]
+
+
+def write_entries(tmp_path, entries):
+    from wsss_lab.lab.steps import Step
+    from wsss_lab.lab.store import Store
+
+    for stage, number in entries:
+        Store().save(Step(stage, summary.promised_artifacts, {"paper": str(number)}), {"number": number}, {"seconds": 1})
+
+
+def test_the_toy_world_is_exported_as_a_voc_folder(tmp_path):
+    folder = tmp_path / "voc"
+    counts = ["--train", "3", "--dev", "1", "--val", "2"]
+    result = CliRunner().invoke(cli.app, ["export", str(folder), *counts])
+    assert result.exit_code == 0, result.output
+    assert len(list((folder / "JPEGImages").iterdir())) == 6
+    assert len((folder / "ImageSets" / "Segmentation" / "train.txt").read_text().split()) == 3

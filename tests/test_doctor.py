@@ -4,6 +4,7 @@ import builtins
 import importlib
 
 import pytest
+
 from wsss_lab.lab import doctor
 
 

@@ -4,8 +4,9 @@ import re
 import tomllib
 from pathlib import Path
 
-import wsss_lab
 import yaml
+
+import wsss_lab
 
 PROJECT = Path(__file__).parents[1]
 CONDA_NAMES = {"torch": "pytorch", "opencv-python-headless": "opencv", "pydensecrf2": "pydensecrf"}

@@ -3,6 +3,7 @@
 import nbformat
 import pytest
 from tiny_notebooks import PARAMETERS, write_notebook
+
 from wsss_lab.errors import LabError, ParameterError, SetupError
 from wsss_lab.lab import notebooks
 

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from wsss_lab.lab import summary
 from wsss_lab.lab.notebooks import Failure, Notebook, Outcome
 
@@ -28,7 +29,7 @@ def folder(tmp_path):
         file.write_text(name)
         checksum = hashlib.blake2b(file.read_bytes(), digest_size=16).hexdigest()
         manifest[name] = {"title": name, "files": {file.name: checksum}}
-    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    (tmp_path / "manifest.json").write_text(json.dumps({"artifacts": manifest}))
     (tmp_path / "claims.csv").write_text(
         "claim_id,statement,verdict\nC1,a,reproduced\nC2,b,not reproduced\nC3,c,reproduced\n"
     )

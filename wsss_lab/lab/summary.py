@@ -4,16 +4,16 @@ import csv
 import hashlib
 import importlib
 import importlib.util
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from wsss_lab.lab.artifacts import MANIFEST, read_manifest
+from wsss_lab.lab.gallery import CLAIMS, VERDICTS
 from wsss_lab.lab.notebooks import Outcome
+from wsss_lab.lab.published import artifact_list, papers
 
-MANIFEST, CLAIMS = "manifest.json", "claims.csv"
-VERDICTS = ("reproduced", "direction only", "not reproduced", "inconclusive", "not testable here")
 CLOCK_SLACK = 2.0  # seconds by which a file system's clock may be behind
 
 
@@ -42,11 +42,10 @@ class Report:
 
 def promised_artifacts(paper: str) -> tuple[str, ...]:
     """Ids of the paper's tables and figures; a notebook without a paper (the primer) owes none."""
-    from wsss_lab.lab.published import artifact_list
-
-    listed = artifact_list()
-    kept = listed[(listed["paper"] == paper) & listed["kind"].isin(["table", "figure"])]
-    return tuple(kept["id"])
+    if paper not in papers():
+        return ()
+    listed = artifact_list(paper)
+    return tuple(listed["id"][listed["kind"].isin(["table", "figure"])])
 
 
 def waived_artifacts(paper: str, profile: str) -> dict[str, str]:
@@ -66,7 +65,7 @@ def report(outcome: Outcome, folder: Path, promised: Sequence[str], waived: Mapp
     that promise artifacts also owe their claims.
     """
     owed = tuple(name for name in promised if name not in waived)
-    entries = _read_manifest(folder / MANIFEST)
+    entries = read_manifest(folder)
     lacking = {name: problem for name in owed
                if (problem := _artifact_problem(folder, entries.get(name), outcome.started))}
     claims = _count_verdicts(folder / CLAIMS, outcome.started)
@@ -134,14 +133,6 @@ def _failure_lines(outcome: Outcome) -> list[str]:
         *(f"  {line}" for line in failure.error.splitlines()),
         f"  executed so far: {outcome.executed}",
     ]
-
-
-def _read_manifest(path: Path) -> dict[str, dict]:
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return manifest.get("artifacts", manifest)
 
 
 def _artifact_problem(folder: Path, entry: dict | None, started: float) -> str:

@@ -328,24 +328,24 @@ def test_code_edited_under_a_running_session_is_refused(store, edited, tmp_path)
 def test_the_plan_says_what_is_reused_and_why_the_rest_is_not(store, log, edited):
     numbers, sums, total = graph(log)
     card = plan([total], store)
-    assert card.status.tolist() == ["missing"] * 4
+    assert card.state.tolist() == ["missing"] * 4
     assert set(card.why) == {"never run"}
     run([total], store)
     card = plan([total], store)
-    assert card.status.tolist() == ["cached"] * 4
+    assert card.state.tolist() == ["cached"] * 4
     assert card.seconds.notna().all()
 
     changed = graph(log, n=5)[2]
     card = plan([changed], store).set_index("label")
     assert card.why["numbers"] == "settings changed: n 4 -> 5"
     assert card.why["add 1"] == "upstream changed: numbers"
-    assert card.status["add 1"] == "missing"
+    assert card.state["add 1"] == "missing"
 
     store.remove(numbers)
-    assert plan([total], store).set_index("label").status["numbers"] == "not needed"
+    assert plan([total], store).set_index("label").state["numbers"] == "not needed"
     (store.folder(total) / "total.json").write_text("1234")
     card = plan([total], store)
-    assert card.status.tolist() == ["not needed", "cached", "cached", "damaged"]
+    assert card.state.tolist() == ["not needed", "cached", "cached", "damaged"]
     assert card.why.tolist()[-1].startswith("total.json has 4 bytes")
     assert total.key in str(store.folder(total)) and store.folder(total).exists()
 

@@ -10,13 +10,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
 CACHED, MISSING, DAMAGED, NOT_NEEDED = "cached", "missing", "damaged", "not needed"
-COLUMNS = ("stage", "label", "key", "status", "seconds", "why")
+COLUMNS = ("stage", "label", "key", "state", "seconds", "why")
 
 
 def plan(steps: Iterable[Step], store: Store) -> "pd.DataFrame":
     """What compute() would do with these steps; nothing is run or removed.
 
-    Returns one row per step, upstream first, with the columns COLUMNS. status is "cached" (reused), "missing"
+    Returns one row per step, upstream first, with the columns COLUMNS. state is "cached" (reused), "missing"
     or "damaged" (will run) or "not needed" (not stored, and everything made from it is). seconds are those of
     the cached run. why compares a missing step with the newest stored one of the same stage, label, function.
     """
@@ -29,8 +29,8 @@ def plan(steps: Iterable[Step], store: Store) -> "pd.DataFrame":
     for step in topological(steps):
         if step.stage not in manifests:
             manifests[step.stage] = store.manifests(step.stage)
-        status, seconds, why = _row(step, store, step in wanted, manifests[step.stage])
-        rows.append((step.stage, step.label, step.key[:12], status, seconds, why))
+        state, seconds, why = _row(step, store, step in wanted, manifests[step.stage])
+        rows.append((step.stage, step.label, step.key[:12], state, seconds, why))
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 

@@ -16,7 +16,7 @@ from multiprocessing.connection import wait
 _ONE_THREAD = dict.fromkeys(
     ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENCV_FOR_THREADS_NUM"), "1"
 )
-_pools: dict[int, "WorkerPool"] = {}
+_pools: dict[tuple, "WorkerPool"] = {}
 
 
 class SerialExecutor(Executor):
@@ -63,14 +63,18 @@ def shared_pool(jobs: int) -> WorkerPool:
     """The session's pool of workers.
 
     It is started by the first call and kept, because importing torch takes a worker seconds. It is replaced
-    when another number of jobs is asked for and when one of its workers was killed.
+    when another number of jobs is asked for, when a WSSS_ variable (such as the device) has changed and when one
+    of its workers was killed.
     """
+    # Workers see the environment as it was when they started.
+    variables = sorted(item for item in os.environ.items() if item[0].startswith("WSSS_"))
+    wanted = (jobs, *variables)
     try:
-        _pools[jobs].submit(int)
+        _pools[wanted].submit(int)
     except (KeyError, BrokenExecutor):
         close_pools()
-        _pools[jobs] = WorkerPool(jobs)
-    return _pools[jobs]
+        _pools[wanted] = WorkerPool(jobs)
+    return _pools[wanted]
 
 
 def close_pools() -> None:

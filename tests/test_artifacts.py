@@ -1,0 +1,211 @@
+"""Artifacts: what is saved, what is shown, what is refused."""
+
+import errno
+import io
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+
+from wsss_lab.errors import ParameterError, StoreError
+from wsss_lab.lab import artifacts as artifacts_module
+from wsss_lab.lab import pictures
+from wsss_lab.lab.artifacts import Artifacts, read_manifest
+
+
+def frame():
+    return pd.DataFrame({"method": ["G2", "SEC"], "paper": [51.2, 50.7], "source": ["measured", "quoted"]})
+
+
+def curve():
+    figure = Figure(figsize=(3, 2))
+    figure.subplots().plot([0, 1], [1, 0])
+    return figure
+
+
+def noise(side=700):
+    """A figure that no lossless format makes small."""
+    figure = Figure(figsize=(side / pictures.DPI, side / pictures.DPI))
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.imshow(np.random.default_rng(0).random((side, side, 3)), interpolation="nearest")
+    return figure
+
+
+@pytest.fixture
+def results(tmp_path):
+    return Artifacts(tmp_path / "toy" / "oh2017", settings={"profile": "toy", "world_seed": 0}, seeds=[0, 1, 2])
+
+
+def save_all(results):
+    results.table("table2", frame(), title="Guides", protocol="val, no CRF")
+    results.figure("fig3", curve(), title="Curves", alt="Precision falls with recall.")
+
+
+def test_a_table_is_saved_as_csv_and_as_markdown(results):
+    results.table("table2", frame(), title="Guides", protocol="val, no CRF")
+    assert (results.folder / "table2.csv").read_text() == (
+        "method,paper,source\nG2,51.2,measured\nSEC,50.7,quoted\n"
+    )
+    assert (results.folder / "table2.md").read_text() == (
+        "**table2. Guides**\n\n"
+        "| method |  paper | source   |\n"
+        "| ------ | -----: | -------- |\n"
+        "| G2     |   51.2 | measured |\n"
+        "| *SEC*  | *50.7* | *quoted* |\n\n"
+        "Protocol: val, no CRF\n\n"
+        "Rows in italics are quoted from the paper, not measured here.\n"
+    )
+
+
+def test_the_manifest_says_what_made_it(results):
+    save_all(results)
+    entries = read_manifest(results.folder)
+    assert sorted(entries) == ["fig3", "table2"]
+    figure, table = entries["fig3"], entries["table2"]
+    assert figure["alt"] == "Precision falls with recall." and figure["kind"] == "measured"
+    assert table["protocol"] == "val, no CRF" and sorted(table["files"]) == ["table2.csv", "table2.md"]
+    for entry in entries.values():
+        assert entry["settings"] == {"profile": "toy", "world_seed": 0}
+        assert entry["seeds"] == [0, 1, 2]
+        assert entry["device"] in ("cpu", "cuda")
+        assert entry["versions"]["numpy"] == np.__version__
+        assert entry["minutes"] >= 0
+        assert "commit" in entry
+
+
+def test_a_second_run_writes_the_same_bytes(results, tmp_path):
+    again = Artifacts(tmp_path / "again")
+    save_all(results)
+    save_all(again)
+    names = ("table2.csv", "table2.md", "fig3.png")
+    assert [(results.folder / name).read_bytes() for name in names] == [
+        (again.folder / name).read_bytes() for name in names
+    ]
+    files = {id: entry["files"] for id, entry in read_manifest(results.folder).items()}
+    assert files == {id: entry["files"] for id, entry in read_manifest(again.folder).items()}
+
+
+def test_artifacts_of_an_earlier_run_are_kept_and_replaced_by_id(results):
+    save_all(results)
+    later = Artifacts(results.folder, seeds=[7])
+    later.table("table2", frame(), title="Guides again")
+    entries = read_manifest(results.folder)
+    assert entries["fig3"]["seeds"] == [0, 1, 2]
+    assert entries["table2"]["seeds"] == [7] and entries["table2"]["title"] == "Guides again"
+    assert not [path for path in results.folder.iterdir() if path.name.startswith(".")]
+
+
+def test_a_damaged_manifest_is_begun_anew(results):
+    save_all(results)
+    (results.folder / "manifest.json").write_text("{")
+    assert results.missing(["table2"]) == ["table2"]
+    save_all(results)
+    assert results.missing(["table2", "fig3"]) == []
+
+
+def test_claims_are_saved_and_shown(results):
+    decided = pd.DataFrame({"claim_id": ["C01"], "measured": ["+3.1 pp"], "verdict": ["reproduced"]})
+    page = results.claims(decided).to_html()
+    assert "C01" in page and "1 reproduced" in page
+    assert (results.folder / "claims.csv").read_text() == (
+        "claim_id,measured,verdict\nC01,+3.1 pp,reproduced\n"
+    )
+
+
+def test_missing_names_what_was_not_made_or_has_changed(results):
+    assert results.missing(["table2", "fig3"]) == ["table2", "fig3"]
+    save_all(results)
+    assert results.missing(["table1", "table2", "fig3"]) == ["table1"]
+    (results.folder / "fig3.png").unlink()
+    (results.folder / "table2.csv").write_text("typed,by,hand\n")
+    assert results.missing(["table2", "fig3"]) == ["table2", "fig3"]
+
+
+def test_without_a_folder_everything_is_shown_and_nothing_saved(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shown = Artifacts(None)
+    save_all(shown)
+    assert list(tmp_path.iterdir()) == []
+    assert shown.missing(["table2"]) == ["table2"]
+
+
+def test_a_table_is_shown_with_title_protocol_and_quoted_rows(results):
+    shown = results.table("table2", frame().assign(method=["G2", "<SEC>"]), title="Guides", protocol="val & test")
+    page = shown.to_html()
+    assert "<b>Guides</b>" in page and "Protocol: val &amp; test" in page
+    assert "&lt;SEC&gt;" in page and "<SEC>" not in page
+    assert "italic" in page and "quoted from the paper" in page
+
+
+def test_a_picture_is_shown_once_with_its_alt_text(results):
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots()
+    axes.plot([0, 1])
+    shown = results.figure("fig3", figure, title="Curves", alt="A line goes up.")
+    assert figure.number not in plt.get_fignums()
+    content, metadata = shown._repr_mimebundle_()
+    assert metadata["image/png"]["alt"] == content["text/plain"] == "A line goes up."
+    assert (results.folder / "fig3.png").read_bytes() == shown.png
+
+
+def test_pictures_are_white_and_without_the_name_of_a_program(results):
+    picture = Image.open(io.BytesIO(results.figure("fig3", curve(), title="t", alt="a").png))
+    assert picture.convert("RGBA").getpixel((0, 0)) == (255, 255, 255, 255)
+    assert "Software" not in picture.info
+
+
+def test_a_large_picture_is_made_small(results):
+    raw = io.BytesIO()
+    noise().savefig(raw, format="png", dpi=pictures.DPI)
+    assert len(raw.getvalue()) > 2 * pictures.BYTES
+    png = results.figure("fig4", noise(), title="Noise", alt="Noise.").png
+    assert len(png) <= pictures.BYTES
+    assert png == pictures.draw(noise())
+
+
+def test_photographs_are_marked(tmp_path):
+    results = Artifacts(tmp_path, photographs=True)
+    results.figure("fig1", curve(), title="t", alt="a", kind="qualitative")
+    results.figure("fig2", curve(), title="t", alt="a", kind="schematic")
+    entries = read_manifest(tmp_path)
+    assert entries["fig1"]["photographs"] and "photographs" not in entries["fig2"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ({"id": "../fig3"}, "fig3"),
+        ({"title": " "}, "no title"),
+        ({"alt": ""}, "no alt text"),
+        ({"kind": "nice"}, "'nice' is not known"),
+    ],
+)
+def test_figures_need_an_id_a_title_an_alt_text_and_a_known_kind(results, wrong, named):
+    right = {"id": "fig3", "figure": curve(), "title": "Curves", "alt": "A line."}
+    with pytest.raises(ParameterError, match=named):
+        results.figure(**right | wrong)
+    assert not results.folder.exists()
+
+
+def test_a_full_disk_names_the_folder_and_leaves_the_old_files(results, monkeypatch):
+    save_all(results)
+    before = (results.folder / "table2.csv").read_bytes()
+
+    def fail(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(artifacts_module.os, "replace", fail)
+    with pytest.raises(StoreError, match=r"cannot save table2\.csv, .* in .*oh2017: No space left"):
+        results.table("table2", frame().iloc[:1], title="Guides")
+    assert (results.folder / "table2.csv").read_bytes() == before
+    assert results.missing(["table2"]) == []
+    assert not [path for path in results.folder.iterdir() if path.name.startswith(".")]
+
+
+def test_the_manifest_is_plain_json(results):
+    save_all(results)
+    assert set(json.loads((results.folder / "manifest.json").read_text())) == {"artifacts"}

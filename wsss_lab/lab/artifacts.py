@@ -1,0 +1,198 @@
+"""Artifacts: the tables and figures of a run, saved under the paper's ids with what made them.
+
+    <folder>/table2.csv  table2.md  fig3.png      the same bytes whenever the results are the same
+             claims.csv                           the claims of the paper, decided
+             manifest.json                        title, alt text, settings, seeds, versions, device, minutes
+
+Without a folder everything is shown and nothing is saved, so that a reader who plays with a notebook does not
+overwrite the results of a real run.
+"""
+
+import hashlib
+import html
+import json
+import os
+import re
+import time
+import uuid
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wsss_lab.errors import ParameterError, StoreError
+from wsss_lab.lab import provenance, tables
+from wsss_lab.lab.claims import Verdict
+from wsss_lab.lab.pictures import Picture, draw
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+    from pandas.io.formats.style import Styler
+
+MANIFEST, CLAIMS = "manifest.json", "claims.csv"
+KINDS = ("measured", "schematic", "qualitative")
+_QUOTED = "Rows in italics are quoted from the paper, not measured here."
+
+
+class Artifacts:
+    """Where the tables and figures of one run of one paper go.
+
+    folder: figures/<profile>/<paper>, or None to show without saving.
+    settings: plain values that tell this run from others, such as profile and world seed.
+    seeds: training seeds behind the numbers.
+    photographs: whether qualitative figures show photographs, which are not passed on with the results.
+    """
+
+    def __init__(self, folder: str | Path | None, settings: Mapping[str, Any] | None = None,
+                 seeds: Sequence[int] = (), photographs: bool = False):
+        self.folder = Path(folder) if folder else None
+        self.settings, self.seeds, self.photographs = dict(settings or {}), list(seeds), photographs
+        self._started = time.monotonic()
+
+    def table(self, id: str, frame: "pd.DataFrame", title: str, protocol: str = "", alt: str = "",
+              kind: str = "measured", decimals: int | Mapping[str, int] = 1) -> "Styler":
+        """Save a table as <id>.csv (numbers rounded to 4 decimals) and <id>.md, and return it for display.
+
+        frame: rows in order; a column `source` that is "quoted" marks rows taken from the paper.
+        protocol: what the scores depend on: split, tags used or not, CRF, thresholds, start weights.
+        decimals: at most so many are shown, for all columns or by column; the CSV keeps more.
+        """
+        frame = tables.flat(frame)
+        _check(id, title, kind)
+        files = {
+            f"{id}.csv": tables.to_csv(frame).encode(),
+            f"{id}.md": _document(id, frame, title, protocol, decimals).encode(),
+        }
+        self._save(id, files, {"title": title, "kind": kind, "alt": alt or title, "protocol": protocol})
+        return _styled(id, frame, title, protocol, decimals)
+
+    def figure(self, id: str, figure: "Figure", title: str, alt: str, kind: str = "measured") -> Picture:
+        """Save a matplotlib figure as <id>.png (white, at most about 200 kB) and return it for display.
+
+        alt: one sentence for a reader who does not see the figure.
+        kind: "measured", "schematic" or "qualitative".
+        """
+        _check(id, title, kind)
+        if not alt.strip():
+            raise ParameterError(f"figure {id!r} has no alt text", "one sentence that says what there is to see")
+        png = draw(figure)
+        facts = {"title": title, "kind": kind, "alt": alt}
+        if self.photographs and kind == "qualitative":
+            facts["photographs"] = True
+        self._save(id, {f"{id}.png": png}, facts)
+        return Picture(png, alt)
+
+    def claims(self, decided: "pd.DataFrame") -> "Styler":
+        """Save the decided claims, one row each with the columns of claims.COLUMNS, and return them for display."""
+        decided = tables.flat(decided)
+        self._write({CLAIMS: tables.to_csv(decided).encode()})
+        return _styled("claims", decided, f"Claims: {verdict_line(decided)}", "", decimals=2)
+
+    def missing(self, promised: Iterable[str]) -> list[str]:
+        """Those of the promised ids that were not saved or whose files have gone or changed since."""
+        saved = read_manifest(self.folder) if self.folder else {}
+        return [id for id in promised if id not in saved or not self._is_sound(saved[id])]
+
+    def _is_sound(self, entry: dict[str, Any]) -> bool:
+        paths = [(self.folder / name, checksum) for name, checksum in entry["files"].items()]
+        return all(path.is_file() and _checksum(path.read_bytes()) == checksum for path, checksum in paths)
+
+    def _save(self, id: str, files: dict[str, bytes], facts: dict[str, Any]) -> None:
+        if self.folder is None:
+            return
+        origin = {
+            "settings": self.settings,
+            "seeds": self.seeds,
+            "device": provenance.device(),
+            "versions": provenance.versions(),
+            "commit": provenance.git_commit(),
+            "minutes": round((time.monotonic() - self._started) / 60, 2),
+            "created": provenance.now(),
+        }
+        checksums = {name: _checksum(content) for name, content in files.items()}
+        entries = read_manifest(self.folder) | {id: facts | {"files": checksums} | origin}
+        text = json.dumps({"artifacts": entries}, indent=1, sort_keys=True, ensure_ascii=False)
+        self._write(files | {MANIFEST: f"{text}\n".encode()})
+
+    def _write(self, files: dict[str, bytes]) -> None:
+        if self.folder is None:
+            return
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            for name, content in files.items():
+                _replace(self.folder / name, content)
+        except OSError as problem:
+            raise StoreError(
+                f"cannot save {', '.join(files)} in {self.folder}: {problem.strerror or problem}",
+                expected="a folder that can be written, with free space",
+                fix="make room there, or give another folder for the figures",
+            ) from problem
+
+
+def read_manifest(folder: Path) -> dict[str, dict[str, Any]]:
+    """What is known about each artifact of a folder, by id; empty if there is no readable manifest."""
+    try:
+        entries = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["artifacts"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    return {id: entry for id, entry in entries.items() if isinstance(entry.get("files"), dict)}
+
+
+def verdict_line(decided: "pd.DataFrame") -> str:
+    """How many claims ended how, such as "9 reproduced, 2 inconclusive"; empty for no claims."""
+    if decided.empty:
+        return ""
+    counts = Counter(decided["verdict"].astype(str))
+    known = [str(verdict) for verdict in Verdict]
+    order = [*known, *sorted(counts.keys() - set(known))]
+    return ", ".join(f"{counts[verdict]} {verdict}" for verdict in order if counts[verdict])
+
+
+def _check(id: str, title: str, kind: str) -> None:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", id):
+        raise ParameterError(f"artifact id {id!r} cannot name a file", "an id such as table2 or fig3")
+    if not title.strip():
+        raise ParameterError(f"{id} has no title", "a few words")
+    if kind not in KINDS:
+        raise ParameterError(f"{id}: kind {kind!r} is not known", f"one of: {', '.join(KINDS)}")
+
+
+def _document(id: str, frame: "pd.DataFrame", title: str, protocol: str, decimals) -> str:
+    parts = [f"**{id}. {title}**\n", tables.to_markdown(frame, decimals)]
+    if protocol:
+        parts.append(f"Protocol: {protocol}\n")
+    if tables.quoted_rows(frame).any():
+        parts.append(f"{_QUOTED}\n")
+    return "\n".join(parts)
+
+
+def _styled(id: str, frame: "pd.DataFrame", title: str, protocol: str, decimals) -> "Styler":
+    text = tables.as_text(frame, decimals)
+    quoted = tables.quoted_rows(frame)
+    notes = [f"<b>{html.escape(title)}</b>"]
+    notes += [f"Protocol: {html.escape(protocol)}"] if protocol else []
+    notes += [_QUOTED] if quoted.any() else []
+    right = tables.numeric_columns(frame)
+    quiet = "font-style: italic; color: #666"
+    styler = text.style.hide(axis="index").format(escape="html").set_uuid(id).set_caption("<br>".join(notes))
+    styler = styler.set_properties(**{"text-align": "left"}).set_properties(right, **{"text-align": "right"})
+    styler = styler.apply(lambda row: [quiet if quoted[row.name] else ""] * len(row), axis=1)
+    return styler.set_table_styles([
+        {"selector": "caption", "props": "caption-side: top; text-align: left; color: inherit"},
+        {"selector": "th", "props": "text-align: left"},
+    ])
+
+
+def _checksum(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Write a file so that a reader sees the old or the new content, never a part."""
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,71 @@
+"""What the papers print: their tables, the claims they make, the tables and figures they hold.
+
+The numbers are facts copied from the papers as printed, slips included; mismatches() lists the slips.
+"""
+
+from importlib import resources
+from importlib.resources.abc import Traversable
+from typing import TYPE_CHECKING
+
+from wsss_lab.errors import ParameterError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# pandas would otherwise read words such as "None" as missing values.
+_READ = {"keep_default_na": False, "na_values": [""]}
+
+
+def papers() -> tuple[str, ...]:
+    """Names of the papers, in the order in which they are taught."""
+    return tuple(_read("artifacts")["paper"].unique())
+
+
+def published(paper: str, name: str) -> "pd.DataFrame":
+    """A table of printed numbers, one row per printed row, percentages as printed.
+
+    paper: for instance "oh2017". name: for instance "table2" or "text_values".
+    Raises ParameterError, listing what exists, for an unknown paper or name.
+    """
+    folder = _folder() / _known(paper)
+    names = sorted(path.name.removesuffix(".csv") for path in folder.iterdir() if path.name.endswith(".csv"))
+    if name not in names:
+        raise ParameterError(f"{paper} has no published numbers {name!r}", f"one of: {', '.join(names)}")
+    return _read(f"{paper}/{name}")
+
+
+def claims(paper: str = "") -> "pd.DataFrame":
+    """The testable claims of a paper, or of all: claim_id, statement, published_values, reproduced_if, ..."""
+    return _of(paper, "claims")
+
+
+def artifact_list(paper: str = "") -> "pd.DataFrame":
+    """The tables and figures of a paper, or of all: id, kind, title, what it shows, ..."""
+    return _of(paper, "artifacts")
+
+
+def mismatches(paper: str = "") -> "pd.DataFrame":
+    """Where a paper, or any, contradicts itself in print: artifact, kind, detail and what was decided."""
+    return _of(paper, "mismatches")
+
+
+def _of(paper: str, name: str) -> "pd.DataFrame":
+    table = _read(name)
+    return table[table["paper"] == _known(paper)].reset_index(drop=True) if paper else table
+
+
+def _known(paper: str) -> str:
+    if paper not in papers():
+        raise ParameterError(f"paper {paper!r} is not known", f"one of: {', '.join(papers())}")
+    return paper
+
+
+def _read(name: str) -> "pd.DataFrame":
+    import pandas as pd
+
+    with (_folder() / f"{name}.csv").open(encoding="utf-8") as file:
+        return pd.read_csv(file, **_READ)
+
+
+def _folder() -> Traversable:
+    return resources.files("wsss_lab") / "published"

@@ -139,9 +139,7 @@ def augment(
     return trim_and_flip(batch, labels, trims.to(batch.device), (draws[:, 4] < flip).to(batch.device))
 
 
-def trim_and_flip(
-    batch: Tensor, labels: Tensor | None, trims: Tensor, flips: Tensor
-) -> tuple[Tensor, Tensor | None]:
+def trim_and_flip(batch: Tensor, labels: Tensor | None, trims: Tensor, flips: Tensor) -> tuple[Tensor, Tensor | None]:
     """Cut the given margins, resize back (image bilinear, labels nearest), then mirror left-right.
 
     batch: uint8 (B, 3, H, W)    labels: (B, H, W) of any dtype, or None
@@ -156,9 +154,7 @@ def trim_and_flip(
     column_index = torch.where(mirrored, column_index.flip(1), column_index)
 
     grid = torch.stack(
-        torch.broadcast_tensors(
-            ((2 * columns + 1) / width - 1)[:, None, :], ((2 * rows + 1) / height - 1)[:, :, None]
-        ),
+        torch.broadcast_tensors(((2 * columns + 1) / width - 1)[:, None, :], ((2 * rows + 1) / height - 1)[:, :, None]),
         dim=-1,
     )
     moved = functional.grid_sample(batch.float(), grid, padding_mode="border", align_corners=False)

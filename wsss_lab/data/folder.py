@@ -72,8 +72,7 @@ class VocFolder:
         unknown = [name for name in names if name not in self._images]
         if unknown:
             raise DataError(
-                f"{self._list_path(split)}: {len(unknown)} of {len(names)} images are not in {IMAGES}: "
-                f"{some(unknown)}",
+                f"{self._list_path(split)}: {len(unknown)} of {len(names)} images are not in {IMAGES}: {some(unknown)}",
                 "image names without folder and .jpg, one per line",
                 "add the images or correct the list",
             )
@@ -191,8 +190,7 @@ class VocFolder:
         missing = [name for name in names if name not in present]
         if missing:
             raise DataError(
-                f"{self.root / MASKS}: {len(missing)} of {len(names)} images of {split} have no mask: "
-                f"{some(missing)}",
+                f"{self.root / MASKS}: {len(missing)} of {len(names)} images of {split} have no mask: {some(missing)}",
                 "one <image name>.png per image",
                 "add the masks, or remove these images from the split list",
             )
@@ -334,9 +332,7 @@ def _decode_strictly(path: Path):
 
 def _unreadable(path: Path, reason: object) -> DataError:
     if not path.exists():
-        return DataError(
-            f"no file {path}", "one file per image of the split", "add it or correct the split list"
-        )
+        return DataError(f"no file {path}", "one file per image of the split", "add it or correct the split list")
     return DataError(
         f"{path} is damaged or truncated: {reason}",
         "a complete image file",

@@ -68,15 +68,11 @@ def object_names(path: Path) -> list[str]:
             f"{path} cannot be read: {error}", "a VOC annotation in XML", "download or write the file again"
         ) from error
     if any(not name for name in found):
-        raise DataError(
-            f"{path} has an object without a name", "<object><name>class</name>...", "correct the file"
-        )
+        raise DataError(f"{path} has an object without a name", "<object><name>class</name>...", "correct the file")
     return [name.strip() for name in found]
 
 
-def tags_from_csv(
-    path: Path, names: Sequence[str], classes: Sequence[str], known: Iterable[str] | None = None
-) -> Tags:
+def tags_from_csv(path: Path, names: Sequence[str], classes: Sequence[str], known: Iterable[str] | None = None) -> Tags:
     """Tags from a table with the column `image` and one 0/1 column per class, columns in any order.
 
     names: images to return, in this order.    known: all images that may have a row (default: `names`).
@@ -100,9 +96,7 @@ def tags_from_csv(
             "0 (absent) or 1 (present) in each class column",
             "correct these rows",
         )
-    values = np.array([[cell == "1" for cell in row] for row in cells], bool).reshape(
-        len(names), len(classes)
-    )
+    values = np.array([[cell == "1" for cell in row] for row in cells], bool).reshape(len(names), len(classes))
     return Tags(values, f"csv {path.name}")
 
 

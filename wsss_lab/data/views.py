@@ -254,12 +254,8 @@ class EvalView(TrainView):
         labels = ForbiddenLabels(self.name)
         return self._with_labels(np.arange(len(self)), labels, labels if self.has_context else None)
 
-    def _with_labels(
-        self, chosen: np.ndarray, masks: LabelSource, contexts: LabelSource | None
-    ) -> "EvalView":
-        return EvalView(
-            *self._arguments(chosen), masks=masks, contexts=contexts, context_classes=self.context_classes
-        )
+    def _with_labels(self, chosen: np.ndarray, masks: LabelSource, contexts: LabelSource | None) -> "EvalView":
+        return EvalView(*self._arguments(chosen), masks=masks, contexts=contexts, context_classes=self.context_classes)
 
 
 def _index(indices: Sequence[int] | np.ndarray | Tensor) -> np.ndarray:
@@ -269,17 +265,13 @@ def _index(indices: Sequence[int] | np.ndarray | Tensor) -> np.ndarray:
 
 def _check_array(what: str, array: np.ndarray, count: int, dimensions: int) -> None:
     if array.dtype != np.uint8 or array.ndim != dimensions or len(array) != count:
-        raise DataError(
-            f"{what} are {array.dtype} {array.shape}", f"uint8, {dimensions} dimensions, {count} in number"
-        )
+        raise DataError(f"{what} are {array.dtype} {array.shape}", f"uint8, {dimensions} dimensions, {count} in number")
 
 
 def _check_labels(what: str, labels: np.ndarray, images: np.ndarray, largest: int) -> None:
     _check_array(what, labels, len(images), 3)
     if labels.shape != images.shape[:3]:
-        raise DataError(
-            f"{what} are of size {labels.shape[1:]}", f"{images.shape[1:3]}, the size of the images"
-        )
+        raise DataError(f"{what} are of size {labels.shape[1:]}", f"{images.shape[1:3]}, the size of the images")
     outside = labels_outside(labels, largest)
     if outside:
         raise DataError(f"{what} have the labels {outside}", f"0 to {largest}, or 255 for void")

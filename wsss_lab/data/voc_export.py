@@ -3,6 +3,7 @@
 import csv
 import re
 import shutil
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from xml.etree import ElementTree
@@ -79,9 +80,7 @@ def export_voc(
     return root
 
 
-def _check_splits(
-    splits: Mapping[str, EvalView], classes: tuple[str, ...], context_classes: tuple[str, ...]
-) -> None:
+def _check_splits(splits: Mapping[str, EvalView], classes: tuple[str, ...], context_classes: tuple[str, ...]) -> None:
     names = [name for view in splits.values() for name in view.names]
     odd = [name for name in (*splits, *names) if not PLAIN_NAME.fullmatch(name)]
     if odd:
@@ -89,17 +88,13 @@ def _check_splits(
     if not names:
         raise DataError("nothing to export", "at least one split with an image")
     if len(set(names)) < len(names):
-        repeated = [name for name in dict.fromkeys(names) if names.count(name) > 1]
-        raise DataError(
-            f"{len(repeated)} image names occur twice: {some(repeated)}", "each image in one split"
-        )
+        repeated = [name for name, count in Counter(names).items() if count > 1]
+        raise DataError(f"{len(repeated)} image names occur twice: {some(repeated)}", "each image in one split")
     for split, view in splits.items():
         if view.classes != classes:
             raise DataError(f"split {split} has the classes {some(view.classes)}", some(classes))
         if context_classes and view.context_classes != context_classes:
-            raise DataError(
-                f"split {split} has the contexts {some(view.context_classes)}", some(context_classes)
-            )
+            raise DataError(f"split {split} has the contexts {some(view.context_classes)}", some(context_classes))
 
 
 def _clear(root: Path, overwrite: bool) -> None:
@@ -143,9 +138,7 @@ def _write_labels(path: Path, labels: np.ndarray) -> None:
     image.save(path)
 
 
-def _write_annotation(
-    path: Path, name: str, mask: np.ndarray, tags: np.ndarray, classes: Sequence[str]
-) -> None:
+def _write_annotation(path: Path, name: str, mask: np.ndarray, tags: np.ndarray, classes: Sequence[str]) -> None:
     height, width = mask.shape
     annotation = ElementTree.Element("annotation")
     ElementTree.SubElement(annotation, "filename").text = f"{name}.jpg"

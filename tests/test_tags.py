@@ -1,0 +1,101 @@
+import numpy as np
+import pytest
+
+from wsss_lab.data.tags import object_names, tags_from_csv, tags_from_masks, tags_from_xml
+from wsss_lab.errors import DataError
+
+CLASSES = ("cat", "person")
+PERSON = """<annotation>
+  <object><name>person</name><difficult>1</difficult>
+    <part><name>head</name></part><part><name>cat</name></part></object>
+  <object><name>unicorn</name></object>
+</annotation>"""
+
+
+def _write_xml(folder, **annotations):
+    for name, text in annotations.items():
+        (folder / f"{name}.xml").write_text(text)
+
+
+def test_xml_counts_difficult_objects_and_neither_parts_nor_other_classes(tmp_path):
+    _write_xml(tmp_path, a=PERSON, b="<annotation><object><name> cat </name></object></annotation>", c="<annotation/>")
+    tags = tags_from_xml(tmp_path, ["c", "a", "b"], CLASSES)
+    assert tags.values.tolist() == [[False, False], [False, True], [True, False]]
+    assert tags.values.dtype == bool and tags.source == "xml"
+    assert object_names(tmp_path / "a.xml") == ["person", "unicorn"]
+
+
+def test_xml_that_is_missing_is_counted_and_named(tmp_path):
+    _write_xml(tmp_path, a=PERSON)
+    with pytest.raises(DataError, match=r"7 of 8 images have no XML annotation: b, c, d, e, f and 2 more"):
+        tags_from_xml(tmp_path, list("abcdefgh"), CLASSES)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (PERSON[:60], "a.xml cannot be read"),
+        ("", "a.xml cannot be read"),
+        ("<annotation><object/></annotation>", "name"),
+    ],
+)
+def test_xml_that_is_damaged_is_named(tmp_path, text, message):
+    _write_xml(tmp_path, a=text)
+    with pytest.raises(DataError, match=message):
+        tags_from_xml(tmp_path, ["a"], CLASSES)
+
+
+def _csv(tmp_path, text):
+    path = tmp_path / "image_labels.csv"
+    path.write_text(text)
+    return path
+
+
+def test_csv_in_any_order_of_rows_and_columns(tmp_path):
+    path = _csv(tmp_path, "person,image,cat\n1,a,0\n0,b,1\n1,c,1\n\n")
+    tags = tags_from_csv(path, ["c", "a"], CLASSES, known=["a", "b", "c"])
+    assert tags.values.tolist() == [[True, True], [False, True]]
+    assert tags.source == "csv image_labels.csv"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("image,cat,person\na,0,1\n", r"1 of 2 images missing: b"),
+        ("image,cat,person\na,0,1\nb,0,1\nx,1,0\ny,0,0\n", r"2 extra images that do not exist: x, y"),
+        ("image,cat,person\na,0,1\nb,0,1\na,1,0\n", r"1 repeated images: a"),
+        ("image,cat,person\nx,0,1\n", r"2 of 2 images missing: a, b; 1 extra"),
+        ("image,cat,person,dog\na,0,1,0\nb,0,1,0\n", r"unknown: dog"),
+        ("image,cat\na,0\nb,1\n", r"missing: person"),
+        ("name,cat,person\na,0,1\nb,0,1\n", r"missing: image; unknown: name"),
+        ("image,cat,cat,person\na,0,0,1\nb,0,0,1\n", r"repeated: cat"),
+        ("image,cat,person\na,0,2\nb,0,1\n", r"1 images have values other than 0 and 1: a"),
+        ("image,cat,person\na,0,1\nb,0\n", r"row 3 has 2 values"),
+        ("", r"is empty"),
+    ],
+)
+def test_bad_tables_say_what_is_wrong(tmp_path, text, message):
+    with pytest.raises(DataError, match=message) as caught:
+        tags_from_csv(_csv(tmp_path, text), ["a", "b"], CLASSES)
+    assert caught.value.expected and caught.value.fix
+
+
+def test_csv_that_is_missing_or_no_text(tmp_path):
+    with pytest.raises(DataError, match="cannot be read"):
+        tags_from_csv(tmp_path / "none.csv", ["a"], CLASSES)
+    (tmp_path / "binary.csv").write_bytes(b"\xff\xd8\xff\xe0")
+    with pytest.raises(DataError, match="cannot be read"):
+        tags_from_csv(tmp_path / "binary.csv", ["a"], CLASSES)
+
+
+def test_masks_count_every_label_but_background_and_void():
+    masks = [np.array([[0, 255]], np.uint8), np.array([[2, 2]], np.uint8), np.array([[1, 2]], np.uint8)]
+    tags = tags_from_masks(iter(masks), class_count=2)
+    assert tags.values.tolist() == [[False, False], [False, True], [True, True]]
+    assert tags.source == "masks"
+    assert tags_from_masks([], class_count=2).values.shape == (0, 2)
+
+
+def test_masks_with_a_label_outside_the_classes():
+    with pytest.raises(DataError, match="mask 1 has the label 7"):
+        tags_from_masks([np.zeros((2, 2), np.uint8), np.full((2, 2), 7, np.uint8)], class_count=2)

@@ -145,10 +145,11 @@ def test_a_picture_is_shown_once_with_its_alt_text(results):
 
     figure, axes = plt.subplots()
     axes.plot([0, 1])
-    shown = results.figure("fig3", figure, title="Curves", alt="A line goes up.")
-    assert figure.number not in plt.get_fignums()
-    content, metadata = shown._repr_mimebundle_()
-    assert metadata["image/png"]["alt"] == content["text/plain"] == "A line goes up."
+    number = figure.number
+    shown = results.figure("fig3", figure, title="Curves", alt='A "line" goes up.')
+    assert number not in plt.get_fignums()
+    assert 'alt="A &quot;line&quot; goes up."' in shown._repr_html_()
+    assert repr(shown) == '<picture: A "line" goes up.>'
     assert (results.folder / "fig3.png").read_bytes() == shown.png
 
 

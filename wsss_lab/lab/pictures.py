@@ -1,6 +1,7 @@
 """Figures as small PNG files that look the same everywhere."""
 
 import base64
+import html
 import io
 import sys
 from dataclasses import dataclass
@@ -22,10 +23,14 @@ class Picture:
     png: bytes
     alt: str
 
-    def _repr_mimebundle_(self, include=None, exclude=None):
-        # The second dict is the output's metadata, from which nbconvert takes the alt text.
-        text = base64.b64encode(self.png).decode("ascii")
-        return {"image/png": text, "text/plain": self.alt}, {"image/png": {"alt": self.alt}}
+    def __repr__(self) -> str:
+        return f"<picture: {self.alt}>"
+
+    def _repr_html_(self) -> str:
+        # As image/png, JupyterLab and the web pages made from notebooks would lose the alt text.
+        data = base64.b64encode(self.png).decode("ascii")
+        alt = html.escape(self.alt, quote=True)
+        return f'<img src="data:image/png;base64,{data}" alt="{alt}" style="max-width: 100%">'
 
 
 def draw(figure: "Figure") -> bytes:

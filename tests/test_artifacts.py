@@ -26,7 +26,7 @@ def curve():
     return figure
 
 
-def noise(side=700):
+def noise(side=400):
     """A figure that no lossless format makes small."""
     figure = Figure(figsize=(side / pictures.DPI, side / pictures.DPI))
     axes = figure.add_axes((0, 0, 1, 1))

@@ -1,6 +1,6 @@
 """Per-image maps of different sizes in one array: image i fills the top-left corner of row i."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
@@ -23,8 +23,34 @@ def stack(view: TrainView, maps: Iterable[np.ndarray], dtype=np.uint8, fill: int
     return frame
 
 
-def unstack(view: TrainView, frame: np.ndarray) -> Iterator[np.ndarray]:
-    """The (H, W) map of each image of the view, cut out of its row."""
-    for index in range(len(view)):
+class Rows(Sequence):
+    """A sequence whose items are made when they are asked for, so that a large split needn't fit into memory.
+
+    >>> list(Rows(3, lambda index: index * index))
+    [0, 1, 4]
+    """
+
+    def __init__(self, count: int, row: Callable[[int], np.ndarray]):
+        self.count, self.row = count, row
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        if not 0 <= index < self.count:
+            raise IndexError(index)
+        return self.row(index)
+
+
+def images_of(view: TrainView) -> Rows:
+    """The images of a view, one by one."""
+    return Rows(len(view), view.image)
+
+
+def rows_of(view: TrainView, frame: np.ndarray) -> Rows:
+    """The (H, W) maps of a view's images, one by one (see `stack`)."""
+    def row(index: int) -> np.ndarray:
         height, width = view.size(index)
-        yield np.asarray(frame[index, :height, :width])
+        return np.asarray(frame[index, :height, :width])
+
+    return Rows(len(view), row)

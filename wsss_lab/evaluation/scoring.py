@@ -6,8 +6,9 @@ import numpy as np
 
 from wsss_lab.data import frames
 from wsss_lab.data.views import EvalView
-from wsss_lab.evaluation.confusion import VOID, per_image_confusions
+from wsss_lab.evaluation.confusion import per_image_confusions
 from wsss_lab.evaluation.precision_recall import per_image_confidence_counts
+from wsss_lab.evaluation.saliency_scores import per_image_foreground_counts
 
 
 def score_masks(view: EvalView, masks: np.ndarray) -> dict:
@@ -18,7 +19,7 @@ def score_masks(view: EvalView, masks: np.ndarray) -> dict:
     """
     labels = len(view.classes) + 1
     targets = [view.mask(index) for index in range(len(view))]
-    predictions = list(frames.unstack(view, masks))
+    predictions = list(frames.rows_of(view, masks))
     return {
         "confusions": per_image_confusions(predictions, targets, labels),
         "with_void": per_image_confusions(predictions, targets, labels, void_as_background=True),
@@ -43,16 +44,12 @@ def score_seeds(view: EvalView, maps: Iterable[np.ndarray]) -> np.ndarray:
 def score_saliency(view: EvalView, salient: np.ndarray) -> dict:
     """Salient pixels against the ground-truth foreground (any class), void left out.
 
-    salient: frame (N, Hmax, Wmax) of 0 and 1. Returns {"counts": int64 (N, 3)}: pixels of the intersection, salient
-    pixels, foreground pixels; IoU, precision and recall follow from sums of them.
+    salient: frame (N, Hmax, Wmax) of 0 and 1. Returns {"counts": int64 (N, 4)}, see
+    wsss_lab.evaluation.saliency_scores.foreground_counts.
     """
-    counts = np.zeros((len(view), 3), np.int64)
-    for index, mask in enumerate(frames.unstack(view, salient)):
-        truth = view.mask(index)
-        counted, foreground = truth != VOID, (truth != 0) & (truth != VOID)
-        found = (mask > 0) & counted
-        counts[index] = (found & foreground).sum(), found.sum(), foreground.sum()
-    return {"counts": counts}
+    found = (mask > 0 for mask in frames.rows_of(view, salient))
+    targets = (view.mask(index) for index in range(len(view)))
+    return {"counts": per_image_foreground_counts(found, targets)}
 
 
 def ground_truth(view: EvalView) -> dict:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -121,6 +122,20 @@ class ToyWorld(World):
                                     context_classes=CONTEXTS)
 
 
+#: Images per split of the toy world, by profile.
+TOY_COUNTS = {
+    "quick": (("train", 48), ("dev", 24), ("val", 24), ("pretraining", 256), ("saliency", 48)),
+    "toy": (("train", 2000), ("dev", 500), ("val", 500), ("pretraining", 8000), ("saliency", 1500)),
+}
+
+
+def open_world(profile: str, world_seed: int = 0) -> "ToyWorld | FolderWorld":
+    """The world that a profile looks at: toyvoc, or the folder that WSSS_DATA names."""
+    if profile in TOY_COUNTS:
+        return ToyWorld(world_seed, TOY_COUNTS[profile])
+    return FolderWorld(os.environ["WSSS_DATA"])
+
+
 @lru_cache(maxsize=4)
 def _folder(root: str, tags: str):
     from wsss_lab.data.folder import VocFolder
@@ -179,3 +194,10 @@ class WeightsFile:
         from wsss_lab.networks.weights import read_weights
 
         return read_weights(self.path)
+
+
+def weights_file(name: str) -> WeightsFile:
+    """A file of the folder that WSSS_WEIGHTS names. Raises WeightsError when it isn't there or is damaged."""
+    file = WeightsFile(str(Path(os.environ.get("WSSS_WEIGHTS", "")) / name))
+    file.key  # noqa: B018 - reads the file, so that a missing or damaged one is reported before anything runs
+    return file

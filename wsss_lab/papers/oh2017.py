@@ -4,14 +4,14 @@ The route is a graph of cached steps: seeds -> saliency -> fusion (guides) -> se
 as refinement in three places. Nothing is computed here; `run.compute` does that.
 """
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
 from wsss_lab.evaluation import scoring
 from wsss_lab.fusion import frames as fusion
 from wsss_lab.lab.steps import Output, Step
-from wsss_lab.lab.worlds import ToyWorld, WeightsFile, World
+from wsss_lab.lab.worlds import WeightsFile, World, open_world, weights_file
 from wsss_lab.networks.backbones import Backbone
 from wsss_lab.networks.fit import Schedule
 from wsss_lab.networks.pretraining import pretrain
@@ -20,7 +20,7 @@ from wsss_lab.refinement.dense_crf import CRF_SETS
 from wsss_lab.saliency import frames as saliency
 from wsss_lab.saliency.network import saliency_frames, train_saliency
 from wsss_lab.seeds import frames as seeds
-from wsss_lab.seeds.training import backprop_outputs, classifier_outputs, train_classifier
+from wsss_lab.seeds.training import backprop_outputs, classifier_outputs, restore_classifier, train_classifier
 from wsss_lab.segmenter.training import segment, train_segmenter
 
 
@@ -52,6 +52,7 @@ class Published:
 
 
 PUBLISHED = Published()
+EVALUATION_READS = "scored against the ground truth"
 GAP_NETS = ("LowRes", "HighRes", "ROI", "DeepLab")
 BACKPROP = ("vanilla", "guided", "excitation")
 
@@ -80,6 +81,10 @@ def paper_schedule(iterations: int, batch: int, decay_every: int) -> Schedule:
 _TOY_NET = Backbone("vgg", TOY_BLOCKS, width=64, dilation=4, aspp=(1, 2, 3, 4), dropout=0.0, side=64)
 _PHOTO_NET = Backbone("mobilenet", width=256, dilation=4, aspp=(2, 4, 6, 8), dropout=0.1, side=256)
 
+#: File names looked for in the folder WSSS_WEIGHTS.
+START_WEIGHTS = {"vgg": "vgg16_imagenet.pth", "mobilenet": "mobilenet_v2_imagenet.pth"}
+SALIENCY_WEIGHTS = "u2netp_saliency.pth"
+
 SCALES = {
     "quick": Scale(_TOY_NET, Schedule(6, 16), Schedule(6, 16), Schedule(6, 16), Schedule(6, 32), Schedule(6, 16)),
     "toy": Scale(_TOY_NET, Schedule(300), Schedule(400), Schedule(300), Schedule(600, 64), Schedule(300)),
@@ -93,10 +98,57 @@ SCALES = {
         stride=8,
     ),
 }
-TOY_COUNTS = {
-    "quick": (("train", 48), ("dev", 24), ("val", 24), ("pretraining", 256), ("saliency", 48)),
-    "toy": (("train", 2000), ("dev", 500), ("val", 500), ("pretraining", 8000), ("saliency", 1500)),
+@dataclass(frozen=True)
+class Row:
+    """One trained segmenter of the paper's tables: what it learns from.
+
+    rule: "seeds", "G0", "G1", "G2" or "full" (ground truth). variant: seed network. detector, unset: see Route.guides.
+    crf_seed, crf_loss: parameter sets "v1" or "v2", None = off.
+    """
+
+    rule: str
+    variant: str = "HighRes"
+    detector: str = ""
+    unset: str = "paper"
+    crf_seed: str | None = None
+    crf_loss: str | None = None
+
+
+ROWS = {
+    "seeds": Row("seeds"),
+    "G0": Row("G0"),
+    "G1": Row("G1"),
+    "G2": Row("G2"),
+    "oracle": Row("G2", detector="oracle"),
+    "full": Row("full"),
+    "G2 released": Row("G2", unset="released"),
+    "seeds, crf-seed v1": Row("seeds", crf_seed="v1"),
+    "seeds, crf-loss v1": Row("seeds", crf_loss="v1"),
+    "seeds, crf-loss v2": Row("seeds", crf_loss="v2"),
+    "ROI seeds": Row("seeds", "ROI"),
+    "ROI seeds, crf-loss v1": Row("seeds", "ROI", crf_loss="v1"),
+    "ROI seeds, crf-loss v2": Row("seeds", "ROI", crf_loss="v2"),
+    "ROI G2": Row("G2", "ROI"),
+    "LowRes G2": Row("G2", "LowRes"),
+    "DeepLab G2": Row("G2", "DeepLab"),
+    "G2, crf-loss v1": Row("G2", crf_loss="v1"),
+    "G2, crf-loss v2": Row("G2", crf_loss="v2"),
 }
+
+#: Rows that a profile leaves out, because its networks take minutes each on a CPU.
+_PHOTO_ROWS = ("seeds", "G0", "G1", "G2", "oracle", "full")
+
+
+def trained_rows(profile: str) -> tuple[str, ...]:
+    """The rows of ROWS that a profile trains."""
+    return _PHOTO_ROWS if profile == "photos" else tuple(ROWS)
+
+
+#: (row, crf-postproc) pairs that are scored with a dense CRF at test time.
+POSTPROCESSED = (
+    ("seeds", "v2"), ("G0", "v2"), ("G2", "v2"), ("full", "v2"), ("seeds", "v1"), ("seeds, crf-loss v1", "v1"),
+    ("seeds, crf-loss v2", "v2"), ("ROI seeds, crf-loss v1", "v1"), ("ROI seeds, crf-loss v2", "v2"), ("ROI G2", "v2"),
+)
 
 
 @dataclass(frozen=True)
@@ -185,7 +237,8 @@ class Route:
                               {"view": view}, seeded=False)
         if self.u2net is not None:
             return self._step("saliency", saliency.u2net_frames, f"U2-Net-P on {split}", {},
-                              {"view": view, "state": self.u2net}, seeded=False)
+                              {"view": view, "state": self.u2net},
+                              "saliency weights trained on class-agnostic pixel masks (DUTS)", seeded=False)
         return self._step("saliency", saliency_frames, f"saliency on {split}", {"backbone": self._backbone},
                           {"view": view, "state": self.saliency_network()["state"]})
 
@@ -207,20 +260,21 @@ class Route:
         if rule == "seeds":
             return self.seeds(variant, split)
         view = {"view": self.world.train_view(split), "salient": self.salient(split, detector)["masks"]}
-        name = f"{rule} of {variant}" + (f", {detector}" if detector else "") + (", released" if unset != "paper" else "")
+        name = f"{rule} of {variant}" + (f", {detector}" if detector else "")
+        name += ", released" if unset == "released" else ""
         if rule == "G0":
             return self._step("fusion", fusion.g0_frames, f"G0 on {split}", {"seed": self.seed}, view)
         if rule == "G1":
-            return self._step("fusion", fusion.g1_frames, f"G1 on {split}",
+            return self._step("fusion", classify_components, f"G1 on {split}",
                               {"variant": "VGG-16", "backbone": self._backbone,
                                "min_area": PUBLISHED.min_salient_area},
                               {**view, "state": self.classifier("VGG-16")["state"]})
         factor = self.side / PUBLISHED.input_side
         return self._step("fusion", fusion.g2_frames, f"{name} on {split}",
                           {"min_area": PUBLISHED.min_salient_area,
-                           "min_seed_area": max(1, round(PUBLISHED.min_seed_pixels * factor**2)),
+                           "min_seed_area": PUBLISHED.min_seed_pixels * factor**2,
                            "blur": PUBLISHED.guide_blur * factor, "crf": self.crf(PUBLISHED.guide_crf),
-                           "unset": unset},
+                           "variant": unset},
                           {**view, "seeds": self.seeds(variant, split)["masks"]})
 
     def truth(self, split: str = "train") -> Step:
@@ -231,9 +285,28 @@ class Route:
 
     # --- segmenter -----------------------------------------------------------------------------------------------
 
+    def trained(self, name: str) -> Step:
+        """The segmenter of one row of ROWS."""
+        row = ROWS[name]
+        return self.segmenter(self.guides_of(name), row.crf_loss)
+
+    def guides_of(self, name: str) -> Step:
+        """The pseudo-masks that a row of ROWS learns from."""
+        row = ROWS[name]
+        if row.rule == "full":
+            return self.truth()
+        if row.crf_seed:
+            return self.seeds(row.variant, crf=row.crf_seed)
+        return self.guides(row.rule, row.variant, row.detector, row.unset)
+
+    def scored(self, name: str, crf: str | None = None, split: str = "val") -> Step:
+        """The score of a row of ROWS on a split, with or without `crf-postproc`."""
+        return self.score(self.prediction(self.trained(name), crf, split), split)
+
     def segmenter(self, guides: Step, crf_loss: str | None = None) -> Step:
         """A DeepLab-LargeFOV trained on guides; crf_loss="v1" or "v2" adds the constrain-to-boundary loss."""
-        name = guides.label.removesuffix(" on train") + (f" + CRF loss {crf_loss}" if crf_loss else "")
+        name = guides.label.replace(f", seed {self.seed}", "").removesuffix(" on train")
+        name += f" + CRF loss {crf_loss}" if crf_loss else ""
         return self._step("segmenter", train_segmenter, f"segmenter on {name}",
                           {"backbone": self._backbone, "schedule": self.scale.segmenter.settings(), "seed": self.seed,
                            "crf_loss": self.crf(crf_loss) if crf_loss else None},
@@ -242,8 +315,8 @@ class Route:
 
     def prediction(self, segmenter: Step, crf: str | None = None, split: str = "val") -> Step:
         """Label maps of a split; crf="v1" or "v2" post-processes them (`crf-postproc`)."""
-        name = segmenter.label + (f" + CRF {crf}" if crf else "")
-        return self._step("segmenter", segment, f"{name}, predictions on {split}",
+        name = segmenter.label.replace(f", seed {self.seed}", "") + (f" + CRF {crf}" if crf else "")
+        return self._step("segmenter", segment, f"{name} on {split}",
                           {"backbone": self._backbone, "crf": self.crf(crf) if crf else None},
                           {"view": self.world.train_view(split), "state": segmenter["state"]})
 
@@ -274,8 +347,30 @@ class Route:
 
     def _step(self, stage: str, function, name: str, settings: dict, inputs: dict, reads_masks: str = "",
               seeded: bool = True) -> Step:
+        name = name.replace(f", seed {self.seed}", "")
         label = f"{name}, seed {self.seed}" if seeded else name
         return Step(stage, function, settings, inputs, label, reads_masks)
 
 
-EVALUATION_READS = "scored against the ground truth"
+
+
+def classify_components(view, salient, state, variant: str, backbone: dict, min_area: float) -> dict:
+    """G1 with a trained classifier (see wsss_lab.fusion.frames.g1_frames)."""
+    return fusion.g1_frames(view, salient, restore_classifier(state, variant, backbone), backbone["side"], min_area)
+
+
+def routes(profile: str, seeds: int, world_seed: int = 0) -> list[Route]:
+    """The routes of a profile, one per training seed; they share world and start weights.
+
+    Raises WeightsError or DataError when the folders that the profile reads don't hold what it needs.
+    """
+    world = open_world(profile, world_seed)
+    scale = SCALES[profile]
+    if scale.pretraining is None:
+        start, u2net = weights_file(START_WEIGHTS[scale.backbone.family]), weights_file(SALIENCY_WEIGHTS)
+        return [Route(world, scale, seed, start, u2net) for seed in range(seeds)]
+    crops = world.crops()
+    start = Step("networks", pretrain, {"backbone": scale.backbone.settings(),
+                                        "schedule": scale.pretraining.settings(), "seed": world_seed},
+                 {"images": crops["images"], "labels": crops["labels"]}, "pre-training on crops")
+    return [Route(world, scale, seed, start["state"]) for seed in range(seeds)]

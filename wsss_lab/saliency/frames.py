@@ -27,7 +27,7 @@ def salient_masks(view: TrainView, maps: np.ndarray, fraction: float = 0.5) -> d
     """
     from wsss_lab.saliency.threshold import salient_mask
 
-    masks = (salient_mask(each, fraction).astype(np.uint8) for each in frames.unstack(view, maps))
+    masks = (salient_mask(each, fraction).astype(np.uint8) for each in frames.rows_of(view, maps))
     return {"masks": frames.stack(view, masks, fill=0)}
 
 

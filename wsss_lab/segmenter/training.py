@@ -16,6 +16,7 @@ from wsss_lab.networks.mobilenet import freeze_batchnorm
 from wsss_lab.refinement.constrain_to_boundary import boundary_loss, crf_targets
 from wsss_lab.refinement.dense_crf import CrfParameters, refine_probabilities
 
+
 def labelled_batches(view: TrainView, pseudo_masks: np.ndarray, side: int, batch: int):
     """A function that draws one augmented batch (normalised images, labels, uint8 images).
 
@@ -41,7 +42,7 @@ def train_segmenter(view: TrainView, pseudo_masks: np.ndarray, start: dict[str, 
                     schedule: dict, seed: int, head: str = "largefov", crf_loss: dict | None = None) -> dict:
     """Train a DeepLab on pseudo-masks (Oh et al. 2017, Sec. 3 and 6.1).
 
-    crf_loss: CRF parameters on the network's grid; adds the constrain-to-boundary loss of SEC (Table 4), None = off.
+    crf_loss: CRF parameters at the size of the images; adds the constrain-to-boundary loss of SEC (Table 4), None = off.
     Returns {"state": state dict, "history": loss per iteration}.
     """
     backbone, schedule = Backbone.from_settings(backbone), Schedule(**schedule)
@@ -86,7 +87,7 @@ def segment(view: TrainView, state: dict[str, Tensor], backbone: dict, head: str
             crf: dict | None = None) -> dict:
     """Label every image of a view with a trained network; image tags are not used.
 
-    crf: dense CRF parameters for post-processing (`crf-postproc` of Oh et al. 2017), all labels taking part; None = off.
+    crf: dense CRF parameters for post-processing (`crf-postproc` of Oh et al. 2017) with all labels; None = off.
     Returns {"masks": frame (N, Hmax, Wmax) uint8 of labels}.
     """
     side, labels = backbone["side"], len(view.classes) + 1

@@ -1,0 +1,72 @@
+"""What was measured for Oh et al. 2017, gathered over the seeds of a session; tables and claims read from here."""
+
+from functools import cached_property
+
+import numpy as np
+
+from wsss_lab.evaluation.average_precision import mean_average_precision
+from wsss_lab.lab.session import Session
+from wsss_lab.lab.steps import Step
+from wsss_lab.papers import oh2017
+
+
+def scored_rows(profile: str) -> list[tuple[str, str | None]]:
+    """(row, crf-postproc) pairs that a profile trains and scores on val."""
+    plain = [(name, None) for name in oh2017.trained_rows(profile)]
+    return plain + [pair for pair in oh2017.POSTPROCESSED if pair[0] in oh2017.trained_rows(profile)]
+
+
+class Evidence:
+    """Stored scores of a session, stacked over its S seeds.
+
+    Confusions are (S, N, K, K + 1) counts per seed and image; seed counts are (S, N, 3, K, bins).
+    """
+
+    def __init__(self, run: Session):
+        self.run = run
+
+    def _stack(self, step_of, output: str) -> np.ndarray:
+        return np.stack([np.asarray(self.run.load(step_of(route)[output])) for route in self.run.routes])
+
+    def confusions(self, row: str, crf: str | None = None, void: bool = False, split: str = "val") -> np.ndarray:
+        """Confusions of a row's segmenter on a split; void=True counts void pixels as background."""
+        return self._stack(lambda route: route.scored(row, crf, split), "with_void" if void else "confusions")
+
+    def guide_confusions(self, row: str) -> np.ndarray:
+        """Confusions of the pseudo-masks that a row learns from, on the training images."""
+        return self._stack(lambda route: route.score(route.guides_of(row), "train"), "confusions")
+
+    def seed_counts(self, seeder: str) -> np.ndarray:
+        """Confidence counts of a seeder on val: a GAP network, a back-propagation method, or "centre"."""
+        return self._stack(lambda route: seeder_score(route, seeder), "counts")
+
+    def classifier_scores(self, variant: str) -> np.ndarray:
+        """Class scores of a classifier on val: (S, N, C)."""
+        return self._stack(lambda route: route.class_maps(variant, "val"), "scores")
+
+    def average_precision(self, variant: str) -> np.ndarray:
+        """Mean average precision on val, per seed: (S,) in [0, 1]."""
+        return np.array([mean_average_precision(scores, self.tags) for scores in self.classifier_scores(variant)])
+
+    def saliency_counts(self, detector: str = "") -> np.ndarray:
+        """Saliency counts on val: (S, N, 4), see wsss_lab.evaluation.saliency_scores."""
+        return self._stack(lambda route: route.saliency_score("val", detector), "counts")
+
+    @cached_property
+    def tags(self) -> np.ndarray:
+        """Tags of the val images: bool (N, C)."""
+        return self.run.view("val").tags
+
+    def protocol(self, step: Step) -> str:
+        """Which pixel labels a result depends on, beyond its scoring: text for a table."""
+        reasons = [reason for reason in step.pixel_labels() if reason != oh2017.EVALUATION_READS]
+        return "; ".join(reasons) or "image tags only"
+
+
+def seeder_score(route: "oh2017.Route", seeder: str) -> Step:
+    """The precision-recall step of a seeder on val."""
+    if seeder == "centre":
+        return route.seed_scores(route.centre_shape()["maps"], "centre mean shape")
+    if seeder in oh2017.BACKPROP:
+        return route.seed_scores(route.backprop(seeder)["maps"], f"{seeder} back-propagation")
+    return route.seed_scores(route.class_maps(seeder, "val")["maps"], seeder)

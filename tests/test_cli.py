@@ -30,7 +30,8 @@ print("seeds", seeds, "world", world_seed, "device", device, "jobs", jobs, "tau"
 @pytest.fixture(autouse=True)
 def environment(monkeypatch, tmp_path):
     for name in ("WSSS_DATA", "WSSS_WEIGHTS", "WSSS_DEVICE"):
-        monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv(name, "")  # makes monkeypatch take back what the command sets
+        monkeypatch.delenv(name)
     monkeypatch.setenv("WSSS_CACHE", str(tmp_path / "store"))
 
 
@@ -96,7 +97,6 @@ def test_profiles_on_photographs_ask_for_the_folders(tmp_path, profile):
 
 
 def test_folders_are_passed_on_as_absolute_paths(tmp_path, monkeypatch):
-    monkeypatch.setenv("WSSS_DATA", "")
     monkeypatch.chdir(tmp_path)
     cli._use_folder("WSSS_DATA", "photos")
     assert os.environ["WSSS_DATA"] == str(tmp_path / "photos")
@@ -115,6 +115,20 @@ def test_a_problem_is_told_in_three_lines_with_status_2():
         "error: unknown profile 'lecture'", "  expected: one of quick, toy, photos, voc",
     ]  # fmt: skip
     assert answer.stdout == ""
+
+
+def test_a_package_that_is_not_installed_is_named_with_the_way_out(tmp_path):
+    program = """
+import sys
+sys.modules["papermill"] = None
+from wsss_lab.lab.cli import main
+sys.argv = ["wsss", "reproduce", "--profile", "quick", "--notebooks-dir", sys.argv[1]]
+main()"""
+    folder = write_notebook(tmp_path / "0_primer.ipynb").parent
+    answer = subprocess.run([sys.executable, "-c", program, folder], capture_output=True, text=True)
+    assert answer.returncode == 2
+    assert "the package 'papermill' is not installed" in answer.stderr
+    assert "make doctor" in answer.stderr
 
 
 def test_help_names_every_command_and_loads_nothing_heavy():
@@ -169,8 +183,11 @@ finally:
                "--notebooks-dir", str(tmp_path / "notebooks"), "--out", str(tmp_path / "figures"),
                "--executed", str(tmp_path / "executed")]  # fmt: skip
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        while "working" not in process.stdout.readline():
-            assert process.poll() is None
+        shown = ""
+        while "working" not in shown:
+            line = process.stdout.readline()
+            assert line, shown + process.stderr.read()
+            shown += line
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
     assert process.returncode == cli.INTERRUPTED

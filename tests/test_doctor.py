@@ -1,7 +1,8 @@
 """Each check, with the machine as it is and with something taken away."""
 
-import builtins
 import importlib
+import subprocess
+import sys
 
 import pytest
 
@@ -91,6 +92,13 @@ def test_the_run_store_has_to_be_writable(tmp_path, monkeypatch):
     assert "WSSS_CACHE" in check.fix
 
 
+def test_the_run_store_looked_at_is_the_one_that_is_used(monkeypatch):
+    from wsss_lab.lab.store import default_root
+
+    monkeypatch.delenv("WSSS_CACHE", raising=False)
+    assert doctor.check_cache({}).what == f"run store: {default_root()}"
+
+
 def test_data_folder_unset_incomplete_and_complete(tmp_path):
     assert doctor.check_data({}).state == "ok"
     (tmp_path / "JPEGImages").mkdir()
@@ -111,14 +119,15 @@ def test_weights_folder_unset_absent_and_half_filled(tmp_path):
     assert checks[1].fix.startswith(f"curl -Lo {tmp_path}/vgg16_imagenet.pth https://")
 
 
-def test_torch_that_is_not_installed_does_not_stop_the_look_at_the_gpu(monkeypatch):
-    imported = builtins.__import__
-
-    def fail(name, *arguments, **options):
-        if name == "torch":
-            raise ModuleNotFoundError("No module named 'torch'")
-        return imported(name, *arguments, **options)
-
-    monkeypatch.setattr(builtins, "__import__", fail)
-    monkeypatch.setattr(doctor.shutil, "which", lambda name: None)
-    assert doctor.check_gpu().state == "ok"
+def test_the_doctor_needs_none_of_the_packages_it_looks_for():
+    hidden = [*doctor.PACKAGES, "pydensecrf", "ipykernel"]
+    program = f"""
+import sys
+sys.modules.update(dict.fromkeys({hidden!r}))
+from wsss_lab.lab.cli import main
+sys.argv = ["wsss", "doctor"]
+main()"""
+    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert answer.returncode == 1
+    assert answer.stdout.count("[missing]") == len(hidden)
+    assert answer.stderr == ""

@@ -3,16 +3,17 @@
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
-from wsss_lab.errors import LabError, ParameterError
+from wsss_lab.errors import LabError, ParameterError, SetupError
 
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
+    pretty_exceptions_enable=False,
     help="Weakly supervised semantic segmentation, paper by paper: run the notebooks, see what they make.",
 )
 
@@ -30,9 +31,16 @@ def main() -> None:
     """Run the command line; a problem the user can solve is told without a traceback, with status 2."""
     try:
         app()
+    except ModuleNotFoundError as error:
+        fix = "'make doctor' names the command that installs it"
+        _stop(SetupError(f"the package '{error.name}' is not installed", fix=fix))
     except LabError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        _stop(error)
+
+
+def _stop(error: LabError) -> NoReturn:
+    print(f"error: {error}", file=sys.stderr)
+    sys.exit(2)
 
 
 @app.command()

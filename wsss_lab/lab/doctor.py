@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from wsss_lab.lab.notebooks import project_folder
+
 OK, WARNING, MISSING = "ok", "warn", "missing"
 
 # Import name and name on PyPI of what the package can't do without.
@@ -149,9 +151,8 @@ def check_gpu() -> Check:
 
 def check_cache(environment: Mapping[str, str]) -> Check:
     """The run store can be written."""
-    from wsss_lab.lab.store import default_root
-
-    folder = Path(environment["WSSS_CACHE"]).expanduser() if environment.get("WSSS_CACHE") else default_root()
+    # Not asked of the store, which can't be imported where numpy is missing.
+    folder = Path(environment.get("WSSS_CACHE") or project_folder() / ".wsss_cache").expanduser()
     existing = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
     try:
         with tempfile.TemporaryFile(dir=existing):

@@ -1,16 +1,15 @@
 """What a run of the notebooks has brought: artifacts made of those promised, claims by verdict, failures."""
 
-import csv
 import hashlib
 import importlib
 import importlib.util
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from wsss_lab.lab.artifacts import MANIFEST, read_manifest
-from wsss_lab.lab.gallery import CLAIMS, VERDICTS
+import pandas as pd
+
+from wsss_lab.lab.artifacts import CLAIMS, MANIFEST, read_manifest, verdict_line
 from wsss_lab.lab.notebooks import Outcome
 from wsss_lab.lab.published import artifact_list, papers
 
@@ -24,7 +23,7 @@ class Report:
     promised: ids of the artifacts it owes in this profile.
     waived: artifact id -> why this profile doesn't make it.
     lacking: artifact id -> what is wrong with it ("not made", "left from an earlier run" ...).
-    claims: verdict -> number of claims.
+    claims: the decided claims, one row each; empty when this run decided none.
     """
 
     outcome: Outcome
@@ -32,7 +31,7 @@ class Report:
     promised: tuple[str, ...] = ()
     waived: Mapping[str, str] = field(default_factory=dict)
     lacking: Mapping[str, str] = field(default_factory=dict)
-    claims: Mapping[str, int] = field(default_factory=dict)
+    claims: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     @property
     def good(self) -> bool:
@@ -68,8 +67,8 @@ def report(outcome: Outcome, folder: Path, promised: Sequence[str], waived: Mapp
     entries = read_manifest(folder)
     lacking = {name: problem for name in owed
                if (problem := _artifact_problem(folder, entries.get(name), outcome.started))}
-    claims = _count_verdicts(folder / CLAIMS, outcome.started)
-    if promised and not claims:
+    claims = _read_claims(folder / CLAIMS, outcome.started)
+    if promised and claims.empty:
         lacking["claims"] = f"no {CLAIMS} of this run"
     forgiven = {name: waived[name] for name in promised if name in waived}
     return Report(outcome, folder, owed, forgiven, lacking, claims)
@@ -104,19 +103,18 @@ def _paper_line_total(reports: Sequence[Report]) -> str:
     return _line("together", state, sum(item.outcome.seconds for item in reports), reports)
 
 
-def _line(name: str, state: str, seconds: float, reports: Iterable[Report]) -> str:
+def _line(name: str, state: str, seconds: float, reports: Sequence[Report]) -> str:
     owed = [artifact for item in reports for artifact in item.promised]
     made = len(owed) - sum(artifact in item.lacking for item in reports for artifact in item.promised)
     waived = sum(len(item.waived) for item in reports)
-    verdicts = sum((Counter(item.claims) for item in reports), Counter())
+    verdicts = verdict_line(pd.concat([item.claims for item in reports]))
     parts = [f"    {name:<14}{state:<11}{seconds / 60:5.1f} min"]
     if owed:
         parts.append(f"artifacts {made}/{len(owed)}")
     if waived:
         parts.append(f"{waived} not made in this profile")
     if verdicts:
-        order = [*VERDICTS, *sorted(set(verdicts) - set(VERDICTS))]
-        parts.append("claims: " + ", ".join(f"{verdicts[name]} {name}" for name in order if verdicts[name]))
+        parts.append(f"claims: {verdicts}")
     return "   ".join(parts)
 
 
@@ -150,9 +148,8 @@ def _artifact_problem(folder: Path, entry: dict | None, started: float) -> str:
     return ""
 
 
-def _count_verdicts(path: Path, started: float) -> dict[str, int]:
-    """Verdict -> number of claims, from a file written in this run; {} without one."""
+def _read_claims(path: Path, started: float) -> pd.DataFrame:
+    """The claims decided in this run; empty without such a file."""
     if not path.is_file() or path.stat().st_mtime < started - CLOCK_SLACK:
-        return {}
-    with path.open(encoding="utf-8", newline="") as file:
-        return dict(Counter(row["verdict"] for row in csv.DictReader(file) if row.get("verdict")))
+        return pd.DataFrame()
+    return pd.read_csv(path, keep_default_na=False)

@@ -1,0 +1,57 @@
+"""What the notebooks use to talk to a reader: the package's source, numbers in prose, answers that stay closed."""
+
+import ast
+import inspect
+import textwrap
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from IPython.display import Markdown
+
+
+def show_source(*objects: Callable | type) -> "Markdown":
+    """The source of functions or classes of the package as a code block, without their docstrings.
+
+    What a reader sees is what runs: a notebook shows an equation's code this way instead of repeating it.
+    Raises TypeError for an object without source, such as a module's constant.
+    """
+    from IPython.display import Markdown
+
+    parts = []
+    for item in objects:
+        source = source_without_docstrings(item)
+        parts.append(f"# {_place(item)}\n{source}")
+    return Markdown("```python\n" + "\n\n".join(parts) + "\n```")
+
+
+def source_without_docstrings(item: Callable | type) -> str:
+    """Source of a function or class, dedented, comments kept, docstrings of it and of its methods left out."""
+    lines = textwrap.dedent(inspect.getsource(item)).splitlines()
+    nodes = ast.walk(ast.parse("\n".join(lines)))
+    documented = [node for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef) and len(node.body) > 1
+                  and ast.get_docstring(node) is not None]
+    dropped = set()
+    for node in documented:
+        docstring = node.body[0]
+        dropped.update(range(docstring.lineno, docstring.end_lineno + 1))
+        if not lines[docstring.end_lineno].strip():
+            dropped.add(docstring.end_lineno + 1)
+    return "\n".join(line for number, line in enumerate(lines, start=1) if number not in dropped)
+
+
+def say(text: str) -> "Markdown":
+    """A paragraph whose numbers come from the run: an f-string, shown as Markdown; its indentation is removed."""
+    from IPython.display import Markdown
+
+    return Markdown(textwrap.dedent(text).strip())
+
+
+def reveal(text: str, title: str = "Answer") -> "Markdown":
+    """An answer with numbers from the run, closed until the reader opens it."""
+    return say(f"<details><summary><b>{title}</b></summary>\n\n{textwrap.dedent(text).strip()}\n\n</details>")
+
+
+def _place(item: Any) -> str:
+    """Where a reader finds the source, such as "wsss_lab/seeds/threshold.py"."""
+    return f"{inspect.getmodule(item).__name__.replace('.', '/')}.py"

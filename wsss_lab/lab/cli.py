@@ -94,6 +94,8 @@ def reproduce(
         for item, given in parameters.items():
             print(f"== {item.path.name} ({chosen.name}: {chosen.summary})", flush=True)
             outcome = notebooks.run_notebook(item, given, (target / item.path.name).absolute())
+            state = "FAILED, see the end" if outcome.failure else "done"
+            print(f"   {state}, {outcome.seconds / 60:.1f} min", flush=True)
             reports.append(summary.report(
                 outcome, figures / profile / item.paper, summary.promised_artifacts(item.paper),
                 summary.waived_artifacts(item.paper, profile),

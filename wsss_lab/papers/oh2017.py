@@ -15,12 +15,15 @@ from wsss_lab.lab.worlds import WeightsFile, World, open_world, weights_file
 from wsss_lab.networks.backbones import Backbone
 from wsss_lab.networks.fit import Schedule
 from wsss_lab.networks.pretraining import pretrain
+from wsss_lab.networks.u2netp import U2NetP
 from wsss_lab.networks.vgg import TOY_BLOCKS
+from wsss_lab.networks.weights import load_into
+from wsss_lab.papers.oh2017_steps import classify_components
 from wsss_lab.refinement.dense_crf import CRF_SETS
 from wsss_lab.saliency import frames as saliency
 from wsss_lab.saliency.network import saliency_frames, train_saliency
 from wsss_lab.seeds import frames as seeds
-from wsss_lab.seeds.training import backprop_outputs, classifier_outputs, restore_classifier, train_classifier
+from wsss_lab.seeds.training import backprop_outputs, classifier_outputs, train_classifier
 from wsss_lab.segmenter.training import segment, train_segmenter
 
 
@@ -57,7 +60,6 @@ GAP_NETS = ("LowRes", "HighRes", "ROI", "DeepLab")
 BACKPROP = ("vanilla", "guided", "excitation")
 
 
-
 @dataclass(frozen=True)
 class Scale:
     """How large and how long everything is in one profile; shared by all rows of all tables."""
@@ -87,7 +89,8 @@ SALIENCY_WEIGHTS = "u2netp_saliency.pth"
 
 SCALES = {
     "quick": Scale(_TOY_NET, Schedule(6, 16), Schedule(6, 16), Schedule(6, 16), Schedule(6, 32), Schedule(6, 16)),
-    "toy": Scale(_TOY_NET, Schedule(300), Schedule(400), Schedule(300), Schedule(600, 64), Schedule(300)),
+    "toy": Scale(_TOY_NET, Schedule(600, 16, 2e-3), Schedule(900, 16, 3e-3), Schedule(600, 16, 2e-3),
+                 Schedule(1000, 64, 3e-3)),
     "photos": Scale(_PHOTO_NET, Schedule(200, 16), Schedule(200, 16), stride=16),
     "voc": Scale(
         Backbone(dropout=PUBLISHED.dropout),
@@ -352,13 +355,6 @@ class Route:
         return Step(stage, function, settings, inputs, label, reads_masks)
 
 
-
-
-def classify_components(view, salient, state, variant: str, backbone: dict, min_area: float) -> dict:
-    """G1 with a trained classifier (see wsss_lab.fusion.frames.g1_frames)."""
-    return fusion.g1_frames(view, salient, restore_classifier(state, variant, backbone), backbone["side"], min_area)
-
-
 def routes(profile: str, seeds: int, world_seed: int = 0) -> list[Route]:
     """The routes of a profile, one per training seed; they share world and start weights.
 
@@ -367,7 +363,10 @@ def routes(profile: str, seeds: int, world_seed: int = 0) -> list[Route]:
     world = open_world(profile, world_seed)
     scale = SCALES[profile]
     if scale.pretraining is None:
-        start, u2net = weights_file(START_WEIGHTS[scale.backbone.family]), weights_file(SALIENCY_WEIGHTS)
+        trunk = scale.backbone.trunk("HighRes")
+        start = weights_file(START_WEIGHTS[scale.backbone.family],
+                             lambda state, path: scale.backbone.load_start(trunk, state, path))
+        u2net = weights_file(SALIENCY_WEIGHTS, lambda state, path: load_into(U2NetP(), state, path))
         return [Route(world, scale, seed, start, u2net) for seed in range(seeds)]
     crops = world.crops()
     start = Step("networks", pretrain, {"backbone": scale.backbone.settings(),

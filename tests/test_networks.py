@@ -67,17 +67,22 @@ def test_start_weights_fit_every_variant():
         copy_convolutions(source.state_dict(), target)
         pairs = zip(convolutions(source), convolutions(target), strict=True)
         assert all(torch.equal(a.weight, b.weight) and torch.equal(a.bias, b.bias) for a, b in pairs)
-    with pytest.raises(ParameterError, match="convolutions"):
+    with pytest.raises(WeightsError, match="start weights' is for another architecture: 4 layers"):
         copy_convolutions(source.state_dict(), vgg_trunk("HighRes", ((1, 8), (1, 8))))
 
 
 def test_vgg16_takes_torchvision_weights():
-    from torchvision.models import vgg16
+    from torchvision.models import vgg16, vgg16_bn
 
-    features = vgg16(weights=None).features
+    with torch.device("meta"):  # shapes only: the linear layers take half a gigabyte
+        whole, other = vgg16(weights=None).state_dict(), vgg16_bn(weights=None).state_dict()
+    whole |= {name: torch.randn(value.shape) for name, value in whole.items() if name.startswith("features")}
     trunk = vgg_trunk("HighRes")
-    copy_convolutions(features.state_dict(), trunk)
-    assert torch.equal(convolutions(trunk)[-1].weight, features[28].weight)
+    copy_convolutions(whole, trunk)
+    assert torch.equal(convolutions(trunk)[-1].weight, whole["features.28.weight"])
+    assert torch.equal(convolutions(trunk)[-1].bias, whole["features.28.bias"])
+    with pytest.raises(WeightsError, match="another architecture: 26 layers"):
+        copy_convolutions(other, trunk)
 
 
 def test_mobilenet_variants_take_torchvision_weights_and_keep_their_strides():
@@ -91,6 +96,8 @@ def test_mobilenet_variants_take_torchvision_weights_and_keep_their_strides():
         backbone.load_start(net.trunk, source.state_dict())
         sizes[variant] = output_size(net.eval(), 64)[0]
     assert sizes == {"LowRes": 2, "HighRes": 4, "ROI": 4, "DeepLab": 4}
+    with pytest.raises(WeightsError, match="start weights' is for another architecture: 312 missing"):
+        backbone.load_start(net.trunk, vgg_trunk("VGG-16", TOY_BLOCKS).state_dict())
 
 
 def test_frozen_batch_norm_does_not_move():
@@ -147,7 +154,9 @@ def test_labels_shrink_to_the_centre_pixel_of_each_cell():
     assert reduce_labels(labels, (2, 2)).tolist() == [[[7, 10], [25, 28]]]
 
 
-@pytest.mark.parametrize(("policy", "expected"), [("constant", 1.0), ("step", 0.01), ("poly", 0.5**0.9), ("cosine", 0.5)])
+@pytest.mark.parametrize(
+    ("policy", "expected"), [("constant", 1.0), ("step", 0.01), ("poly", 0.5**0.9), ("cosine", 0.5)]
+)
 def test_learning_rate_policies_halfway(policy, expected):
     schedule = Schedule(100, policy=policy, decay_every=25)
     assert schedule.factor(50) == pytest.approx(expected)

@@ -29,8 +29,8 @@ def g1_frames(view: TrainView, salient: np.ndarray, scorer, side: int, min_area:
 
     scorer: network with images (B, 3, side, side) -> class scores (B, C).
     """
-    regions = frames.Rows(len(view), lambda index: salient_components(rows[index], min_area))
     rows = frames.rows_of(view, salient)
+    regions = frames.Rows(len(view), lambda index: salient_components(rows[index], min_area))
 
     @torch.inference_mode()
     def score(images: np.ndarray) -> np.ndarray:

@@ -1,9 +1,10 @@
 """The object a notebook works with: its steps, its store, its artifacts, and the card that says what will happen."""
 
-import importlib
+import importlib.util
 import os
 import time
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pandas as pd
@@ -12,8 +13,8 @@ from wsss_lab.errors import ParameterError
 from wsss_lab.lab.artifacts import Artifacts
 from wsss_lab.lab.compute import compute, plan
 from wsss_lab.lab.notebooks import project_folder
-from wsss_lab.lab.profiles import check_inputs, profile_named
-from wsss_lab.lab.published import published
+from wsss_lab.lab.profiles import check_inputs, profile_named, unknown_name
+from wsss_lab.lab.published import papers, published
 from wsss_lab.lab.steps import Output, Step
 from wsss_lab.lab.store import Store
 
@@ -105,7 +106,14 @@ def start(paper: str, profile: str = "toy", seeds: int = 1, world_seed: int = 0,
     check_inputs(profile_named(profile))
     os.environ["WSSS_DEVICE"] = device
     resolve_device()
-    routes = importlib.import_module(f"wsss_lab.papers.{paper}").routes(profile, seeds, world_seed)
+    routes = _module_of(paper).routes(profile, seeds, world_seed)
     if figures and not Path(figures).is_absolute():
         figures = str(project_folder() / figures)
     return Session(paper, profile, routes, jobs, figures)
+
+
+def _module_of(paper: str) -> ModuleType:
+    known = [name for name in papers() if importlib.util.find_spec(f"wsss_lab.papers.{name}")]
+    if paper not in known:
+        raise unknown_name("paper", paper, known)
+    return importlib.import_module(f"wsss_lab.papers.{paper}")

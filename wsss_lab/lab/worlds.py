@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from wsss_lab.data.views import EvalView, TrainView
+from wsss_lab.lab.profiles import check_inputs, profile_named, unknown_name
 from wsss_lab.lab.steps import Step
 
 
@@ -101,7 +103,10 @@ class ToyWorld(World):
     def _draw(self, function, split: str, mask_outputs: tuple[str, ...]) -> Step:
         from wsss_lab.data.toyvoc import split_seed
 
-        settings = {"count": dict(self.counts)[split], "seed": split_seed(self.seed, split), "knobs": dict(self.knobs)}
+        counts = dict(self.counts)
+        if split not in counts:
+            raise unknown_name("split of this toy world", split, list(counts))
+        settings = {"count": counts[split], "seed": split_seed(self.seed, split), "knobs": dict(self.knobs)}
         return Step("data", function, settings, label=f"toyvoc {split}", mask_outputs=mask_outputs)
 
     def key(self, split: str) -> str:
@@ -130,7 +135,11 @@ TOY_COUNTS = {
 
 
 def open_world(profile: str, world_seed: int = 0) -> "ToyWorld | FolderWorld":
-    """The world that a profile looks at: toyvoc, or the folder that WSSS_DATA names."""
+    """The world that a profile looks at: toyvoc, or the folder that WSSS_DATA names.
+
+    Raises ParameterError for an unknown profile, DataError or WeightsError when a folder it reads isn't named.
+    """
+    check_inputs(profile_named(profile))
     if profile in TOY_COUNTS:
         return ToyWorld(world_seed, TOY_COUNTS[profile])
     return FolderWorld(os.environ["WSSS_DATA"])
@@ -185,9 +194,6 @@ class WeightsFile:
 
     @cached_property
     def key(self) -> str:
-        from wsss_lab.networks.weights import read_weights
-
-        read_weights(self.path)  # a damaged file is refused before anything is keyed by it
         return hashlib.blake2b(Path(self.path).read_bytes(), digest_size=16).hexdigest()
 
     def load(self, store) -> dict:
@@ -196,8 +202,12 @@ class WeightsFile:
         return read_weights(self.path)
 
 
-def weights_file(name: str) -> WeightsFile:
-    """A file of the folder that WSSS_WEIGHTS names. Raises WeightsError when it isn't there or is damaged."""
+def weights_file(name: str, try_out: Callable[[dict, str], None]) -> WeightsFile:
+    """A file of the folder that WSSS_WEIGHTS names, looked at before anything runs.
+
+    try_out(state, path): puts the weights into their network. Raises WeightsError when the file isn't there, is
+    damaged or is for another architecture.
+    """
     file = WeightsFile(str(Path(os.environ.get("WSSS_WEIGHTS", "")) / name))
-    file.key  # noqa: B018 - reads the file, so that a missing or damaged one is reported before anything runs
+    try_out(file.load(None), file.path)
     return file

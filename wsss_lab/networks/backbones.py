@@ -1,6 +1,7 @@
 """One description of a backbone, shared by every network of a run."""
 
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from torch import Tensor, nn
 
@@ -51,9 +52,10 @@ class Backbone:
             return mobilenet.mobilenet_trunk(variant)
         return vgg.vgg_trunk(variant, self.blocks)
 
-    def load_start(self, trunk: nn.Sequential, start: dict[str, Tensor]) -> None:
-        """Copy start weights (a trunk's or torchvision's state dict) into a trunk of any variant."""
-        if self.family == "mobilenet":
-            mobilenet.copy_features(start, trunk)
-        else:
-            vgg.copy_convolutions(start, trunk)
+    def load_start(self, trunk: nn.Sequential, start: dict[str, Tensor], origin: str | Path = "start weights") -> None:
+        """Copy start weights (a VGG trunk's or torchvision's state dict) into a trunk of any variant.
+
+        origin: where they come from, for the error. Raises WeightsError when they are for another architecture.
+        """
+        copy = mobilenet.copy_features if self.family == "mobilenet" else vgg.copy_convolutions
+        copy(start, trunk, origin)

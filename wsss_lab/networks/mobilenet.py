@@ -1,8 +1,11 @@
 """MobileNetV2 trunks for photographs on a CPU, cut the way the papers cut VGG."""
 
+from pathlib import Path
+
 from torch import Tensor, nn
 
 from wsss_lab.networks.vgg import SHAPES, shape_named
+from wsss_lab.networks.weights import load_into
 
 #: Index of the first layer of each stage that halves the resolution, from the last one backwards.
 _LAST_STRIDES = (14, 7)
@@ -40,11 +43,13 @@ def _remove_stride(features: nn.Sequential, start: int, dilation: int) -> None:
                 layer.padding = layer.dilation
 
 
-def copy_features(source: dict[str, Tensor], trunk: nn.Sequential) -> None:
-    """Load the ``features.*`` part of a torchvision MobileNetV2 state dict into a trunk."""
+def copy_features(source: dict[str, Tensor], trunk: nn.Sequential, origin: str | Path = "start weights") -> None:
+    """Load the ``features.*`` part of a torchvision MobileNetV2 state dict into a trunk.
+
+    origin: where they come from, for the error. Raises WeightsError when they are for another architecture.
+    """
     prefix = "features."
-    own = {name[len(prefix):]: value for name, value in source.items() if name.startswith(prefix)}
-    trunk.load_state_dict(own, strict=True)
+    load_into(trunk, {name[len(prefix):]: value for name, value in source.items() if name.startswith(prefix)}, origin)
 
 
 def freeze_batchnorm(net: nn.Module) -> None:

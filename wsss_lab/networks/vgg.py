@@ -4,10 +4,11 @@ A trunk is a flat ``nn.Sequential`` of Conv2d, ReLU and MaxPool2d, so that relev
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from torch import Tensor, nn
 
-from wsss_lab.errors import ParameterError
+from wsss_lab.errors import ParameterError, WeightsError
 
 #: VGG-16 (Simonyan & Zisserman 2015): (number of 3x3 convolutions, channels) of conv1 to conv5.
 VGG16_BLOCKS = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
@@ -90,20 +91,27 @@ def convolutions(trunk: nn.Module) -> list[nn.Conv2d]:
     return [layer for layer in trunk.modules() if isinstance(layer, nn.Conv2d)]
 
 
-def copy_convolutions(source: dict[str, Tensor], trunk: nn.Sequential) -> None:
+def copy_convolutions(source: dict[str, Tensor], trunk: nn.Sequential, origin: str | Path = "start weights") -> None:
     """Copy start weights into a trunk by order, as pools shift the layer numbers between variants.
 
-    source: the state dict of a trunk (or of torchvision's ``vgg16().features``) with the same convolutions.
-    Raises ParameterError when the number or the shapes of the convolutions differ.
+    source: the state dict of a trunk, or of torchvision's ``vgg16()``, whose linear ``classifier.*`` is left out.
+    origin: where they come from, for the error. Raises WeightsError when they hold other convolutions.
     """
     targets = convolutions(trunk)
-    weights = [value for name, value in source.items() if name.endswith("weight")]
-    biases = [value for name, value in source.items() if name.endswith("bias")]
-    if len(weights) != len(targets) or any(w.shape != t.weight.shape for w, t in zip(weights, targets)):
-        raise ParameterError(
-            f"start weights with {len(weights)} convolutions don't fit a trunk with {len(targets)}",
-            "the same number of convolutions with the same shapes",
+    own = {name: value for name, value in source.items() if not name.startswith("classifier.")}
+    weights = [value for name, value in own.items() if name.endswith("weight")]
+    biases = [value for name, value in own.items() if name.endswith("bias")]
+    found, wanted = ([tuple(value.shape) for value in values] for values in (weights, [t.weight for t in targets]))
+    if found != wanted or len(biases) != len(weights):
+        raise WeightsError(
+            f"'{origin}' is for another architecture: {len(weights)} layers with weights {_ends(found)}",
+            f"the {len(wanted)} convolutions {_ends(wanted)} of the trunk, with biases",
+            "give weights of this architecture, for VGG-16 those of torchvision's vgg16",
         )
     for layer, weight, bias in zip(targets, weights, biases):
         layer.weight.data.copy_(weight)
         layer.bias.data.copy_(bias)
+
+
+def _ends(shapes: list[tuple[int, ...]]) -> str:
+    return f"from {shapes[0]} to {shapes[-1]}" if shapes else ""

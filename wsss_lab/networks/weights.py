@@ -38,5 +38,6 @@ def load_into(net: nn.Module, state: dict[str, Tensor], path: str | Path) -> Non
         found = [f"{len(names)} {what} (first: {names[0]})"
                  for what, names in (("missing", missing), ("unknown", unknown), ("of another shape", other)) if names]
         raise WeightsError(f"'{path}' is for another architecture: " + ", ".join(found),
-                           f"the {len(own)} tensors of {type(net).__name__}")
+                           f"the {len(own)} tensors of {type(net).__name__}",
+                           "give weights of this architecture ('make doctor' lists the files that are looked for)")
     net.load_state_dict(state)

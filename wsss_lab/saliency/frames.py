@@ -44,11 +44,12 @@ def u2net_frames(view: TrainView, state: dict, batch: int = 8) -> dict:
 
     Its weights were trained on pixel masks of salient objects (DUTS): say so beside every score.
     """
+    from wsss_lab.networks.device import place
     from wsss_lab.networks.u2netp import U2NetP, predict
 
     net = U2NetP()
     net.load_state_dict(state)
-    net.eval()
+    place(net)
 
     def maps():
         for first in range(0, len(view), batch):

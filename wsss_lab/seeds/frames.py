@@ -52,8 +52,8 @@ def refine_seeds(view: TrainView, maps: np.ndarray, side: int, tau: float, crf: 
 def refine_maps(view: TrainView, maps: np.ndarray, side: int, crf: dict) -> dict:
     """Back-propagation maps after a dense CRF, one tag against the rest (Oh et al. 2017, Sec. 4.2).
 
-    The unary is the map against 1 - map, as the paper gives none. Returns {"maps": float16 (N, C, h, h)}: the maps at
-    image size on a square grid of the largest image side, or of the canvas where that is smaller.
+    The unary is the map against 1 - map, as the paper gives none; the CRF runs at image size. Returns {"maps": float16
+    (N, C, side, side)} on the canvas, 0 outside the image, as `normalised_maps` takes them.
     """
     parameters = CrfParameters(**crf)
     result = np.zeros((len(view), len(view.classes), side, side), np.float16)

@@ -42,7 +42,8 @@ def train_segmenter(view: TrainView, pseudo_masks: np.ndarray, start: dict[str, 
                     schedule: dict, seed: int, head: str = "largefov", crf_loss: dict | None = None) -> dict:
     """Train a DeepLab on pseudo-masks (Oh et al. 2017, Sec. 3 and 6.1).
 
-    crf_loss: CRF parameters at the size of the images; adds the constrain-to-boundary loss of SEC (Table 4), None = off.
+    pseudo_masks: frame (N, Hmax, Wmax) uint8, 255 = ignore. start: state dict of the pre-trained trunk.
+    crf_loss: CRF parameters on the canvas; adds the constrain-to-boundary loss of SEC (Table 4), None = off.
     Returns {"state": state dict, "history": loss per iteration}.
     """
     backbone, schedule = Backbone.from_settings(backbone), Schedule(**schedule)

@@ -147,6 +147,11 @@ def trained_rows(profile: str) -> tuple[str, ...]:
     return _PHOTO_ROWS if profile == "photos" else tuple(ROWS)
 
 
+def trained_nets(profile: str) -> tuple[str, ...]:
+    """The GAP networks that a profile trains."""
+    return ("LowRes", "HighRes") if profile == "photos" else GAP_NETS
+
+
 #: (row, crf-postproc) pairs that are scored with a dense CRF at test time.
 POSTPROCESSED = (
     ("seeds", "v2"), ("G0", "v2"), ("G2", "v2"), ("full", "v2"), ("seeds", "v1"), ("seeds, crf-loss v1", "v1"),

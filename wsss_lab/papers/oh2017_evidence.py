@@ -8,6 +8,7 @@ from wsss_lab.evaluation.average_precision import mean_average_precision
 from wsss_lab.lab.session import Session
 from wsss_lab.lab.steps import Step
 from wsss_lab.papers import oh2017
+from wsss_lab.saliency.frames import grabcut_targets
 
 
 def scored_rows(profile: str) -> list[tuple[str, str | None]]:
@@ -58,9 +59,11 @@ class Evidence:
         return self.run.view("val").tags
 
     def protocol(self, step: Step) -> str:
-        """Which pixel labels a result depends on, beyond its scoring: text for a table."""
+        """Which labels a result rests on, beyond its scoring: text for a table."""
         reasons = [reason for reason in step.pixel_labels() if reason != oh2017.EVALUATION_READS]
-        return "; ".join(reasons) or "image tags only"
+        if any(each.function is grabcut_targets for each in step.ancestors()):
+            reasons.insert(0, "boxes of salient objects of other classes")
+        return "; ".join(["image tags", *reasons])
 
 
 def seeder_score(route: "oh2017.Route", seeder: str) -> Step:

@@ -1,4 +1,4 @@
-"""Steps of Oh et al. 2017 that join two stages; apart from the route, so that editing it doesn't make them run again."""
+"""Steps that join two stages of Oh et al. 2017; apart from the route, so that editing it leaves them valid."""
 
 import numpy as np
 from torch import Tensor

@@ -1,0 +1,234 @@
+"""The six tables of Oh et al. 2017: the printed numbers beside ours, measured rows beside quoted ones."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from wsss_lab.evaluation.confusion import mean_iou, precision_recall_of_labels
+from wsss_lab.evaluation.intervals import Interval, difference_interval, interval, mean_and_interval
+from wsss_lab.evaluation.precision_recall import mean_precision
+from wsss_lab.lab.session import Session
+from wsss_lab.lab.steps import Step
+from wsss_lab.papers import oh2017
+from wsss_lab.papers.oh2017_evidence import Evidence, scored_rows, seeder_score
+
+NOT_RUN = "not run in this profile"
+PROTOCOL = (
+    "paper: PASCAL VOC 2012 val; ours: {world} val ({images} images), {seeds} training seed(s), image tags not used at "
+    "test time, one scale, no CRF unless the row says so. In brackets: 95 % interval, bootstrap over {covers}."
+)
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table ready to be saved: what `Session.table` takes."""
+
+    frame: pd.DataFrame
+    title: str
+    protocol: str
+
+
+def steps(route: "oh2017.Route", profile: str) -> list[Step]:
+    """Everything that the tables read, for one seed."""
+    rows = [route.scored(name, crf) for name, crf in scored_rows(profile)]
+    guides = [route.score(route.guides_of(name), "train") for name in _guide_rows(profile)]
+    seeders = [seeder_score(route, net) for net in oh2017.trained_nets(profile)]
+    return rows + guides + seeders
+
+
+def table1(run: Session) -> Table:
+    """GAP variants: architecture against mP and mAP."""
+    evidence, printed = Evidence(run), run.published("table1")
+    rows = []
+    for _, row in printed.iterrows():
+        net = row["network"].removeprefix("GAP-")
+        ours = {"mP ours": None, "mP 95 %": NOT_RUN, "mAP ours": None}
+        if net in oh2017.trained_nets(run.profile):
+            precision = interval(evidence.seed_counts(net), mean_precision, replicates=500).percent()
+            classified = mean_and_interval(100 * evidence.average_precision(net))
+            ours = {"mP ours": precision.mean, "mP 95 %": precision.ends, "mAP ours": classified.mean}
+        rows.append({
+            "network": row["network"], "high resolution": row["high_resolution_output"],
+            "dilated": row["dilated_convolution"], "ROI pooling": row["roi_pooling"],
+            "mP paper": row["mean_precision_pct"], **ours, "mAP paper": row["classification_map_pct"],
+        })
+    frame = pd.DataFrame(rows)
+    frame = frame[[*frame.columns[:5], "mP ours", "mP 95 %", "mAP paper", "mAP ours"]]
+    return Table(frame, "GAP networks: architecture, seed quality (mP) and classification (mAP), per cent",
+                 _protocol(run) + " Seeds are read with the image's tags known, as in the paper.")
+
+
+def table2(run: Session) -> Table:
+    """Guide labeller variants: guide quality on the training images, segmenter quality on val."""
+    evidence, printed = Evidence(run), run.published("table2")
+    names = {"Seeds only": "seeds", "Saliency oracle": "oracle"}
+    rows = [_guide_row(evidence, names.get(row["method"], row["method"]), row) for _, row in printed.iterrows()]
+    if "G2 released" in oh2017.trained_rows(run.profile):
+        rows.append(_guide_row(evidence, "G2 released", pd.Series({
+            "method": "G2, undecided = background", "uses_seeds": "yes", "uses_saliency": "yes"})))
+    rows.append(_guide_row(evidence, "full", pd.Series({"method": "Full supervision", "uses_seeds": "no",
+                                                         "uses_saliency": "no"})))
+    note = (" Guide precision (P) and recall (R) on training images, foreground = mean over classes; undecided pixels "
+            "count as missed in recall. The last rows are not in the paper's Table 2 (the released code turns "
+            "undecided pixels into background). The paper prints the same bg and fg P/R for G0 and G1: not compared.")
+    return Table(pd.DataFrame(rows), "Guide labellers: quality of the guides, and of the segmenter trained on them",
+                 _protocol(run) + note)
+
+
+def table3(run: Session) -> Table:
+    """State of the art as printed, and our rows of the paper's own methods (with CRF v2)."""
+    evidence, printed = Evidence(run), run.published("table3")
+    own = {"Seeds only": "seeds", "G0": "G0", "G2": "G2", "DeepLabv1": "full"}
+    full = _score(evidence, "full", "v2").mean
+    rows = []
+    for _, row in printed.iterrows():
+        cells = {"method": row["method"], "data": row["data"], "val paper": row["val_miou_pct"],
+                 "test paper": row["test_miou_pct"], "FS% paper": row["fully_supervised_pct"],
+                 "val ours": None, "95 %": None, "FS% ours": None, "labels used": None, "source": "quoted"}
+        if row["method"] in own:
+            score = _score(evidence, own[row["method"]], "v2")
+            cells |= {"val ours": score.mean, "95 %": score.ends, "FS% ours": 100 * score.mean / full,
+                      "labels used": evidence.protocol(run.route.trained(own[row["method"]])), "source": "measured"}
+        rows.append(cells)
+    note = (" Own rows: with dense CRF v2 at test time. Quoted rows are as printed, measured by others on VOC. "
+            "FS% ours is relative to our fully supervised row on val; the paper's is relative to test. "
+            "I image tags, P VOC images, S saliency, E extra images, Z sizes, mu micro-annotation.")
+    return Table(pd.DataFrame(rows), "Methods compared, mIoU in per cent", _protocol(run) + note)
+
+
+def table4(run: Session) -> Table:
+    """CRF variants, short form."""
+    return _crf_table(run, "table4", "CRF variants of the seeds-only segmenter, against saliency (short)")
+
+
+def table5(run: Session) -> Table:
+    """CRF variants, all combinations."""
+    return _crf_table(run, "table5", "CRF variants of the seeds-only segmenter, against saliency (all)")
+
+
+def table6(run: Session) -> Table:
+    """Layer shapes of the GAP networks, read off the full-size networks that the `voc` profile trains."""
+    from wsss_lab.networks.gap import gap_net, output_size
+
+    backbone = oh2017.SCALES["voc"].backbone
+    columns = {}
+    for net in ("VGG-16", *oh2017.GAP_NETS):
+        built = gap_net(net, backbone, 20)
+        side = oh2017.PUBLISHED.input_side
+        name = net if net == "VGG-16" else f"GAP-{net}"
+        height, width = output_size(built.eval(), side)
+        columns[name] = {"input": f"(3,{side},{side})", **_layers(built, backbone.blocks),
+                         "heatmap": f"(20,{height},{width})"}
+    order = ["input", *(f"{kind}{block}" for block in range(1, 6) for kind in ("conv", "pool")), "fc6", "fc7", "GAP",
+             "fc8", "heatmap"]
+    frame = pd.DataFrame(columns).reindex(order).fillna("none").rename_axis("layer").reset_index()
+    note = ("(channels, kernel, kernel), st = stride, pad, dil; read off the package's networks, so nothing is "
+            "quoted. VGG-16 here is the sliding classifier: its fc6 and fc7 have 1024 channels and average over "
+            "positions, so that it takes any input size. Pools of stride 2 round sizes up, as Caffe does. "
+            "GAP-DeepLab: pool3 has stride 2 (the printed 1 would give 81x81), and pool5 is the released code's 3x3, "
+            "stride 1. Toy networks: conv2 to conv5 with one convolution each, same pools, kernels and ratios.")
+    return Table(frame, "Architectures of the GAP networks", note)
+
+
+TABLES = {"table1": table1, "table2": table2, "table3": table3, "table4": table4, "table5": table5, "table6": table6}
+
+
+def _guide_rows(profile: str) -> list[str]:
+    wanted = ("seeds", "G0", "G1", "G2", "oracle", "G2 released")
+    return [name for name in wanted if name in oh2017.trained_rows(profile)]
+
+
+def _guide_row(evidence: Evidence, name: str, printed: pd.Series) -> dict:
+    cells = {"method": printed["method"], "seeds": printed["uses_seeds"], "saliency": printed["uses_saliency"]}
+    ours = dict.fromkeys(("fg P", "fg R", "bg P", "bg R"))
+    if name != "full":
+        labels = precision_recall_of_labels(evidence.guide_confusions(name).sum(1))
+        ours = {"fg P": labels.foreground.precision, "fg R": labels.foreground.recall,
+                "bg P": labels.precision[:, 0], "bg R": labels.recall[:, 0]}
+    for cell, value in ours.items():
+        place, letter = cell.split()
+        kind = {"P": "precision", "R": "recall"}[letter]
+        cells[f"{cell} paper"] = printed.get(f"guide_{place}_{kind}_pct")
+        cells[f"{cell} ours"] = None if value is None else 100 * float(np.mean(value))
+    score = _score(evidence, name)
+    return cells | {"mIoU paper": printed.get("val_miou_pct"), "mIoU ours": score.mean, "95 %": score.ends,
+                    "labels used": evidence.protocol(evidence.run.route.trained(name))}
+
+
+def _crf_table(run: Session, name: str, title: str) -> Table:
+    evidence, printed = Evidence(run), run.published(name)
+    reference = ("seeds, crf-loss v1", "v1")
+    rows = []
+    for _, row in printed.iterrows():
+        settings = {column: row[column] if isinstance(row[column], str) else "none"
+                    for column in ("crf_seed", "crf_loss", "crf_postproc")}
+        trained, crf = crf_row(row["seed_method"], row["guide_rule"], **settings)
+        if row["guide_rule"] != "seeds":
+            settings["crf_postproc"] = f"{crf} (ours)"
+        cells = {"seeds": row["seed_method"], "guide": row["guide_rule"],
+                 **{column.replace("_", "-"): value for column, value in settings.items()},
+                 "mIoU paper": row["val_miou_pct"], "delta paper": row["delta_miou_pp"],
+                 "mIoU ours": None, "delta ours": None, "delta 95 %": NOT_RUN}
+        if (trained, crf) in scored_rows(run.profile) and reference in scored_rows(run.profile):
+            ours = evidence.confusions(trained, crf)
+            delta = difference_interval(ours, evidence.confusions(*reference), mean_iou).percent("pp")
+            cells |= {"mIoU ours": _score(evidence, trained, crf).mean, "delta ours": delta.mean,
+                      "delta 95 %": delta.ends if (trained, crf) != reference else "reference"}
+        elif (trained, crf) in scored_rows(run.profile):
+            cells |= {"mIoU ours": _score(evidence, trained, crf).mean, "delta 95 %": ""}
+        rows.append(cells)
+    note = (" v1: parameters of SEC, v2: of DeepLab v1. The paper leaves the CRF cells of the G2 rows open; ours use "
+            "crf-postproc v2, as its Table 3 does. delta: to crf-loss v1 + crf-postproc v1 on GAP-HighRes seeds, "
+            "in percentage points.")
+    return Table(pd.DataFrame(rows), title, _protocol(run) + note)
+
+
+def crf_row(seed_method: str, guide: str, crf_seed: str, crf_loss: str, crf_postproc: str) -> tuple[str, str | None]:
+    """The (row of ROWS, crf-postproc) that a line of Tables 4 and 5 asks for."""
+    net = seed_method.removeprefix("GAP-")
+    prefix = "" if net == "HighRes" else f"{net} "
+    if guide != "seeds":
+        return f"{prefix}G2", "v2"
+    switched = {"crf-seed": crf_seed, "crf-loss": crf_loss}
+    extra = "".join(f", {name} {value}" for name, value in switched.items() if value != "none")
+    return f"{prefix}seeds{extra}", None if crf_postproc == "none" else crf_postproc
+
+
+def _score(evidence: Evidence, row: str, crf: str | None = None) -> Interval:
+    return interval(evidence.confusions(row, crf), mean_iou).percent()
+
+
+def _protocol(run: Session) -> str:
+    covers = "images and seeds" if run.seeds > 1 else "images only"
+    return PROTOCOL.format(world=run.world.name, images=len(run.view("val")), seeds=run.seeds, covers=covers)
+
+
+def _layers(net, blocks: tuple[tuple[int, int], ...]) -> dict[str, str]:
+    """Shape of each named layer of a GAP network; the convolutions of a block share one line."""
+    from torch import nn
+
+    blocks_of = [number for number, (count, _) in enumerate(blocks, start=1) for _ in range(count)]
+    shapes: dict[str, str] = {}
+    seen = 0
+    for layer in net.trunk:
+        if isinstance(layer, nn.Conv2d):
+            shapes[f"conv{blocks_of[seen]}"] = f"{blocks[blocks_of[seen] - 1][0]} x {_convolution(layer)}"
+            seen += 1
+        elif isinstance(layer, nn.MaxPool2d):
+            shapes[f"pool{blocks_of[seen - 1]}"] = _pool(layer)
+    hidden = [layer for layer in net.head if isinstance(layer, nn.Conv2d)]
+    for number, layer in enumerate(hidden, start=6):
+        shapes[f"fc{number}"] = _convolution(layer)
+    return shapes | {"GAP": "GAP", "fc8": _convolution(net.classifier)}
+
+
+def _convolution(layer) -> str:
+    text = f"({layer.out_channels},{layer.kernel_size[0]},{layer.kernel_size[1]})"
+    if layer.dilation[0] > 1:
+        text += f" dil={layer.dilation[0]}"
+    return text + f" pad={layer.padding[0]}"
+
+
+def _pool(layer) -> str:
+    return f"(-,{layer.kernel_size},{layer.kernel_size}) st={layer.stride} pad={layer.padding}"

@@ -25,8 +25,10 @@ _RANGES: dict[str, tuple[float, float]] = {
     "distractor": _SHARE,
     "distractor_length": _LENGTH,
     "clutter": _SHARE,
+    "clutter_length": (1.0, 40.0),
     "head": (0.3, 1.1),
     "mark": (0.3, 1.0),
+    "contrast": (0.0, 0.5),
     "body_texture": (0.0, 0.5),
     "shadow": _SHARE,
     "illumination": _SHARE,
@@ -62,7 +64,7 @@ class Knobs:
     """Half length of a secondary object of a loud class."""
     touching_pair: float = 0.15
     """Probability that the main object has a peer: another class, equally large, touching it."""
-    camouflage: float = 0.20
+    camouflage: float = 0.18
     """Probability that a main object takes on the colour of the background around it."""
     camouflage_blend: tuple[float, float] = (0.45, 0.75)
     """How much of the background colour a camouflaged body takes on."""
@@ -70,23 +72,27 @@ class Knobs:
     """Probability that the main object is of a quiet class."""
     quiet_secondary: float = 0.50
     """Probability that a secondary object is of a quiet class."""
-    quiet_length: tuple[float, float] = (7.0, 12.0)
-    """Half length of a quiet object; as a main object it is 1.4 times as long."""
+    quiet_length: tuple[float, float] = (8.0, 13.0)
+    """Half length of a quiet object; as a main object it is 1.3 times as long."""
     quiet_blend: tuple[float, float] = (0.30, 0.65)
     """How much of the local background colour a quiet body takes on."""
     distractor: float = 0.50
     """Probability of a salient animal that belongs to no class."""
     distractor_length: tuple[float, float] = (9.0, 20.0)
     """Half length of a distractor."""
-    clutter: float = 0.50
-    """Probability of a pebble lying about."""
+    clutter: float = 0.45
+    """Probability of each of two boulders lying about."""
+    clutter_length: tuple[float, float] = (2.5, 7.0)
+    """Half length of a boulder."""
     head: float = 0.80
     """Radius of the head relative to half the height of the body."""
-    mark: float = 0.85
+    mark: float = 0.95
     """Share of the head's radius that is painted with the class pattern, the only evidence of the class."""
-    body_texture: float = 0.08
+    contrast: float = 0.38
+    """Smallest difference of a body from the background around it in one colour channel, before blending."""
+    body_texture: float = 0.06
     """Standard deviation of the random texture of bodies (colours are in 0..1)."""
-    shadow: float = 0.30
+    shadow: float = 0.25
     """Darkness of the shadow an animal casts on the ground."""
     illumination: float = 0.14
     """Strength of the uneven light over the picture."""

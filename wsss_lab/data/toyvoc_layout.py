@@ -21,8 +21,9 @@ from wsss_lab.data.toyvoc_types import (
 )
 
 Rng = np.random.Generator
-MAIN, PEER, SECOND, THIRD, DISTRACTOR, CLUTTER = range(6)  # the slots of a scene
-PEBBLE = -1  # the type of clutter
+MAIN, PEER, SECOND, THIRD, DISTRACTOR = range(5)  # the slots of a scene; clutter comes behind them
+CLUTTER_SLOTS = 2
+BOULDER = -1  # the type of clutter
 
 _LOUD = np.array([c for c in range(len(CLASSES)) if c not in QUIET])
 _QUIET = np.array(QUIET)
@@ -38,7 +39,7 @@ class Objects:
     """The objects of n pictures in k slots; every field is (n, k) unless noted."""
 
     present: np.ndarray  # bool
-    type: np.ndarray  # int, 0..TYPES-1 or PEBBLE
+    type: np.ndarray  # int, 0..TYPES-1 or BOULDER
     length: np.ndarray  # half length of the body
     x: np.ndarray  # centre of the body, to the right
     y: np.ndarray  # centre of the body, downwards
@@ -85,7 +86,7 @@ def _nothing(rng: Rng, n: int, slots: int) -> Objects:
     """All slots empty, with their random looks and a random painting order."""
     return Objects(
         present=np.zeros((n, slots), bool),
-        type=np.full((n, slots), PEBBLE),
+        type=np.full((n, slots), BOULDER),
         length=np.ones((n, slots), np.float32),
         x=np.full((n, slots), 32.0, np.float32),
         y=np.full((n, slots), 32.0, np.float32),
@@ -105,7 +106,7 @@ def _around_centre(rng: Rng, n: int, inner: float) -> tuple[np.ndarray, np.ndarr
 
 def plan_scenes(rng: Rng, n: int, knobs: Knobs) -> tuple[Objects, Background]:
     """n scenes: a main object, sometimes a peer touching it, secondary objects, a distractor, clutter."""
-    objects = _nothing(rng, n, 6)
+    objects = _nothing(rng, n, DISTRACTOR + 1 + CLUTTER_SLOTS)
     _plan_main(rng, objects, knobs)
     _plan_peer(rng, objects, knobs)
     for slot, probability in zip((SECOND, THIRD), knobs.secondary, strict=True):
@@ -117,10 +118,8 @@ def plan_scenes(rng: Rng, n: int, knobs: Knobs) -> tuple[Objects, Background]:
     objects.blend[:, DISTRACTOR] = uniform(rng, 0.0, 0.2, n)
     objects.x[:, DISTRACTOR], objects.y[:, DISTRACTOR] = _around_centre(rng, n, 15.0)
     objects.order[:, DISTRACTOR] -= 0.4
-    objects.present[:, CLUTTER] = chance(rng, knobs.clutter, n)
-    objects.length[:, CLUTTER] = uniform(rng, 2.5, 5.0, n)
-    objects.x[:, CLUTTER], objects.y[:, CLUTTER] = _around_centre(rng, n, 5.0)
-    objects.order[:, CLUTTER] -= 2.0
+    _plan_clutter(rng, objects, knobs)
+    _arrange(objects)
     own = np.where(chance(rng, knobs.context, n), _CONTEXT[objects.type[:, MAIN]], _NO_CONTEXT)
     stray = chance(rng, knobs.stray_context, n)
     return objects, _plan_background(rng, own, stray)
@@ -134,7 +133,7 @@ def _plan_main(rng: Rng, objects: Objects, knobs: Knobs) -> None:
     objects.present[:, MAIN] = True
     objects.type[:, MAIN] = np.where(quiet, _pick(rng, _QUIET, n), _pick(rng, _LOUD, n))
     objects.length[:, MAIN] = np.where(
-        quiet, 1.4 * uniform(rng, *knobs.quiet_length, n), uniform(rng, *knobs.main_length, n)
+        quiet, 1.3 * uniform(rng, *knobs.quiet_length, n), uniform(rng, *knobs.main_length, n)
     )
     objects.blend[:, MAIN] = np.where(quiet, uniform(rng, *knobs.quiet_blend, n), blend)
     objects.x[:, MAIN] = _normal(rng, 32.0, 10.0, 16.0, n)
@@ -179,11 +178,30 @@ def _plan_secondary(rng: Rng, objects: Objects, slot: int, probability: float, k
     objects.x[:, slot], objects.y[:, slot] = _around_centre(rng, n, 20.0)
 
 
+def _arrange(objects: Objects) -> None:
+    """Turn animals whose head would be outside the picture, and let small ones stand in front more often."""
+    head = objects.x + 0.7 * objects.facing * objects.length
+    objects.facing = np.where(np.abs(head - 32.0) > 28.0, np.sign(32.0 - objects.x), objects.facing)
+    objects.order -= 0.025 * objects.length
+
+
+def _plan_clutter(rng: Rng, objects: Objects, knobs: Knobs) -> None:
+    """Boulders in the last slots, behind everything else."""
+    n = len(objects.present)
+    for slot in range(objects.type.shape[1] - CLUTTER_SLOTS, objects.type.shape[1]):
+        objects.present[:, slot] = chance(rng, knobs.clutter, n)
+        objects.type[:, slot] = BOULDER
+        objects.length[:, slot] = uniform(rng, *knobs.clutter_length, n)
+        objects.blend[:, slot] = uniform(rng, 0.0, 0.4, n)
+        objects.x[:, slot], objects.y[:, slot] = _around_centre(rng, n, 5.0)
+        objects.order[:, slot] -= 2.0
+
+
 def plan_saliency_scenes(rng: Rng, n: int, knobs: Knobs) -> tuple[Objects, Background]:
     """n pictures of one central animal of no class, in front of small, dull ones near the sides."""
-    objects = _nothing(rng, n, 3)
+    objects = _nothing(rng, n, 3 + CLUTTER_SLOTS)
     objects.present[:, MAIN] = True
-    objects.type[:] = rng.integers(len(CLASSES), TYPES, (n, 3))
+    objects.type[:] = rng.integers(len(CLASSES), TYPES, objects.type.shape)
     objects.length[:, MAIN] = uniform(rng, 11.0, 26.0, n)
     objects.blend[:, MAIN] = uniform(rng, 0.0, 0.2, n)
     objects.x[:, MAIN] = _normal(rng, 32.0, 7.0, 12.0, n)
@@ -194,6 +212,7 @@ def plan_saliency_scenes(rng: Rng, n: int, knobs: Knobs) -> tuple[Objects, Backg
         objects.length[:, slot] = uniform(rng, 5.0, 11.0, n)
         objects.blend[:, slot] = uniform(rng, 0.2, 0.7, n)
         objects.x[:, slot], objects.y[:, slot] = _around_centre(rng, n, 22.0)
+    _plan_clutter(rng, objects, knobs)
     return objects, _plan_background(rng, np.full(n, _NO_CONTEXT), chance(rng, 0.4, n))
 
 
@@ -202,9 +221,9 @@ def plan_crops(rng: Rng, n: int, knobs: Knobs) -> tuple[Objects, Background]:
     objects = _nothing(rng, n, 1)
     objects.present[:] = True
     objects.type[:, MAIN] = rng.integers(TYPES, size=n)
-    objects.length[:, MAIN] = uniform(rng, 9.0, 24.0, n)
+    objects.length[:, MAIN] = uniform(rng, 10.0, 24.0, n)
     objects.blend[:, MAIN] = uniform(rng, 0.0, 0.4, n)
-    back = 0.45 * objects.facing[:, MAIN] * objects.length[:, MAIN]  # brings the head into the middle
+    back = 0.6 * objects.facing[:, MAIN] * objects.length[:, MAIN]  # brings the head into the middle
     objects.x[:, MAIN] = _normal(rng, 16.0, 2.5, 5.0, n) - back
     objects.y[:, MAIN] = _normal(rng, 16.5, 2.0, 4.0, n)
     background = _plan_background(rng, np.full(n, _NO_CONTEXT), chance(rng, 0.4, n))

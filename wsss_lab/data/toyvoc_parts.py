@@ -48,12 +48,12 @@ def _bars(u: Array, v: Array) -> Array:
 
 def _zigzag(u: Array, v: Array) -> Array:
     tooth = np.abs((1.5 * u) % 1.0 - 0.5)
-    return 0.12 - np.abs(np.abs(v + 0.1 - 0.7 * (tooth - 0.25)) - 0.24)
+    return 0.11 - np.abs(v + 0.05 - 1.1 * (tooth - 0.25))
 
 
 def _star(u: Array, v: Array) -> Array:
     u, v = np.abs(u), np.abs(v)
-    return 0.4 * (0.78 - u - v - 1.6 * np.minimum(u, v))
+    return 0.4 * (0.66 - u - v - 1.8 * np.minimum(u, v))
 
 
 _PATTERN_FUNCTIONS = dict(
@@ -129,7 +129,7 @@ def _rgb(hue: Array, saturation: Array, value: Array) -> Array:
     return value[:, None] * (1 - saturation[:, None] * np.clip(np.minimum(k, 4 - k), 0, 1))
 
 
-def _body_colour(looks: _Looks, around: Array, blend: Array, contrast: float = 0.25) -> Array:
+def _body_colour(looks: _Looks, around: Array, blend: Array, contrast: float) -> Array:
     """(m, 3): a random colour, at least `contrast` away from the colour around, then blended with it."""
     colour = _rgb(looks.hue[:, 0, 0], looks.saturation[:, 0, 0], looks.value[:, 0, 0])
     away = colour - around
@@ -153,7 +153,7 @@ class _Shape:
     head_v: Array
 
 
-def _outline(u: Array, v: Array, looks: _Looks, length: Array, pebble: Array) -> _Shape:
+def _outline(u: Array, v: Array, looks: _Looks, length: Array, boulder: Array) -> _Shape:
     """Shape of animals, from body coordinates."""
     body_u, body_v = u + 0.12, v
     squared = body_u**2 + (body_v / looks.height) ** 2 + 1e-4
@@ -179,8 +179,8 @@ def _outline(u: Array, v: Array, looks: _Looks, length: Array, pebble: Array) ->
         ear = (np.sqrt((head_u - ear_u) ** 2 + (head_v + 0.95) ** 2) - 0.30) * looks.head_radius
         limbs.append(np.where(looks.ears, ear, gone))
     animal = np.minimum.reduce([body, head, *limbs])
-    whole = np.where(pebble, body, animal) * length
-    return _Shape(whole, np.where(pebble, gone, head) * length, u, v, head_u, head_v)
+    whole = np.where(boulder, body, animal) * length
+    return _Shape(whole, np.where(boulder, gone, head) * length, u, v, head_u, head_v)
 
 
 def paint_slot(
@@ -196,16 +196,16 @@ def paint_slot(
     """Paint one object in each of `pictures` (m,): the one in slot `slots` (m,)."""
     one = {f.name: getattr(objects, f.name)[pictures, slots] for f in fields(objects)}
     looks = _Looks(one["shape"], knobs)
-    length, pebble = column(one["length"]), column(one["type"] < 0)
+    length, boulder = column(one["length"]), column(one["type"] < 0)
     away_x = (canvas.across - column(one["x"])) * column(one["facing"])
     away_y = canvas.down - column(one["y"])
     cos, sin = np.cos(looks.tilt) / length, np.sin(looks.tilt) / length
     u, v = away_x * cos + away_y * sin, away_y * cos - away_x * sin
-    shape = _outline(u, v, looks, length, pebble)
+    shape = _outline(u, v, looks, length, boulder)
 
     grounded = one["y"] > ground.horizon[pictures]
     around = np.where(grounded[:, None], ground_colours[pictures, 1], ground_colours[pictures, 0])
-    body = _body_colour(looks, around, one["blend"])
+    body = _body_colour(looks, around, one["blend"], knobs.contrast)
     rows, columns = _cut(looks.shift, canvas.side)
     picture = pictures[:, None, None]
     texture = knobs.body_texture * (
@@ -219,7 +219,7 @@ def paint_slot(
         fall = ((away_x + 0.1 * length) / length) ** 2 + (
             (away_y - looks.leg_length * length) / (0.22 * length)
         ) ** 2
-        image *= 1 - (knobs.shadow * column(grounded) * ~pebble * np.exp(-1.5 * fall))[:, None]
+        image *= 1 - (knobs.shadow * column(grounded) * ~boulder * np.exp(-1.5 * fall))[:, None]
     cover = canvas.coverage(shape.whole)
     image += cover[:, None] * (colour - image)
     canvas.image[pictures] = image
@@ -251,7 +251,7 @@ def _animal_colours(
     # A darker rim inside the outline and around the head makes the toy look solid.
     rim = np.clip(1 + shape.whole / (0.09 * length), 0, 1)
     neck = np.clip(1 - np.abs(shape.head) / (0.05 * length), 0, 1)
-    light = (texture + shading) - 0.10 * np.maximum(rim, neck)
+    light = (texture + shading) - 0.15 * np.maximum(rim, neck)
     colour = body[:, :, None, None] + light[:, None]
 
     heads = np.maximum(types, 0)

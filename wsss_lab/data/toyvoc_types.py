@@ -36,11 +36,11 @@ _CLASS_HEADS = {
     "ladybird": Head("spots", (0.90, 0.09, 0.10), (0.14, 0.04, 0.07)),
     "clownfish": Head("bands", (1.00, 0.47, 0.04), (1.00, 0.94, 0.85)),
     "parrot": Head("diagonal", (0.10, 0.24, 0.95), (0.72, 0.88, 1.00)),
-    "gecko": Head("checks", (0.93, 0.08, 0.56), (1.00, 0.70, 0.88)),
+    "gecko": Head("checks", (1.00, 0.30, 0.68), (0.66, 0.02, 0.40)),
     "peacock": Head("ring", (0.00, 0.55, 0.53), (0.45, 1.00, 0.88)),
     "bee": Head("bars", (1.00, 0.84, 0.05), (0.17, 0.12, 0.04)),
-    "chameleon": Head("zigzag", (0.55, 0.92, 0.10), (0.13, 0.42, 0.06)),
-    "moth": Head("star", (0.52, 0.18, 0.84), (0.93, 0.84, 1.00)),
+    "chameleon": Head("zigzag", (0.56, 0.95, 0.08), (0.16, 0.48, 0.04)),
+    "moth": Head("star", (0.55, 0.06, 0.88), (0.98, 0.88, 0.66)),
 }
 
 CLASSES: tuple[str, ...] = tuple(_CLASS_HEADS)
@@ -77,10 +77,10 @@ HEAD_PATTERN = np.array([PATTERNS.index(head.pattern) for head in _HEADS])
 HEAD_COLOURS = np.array([(head.colour, head.second) for head in _HEADS], np.float32)  # (TYPES, 2, 3)
 
 _CONTEXT_STUFF = {
-    "grass": Stuff((0.42, 0.60, 0.30), 0.035, medium=0.02, fine=0.02, blades=0.075),
-    "water": Stuff((0.36, 0.58, 0.66), 0.035, medium=0.02, waves=0.065, frequency=9.0),
-    "sky": Stuff((0.52, 0.72, 0.90), 0.030, coarse=0.01, clouds=0.55, glow=0.10),
-    "sand": Stuff((0.85, 0.75, 0.54), 0.030, medium=0.025, fine=0.03, waves=0.03, frequency=6.0, angle=0.25),
+    "grass": Stuff((0.42, 0.60, 0.30), 0.035, coarse=0.04, medium=0.02, fine=0.02, blades=0.075),
+    "water": Stuff((0.36, 0.58, 0.66), 0.035, coarse=0.03, medium=0.02, waves=0.065, frequency=9.0),
+    "sky": Stuff((0.52, 0.72, 0.90), 0.030, coarse=0.02, clouds=0.55, glow=0.10),
+    "sand": Stuff((0.85, 0.75, 0.54), 0.03, coarse=0.04, medium=0.03, fine=0.03, waves=0.03, frequency=6.0, angle=0.25),
 }
 
 CONTEXTS: tuple[str, ...] = tuple(_CONTEXT_STUFF)
@@ -90,18 +90,18 @@ CONTEXT_OF_CLASS = {"ladybird": "grass", "clownfish": "water", "parrot": "sky", 
 """The classes that have a context."""
 
 _PLAIN_ABOVE = (
-    Stuff((0.93, 0.80, 0.72), 0.06, coarse=0.03, glow=0.10),  # dusk
-    Stuff((0.84, 0.85, 0.85), 0.06, coarse=0.05, clouds=0.2),  # mist
-    Stuff((0.80, 0.74, 0.80), 0.08, fine=0.015, waves=0.03, frequency=7.0, angle=1.57),  # wallpaper
-    Stuff((0.40, 0.44, 0.46), 0.08, coarse=0.05, medium=0.05, blades=0.04),  # far wood
-    Stuff((0.74, 0.66, 0.60), 0.09, coarse=0.05, medium=0.03),  # wall
+    Stuff((0.93, 0.80, 0.72), 0.06, coarse=0.06, glow=0.10),  # dusk
+    Stuff((0.80, 0.82, 0.83), 0.06, coarse=0.06, clouds=0.3),  # mist
+    Stuff((0.78, 0.70, 0.76), 0.08, coarse=0.05, fine=0.015, waves=0.035, frequency=7.0, angle=1.57),  # wallpaper
+    Stuff((0.40, 0.44, 0.46), 0.08, coarse=0.08, medium=0.05, blades=0.05),  # far wood
+    Stuff((0.74, 0.66, 0.60), 0.09, coarse=0.08, medium=0.04),  # wall
 )
 _PLAIN_BELOW = (
-    Stuff((0.93, 0.94, 0.96), 0.03, coarse=0.04, medium=0.02),  # snow
-    Stuff((0.55, 0.53, 0.52), 0.07, medium=0.05, fine=0.06),  # rock
-    Stuff((0.66, 0.50, 0.38), 0.07, coarse=0.02, waves=0.05, frequency=6.0, angle=0.05),  # planks
-    Stuff((0.60, 0.45, 0.50), 0.10, fine=0.04, waves=0.02, frequency=12.0, angle=0.8),  # carpet
-    Stuff((0.48, 0.40, 0.34), 0.06, medium=0.05, fine=0.06),  # soil
+    Stuff((0.91, 0.92, 0.95), 0.03, coarse=0.06, medium=0.03),  # snow
+    Stuff((0.55, 0.53, 0.52), 0.07, coarse=0.05, medium=0.05, fine=0.06),  # rock
+    Stuff((0.66, 0.50, 0.38), 0.07, coarse=0.05, waves=0.05, frequency=6.0, angle=0.05),  # planks
+    Stuff((0.60, 0.45, 0.50), 0.10, coarse=0.05, fine=0.04, waves=0.03, frequency=12.0, angle=0.8),  # carpet
+    Stuff((0.48, 0.40, 0.34), 0.06, coarse=0.05, medium=0.05, fine=0.06),  # soil
 )
 
 STUFF = tuple(_CONTEXT_STUFF.values()) + _PLAIN_ABOVE + _PLAIN_BELOW

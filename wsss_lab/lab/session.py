@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from wsss_lab.errors import ParameterError
+from wsss_lab.lab import provenance
 from wsss_lab.lab.artifacts import Artifacts
 from wsss_lab.lab.compute import compute, plan
 from wsss_lab.lab.notebooks import project_folder
@@ -57,6 +58,12 @@ class Session:
         """A split with masks, for looking and scoring in the notebook; training steps get their own view."""
         return self.world.eval_view(split).load(self.store)
 
+    def save(self, id: str, made: Any) -> Any:
+        """Save a table (frame, title, protocol) or a figure (figure, title, alt, kind) under its id and show it."""
+        if hasattr(made, "frame"):
+            return self.artifacts.table(id, made.frame, made.title, made.protocol)
+        return self.artifacts.figure(id, made.figure, made.title, made.alt, made.kind)
+
     def published(self, name: str) -> pd.DataFrame:
         """A table of printed numbers of this paper."""
         return published(self.paper, name)
@@ -86,6 +93,19 @@ class Session:
             "steps": f"{len(state)}: {cached} reused, {len(state) - cached} to run",
             "results": str(self.artifacts.folder or "not saved"),
             "run store": str(self.store.root),
+        }
+        return pd.DataFrame({"": rows})
+
+    def provenance(self) -> pd.DataFrame:
+        """What made the results of this run: versions, device, commit, seeds, minutes, and where they are."""
+        rows = {
+            "profile, seeds": f"{self.profile}, {self.seeds}",
+            "world": f"{self.world.name}, seed {getattr(self.world, 'seed', '-')}",
+            "device": provenance.device(),
+            "versions": ", ".join(f"{name} {number}" for name, number in provenance.versions().items()),
+            "commit": provenance.git_commit() or "unknown",
+            "minutes in this notebook": f"{self.minutes():.1f}",
+            "tables and figures": str(self.artifacts.folder or "not saved"),
         }
         return pd.DataFrame({"": rows})
 

@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 
 from wsss_lab.evaluation.confusion import mean_iou, precision_recall_of_labels
-from wsss_lab.evaluation.intervals import Interval, difference_interval, interval, mean_and_interval
+from wsss_lab.evaluation.intervals import Interval, difference_interval, image_values, interval, mean_and_interval, ratio
 from wsss_lab.evaluation.precision_recall import mean_precision
+from wsss_lab.evaluation.saliency_scores import foreground_iou, foreground_precision_recall, is_good
 from wsss_lab.lab.session import Session
 from wsss_lab.lab.steps import Step
 from wsss_lab.papers import oh2017
@@ -33,8 +34,29 @@ def steps(route: "oh2017.Route", profile: str) -> list[Step]:
     """Everything that the tables read, for one seed."""
     rows = [route.scored(name, crf) for name, crf in scored_rows(profile)]
     guides = [route.score(route.guides_of(name), "train") for name in _guide_rows(profile)]
-    seeders = [seeder_score(route, net) for net in oh2017.trained_nets(profile)]
-    return rows + guides + seeders
+    saliency = [route.saliency_score("val", detector) for detector in ("", "unsupervised")]
+    return rows + guides + saliency + seed_steps(route, profile)
+
+
+def seed_steps(route: "oh2017.Route", profile: str) -> list[Step]:
+    """What Table 1 reads, for one seed; the plain classifier, which other sections need, is trained along."""
+    return [*(seeder_score(route, net) for net in oh2017.trained_nets(profile)), route.classifier("VGG-16")]
+
+
+def saliency_summary(run: Session) -> Table:
+    """The in-text figure: on which share of the val images the salient pixels overlap the objects well."""
+    evidence, rows = Evidence(run), []
+    for detector, name in (("", "U2-Net-P" if run.route.u2net else "network trained on boxes"),
+                           ("unsupervised", "unsupervised")):
+        counts = evidence.saliency_counts(detector)
+        good = interval(image_values(is_good(counts, oh2017.PUBLISHED.good_saliency_iou)), ratio).percent()
+        pooled = foreground_precision_recall(counts.sum(1))
+        rows.append({"detector": name, "IoU pooled": 100 * foreground_iou(counts.sum(1)).mean(),
+                     "precision": 100 * pooled.precision.mean(), "recall": 100 * pooled.recall.mean(),
+                     "images with IoU > 0.6": good.mean, "95 %": good.ends,
+                     "paper": 20 if not detector else None})
+    return Table(pd.DataFrame(rows), "Salient pixels against the objects, per cent of val images and pixels",
+                 _protocol(run) + " The paper says 'about 20 %' of its detector (Sec. 5.1).")
 
 
 def table1(run: Session) -> Table:

@@ -219,7 +219,7 @@ def _annotators_boxes(masks: np.ndarray, outwards: np.ndarray) -> np.ndarray:
 
 
 def _crop_chunk(rng: Rng, pixel_rng: Rng, knobs: Knobs) -> dict[str, np.ndarray]:
-    objects, ground = plan_crops(rng, _CHUNK, knobs)
+    objects, ground = plan_crops(rng, _CHUNK)
     canvas = Canvas(_CHUNK, knobs.size // 2, extent=32.0)
     images = _paint(canvas, objects, ground, rng, pixel_rng, knobs)
     return {"images": images, "labels": objects.type[:, MAIN].astype(np.int64)}

@@ -216,7 +216,7 @@ def plan_saliency_scenes(rng: Rng, n: int, knobs: Knobs) -> tuple[Objects, Backg
     return objects, _plan_background(rng, np.full(n, _NO_CONTEXT), chance(rng, 0.4, n))
 
 
-def plan_crops(rng: Rng, n: int, knobs: Knobs) -> tuple[Objects, Background]:
+def plan_crops(rng: Rng, n: int) -> tuple[Objects, Background]:
     """n crops of side 32 around the front half of one animal of any type."""
     objects = _nothing(rng, n, 1)
     objects.present[:] = True

@@ -134,7 +134,9 @@ def _body_colour(looks: _Looks, around: Array, blend: Array, contrast: float) ->
     colour = _rgb(looks.hue[:, 0, 0], looks.saturation[:, 0, 0], looks.value[:, 0, 0])
     away = colour - around
     size = np.abs(away).max(1, keepdims=True) + 1e-4
-    colour = np.where(size < contrast, around + away / size * contrast, colour)
+    push = away * (contrast / size)
+    leaves = ((around + push > 1) | (around + push < 0)).any(1, keepdims=True)  # too bright or dark: turn back
+    colour = np.where(size < contrast, around + np.where(leaves, -push, push), colour)
     return np.clip(colour + blend[:, None] * (around - colour), 0.05, 0.97)
 
 
@@ -227,10 +229,14 @@ def paint_slot(
 
 
 def _cut(shift: Array, side: int) -> tuple[Array, Array]:
-    """Indices that roll random fields by `shift` 64ths of the picture, differently for each object."""
-    offset = shift[:, None, None] * side // 64
-    base = np.arange(side)
-    return (base[None, :, None] + offset) % side, (base[None, None, :] + 2 * offset) % side
+    """Rows and columns (m, side, 1), (m, 1, side) of random fields moved by `shift` 64ths of the picture.
+
+    They are mirrored at the border, as wrapping them around would leave a seam.
+    """
+    offset = shift[:, None] * side // 64
+    rows, columns = (np.arange(side) + offset) % (2 * side), (np.arange(side) + 2 * offset) % (2 * side)
+    rows, columns = np.minimum(rows, 2 * side - 1 - rows), np.minimum(columns, 2 * side - 1 - columns)
+    return rows[:, :, None], columns[:, None, :]
 
 
 def _animal_colours(

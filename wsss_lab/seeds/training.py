@@ -18,7 +18,7 @@ from wsss_lab.seeds.cam import raw_class_maps
 def tagged_batches(view: TrainView, side: int, batch: int):
     """A function that draws one augmented batch (images, tags) of a view with a given generator."""
     device = resolve_device()
-    tags = torch.as_tensor(view.tags, dtype=torch.float32)
+    tags = torch.tensor(view.tags, dtype=torch.float32)
 
     def draw(generator: torch.Generator) -> tuple[Tensor, Tensor]:
         indices = torch.randint(len(view), (batch,), generator=generator)

@@ -1,0 +1,318 @@
+"""Per-image maps of different sizes in one array, and the drivers of the stages that make them."""
+
+from dataclasses import asdict, replace
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tiny_views import BACKBONE, blobs, make_view
+
+from wsss_lab.data import frames
+from wsss_lab.data.canvas import canvas_box
+from wsss_lab.errors import DataError
+from wsss_lab.evaluation.precision_recall import mean_precision, sweep
+from wsss_lab.fusion.frames import g0_frames, g1_frames, g2_frames
+from wsss_lab.networks.backbones import Backbone
+from wsss_lab.networks.deeplab import deeplab
+from wsss_lab.networks.u2netp import U2NetP, predict
+from wsss_lab.refinement.dense_crf import V2
+from wsss_lab.saliency import frames as saliency
+from wsss_lab.saliency.network import saliency_frames
+from wsss_lab.saliency.unsupervised import detect
+from wsss_lab.seeds import frames as seeds
+
+torch.set_num_threads(1)
+SIZES = ((8, 8), (4, 8), (6, 3))
+#: A CRF without pairwise terms leaves what it is given.
+NO_PAIRS = asdict(replace(V2, bilateral_weight=0.0, spatial_weight=0.0))
+
+
+def grey(*sizes, tags):
+    """Grey images with empty masks and given tags."""
+    return make_view([np.full((*size, 3), 90, np.uint8) for size in sizes],
+                     [np.zeros(size, np.uint8) for size in sizes], tags)
+
+
+def corner_of(view, frame, index):
+    height, width = view.size(index)
+    return frame[index, :height, :width]
+
+
+def outside_of(view, frame, index):
+    height, width = view.size(index)
+    beyond = np.ones(frame.shape[1:], bool)
+    beyond[:height, :width] = False
+    return frame[index][beyond]
+
+
+# --- data ------------------------------------------------------------------------------------------------------------
+
+
+def test_maps_of_different_sizes_share_an_array():
+    view = grey((1, 2), (2, 1), tags=[[1, 0]] * 2)
+    frame = frames.stack(view, [np.array([[1, 2]]), np.array([[3], [4]])])
+    assert frame.dtype == np.uint8
+    assert frame.tolist() == [[[1, 2], [255, 255]], [[3, 255], [4, 255]]]
+    assert [rows.tolist() for rows in frames.rows_of(view, frame)] == [[[1, 2]], [[3], [4]]]
+
+
+def test_a_frame_takes_maps_from_a_generator_and_any_fill():
+    view = grey(*SIZES, tags=[[1, 0]] * 3)
+    maps = (np.full(view.size(index), index / 2, np.float32) for index in range(3))
+    frame = frames.stack(view, maps, np.float32, fill=-1)
+    assert frame.shape == (3, 8, 8)
+    for index in range(3):
+        assert (corner_of(view, frame, index) == index / 2).all() and (outside_of(view, frame, index) == -1).all()
+
+
+def test_maps_that_do_not_fit_their_images_are_refused():
+    view = grey((2, 3), (2, 3), tags=[[1, 0]] * 2)
+    with pytest.raises(ValueError, match=r"size \(3, 2\) for an image of size \(2, 3\)"):
+        frames.stack(view, [np.zeros((2, 3)), np.zeros((3, 2))])
+    with pytest.raises(ValueError, match="shorter"):
+        frames.stack(view, [np.zeros((2, 3))])
+    with pytest.raises(ValueError, match="longer"):
+        frames.stack(view, [np.zeros((2, 3))] * 3)
+
+
+def test_rows_are_made_when_asked_for_and_end():
+    made = []
+    rows = frames.Rows(3, lambda index: made.append(index) or np.array(index))
+    assert len(rows) == 3 and made == []
+    assert rows[2] == 2 and made == [2]
+    assert [int(row) for row in rows] == [0, 1, 2]
+    with pytest.raises(IndexError):
+        rows[3]
+
+
+def test_images_of_a_view_one_by_one():
+    view = blobs(SIZES)
+    assert [image.shape[:2] for image in frames.images_of(view)] == list(SIZES)
+    np.testing.assert_array_equal(frames.images_of(view)[1], view.image(1))
+
+
+# --- seeds -----------------------------------------------------------------------------------------------------------
+
+
+def canvas_maps(view, side, planes):
+    """Class maps (N, C, side, side) whose part inside image i of class c is planes[i][c]; a peak lies outside."""
+    maps = np.full((len(view), len(view.classes), side, side), 50.0, np.float16)
+    for index in range(len(view)):
+        top, left, height, width = canvas_box(*view.size(index), side)
+        maps[index, :, top:top + height, left:left + width] = planes[index]
+    return maps
+
+
+def halves(height, width):
+    """Class 0 is at 1 on the left and at 0.1 on the right, class 1 at 0.1 on the left and at 3 on the right."""
+    plane = np.full((2, height, width), 0.1)
+    plane[0, :, : width // 2], plane[1, :, width // 2:] = 1, 3
+    return plane
+
+
+def test_seeds_ignore_the_padding_and_classes_that_are_no_tags():
+    view = grey((8, 8), (4, 8), tags=[[1, 1], [1, 0]])
+    maps = canvas_maps(view, 8, [halves(8, 8), halves(4, 8)])
+    frame = seeds.label_seeds(view, maps, side=8, tau=0.2)["masks"]
+    assert frame[0, 0].tolist() == [1, 1, 1, 1, 2, 2, 2, 2]
+    assert frame[1, 0].tolist() == [1, 1, 1, 1, 0, 0, 0, 0] and (frame[1, 4:] == 255).all()
+    everything = seeds.label_seeds(view, maps, side=8, tau=0.09)["masks"]
+    assert everything[1, 0].tolist() == [1] * 8  # its right half is at 0.1 of the maximum
+
+
+def test_refined_seeds_without_pairwise_terms_are_the_seeds():
+    random = np.random.default_rng(0)
+    view = grey(*SIZES, tags=[[1, 1], [0, 1], [1, 0]])
+    maps = random.normal(size=(3, 2, 4, 4)).astype(np.float16)
+    plain = seeds.label_seeds(view, maps, side=8, tau=0.3)
+    refined = seeds.refine_seeds(view, maps, side=8, tau=0.3, crf=NO_PAIRS)
+    np.testing.assert_array_equal(refined["masks"], plain["masks"])
+    assert set(np.unique(plain["masks"])) == {0, 1, 2, 255}
+
+
+def test_refined_seeds_follow_the_edge_in_the_image():
+    image = np.full((16, 16, 3), 30, np.uint8)
+    image[:, 8:] = 220
+    view = make_view([image], [np.zeros((16, 16), np.uint8)], [[1, 0]])
+    plane = np.zeros((1, 2, 16, 16), np.float16)
+    plane[0, 0, :, 6:] = 1  # the seed begins two columns before the edge
+    crf = asdict(V2.scaled(16 / 321))
+    labels = seeds.refine_seeds(view, plane, side=16, tau=0.2, crf=crf)["masks"][0]
+    assert (labels[:, 8:] == 1).all() and (labels[:, :5] == 0).all()
+    assert (labels[:, 6:8] == 0).mean() > (seeds.label_seeds(view, plane, 16, 0.2)["masks"][0][:, 6:8] == 0).mean()
+
+
+def test_refined_maps_without_pairwise_terms_are_the_maps():
+    view = grey((8, 8), (4, 8), tags=[[1, 1], [1, 0]])
+    maps = canvas_maps(view, 8, [halves(8, 8), halves(4, 8)])
+    refined = seeds.refine_maps(view, maps, side=8, crf=NO_PAIRS)["maps"]
+    assert refined.dtype == np.float16 and refined.shape == (2, 2, 8, 8)
+    np.testing.assert_allclose(refined[0, 0, 0], [1] * 4 + [0.1] * 4, atol=1e-3)
+    np.testing.assert_allclose(refined[0, 1, 0], [1 / 30] * 4 + [1] * 4, atol=1e-3)
+    np.testing.assert_allclose(refined[1, 0, 2:6, 0], 1, atol=1e-3)
+    assert (refined[1, 0, [0, 1, 6, 7]] == 0).all() and (refined[1, 1] == 0).all()
+
+
+def test_maps_that_are_the_masks_score_full_marks():
+    view = blobs(((8, 16), (16, 16)))
+    maps = np.zeros((2, 2, 16, 16), np.float16)
+    for index in range(2):
+        top, left, height, width = canvas_box(*view.size(index), 16)
+        for label in (1, 2):
+            maps[index, label - 1, top:top + height, left:left + width] = view.mask(index) == label
+    counts = seeds.score_maps(view, maps, side=16)["counts"]
+    assert counts.shape[:3] == (2, 3, 3) and counts.dtype == np.int32
+    assert mean_precision(counts.sum(0)) == pytest.approx(1)
+    assert np.nanmax(sweep(counts.sum(0)).mean_iou) == pytest.approx(1)
+
+
+def test_the_centre_shape_is_everybodys_map():
+    masks = [np.array([[1, 0], [0, 0]], np.uint8), np.array([[2, 255], [0, 0]], np.uint8)]
+    labelled = make_view([np.zeros((2, 2, 3), np.uint8)] * 2, masks)
+    view = grey((4, 4), (2, 4), (4, 2), tags=[[1, 0]] * 3)
+    maps = seeds.centre_outputs(view, labelled, side=2)["maps"]
+    assert maps.shape == (3, 2, 2, 2) and maps.dtype == np.float16
+    assert (maps == [[1, 0], [0, 0]]).all()
+
+
+# --- saliency --------------------------------------------------------------------------------------------------------
+
+
+def test_quantised_maps_have_their_maximum_at_255():
+    assert saliency.quantise(np.array([[0.0, 0.1, 0.4]])).tolist() == [[0, 64, 255]]
+    assert saliency.quantise(np.zeros((2, 2))).tolist() == [[0, 0], [0, 0]]
+
+
+def test_salient_pixels_reach_half_of_their_own_images_maximum():
+    view = grey((1, 3), (2, 1), tags=[[1, 0]] * 2)
+    maps = frames.stack(view, [np.array([[20, 9, 10]]), np.array([[200], [99]])], fill=0)
+    frame = saliency.salient_masks(view, maps)["masks"]
+    assert frame.tolist() == [[[1, 0, 1], [0, 0, 0]], [[1, 0, 0], [0, 0, 0]]]
+    assert saliency.salient_masks(view, maps, fraction=0.45)["masks"][:, :, :2].sum() == 4
+
+
+def test_detectors_give_frames_of_every_size():
+    view = blobs(((24, 24), (16, 24)))
+    frame = saliency.unsupervised_frames(view)["maps"]
+    np.testing.assert_array_equal(corner_of(view, frame, 1), saliency.quantise(detect(view.image(1))))
+    assert frame.shape == (2, 24, 24) and (outside_of(view, frame, 1) == 0).all()
+    assert corner_of(view, frame, 1)[view.mask(1) == 2].mean() > 2 * corner_of(view, frame, 1)[view.mask(1) == 0].mean()
+
+
+def test_u2net_frames_are_its_predictions():
+    torch.manual_seed(0)
+    net = U2NetP()
+    view = blobs(((24, 24), (16, 24)))
+    frame = saliency.u2net_frames(view, net.state_dict(), batch=2)["maps"]
+    expected = [saliency.quantise(each) for each in predict(net, [view.image(0), view.image(1)])]
+    assert np.abs(corner_of(view, frame, 1).astype(int) - expected[1]).max() <= 1
+    assert frame[0].max() == 255 and (outside_of(view, frame, 1) == 0).all()
+
+
+def test_maps_of_a_folder_become_a_frame(tmp_path):
+    view = grey((2, 2), (1, 2), tags=[[1, 0]] * 2)
+    Image.fromarray(np.array([[0, 50], [100, 0]], np.uint8)).save(tmp_path / "image0.png")
+    np.save(tmp_path / "image1.npy", np.array([[0.5, 0.1]]))
+    frame = saliency.folder_frames(view, str(tmp_path))["maps"]
+    assert frame.tolist() == [[[0, 128], [255, 0]], [[255, 51], [0, 0]]]
+    (tmp_path / "image1.npy").unlink()
+    with pytest.raises(DataError, match="image1"):
+        saliency.folder_frames(view, str(tmp_path))
+
+
+def test_the_oracle_is_the_foreground_without_void():
+    view = make_view([np.zeros((1, 4, 3), np.uint8)], [np.array([[0, 1, 2, 255]], np.uint8)])
+    assert saliency.oracle_frames(view)["maps"].tolist() == [[[0, 255, 255, 0]]]
+
+
+def test_grabcut_targets_are_masks_inside_their_boxes():
+    view = blobs(((32, 32), (32, 32)))
+    images = np.stack([view.image(0), view.image(1)])
+    boxes = np.array([[2, 6, 14, 26], [18, 6, 30, 26]])
+    masks = saliency.grabcut_targets(images, boxes)["masks"]
+    for index in range(2):
+        assert (masks[index] == (view.mask(index) > 0)).mean() > 0.95
+        x0, y0, x1, y1 = boxes[index]
+        assert masks[index, y0:y1, x0:x1].sum() == masks[index].sum()
+
+
+def test_saliency_network_gives_a_frame_with_its_maximum_in_every_image():
+    torch.manual_seed(0)
+    net = deeplab(Backbone.from_settings(BACKBONE), 2, "aspp")
+    view = blobs(((32, 32), (16, 32), (40, 24)))
+    frame = saliency_frames(view, net.state_dict(), BACKBONE, batch=2)["maps"]
+    assert frame.shape == (3, 40, 32) and frame.dtype == np.uint8
+    assert [int(corner_of(view, frame, index).max()) for index in range(3)] == [255] * 3
+    assert all((outside_of(view, frame, index) == 0).all() for index in range(3))
+    alone = saliency_frames(view.subset([1]), net.state_dict(), BACKBONE)["maps"]
+    assert np.abs(alone[0].astype(int) - corner_of(view, frame, 1)).max() <= 1
+
+
+# --- fusion ----------------------------------------------------------------------------------------------------------
+
+
+def two_blobs():
+    """A red cat at the left and a green dog at the right of one image, both salient."""
+    mask = np.zeros((16, 32), np.uint8)
+    mask[4:12, 3:11], mask[4:12, 20:28] = 1, 2
+    image = np.full((16, 32, 3), 110, np.uint8)
+    image[mask == 1], image[mask == 2] = (230, 30, 30), (30, 230, 30)
+    return image, mask
+
+
+def test_g0_paints_all_that_is_salient_in_one_tag():
+    view = grey(*[(4, 6), (6, 4)] * 10, tags=[[1, 1]] * 20)
+    salient = np.zeros((20, 6, 6), np.uint8)
+    salient[:, 1:3, 1:4] = 1
+    frame = g0_frames(view, salient, seed=0)["masks"]
+    drawn = {int(frame[index, 1, 1]) for index in range(20)}
+    assert drawn == {1, 2}
+    for index in range(20):
+        inside = corner_of(view, salient, index) == 1
+        assert len(np.unique(corner_of(view, frame, index)[inside])) == 1
+        assert (corner_of(view, frame, index)[~inside] == 0).all()
+    np.testing.assert_array_equal(frame, g0_frames(view, salient, seed=0)["masks"])
+    assert (frame != g0_frames(view, salient, seed=1)["masks"]).any()
+
+
+def red_and_green(images):
+    """Scores of a network that sees colours: mean red and mean green of the canvas."""
+    return images[:, :2].mean((2, 3))
+
+
+def test_g1_gives_every_component_the_class_that_gains_from_it():
+    image, mask = two_blobs()
+    small = cv2.resize(image, (16, 8), interpolation=cv2.INTER_NEAREST)
+    small_mask = cv2.resize(mask, (16, 8), interpolation=cv2.INTER_NEAREST)
+    view = make_view([image, small], [mask, small_mask])
+    salient = frames.stack(view, [(mask > 0).astype(np.uint8), (small_mask > 0).astype(np.uint8)], fill=0)
+    frame = g1_frames(view, salient, red_and_green, side=32, min_area=0.01)["masks"]
+    np.testing.assert_array_equal(corner_of(view, frame, 0), mask)
+    np.testing.assert_array_equal(corner_of(view, frame, 1), small_mask)
+    assert (outside_of(view, frame, 1) == 255).all()
+    none = g1_frames(view, np.zeros_like(salient), red_and_green, side=32, min_area=0.01)["masks"]
+    assert (none[0] == 0).all()
+
+
+@pytest.mark.parametrize(("variant", "undecided"), [("paper", 255), ("released", 0)])
+def test_g2_names_components_by_their_seeds(variant, undecided):
+    image, mask = two_blobs()
+    view = make_view([image, image[:, :16]], [mask, mask[:, :16]], [[1, 1], [1, 0]])
+    marks = np.zeros_like(mask)
+    marks[6:9, 5:8] = 1  # inside the left component; nothing marks the right one
+    salient = frames.stack(view, [(mask > 0).astype(np.uint8), (mask[:, :16] > 0).astype(np.uint8)], fill=0)
+    frame = g2_frames(view, salient, frames.stack(view, [marks, marks[:, :16]]), variant, min_area=0.01,
+                      min_seed_area=4, blur=1.0, crf=asdict(V2.scaled(0.1)))["masks"]
+    expected = np.where(mask == 2, undecided, mask)
+    np.testing.assert_array_equal(frame[0], expected)
+    np.testing.assert_array_equal(corner_of(view, frame, 1), expected[:, :16])
+
+
+def test_a_seed_of_a_class_that_is_no_tag_names_the_image():
+    view = grey((8, 8), (8, 8), tags=[[1, 0]] * 2)
+    marks = np.zeros((2, 8, 8), np.uint8)
+    marks[1, 2:5, 2:5] = 2
+    with pytest.raises(DataError, match=r"image 1: the seeds hold labels \[2\]"):
+        g2_frames(view, np.zeros((2, 8, 8), np.uint8), marks, "paper", 0.01, 4, 1.0, asdict(V2))

@@ -1,0 +1,154 @@
+"""Worlds as inputs of steps: identity, what they show, what they refuse."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from wsss_lab.data.toyvoc import CLASSES, CONTEXTS, split_seed
+from wsss_lab.data.views import EvalView, TrainView
+from wsss_lab.errors import DataError, ParameterError, WeightsError
+from wsss_lab.lab import worlds
+from wsss_lab.lab.compute import compute
+from wsss_lab.lab.store import Store
+from wsss_lab.lab.worlds import FolderWorld, ToyWorld, WeightsFile, open_world, weights_file
+
+torch.set_num_threads(1)
+TINY = ToyWorld(3, (("train", 3), ("val", 2), ("pretraining", 4), ("saliency", 2)))
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    store = Store(tmp_path_factory.mktemp("cache"))
+    compute([TINY.scenes("train"), TINY.scenes("val")], store, executor="serial", progress="none")
+    return store
+
+
+@pytest.fixture
+def root(tmp_path):
+    """Three photographs of 12x8 pixels; a and b are train, c is val; classes cat and dog."""
+    for folder in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
+        (tmp_path / folder).mkdir(parents=True)
+    for label, name in enumerate("abc"):
+        mask = np.zeros((8, 12), np.uint8)
+        mask[2:5, 3:6] = 1 + label % 2
+        Image.fromarray(np.full((8, 12, 3), 80 * label, np.uint8)).save(tmp_path / f"JPEGImages/{name}.jpg")
+        Image.fromarray(mask).save(tmp_path / f"SegmentationClass/{name}.png")
+    (tmp_path / "classes.txt").write_text("cat\ndog\n")
+    (tmp_path / "ImageSets/Segmentation/train.txt").write_text("a\nb\n")
+    (tmp_path / "ImageSets/Segmentation/val.txt").write_text("c\n")
+    return tmp_path
+
+
+def test_a_toy_split_is_drawn_from_its_own_seed(store):
+    step = TINY.scenes("val")
+    assert step.settings == {"count": 2, "seed": split_seed(3, "val"), "knobs": {}}
+    view = TINY.eval_view("val").load(store)
+    assert type(view) is EvalView and view.classes == CLASSES and view.context_classes == CONTEXTS
+    assert view.names == ("val_00000", "val_00001") and view.tags_source == "generator"
+    for index in range(2):
+        present = np.setdiff1d(view.mask(index), [0, 255]) - 1
+        assert np.flatnonzero(view.tags[index]).tolist() == present.tolist()
+
+
+def test_a_training_view_of_the_toy_world_has_no_masks(store):
+    reference = TINY.train_view()
+    view = reference.load(store)
+    assert type(view) is TrainView and len(view) == 3 and view.name == "toyvoc/train"
+    assert not reference.exposes_masks and TINY.eval_view("train").exposes_masks
+    assert reference.steps == (TINY.scenes("train"),)
+    np.testing.assert_array_equal(view.image(1), TINY.eval_view("train").load(store).image(1))
+
+
+def test_masks_and_tags_of_a_split_have_different_keys_and_so_has_every_split():
+    keys = {view.key for world in (TINY, ToyWorld(4, TINY.counts), ToyWorld(3, TINY.counts, (("noise", 0.0),)))
+            for split in ("train", "val") for view in (world.train_view(split), world.eval_view(split))}
+    assert len(keys) == 12
+    assert ToyWorld(3, TINY.counts).train_view().key == TINY.train_view().key
+
+
+def test_companions_of_the_toy_world_keep_their_masks_apart():
+    assert TINY.scenes("train").mask_outputs == ("masks", "contexts", "instance_map")
+    scenes = TINY.saliency_scenes()
+    assert scenes["masks"].exposes_masks and not scenes["boxes"].exposes_masks
+    assert not TINY.crops().exposes_masks
+    seeds = {TINY.scenes("train").settings["seed"], scenes.settings["seed"], TINY.crops().settings["seed"]}
+    assert len(seeds) == 3
+
+
+def test_an_unknown_split_lists_those_there_are():
+    with pytest.raises(ParameterError, match="unknown split of this toy world 'trian'") as caught:
+        TINY.scenes("trian")
+    assert caught.value.expected == "one of train, val, pretraining, saliency" and "'train'" in caught.value.fix
+    with pytest.raises(ParameterError, match="unknown split of this toy world 'saliency'"):
+        ToyWorld().saliency_scenes()
+
+
+def test_a_negative_world_seed_is_refused():
+    with pytest.raises(ParameterError, match="world seed -1"):
+        ToyWorld(-1, TINY.counts).scenes("train")
+
+
+def test_profiles_open_their_worlds(monkeypatch, root):
+    assert open_world("quick", 5) == ToyWorld(5, worlds.TOY_COUNTS["quick"])
+    monkeypatch.setenv("WSSS_DATA", str(root))
+    monkeypatch.setenv("WSSS_WEIGHTS", str(root))
+    assert open_world("photos") == FolderWorld(str(root))
+    monkeypatch.delenv("WSSS_DATA")
+    with pytest.raises(DataError, match="needs WSSS_DATA"):
+        open_world("voc")
+    with pytest.raises(ParameterError, match="unknown profile 'tyo'"):
+        open_world("tyo")
+
+
+def test_a_folder_gives_views_and_needs_no_steps(root):
+    world = FolderWorld(str(root))
+    assert world.classes == ("cat", "dog") and world.name == root.name
+    reference = world.train_view()
+    view = reference.load(None)
+    assert type(view) is TrainView and view.names == ("a", "b") and reference.steps == ()
+    assert view.tags.tolist() == [[True, False], [False, True]] and view.tags_source == "masks"
+    assert np.unique(world.eval_view("val").load(None).mask(0)).tolist() == [0, 1]
+    assert FolderWorld(str(root), limit=1).train_view().load(None).names == ("a",)
+
+
+def test_the_key_of_a_folder_follows_its_files_and_what_is_used_of_it(root):
+    def key(split="train", **options):
+        worlds._folder.cache_clear()
+        return FolderWorld(str(root), **options).train_view(split).key
+
+    before = key()
+    assert key() == before
+    assert len({before, key("val"), key(limit=1), key(tags="masks")}) == 4
+    Image.fromarray(np.zeros((8, 12, 3), np.uint8)).save(root / "JPEGImages/a.jpg", quality=20)
+    assert key() != before
+
+
+def test_an_empty_folder_is_named(tmp_path):
+    with pytest.raises(DataError, match=f"no image in JPEGImages|no folder {tmp_path}") as caught:
+        FolderWorld(str(tmp_path)).train_view().key  # noqa: B018
+    assert "WSSS_DATA" in caught.value.fix
+
+
+def test_the_key_of_weights_is_their_content(tmp_path):
+    torch.save({"w": torch.ones(2)}, tmp_path / "a.pth")
+    (tmp_path / "b.pth").write_bytes((tmp_path / "a.pth").read_bytes())
+    torch.save({"w": torch.zeros(2)}, tmp_path / "c.pth")
+    first, same, other = (WeightsFile(str(tmp_path / name)) for name in ("a.pth", "b.pth", "c.pth"))
+    assert first.key == same.key != other.key
+    assert first.load(None)["w"].tolist() == [1, 1]
+    assert not first.exposes_masks and first.steps == ()
+
+
+def test_weights_are_tried_out_before_anything_runs(tmp_path, monkeypatch):
+    monkeypatch.setenv("WSSS_WEIGHTS", str(tmp_path))
+    with pytest.raises(WeightsError, match="no weights file .*start.pth") as caught:
+        weights_file("start.pth", lambda state, path: None)
+    assert "WSSS_WEIGHTS" in caught.value.fix
+    torch.save({"w": torch.ones(2)}, tmp_path / "start.pth")
+    seen = []
+    weights_file("start.pth", lambda state, path: seen.append((list(state), path)))
+    assert seen == [(["w"], str(tmp_path / "start.pth"))]
+    (tmp_path / "start.pth").write_bytes(b"cut off")
+    with pytest.raises(WeightsError, match="start.pth' can't be read"):
+        weights_file("start.pth", lambda state, path: None)

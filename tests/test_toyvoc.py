@@ -279,7 +279,7 @@ def test_knob_turns_what_it_says(scenes, turned, measure, rises):
 
 @pytest.mark.parametrize("field", dataclasses.fields(Knobs), ids=lambda field: field.name)
 def test_every_knob_changes_the_world(scenes, field):
-    other = 72 if field.name == "size" else np.multiply(field.default, 0.8).tolist()
+    other = 72 if field.name == "size" else np.multiply(field.default, 0.5).tolist()
     if field.name == "min_visible":
         other = 100
     turned = toyvoc.make_scenes(96, split_seed(0, "train"), Knobs(**{field.name: other}))

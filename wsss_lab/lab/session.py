@@ -1,7 +1,8 @@
 """The object a notebook works with: its steps, its store, its artifacts, and the card that says what will happen."""
 
-import importlib.util
+import importlib
 import os
+import pkgutil
 import time
 from pathlib import Path
 from types import ModuleType
@@ -9,13 +10,14 @@ from typing import Any
 
 import pandas as pd
 
+import wsss_lab.papers
 from wsss_lab.errors import ParameterError
 from wsss_lab.lab import provenance
 from wsss_lab.lab.artifacts import Artifacts
 from wsss_lab.lab.compute import compute, plan
 from wsss_lab.lab.notebooks import project_folder
 from wsss_lab.lab.profiles import check_inputs, profile_named, unknown_name
-from wsss_lab.lab.published import papers, published
+from wsss_lab.lab.published import published
 from wsss_lab.lab.steps import Output, Step
 from wsss_lab.lab.store import Store
 
@@ -133,7 +135,8 @@ def start(paper: str, profile: str = "toy", seeds: int = 1, world_seed: int = 0,
 
 
 def _module_of(paper: str) -> ModuleType:
-    known = [name for name in papers() if importlib.util.find_spec(f"wsss_lab.papers.{name}")]
+    """The module of wsss_lab.papers with the routes of a paper (or of the primer)."""
+    known = [module.name for module in pkgutil.iter_modules(wsss_lab.papers.__path__) if "_" not in module.name]
     if paper not in known:
         raise unknown_name("paper", paper, known)
     return importlib.import_module(f"wsss_lab.papers.{paper}")

@@ -10,6 +10,8 @@ from typing import Any
 
 from wsss_lab.evaluation import scoring
 from wsss_lab.fusion import frames as fusion
+from wsss_lab.fusion.guides import RULES
+from wsss_lab.lab.profiles import unknown_name
 from wsss_lab.lab.steps import Output, Step
 from wsss_lab.lab.worlds import WeightsFile, World, open_world, weights_file
 from wsss_lab.networks.backbones import Backbone
@@ -50,7 +52,7 @@ class Published:
     classifier_batch: int = 40  # Supp. A
     classifier_iterations: int = 30000  # Supp. A
     classifier_decay_every: int = 5000  # Supp. A
-    head_lr: float = 10.0  # C
+    head_lr: float = 10.0  # C; of the last layer, whose fc6 and fc7 start from ImageNet; here of all behind the trunk
     dropout: float = 0.5  # C
 
 
@@ -58,6 +60,7 @@ PUBLISHED = Published()
 EVALUATION_READS = "scored against the ground truth"
 GAP_NETS = ("LowRes", "HighRes", "ROI", "DeepLab")
 BACKPROP = ("vanilla", "guided", "excitation")
+DETECTORS = ("", "unsupervised", "oracle")  # "" is the profile's own
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,7 @@ class Scale:
 
 
 def paper_schedule(iterations: int, batch: int, decay_every: int) -> Schedule:
-    """SGD as printed: step policy, tenfold rate for the last layer."""
+    """SGD as printed: step policy; a tenfold rate behind the trunk."""
     return Schedule(iterations, batch, PUBLISHED.lr, "sgd", "step", decay_every, PUBLISHED.momentum,
                     PUBLISHED.weight_decay, PUBLISHED.head_lr)
 
@@ -235,6 +238,8 @@ class Route:
 
     def saliency_maps(self, split: str = "train", detector: str = "") -> Step:
         """Saliency of a split. detector: "" (the profile's own), "unsupervised" or "oracle"."""
+        if detector not in DETECTORS:
+            raise unknown_name("saliency detector", detector, list(DETECTORS))
         view = self.world.train_view(split)
         if detector == "oracle":
             return self._step("saliency", saliency.oracle_frames, f"oracle saliency on {split}", {},
@@ -265,6 +270,8 @@ class Route:
 
         unset: "paper" leaves undecided pixels to ignore, "released" turns them into background.
         """
+        if rule not in RULES:
+            raise unknown_name("guide rule", rule, list(RULES))
         if rule == "seeds":
             return self.seeds(variant, split)
         view = {"view": self.world.train_view(split), "salient": self.salient(split, detector)["masks"]}

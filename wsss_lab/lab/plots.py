@@ -1,16 +1,37 @@
-"""Pictures of images, masks and maps, and drawn diagrams; white background, colour-blind-safe colours."""
+"""Pictures of images, masks and maps in a grid, and block diagrams; white background, colour-blind-safe colours."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
 IGNORE = 255
 
-#: Okabe and Ito's palette (without black and grey), then lighter variants of it for longer class lists.
+#: Okabe and Ito's palette without black and grey, and a violet; then darker and paler ones for longer class lists.
 _BASE = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7", "#8C6BB1")
 BACKGROUND, UNDECIDED = "#3B3B3B", "#FFFFFF"
+INK = "#444444"
+MAP_COLOURS = "viridis"
+_GAP = 0.04  # inches between two pictures
+_SMALL = 128  # pixels; pictures up to this size keep their pixels visible, which also makes smaller files
+_HEADING, _NOTE = 9.0, 7.5  # font sizes in points
+
+
+class Drawn(NamedTuple):
+    """A figure with what `Artifacts.figure` wants to know of it: `artifacts.figure("fig1", *drawn)`.
+
+    kind: "measured", "schematic" or "qualitative".
+    """
+
+    figure: Any
+    title: str
+    alt: str
+    kind: str = "qualitative"
 
 
 def class_colours(classes: int) -> np.ndarray:
@@ -18,9 +39,8 @@ def class_colours(classes: int) -> np.ndarray:
     from matplotlib.colors import to_rgb
 
     base = np.array([to_rgb(colour) for colour in _BASE])
-    rounds = [base, 0.5 * base + 0.5, 0.55 * base]
-    colours = np.concatenate(rounds)[np.arange(classes) % (3 * len(base))]
-    return np.vstack([to_rgb(BACKGROUND), colours])
+    rounds = np.concatenate([base, 0.55 * base, 0.5 * base + 0.5])
+    return np.vstack([to_rgb(BACKGROUND), rounds[np.arange(classes) % len(rounds)]])
 
 
 def colour_mask(mask: np.ndarray, classes: int) -> np.ndarray:
@@ -34,167 +54,248 @@ def colour_mask(mask: np.ndarray, classes: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Panel:
-    """One picture of a grid: an image, a label map, a map in [0, 1], or an image under a map.
+    """One picture of a grid.
 
-    kind: "image", "mask" or "heat". under: an image (H, W, 3) shown pale below a heat map or the contours of a mask.
-    title: a line above the picture. box: (x0, y0, x1, y1) drawn on it.
+    data: an image (H, W, 3), a label map (H, W), a map (H, W) in [0, 1], or the words of a text panel.
+    kind: "image", "mask", "heat" or "text". title: a line above the picture.
+    under: an image (H, W, 3) shown in grey below a heat map. outline: bool (H, W), its border is drawn.
+    box: (x0, y0, x1, y1) in pixels, right and lower ends excluded.
     """
 
-    data: np.ndarray
+    data: Any
     kind: str = "image"
     title: str = ""
     under: np.ndarray | None = None
+    outline: np.ndarray | None = None
     box: Sequence[float] | None = None
 
 
-def grid(rows: Sequence[Sequence[Panel]], columns: Sequence[str] = (), names: Sequence[str] = (),
-         classes: Sequence[str] = (), size: float = 1.35, legend: bool = True):
-    """A figure with one picture per panel, column headings, row names and a legend of the classes shown.
+def grid(rows: Sequence[Sequence[Panel | None]], columns: Sequence[str] = (), names: Sequence[str] = (),
+         classes: Sequence[str] = (), size: float = 1.35, groups: Sequence[tuple[str, int]] = ()) -> "Figure":
+    """Pictures in rows and columns with headings, and a legend of the classes that occur in them.
 
-    rows: panels row by row. classes: class names, for the colours of masks and their legend.
-    size: inches per picture. Returns a matplotlib Figure.
+    rows: panels row by row, None leaves a place empty. columns, names: headings of columns and rows.
+    classes: class names, for the colours of masks and their legend. size: width of a picture in inches.
+    groups: (heading, number of columns) from left to right, above the columns; a gap sets them apart.
     """
     from matplotlib.figure import Figure
 
     wide = max(len(row) for row in rows)
-    left = 0.12 + 0.075 * max((len(name) for name in names), default=0)
-    shown = _labels_shown(rows) if legend else []
-    bottom = 0.36 * -(-len(shown) // max(1, int(wide * size / 1.05))) if shown else 0.02
-    top = 0.3 if columns else 0.05
-    titled = any(panel.title for row in rows for panel in row)
-    step = size + (0.22 if titled else 0.04)
-    width, height = left + wide * (size + 0.04), top + len(rows) * step + bottom
+    lefts, width = _column_places(wide, size, [count for _, count in groups])
+    tall = size * _aspect(rows)
+    titled = _line_height(max((panel.title for row in rows for panel in row if panel), key=len, default=""))
+    step = tall + titled + _GAP
+    top = 0.05 + 0.17 * max((1 + text.count("\n") for text in columns), default=0)
+    top += 0.22 if any(text for text, _ in groups) else 0
+    height = top + len(rows) * step
     figure = Figure(figsize=(width, height), facecolor="white")
     for y, row in enumerate(rows):
         for x, panel in enumerate(row):
-            place = [left + x * (size + 0.04), height - top - (y + 1) * step, size, size]
-            axes = figure.add_axes([place[0] / width, place[1] / height, place[2] / width, place[3] / height])
+            if panel is None:
+                continue
+            bottom = height - top - (y + 1) * step + _GAP
+            axes = figure.add_axes([lefts[x] / width, bottom / height, size / width, tall / height])
             draw(axes, panel, len(classes))
             if y == 0 and x < len(columns):
-                axes.text(0.5, 1.04 + (0.17 if titled else 0), columns[x], transform=axes.transAxes, ha="center",
-                          va="bottom", fontsize=9)
+                _heading(axes, 0.5, 1 + (0.04 + titled) / tall, columns[x], ha="center", va="bottom")
             if x == 0 and y < len(names):
-                axes.text(-0.06, 0.5, names[y], transform=axes.transAxes, ha="right", va="center", fontsize=9)
-    if shown:
-        _legend(figure, shown, classes, max(1, int(wide * size / 1.05)))
+                _heading(axes, -0.05, 0.5, names[y], ha="right", va="center")
+    _group_headings(figure, groups, lefts, size)
+    _keys(figure, rows, classes)
     return figure
 
 
-def draw(axes, panel: Panel, classes: int) -> None:
-    """Draw one panel into matplotlib axes."""
+def draw(axes: "Axes", panel: Panel, classes: int) -> None:
+    """Draw one panel into matplotlib axes. classes: number of classes, for the colours of a mask."""
     axes.set_xticks([])
     axes.set_yticks([])
     for spine in axes.spines.values():
-        spine.set_color("#999999")
-        spine.set_linewidth(0.6)
-    data = np.asarray(panel.data)
-    if panel.kind == "heat":
-        if panel.under is not None:
-            axes.imshow(_pale(panel.under), interpolation="nearest")
-        axes.imshow(data, cmap="viridis", vmin=0, vmax=1, alpha=0.75 if panel.under is not None else 1.0,
-                    interpolation="nearest")
-    elif panel.kind == "mask":
-        axes.imshow(colour_mask(data, classes), interpolation="nearest")
-        if panel.under is not None:
-            axes.imshow(panel.under, alpha=0.35, interpolation="nearest")
-        _contours(axes, data)
-    else:
-        axes.imshow(data, interpolation="nearest")
-    if panel.box is not None:
-        from matplotlib.patches import Rectangle
-
-        x0, y0, x1, y1 = panel.box
-        for colour, line in (("white", 2.4), ("#D55E00", 1.2)):
-            axes.add_patch(Rectangle((x0 - 0.5, y0 - 0.5), x1 - x0, y1 - y0, fill=False, ec=colour, lw=line))
+        spine.set(color="#999999", linewidth=0.6, visible=panel.kind != "text")
     if panel.title:
-        axes.set_title(panel.title, fontsize=7.5, pad=2)
+        axes.set_title(panel.title, fontsize=_NOTE, pad=2)
+    if panel.kind == "text":
+        axes.text(0.5, 0.5, panel.data, ha="center", va="center", fontsize=11, transform=axes.transAxes)
+        return
+    data = np.asarray(panel.data)
+    smooth = {"interpolation": "nearest" if max(data.shape[:2]) <= _SMALL else "antialiased"}
+    if panel.kind == "mask":
+        axes.imshow(colour_mask(data, classes), interpolation="nearest")
+        _outline(axes, (data > 0) & (data != IGNORE), "black", 0.5)
+    elif panel.kind == "heat":
+        if panel.under is not None:
+            axes.imshow(np.asarray(panel.under).mean(2), cmap="gray", vmin=0, vmax=255, **smooth)
+        axes.imshow(data, cmap=MAP_COLOURS, vmin=0, vmax=1, alpha=1.0 if panel.under is None else 0.65, **smooth)
+    else:
+        axes.imshow(data, **smooth)
+    if panel.outline is not None:
+        _outline(axes, np.asarray(panel.outline, dtype=bool), "white", 1.0)
+    if panel.box is not None:
+        _box(axes, panel.box)
 
 
-def _contours(axes, mask: np.ndarray) -> None:
-    foreground = ((mask > 0) & (mask != IGNORE)).astype(float)
-    if 0 < foreground.mean() < 1:
-        axes.contour(foreground, levels=[0.5], colors="black", linewidths=0.5)
+def _outline(axes: "Axes", region: np.ndarray, colour: str, width: float) -> None:
+    if 0 < region.mean() < 1:
+        axes.contour(region.astype(float), levels=[0.5], colors=colour, linewidths=width)
 
 
-def _pale(image: np.ndarray) -> np.ndarray:
-    grey = np.asarray(image, dtype=float).mean(2, keepdims=True) / 255
-    return np.repeat(grey, 3, axis=2)
+def _box(axes: "Axes", box: Sequence[float]) -> None:
+    from matplotlib.patches import Rectangle
+
+    x0, y0, x1, y1 = box
+    for colour, line in (("white", 2.4), ("#D55E00", 1.2)):
+        axes.add_patch(Rectangle((x0 - 0.5, y0 - 0.5), x1 - x0, y1 - y0, fill=False, ec=colour, lw=line))
 
 
-def _labels_shown(rows) -> list[int]:
-    masks = [np.unique(panel.data) for row in rows for panel in row if panel.kind == "mask"]
-    return sorted(set(np.concatenate(masks).tolist())) if masks else []
+def _aspect(rows) -> float:
+    """Height over width that suits most of the pictures."""
+    shapes = [np.shape(panel.data)[:2] for row in rows for panel in row if panel and panel.kind != "text"]
+    return float(np.clip(np.median([h / w for h, w in shapes]), 0.5, 1.5)) if shapes else 1.0
 
 
-def _legend(figure, labels: list[int], classes: Sequence[str], per_row: int) -> None:
+def _column_places(wide: int, size: float, counts: Sequence[int]) -> tuple[list[float], float]:
+    """Left edges of the columns and the width of them all, in inches; groups are set apart by a gap."""
+    starts = set(np.cumsum(counts)[:-1].tolist()) if counts else set()
+    lefts, at = [], 0.02
+    for x in range(wide):
+        at += 0.14 if x in starts else 0
+        lefts.append(at)
+        at += size + _GAP
+    return lefts, at - _GAP + 0.02
+
+
+def _line_height(text: str) -> float:
+    return 0.17 if text else 0.0
+
+
+def _heading(axes: "Axes", x: float, y: float, text: str, **place) -> None:
+    axes.text(x, y, text, transform=axes.transAxes, fontsize=_HEADING, **place)
+
+
+def _group_headings(figure: "Figure", groups: Sequence[tuple[str, int]], lefts: Sequence[float], size: float) -> None:
+    width, height = figure.get_size_inches()
+    first = 0
+    for text, count in groups:
+        middle = (lefts[first] + lefts[first + count - 1] + size) / 2
+        figure.text(middle / width, 1 - 0.02 / height, text, ha="center", va="top", fontsize=_HEADING, weight="bold")
+        first += count
+
+
+def _keys(figure: "Figure", rows, classes: Sequence[str]) -> None:
+    """Below the pictures: the colours of the labels that occur, and the scale of the maps."""
     from matplotlib.patches import Patch
 
-    colours = class_colours(len(classes))
-    entries = []
-    for label in labels:
-        if label == IGNORE:
-            entries.append(Patch(facecolor=UNDECIDED, edgecolor="black", label="void / ignore"))
-        else:
-            name = "background" if label == 0 else classes[label - 1]
-            entries.append(Patch(facecolor=colours[label], edgecolor="black", label=name))
-    figure.legend(handles=entries, loc="lower center", ncol=min(per_row, len(entries)), frameon=False, fontsize=8,
-                  handlelength=1.1, columnspacing=1.0, borderaxespad=0.1)
+    panels = [panel for row in rows for panel in row if panel]
+    width, height = figure.get_size_inches()
+    below = -0.06
+    labels = sorted({label for panel in panels if panel.kind == "mask" for label in np.unique(panel.data).tolist()})
+    if labels:
+        colours = [UNDECIDED if label == IGNORE else class_colours(len(classes))[label] for label in labels]
+        words = [_label_name(label, classes) for label in labels]
+        entries = [Patch(facecolor=colour, edgecolor="black", label=word) for colour, word in zip(colours, words)]
+        fitting = int(np.clip(width / (0.36 + 0.066 * max(map(len, words))), 1, len(entries)))
+        lines = -(-len(entries) // fitting)
+        per_line = -(-len(entries) // lines)
+        by_column = [entry for column in range(per_line) for entry in entries[column::per_line]]  # a legend's own order
+        figure.legend(handles=by_column, loc="upper center", bbox_to_anchor=(0.5, below / height), ncol=per_line,
+                      frameon=False, fontsize=8, handlelength=1.1, columnspacing=1.0, borderaxespad=0, borderpad=0)
+        below -= 0.17 * lines + 0.03
+    if any(panel.kind == "heat" for panel in panels):
+        _map_scale(figure, below)
 
 
-def flow(boxes: dict[str, tuple[float, float, str]], arrows: Sequence[tuple[str, str]], size=(8.0, 2.6),
-         colours: dict[str, str] | None = None):
-    """A block diagram: boxes with text, arrows between them.
+def _label_name(label: int, classes: Sequence[str]) -> str:
+    if label == IGNORE:
+        return "void / ignore"
+    return "background" if label == 0 else classes[label - 1]
 
-    boxes: name -> (x, y, text), centres in a 0..1 square. arrows: (from, to) names. Returns a matplotlib Figure.
+
+def _map_scale(figure: "Figure", below: float) -> None:
+    """A colour bar from 0 to 1, its upper edge `below` inches above the figure's lower edge."""
+    width, height = figure.get_size_inches()
+    bar = figure.add_axes([0.5 - 0.5 / width, (below - 0.12) / height, 1 / width, 0.1 / height], label="scale of maps")
+    bar.imshow(np.linspace(0, 1, 64)[None], cmap=MAP_COLOURS, aspect="auto")
+    bar.set_axis_off()
+    for x, text, side in ((-0.04, "map: 0", "right"), (1.04, "1", "left")):
+        bar.text(x, 0.5, text, transform=bar.transAxes, ha=side, va="center", fontsize=8)
+
+
+def flow(boxes: Mapping[str, tuple[float, float, str]], arrows: Sequence[tuple[str, ...]],
+         size: tuple[float, float] = (8.0, 2.6), colours: Mapping[str, str] | None = None,
+         frames: Mapping[str, Sequence[str]] | None = None) -> "Figure":
+    """A block diagram: boxes with text, frames around some of them, arrows between boxes or frames.
+
+    boxes: name -> (x, y, text), centres in a 0..1 square. frames: heading -> names of the boxes inside.
+    arrows: (from, to), or (from, to, "below") to go around underneath everything. colours: fill, by box name.
     """
     from matplotlib.figure import Figure
-    from matplotlib.patches import FancyBboxPatch
 
     figure = Figure(figsize=size, facecolor="white")
     axes = figure.add_axes([0, 0, 1, 1])
     axes.set_axis_off()
-    axes.set_xlim(0, 1)
-    axes.set_ylim(0, 1)
-    colours = colours or {}
-    texts = {}
-    for name, (x, y, text) in boxes.items():
-        texts[name] = axes.text(x, y, text, ha="center", va="center", fontsize=9, zorder=3, linespacing=1.35)
-    renderer = _renderer(figure)
-    extents = {}
-    for name, text in texts.items():
-        extent = text.get_window_extent(renderer).transformed(axes.transData.inverted()).padded(0)
-        x0, y0, w, h = extent.x0 - 0.012, extent.y0 - 0.035, extent.width + 0.024, extent.height + 0.07
-        extents[name] = (x0, y0, w, h)
-        axes.add_patch(FancyBboxPatch((x0, y0), w, h, boxstyle="round,pad=0,rounding_size=0.012", mutation_aspect=2,
-                                      fc=colours.get(name, "#F3F3F3"), ec="#444444", lw=1.0, zorder=2))
-    for start, end in arrows:
-        axes.annotate("", xy=_edge(extents[end], extents[start]), xytext=_edge(extents[start], extents[end]),
-                      arrowprops={"arrowstyle": "-|>", "color": "#444444", "lw": 1.2, "shrinkA": 1, "shrinkB": 1})
+    axes.set(xlim=(0, 1), ylim=(0, 1))
+    places = {name: _text_place(axes, *box) for name, box in boxes.items()}
+    for name, place in places.items():
+        _rounded(axes, place, fc=(colours or {}).get(name, "#F3F3F3"), ec=INK, zorder=2)
+    for heading, inside in (frames or {}).items():
+        places[heading] = place = _around([places[name] for name in inside])
+        _rounded(axes, place, fc="#FAFAFA", ec=INK, linestyle="--", zorder=1)
+        axes.text(place[0] + place[2] / 2, place[1] + place[3] - 0.025, heading, ha="center", va="top",
+                  fontsize=_HEADING, weight="bold", zorder=3)
+    for start, end, *way in arrows:
+        _arrow(axes, _way_below(places, start, end) if way else _straight(places[start], places[end]))
     return figure
 
 
-def _renderer(figure) -> Any:
+def _text_place(axes: "Axes", x: float, y: float, text: str) -> tuple[float, float, float, float]:
+    """Write the text; the place (x, y, width, height) of the box that it needs."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    return FigureCanvasAgg(figure).get_renderer()
+    words = axes.text(x, y, text, ha="center", va="center", fontsize=_HEADING, zorder=3, linespacing=1.35)
+    renderer = FigureCanvasAgg(axes.figure).get_renderer()
+    extent = words.get_window_extent(renderer).transformed(axes.transData.inverted())
+    return extent.x0 - 0.012, extent.y0 - 0.035, extent.width + 0.024, extent.height + 0.07
+
+
+def _around(places: Sequence[tuple]) -> tuple[float, float, float, float]:
+    x0, y0 = (min(place[i] for place in places) for i in (0, 1))
+    x1, y1 = (max(place[i] + place[i + 2] for place in places) for i in (0, 1))
+    return x0 - 0.018, y0 - 0.05, x1 - x0 + 0.036, y1 - y0 + 0.17
+
+
+def _rounded(axes: "Axes", place: tuple, **style) -> None:
+    from matplotlib.patches import FancyBboxPatch
+
+    axes.add_patch(FancyBboxPatch(place[:2], *place[2:], boxstyle="round,pad=0,rounding_size=0.012", lw=1.0,
+                                  mutation_aspect=2, **style))
+
+
+def _arrow(axes: "Axes", points: Sequence[tuple[float, float]]) -> None:
+    from matplotlib.patches import FancyArrowPatch
+    from matplotlib.path import Path
+
+    axes.add_patch(FancyArrowPatch(path=Path(points), arrowstyle="-|>", mutation_scale=11, color=INK, lw=1.2,
+                                   zorder=2.5))
+
+
+def _straight(start: tuple, end: tuple) -> list[tuple[float, float]]:
+    return [_edge(start, end), _edge(end, start)]
+
+
+def _way_below(places: Mapping[str, tuple], start: str, end: str) -> list[tuple[float, float]]:
+    low = min(place[1] for place in places.values()) - 0.07
+    (x0, y0, w0, _), (x1, y1, w1, _) = places[start], places[end]
+    left, right = x0 + w0 / 2, x1 + w1 / 2
+    return [(left, y0), (left, low), (right, low), (right, y1)]
 
 
 def _edge(box: tuple, other: tuple) -> tuple[float, float]:
-    """The point of a box's border that faces the other box: left/right where they are side by side, else top/bottom."""
+    """The point of a box's border that faces the other box: left or right where they are side by side, else top or
+    bottom; where they overlap in height, in the middle of what both have."""
     x, y, w, h = box
     cx, cy, ox, oy = x + w / 2, y + h / 2, other[0] + other[2] / 2, other[1] + other[3] / 2
-    if ox - other[2] / 2 > x + w:
-        return x + w, cy
-    if ox + other[2] / 2 < x:
-        return x, cy
-    return (cx, y + h) if oy > cy else (cx, y)
-
-
-def spread_ranks(values: np.ndarray, count: int) -> np.ndarray:
-    """Positions of `count` values from best to worst, evenly spread over the ranks: a rule to choose pictures by.
-
-    >>> spread_ranks(np.array([0.1, 0.9, 0.5]), 2).tolist()
-    [1, 0]
-    """
-    order = np.argsort(-np.asarray(values), kind="stable")
-    return order[np.linspace(0, len(order) - 1, count).round().astype(int)]
+    beside = other[0] > x + w or other[0] + other[2] < x
+    if not beside:
+        return (cx, y + h) if oy > cy else (cx, y)
+    low, high = max(y, other[1]), min(y + h, other[1] + other[3])
+    level = (low + high) / 2 if low < high else cy
+    return (x + w, level) if ox > cx else (x, level)

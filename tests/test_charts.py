@@ -1,0 +1,64 @@
+"""Charts of measured numbers."""
+
+import numpy as np
+import pytest
+
+from wsss_lab.errors import ParameterError
+from wsss_lab.lab.charts import compare, learning_curves, line_style, moving_mean
+
+ROWS = ["seeds only", "G0", "released G2"]
+
+
+def texts(axes) -> list[str]:
+    return [text.get_text() for text in axes.texts]
+
+
+def test_moving_mean_agrees_with_a_loop():
+    values = np.random.default_rng(0).random(17)
+    expected = [values[max(0, i - 2):i + 3].mean() for i in range(17)]
+    np.testing.assert_allclose(moving_mean(values, 4), expected)
+
+
+def test_moving_mean_over_more_than_there_is_is_the_mean():
+    assert moving_mean([1, 2, 3], 100).tolist() == [2, 2, 2]
+
+
+def test_learning_curves_have_a_raw_and_a_labelled_smooth_line_per_run():
+    figure = learning_curves({"LowRes": [1.0, 0.5, 0.2], "HighRes": [0.9, 0.4]})
+    (axes,) = figure.axes
+    assert len(axes.lines) == 4
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["LowRes", "HighRes"]
+    np.testing.assert_array_equal(axes.lines[0].get_xdata(), [1, 2, 3])
+
+
+def test_no_two_line_styles_are_alike():
+    styles = {tuple(line_style(index).items()) for index in range(28)}
+    assert len(styles) == 28
+
+
+def test_compare_puts_both_values_in_the_row_of_their_name():
+    figure = compare(ROWS, [38.7, 45.8, None], [30.0, 36.25, 41.0], [(28, 32), (35, 37), (np.nan, np.nan)])
+    (axes,) = figure.axes
+    paper, ours = axes.lines
+    assert [label.get_text() for label in axes.get_yticklabels()] == ROWS
+    np.testing.assert_array_equal(paper.get_xdata(), [38.7, 45.8, np.nan])
+    np.testing.assert_array_equal(ours.get_xdata(), [30.0, 36.25, 41.0])
+    assert np.all(np.round(paper.get_ydata()) == [0, 1, 2]) and np.all(np.round(ours.get_ydata()) == [0, 1, 2])
+    spans = [path.vertices[:, 0].tolist() for path in axes.collections[0].get_paths()]
+    assert spans[:2] == [[28, 32], [35, 37]] and np.isnan(spans[2]).all()
+    assert texts(axes) == ["paper", "38.7", "45.8", "–", "ours", "30.0", "36.2", "41.0"]
+
+
+def test_compare_says_what_the_points_are():
+    def legend(**arguments):
+        (box,) = compare(["G0"], [45.8], [36.0], **arguments).legends
+        return [text.get_text() for text in box.get_texts()]
+
+    assert legend() == ["paper: VOC 2012 val", "ours: toyvoc val"]
+    with_interval = legend(intervals=[(35, 37)], our_label="ours: photos")
+    assert with_interval == ["paper: VOC 2012 val", "ours: photos, 95 % interval"]
+
+
+def test_compare_refuses_values_that_do_not_fit_the_rows():
+    with pytest.raises(ParameterError, match="ours has 2 values for 3 rows"):
+        compare(ROWS, [1, 2, 3], [1, 2])

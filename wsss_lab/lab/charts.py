@@ -1,0 +1,110 @@
+"""Charts of measured numbers: learning curves, and our values beside those that a paper prints."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from wsss_lab.errors import ParameterError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+#: Okabe and Ito's colours that are dark enough for a line on white.
+LINE_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+LINE_STYLES = ("-", "--", ":", "-.")
+PAPER_COLOUR, OUR_COLOUR = "#0072B2", "#D55E00"
+
+
+def line_style(index: int) -> dict[str, str]:
+    """Colour and dashes of the curve of this number, so that no two of the first 28 look alike."""
+    return {"color": LINE_COLOURS[index % len(LINE_COLOURS)],
+            "linestyle": LINE_STYLES[index // len(LINE_COLOURS) % len(LINE_STYLES)]}
+
+
+def light_grid(axes: "Axes") -> None:
+    """Pale grid lines behind the data, no frame on the right and above, small tick labels."""
+    axes.grid(color="#DDDDDD", lw=0.6)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(labelsize=8)
+
+
+def learning_curves(histories: Mapping[str, Sequence[float]], quantity: str = "training loss") -> "Figure":
+    """Loss against iteration, one smoothed line per training run over its pale raw values.
+
+    histories: label -> value per iteration. The line is a centred moving mean over 1/20 of the iterations.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.2, 2.8), facecolor="white", layout="constrained")
+    axes = figure.subplots()
+    for index, (label, history) in enumerate(histories.items()):
+        iterations, style = np.arange(1, len(history) + 1), line_style(index)
+        axes.plot(iterations, history, color=style["color"], lw=0.6, alpha=0.25)
+        axes.plot(iterations, moving_mean(history, len(history) // 20), lw=1.6, label=label, **style)
+    light_grid(axes)
+    axes.set_xlabel("iteration", fontsize=9)
+    axes.set_ylabel(quantity, fontsize=9)
+    axes.set_ylim(bottom=0)
+    axes.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1, 1), borderaxespad=0)
+    return figure
+
+
+def moving_mean(values: Sequence[float], reach: int) -> np.ndarray:
+    """Mean over the values at most reach / 2 places away; near the ends over those that are there.
+
+    >>> moving_mean([0, 3, 6, 3], 2).tolist()
+    [1.5, 3.0, 4.0, 4.5]
+    """
+    kernel = np.ones(2 * (reach // 2) + 1)
+    if len(kernel) > len(values):
+        return np.full(len(values), np.mean(values))
+    sums, counts = (np.convolve(each, kernel, mode="same") for each in (values, np.ones(len(values))))
+    return sums / counts
+
+
+def compare(rows: Sequence[str], published: Sequence[float], ours: Sequence[float],
+            intervals: Sequence[tuple[float, float]] | None = None, quantity: str = "mIoU (%)",
+            paper_label: str = "paper: VOC 2012 val", our_label: str = "ours: toyvoc val") -> "Figure":
+    """The paper's value of each row beside ours, as points on one scale and as numbers at the right.
+
+    published, ours: one value per row, nan (or None) where there is none. intervals: (low, high) of ours per row, nan
+    where there is none. Raises ParameterError when their lengths differ from that of rows.
+    """
+    from matplotlib.figure import Figure
+
+    paper, our = (np.array(values, dtype=float) for values in (published, ours))
+    ends = np.full((len(rows), 2), np.nan) if intervals is None else np.array(intervals, dtype=float).reshape(-1, 2)
+    for name, values in (("published", paper), ("ours", our), ("intervals", ends)):
+        if len(values) != len(rows):
+            raise ParameterError(f"{name} has {len(values)} values for {len(rows)} rows", "one per row")
+    figure = Figure(figsize=(6.4, 0.95 + 0.27 * len(rows)), facecolor="white")
+    axes = figure.add_axes([0.3, 0.5 / figure.get_figheight(), 0.5, 1 - 0.95 / figure.get_figheight()])
+    at = np.arange(len(rows))
+    low, high = ends.T
+    axes.hlines(at + 0.13, low, high, color=OUR_COLOUR, lw=1.6)
+    axes.plot(paper, at - 0.13, "D", mfc="white", mec=PAPER_COLOUR, mew=1.5, ms=6, label=paper_label)
+    label = our_label if np.isnan(ends).all() else f"{our_label}, 95 % interval"
+    axes.plot(our, at + 0.13, "o", color=OUR_COLOUR, ms=6, label=label)
+    light_grid(axes)
+    axes.grid(visible=False, axis="y")
+    axes.hlines(at[:-1] + 0.5, 0, 1, color="#EEEEEE", lw=0.8, transform=axes.get_yaxis_transform(), zorder=0)
+    axes.set_yticks(at, rows, fontsize=9)
+    axes.tick_params(axis="y", length=0)
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set_xlabel(quantity, fontsize=9)
+    _numbers(axes, 1.06, "paper", paper, PAPER_COLOUR)
+    _numbers(axes, 1.20, "ours", our, OUR_COLOUR)
+    figure.legend(*axes.get_legend_handles_labels(), loc="upper left", bbox_to_anchor=(0.29, 1), ncol=2, fontsize=8,
+                  frameon=False, borderaxespad=0, columnspacing=1.5, handletextpad=0.4)
+    return figure
+
+
+def _numbers(axes: "Axes", x: float, heading: str, values: np.ndarray, colour: str) -> None:
+    """A column of numbers right of the axes."""
+    place = {"transform": axes.get_yaxis_transform(), "ha": "center", "va": "center", "fontsize": 8, "color": colour}
+    axes.text(x, -0.62, heading, **place | {"va": "bottom"})
+    for row, value in enumerate(values):
+        axes.text(x, row, "–" if np.isnan(value) else f"{value:.1f}", **place)

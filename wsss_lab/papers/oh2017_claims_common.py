@@ -66,9 +66,9 @@ def all_positive(claim: Claim, differences: Mapping[str, Interval], what: str) -
     known = {name: value for name, value in differences.items() if not np.isnan([value.mean, value.low]).any()}
     if not known:
         return decide_true(claim, None, "", f"none of the differences of {what} could be measured")
-    least = min(known, key=lambda name: known[name].mean)
     above = sum(value.low > 0 for value in known.values())
     below = [name for name, value in known.items() if value.high < 0]
+    least = min(below or known, key=lambda name: known[name].mean)
     condition = False if below else True if above == len(differences) else None
     why = f"{above} of {len(differences)} differences of {what} are above 0 with an interval that excludes 0"
     why += f", {len(below)} below" if below else ""

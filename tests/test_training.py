@@ -145,9 +145,11 @@ def test_images_without_labels_leave_the_others_their_say(view, start):
 
 
 def test_the_crf_loss_is_added_and_vanishes_without_pairwise_terms(view, start):
+    masks = ground_truth(view)["masks"]
+
     def history(crf, **others):
-        masks = ground_truth(view)["masks"]
-        return train_segmenter(view.train_view(), masks, start, BACKBONE, schedule(2, **others), 0, crf_loss=crf)["history"]
+        settings = schedule(2, **others)
+        return train_segmenter(view.train_view(), masks, start, BACKBONE, settings, 0, crf_loss=crf)["history"]
 
     plain = history(None)
     assert history(NO_PAIRS) == pytest.approx(plain, abs=1e-4)

@@ -32,8 +32,8 @@ def pretrain(images: np.ndarray, labels: np.ndarray, backbone: dict, schedule: d
     backbone, schedule = Backbone.from_settings(backbone), Schedule(**schedule)
     device = resolve_device()
     torch.manual_seed(seed)
-    pixels = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2)
-    targets = torch.from_numpy(np.asarray(labels, dtype=np.int64))
+    pixels = torch.from_numpy(np.array(images)).permute(0, 3, 1, 2)
+    targets = torch.from_numpy(np.array(labels, dtype=np.int64))
     kept = len(pixels) - len(pixels) // 10
     net = place(CropClassifier(backbone.trunk("HighRes"), int(targets.max()) + 1))
 

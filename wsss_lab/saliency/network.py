@@ -28,8 +28,8 @@ def train_saliency(images: np.ndarray, masks: np.ndarray, start: dict[str, Tenso
     torch.manual_seed(seed)
     net = deeplab(backbone, 2, "aspp")
     backbone.load_start(net.trunk, start)
-    pixels = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2)
-    targets = torch.from_numpy(np.ascontiguousarray(masks))
+    pixels = torch.from_numpy(np.array(images)).permute(0, 3, 1, 2)
+    targets = torch.from_numpy(np.array(masks))
 
     def draw(generator: torch.Generator) -> tuple[Tensor, Tensor]:
         rows = torch.randint(len(pixels), (schedule.batch,), generator=generator)

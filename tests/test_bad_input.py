@@ -1,0 +1,191 @@
+"""What a run makes of bad input: the thing and the fix are named, and what was finished is kept.
+
+The errors themselves are tested where they are raised: folders, tags, weights, notebooks, the command, the store.
+"""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from wsss_lab.errors import LabError, StoreError, WeightsError
+from wsss_lab.lab import worlds
+from wsss_lab.lab.compute import compute
+from wsss_lab.lab.store import Store
+from wsss_lab.lab.worlds import FolderWorld
+from wsss_lab.networks.fit import Schedule
+from wsss_lab.networks.u2netp import U2NetP
+from wsss_lab.networks.vgg import TOY_BLOCKS, vgg_trunk
+from wsss_lab.papers import oh2017
+from wsss_lab.papers.oh2017 import SCALES, Route
+
+torch.set_num_threads(1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Start:
+    """Start weights that were never trained, each of them multiplied by `factor`."""
+
+    factor: float = 1.0
+    exposes_masks: bool = False
+
+    @property
+    def key(self):
+        return f"random trunk x {self.factor}"
+
+    def load(self, store):
+        torch.manual_seed(0)
+        return {name: value * self.factor for name, value in vgg_trunk("HighRes", TOY_BLOCKS).state_dict().items()}
+
+
+@pytest.fixture
+def root(tmp_path):
+    """Four photographs of cats and dogs: p0 to p2 are train, p3 is val."""
+    folder = tmp_path / "photos"
+    for part in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
+        (folder / part).mkdir(parents=True)
+    noise = np.random.default_rng(0)
+    rows = ["image,cat,dog"]
+    for index in range(4):
+        mask = np.zeros((24, 36), np.uint8)
+        mask[6:18, 8:24] = 1 + index % 2
+        image = noise.integers(60, 120, (24, 36, 3), np.uint8)
+        image[mask == 1, 0] = image[mask == 2, 1] = 240
+        Image.fromarray(image).save(folder / f"JPEGImages/p{index}.jpg")
+        Image.fromarray(mask).save(folder / f"SegmentationClass/p{index}.png")
+        rows.append(f"p{index},{1 - index % 2},{index % 2}")
+    (folder / "classes.txt").write_text("cat\ndog\n")
+    (folder / "image_labels.csv").write_text("\n".join(rows) + "\n")
+    (folder / "ImageSets/Segmentation/train.txt").write_text("p0\np1\np2\n")
+    (folder / "ImageSets/Segmentation/val.txt").write_text("p3\n")
+    return folder
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "cache")
+
+
+def route_on(root, start=None):
+    """The smallest networks and trainings of one iteration on a folder."""
+    worlds._folder.cache_clear()
+    short = Schedule(1, 2)
+    scale = dataclasses.replace(SCALES["quick"], classifier=short, segmenter=short, plain_classifier=short)
+    return Route(FolderWorld(str(root)), scale, 0, start or Start())
+
+
+def run(steps, store):
+    compute(steps, store, executor="serial", progress="none")
+
+
+def test_a_damaged_photograph_is_named_and_the_rest_is_kept(root, store):
+    path = root / "JPEGImages/p3.jpg"
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    route = route_on(root)
+    trained = route.classifier("HighRes")
+    with pytest.raises(LabError, match=r"p3\.jpg is damaged or truncated") as caught:
+        run([route.class_maps("HighRes", "val"), route.seeds()], store)
+    assert "maps of HighRes on val" in str(caught.value) and "download it again" in str(caught.value)
+    assert "everything that finished is stored" in caught.value.fix
+    assert trained in store and route.seeds() in store
+
+
+def test_a_mask_that_does_not_fit_stops_the_scores_only(root, store):
+    Image.fromarray(np.zeros((20, 20), np.uint8)).save(root / "SegmentationClass/p3.png")
+    route = route_on(root)
+    trained = route.segmenter(route.seeds())
+    scored = route.score(route.prediction(trained))
+    with pytest.raises(LabError, match=r"p3\.png is 20x20 pixels") as caught:
+        run([scored], store)
+    assert "36x24, the size of p3.jpg" in str(caught.value) and f"{scored}:" in str(caught.value)
+    assert route.prediction(trained) in store and scored not in store
+
+
+def test_a_label_beyond_the_classes_is_named(root, store):
+    mask = np.full((24, 36), 7, np.uint8)
+    Image.fromarray(mask).save(root / "SegmentationClass/p1.png")
+    with pytest.raises(LabError, match=r"p1\.png has the label 7(.|\n)*expected: 0 to 2, or 255"):
+        run([route_on(root).truth()], store)
+
+
+def test_a_tag_table_that_lacks_an_image_stops_before_training(root, store):
+    (root / "image_labels.csv").write_text("image,cat,dog\np0,1,0\np1,0,1\np3,1,0\n")
+    with pytest.raises(LabError, match=r"image_labels\.csv: 1 of 3 images missing: p2"):
+        run([route_on(root).classifier("HighRes")], store)
+
+
+def test_a_loss_that_is_not_a_number_names_the_training_and_keeps_the_rest(root, store):
+    route = route_on(root, Start(float("nan")))
+    other = route.salient(detector="unsupervised")
+    with pytest.raises(LabError, match="the loss is nan at iteration 1 of 1") as caught:
+        run([route.seeds(), other], store)
+    assert "train HighRes, seed 0" in str(caught.value) and "lower the learning rate" in str(caught.value)
+    assert other in store and route.classifier("HighRes") not in store
+
+
+def test_a_disk_that_fills_up_in_the_middle_keeps_what_was_stored(root, store, monkeypatch):
+    route = route_on(root)
+    run([route.classifier("HighRes")], store)
+    monkeypatch.setattr("wsss_lab.lab.store.write_value", full_disk)
+    with pytest.raises(LabError, match="No space left on device") as caught:
+        run([route.seeds()], store)
+    assert isinstance(caught.value.__cause__, StoreError) and "WSSS_CACHE" in str(caught.value)
+    monkeypatch.undo()
+    assert route.classifier("HighRes") in store
+    run([route.seeds()], store)
+    assert route.seeds() in store
+
+
+def full_disk(*args):
+    raise OSError(28, "No space left on device")
+
+
+# --- weights ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def weights(root, tmp_path, monkeypatch):
+    """WSSS_DATA and WSSS_WEIGHTS for the profile on photographs, with weights that fit."""
+    from torchvision.models import mobilenet_v2
+
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    torch.save(mobilenet_v2(weights=None).state_dict(), folder / "mobilenet_v2_imagenet.pth")
+    torch.save(U2NetP().state_dict(), folder / "u2netp_saliency.pth")
+    monkeypatch.setenv("WSSS_DATA", str(root))
+    monkeypatch.setenv("WSSS_WEIGHTS", str(folder))
+    return folder
+
+
+def test_weights_that_fit_are_taken(weights):
+    route, = oh2017.routes("photos", seeds=1)
+    assert route.start.path == str(weights / "mobilenet_v2_imagenet.pth")
+    assert route.u2net.key in str(route.saliency_maps().input_keys)
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v2_imagenet.pth", "u2netp_saliency.pth"])
+@pytest.mark.parametrize("damage", ["missing", "cut off", "another architecture", "no weights"])
+def test_weights_that_do_not_fit_are_named_before_anything_runs(weights, name, damage):
+    path = weights / name
+    if damage == "missing":
+        path.unlink()
+    elif damage == "cut off":
+        path.write_bytes(path.read_bytes()[:1000])
+    elif damage == "another architecture":
+        torch.save(vgg_trunk("HighRes", TOY_BLOCKS).state_dict(), path)
+    else:
+        torch.save([1, 2, 3], path)
+    with pytest.raises(WeightsError, match=name) as caught:
+        oh2017.routes("photos", seeds=1)
+    expected = {"missing": "no weights file", "cut off": "can't be read", "no weights": "holds no state dict"}
+    assert expected.get(damage, "is for another architecture") in str(caught.value)
+
+
+def test_vgg_weights_of_another_architecture_are_named(weights):
+    torch.save(vgg_trunk("HighRes", TOY_BLOCKS).state_dict(), weights / "vgg16_imagenet.pth")
+    with pytest.raises(WeightsError, match=r"vgg16_imagenet\.pth' is for another architecture: 4 layers") as caught:
+        oh2017.routes("voc", seeds=1)
+    assert "13 convolutions" in caught.value.expected and "torchvision's vgg16" in caught.value.fix

@@ -1,0 +1,218 @@
+"""The weak-supervision contract: what trains sees images and tags; whatever else sees pixel labels says why."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from wsss_lab.errors import ContractError, LabError
+from wsss_lab.lab.compute import compute
+from wsss_lab.lab.steps import Step
+from wsss_lab.lab.store import Entry, Store
+from wsss_lab.lab.worlds import FolderWorld, ToyWorld, WeightsFile
+from wsss_lab.networks.fit import Schedule
+from wsss_lab.networks.vgg import TOY_BLOCKS, vgg_trunk
+from wsss_lab.papers import oh2017
+from wsss_lab.papers.oh2017 import EVALUATION_READS, ROWS, SCALES, Route
+
+torch.set_num_threads(1)
+#: The rows whose very point is to learn from masks.
+LABELLED = {
+    "oracle": "ground-truth foreground as saliency (oracle)",
+    "full": "masks of the training set (full supervision)",
+}
+WEAK = [name for name in ROWS if name not in LABELLED]
+#: Stages in which something is trained or made to train on.
+MAKING = {"networks", "seeds", "saliency", "fusion", "segmenter"}
+
+
+def flat(values):
+    for value in values:
+        if isinstance(value, (list, tuple)):
+            yield from flat(value)
+        else:
+            yield value
+
+
+def graph(step):
+    return (*step.ancestors(), step)
+
+
+def masks_among_inputs(step):
+    return [reference for reference in flat(step.inputs.values()) if reference.exposes_masks]
+
+
+# --- the graph -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def route():
+    return oh2017.routes("quick", seeds=1)[0]
+
+
+@pytest.mark.parametrize("name", WEAK)
+def test_no_step_behind_a_weak_row_is_given_masks(route, name):
+    for step in graph(route.prediction(route.trained(name))):
+        assert masks_among_inputs(step) == [], step
+        assert step.reads_masks == "", step
+    assert route.trained(name).pixel_labels() == ()
+
+
+@pytest.mark.parametrize("name", LABELLED)
+def test_a_row_that_learns_from_masks_says_so_and_in_one_place(route, name):
+    reading = [step for step in graph(route.trained(name)) if step.reads_masks]
+    assert [step.reads_masks for step in reading] == [LABELLED[name]]
+    assert route.trained(name).pixel_labels() == (LABELLED[name],)
+    assert all(step in reading for step in graph(route.trained(name)) if masks_among_inputs(step))
+
+
+@pytest.mark.parametrize("seeder", [*oh2017.GAP_NETS, *oh2017.BACKPROP])
+def test_seeders_are_trained_without_masks_and_scored_with_them(route, seeder):
+    maps = route.backprop(seeder) if seeder in oh2017.BACKPROP else route.class_maps(seeder, "val")
+    assert maps.pixel_labels() == ()
+    assert route.seed_scores(maps["maps"], seeder).pixel_labels() == (EVALUATION_READS,)
+
+
+def test_the_centre_shape_says_that_it_averages_masks(route):
+    assert route.centre_shape().pixel_labels() == ("average mask of the training set (baseline)",)
+
+
+def test_scores_say_that_they_compare_with_masks_and_nothing_is_made_from_them(route):
+    everything = [route.scored(name) for name in WEAK] + [route.saliency_score("val", "unsupervised")]
+    for step in everything:
+        assert step.pixel_labels() == (EVALUATION_READS,)
+        assert all(parent.stage != "evaluation" for parent in step.ancestors())
+    stages = {each.stage for step in everything for each in graph(step)}
+    assert stages == MAKING | {"data", "evaluation"}
+
+
+def test_the_saliency_network_sees_boxes_and_no_masks_of_its_world(route):
+    scenes = route.world.saliency_scenes()
+    used = {reference.name for step in graph(route.saliency_network()) for reference in flat(step.inputs.values())
+            if getattr(reference, "step", None) == scenes}
+    assert used == {"images", "boxes"}
+
+
+def test_a_step_with_masks_and_without_a_reason_cannot_be_made(route):
+    for view in (route.world.eval_view("train"), route.world.scenes("train")["masks"]):
+        with pytest.raises(ContractError, match="input 'view' gives access to pixel labels") as caught:
+            Step("segmenter", oh2017.train_segmenter, {"backbone": {}, "schedule": {}, "seed": 0},
+                 {"view": view, "pseudo_masks": route.seeds()["masks"], "start": route.start})
+        assert "reads_masks" in caught.value.fix
+
+
+def test_ready_made_saliency_is_the_only_pixel_supervision_on_photographs(tmp_path):
+    world = photographs(tmp_path)
+    torch.save({"w": torch.ones(1)}, tmp_path / "weights.pth")
+    weights = WeightsFile(str(tmp_path / "weights.pth"))
+    route = Route(world, SCALES["photos"], 0, weights, weights)
+    detector = "saliency weights trained on class-agnostic pixel masks (DUTS)"
+    expected = {"seeds": (), "G0": (detector,), "G1": (detector,), "G2": (detector,),
+                "oracle": (LABELLED["oracle"],), "full": (LABELLED["full"],)}
+    assert {name: route.trained(name).pixel_labels() for name in oh2017.trained_rows("photos")} == expected
+    for name in ("seeds", "G0", "G1", "G2"):
+        assert not any(masks_among_inputs(step) for step in graph(route.trained(name)))
+
+
+# --- at run time -----------------------------------------------------------------------------------------------------
+
+
+def photographs(root):
+    """Four photographs with tags in a table, and no mask at all."""
+    (root / "JPEGImages").mkdir()
+    (root / "ImageSets/Segmentation").mkdir(parents=True)
+    rows = ["image,cat,dog"]
+    for index in range(4):
+        image = np.full((20, 30, 3), 100, np.uint8)
+        image[5:15, 4 + 2 * index:16] = (220, 40, 40) if index % 2 else (40, 220, 40)
+        Image.fromarray(image).save(root / f"JPEGImages/p{index}.jpg")
+        rows.append(f"p{index},{index % 2},{1 - index % 2}")
+    (root / "classes.txt").write_text("cat\ndog\n")
+    (root / "image_labels.csv").write_text("\n".join(rows) + "\n")
+    (root / "ImageSets/Segmentation/train.txt").write_text("p0\np1\np2\n")
+    (root / "ImageSets/Segmentation/val.txt").write_text("p3\n")
+    return FolderWorld(str(root))
+
+
+@dataclasses.dataclass(frozen=True)
+class RandomTrunk:
+    """Start weights that were never trained, as an input of steps."""
+
+    key: str = "random trunk"
+    exposes_masks: bool = False
+
+    def load(self, store):
+        torch.manual_seed(0)
+        return vgg_trunk("HighRes", TOY_BLOCKS).state_dict()
+
+
+def shortest(scale):
+    """The scale with trainings of one iteration on two images."""
+    short = {field.name: Schedule(1, 2) for field in dataclasses.fields(scale)
+             if isinstance(getattr(scale, field.name), Schedule)}
+    return dataclasses.replace(scale, **short)
+
+
+@pytest.fixture
+def sealed(monkeypatch):
+    """Masks of the drawn world cannot be read: not by a view, a step or anything else that opens the store."""
+    read = Entry.__getitem__
+
+    def guarded(entry, name):
+        if entry.manifest["stage"] == "data" and name in ("masks", "contexts", "instance_map"):
+            raise ContractError(f"{name} of {entry.manifest['label']} were touched")
+        return read(entry, name)
+
+    monkeypatch.setattr(Entry, "__getitem__", guarded)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return Store(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    world = ToyWorld(0, (("train", 4), ("dev", 2), ("val", 2), ("pretraining", 20), ("saliency", 4)))
+    start = oh2017.routes("quick", seeds=1)[0].start.step
+    crops = world.crops()
+    start = dataclasses.replace(start, settings=start.settings | {"schedule": Schedule(1, 4).settings()},
+                                inputs={"images": crops["images"], "labels": crops["labels"]})
+    return Route(world, shortest(SCALES["quick"]), 0, start["state"])
+
+
+def run(steps, store):
+    compute(steps, store, executor="serial", progress="none")
+
+
+def test_everything_is_trained_on_a_world_whose_masks_cannot_be_read(drawn, store, sealed):
+    predictions = [drawn.prediction(drawn.trained(name), "v2") for name in WEAK]
+    seeders = [drawn.class_maps(name, "val") for name in oh2017.GAP_NETS]
+    backprop = [drawn.backprop(method) for method in oh2017.BACKPROP]
+    others = [drawn.salient("val"), drawn.salient("val", "unsupervised")]
+    steps = [*predictions, *seeders, *backprop, *others]
+    run(steps, store)
+    functions = {step.function.__name__ for each in steps for step in graph(each)}
+    assert {"pretrain", "train_classifier", "train_saliency", "train_segmenter", "grabcut_targets", "label_seeds",
+            "refine_seeds", "g0_frames", "classify_components", "g2_frames", "segment"} <= functions
+
+
+@pytest.mark.parametrize("touching", ["trained oracle", "trained full", "centre shape", "score"])
+def test_the_seal_holds_for_those_that_do_read_masks(drawn, store, sealed, touching):
+    step = {"trained oracle": drawn.guides_of("oracle"), "trained full": drawn.truth(),
+            "centre shape": drawn.centre_shape(), "score": drawn.score(drawn.guides_of("G0"), "train")}[touching]
+    with pytest.raises(LabError, match="masks of toyvoc train were touched"):
+        run([step], store)
+
+
+def test_photographs_are_learned_without_a_single_mask_file(tmp_path, store):
+    route = Route(photographs(tmp_path), shortest(SCALES["quick"]), 0, RandomTrunk())
+    guides = [route.guides("G0", detector="unsupervised"), route.guides("G2", detector="unsupervised")]
+    predictions = [route.prediction(route.segmenter(each)) for each in (*guides, route.seeds())]
+    run(predictions, store)
+    assert not (tmp_path / "SegmentationClass").exists()
+    assert route.trained("full").pixel_labels() == (LABELLED["full"],)
+    with pytest.raises(LabError, match="SegmentationClass: 3 of 3 images of train have no mask"):
+        run([route.truth()], store)

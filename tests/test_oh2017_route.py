@@ -1,0 +1,199 @@
+"""The route of Oh et al. 2017: printed values, the graph of its rows, what changes keys and what doesn't."""
+
+from dataclasses import asdict, replace
+
+import numpy as np
+import pytest
+import torch
+
+from wsss_lab.errors import ParameterError
+from wsss_lab.lab.published import published
+from wsss_lab.networks.backbones import Backbone
+from wsss_lab.networks.vgg import VGG16_BLOCKS
+from wsss_lab.papers import oh2017
+from wsss_lab.papers.oh2017 import POSTPROCESSED, PUBLISHED, ROWS, SCALES, Row
+from wsss_lab.papers.oh2017_evidence import scored_rows
+from wsss_lab.refinement.dense_crf import CRF_SETS
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def routes():
+    return oh2017.routes("quick", seeds=2)
+
+
+@pytest.fixture(scope="module")
+def route(routes):
+    return routes[0]
+
+
+# --- printed values --------------------------------------------------------------------------------------------------
+
+
+def test_published_values_are_those_of_the_paper():
+    assert asdict(PUBLISHED) == {
+        "seed_threshold": 0.2, "salient_fraction": 0.5, "min_salient_area": 0.01, "min_seed_pixels": 25,
+        "guide_blur": 10, "guide_crf": "v2", "postprocessing_crf": "v2", "good_saliency_iou": 0.6, "input_side": 321,
+        "large_fov_dilation": 12, "batch": 15, "lr": 0.001, "decay_every": 2000, "iterations": 8000, "momentum": 0.9,
+        "weight_decay": 0.0005, "classifier_batch": 40, "classifier_iterations": 30000,
+        "classifier_decay_every": 5000, "head_lr": 10, "dropout": 0.5,
+    }  # fmt: skip
+
+
+def test_the_voc_profile_trains_as_printed():
+    scale = SCALES["voc"]
+    for schedule in (scale.classifier, scale.segmenter):
+        assert (schedule.optimiser, schedule.policy) == ("sgd", "step")
+        assert (schedule.batch, schedule.lr, schedule.momentum, schedule.weight_decay) == (15, 1e-3, 0.9, 5e-4)
+        assert (schedule.iterations, schedule.decay_every) == (8000, 2000)
+        assert [1e-3 * schedule.factor(at) for at in (0, 1999, 2000, 7999)] == pytest.approx([1e-3, 1e-3, 1e-4, 1e-6])
+    plain = scale.plain_classifier
+    assert (plain.batch, plain.iterations, plain.decay_every, plain.lr) == (40, 30000, 5000, 1e-3)
+    assert scale.seed_threshold == 0.2
+
+
+def test_the_voc_profile_has_the_printed_networks():
+    backbone = SCALES["voc"].backbone
+    assert backbone == Backbone("vgg", VGG16_BLOCKS, 1024, PUBLISHED.large_fov_dilation, (6, 12, 18, 24),
+                                PUBLISHED.dropout, PUBLISHED.input_side)
+
+
+def test_crf_sets_are_printed_at_321_pixels_and_scaled_with_the_input(route):
+    assert replace(route, scale=SCALES["voc"]).crf("v2") == asdict(CRF_SETS["v2"])
+    assert PUBLISHED.guide_crf == PUBLISHED.postprocessing_crf == "v2"
+    small = route.crf("v1")
+    assert small["bilateral_xy"] == pytest.approx(80 * 64 / 321) and small["bilateral_rgb"] == 13
+
+
+def test_sizes_of_g2_are_scaled_with_the_input(route):
+    settings = route.guides("G2").settings
+    assert settings["min_seed_area"] == pytest.approx(25 * (64 / 321) ** 2)
+    assert settings["blur"] == pytest.approx(10 * 64 / 321) and settings["min_area"] == 0.01
+    printed = replace(route, scale=SCALES["voc"]).guides("G2", detector="unsupervised").settings
+    assert (printed["min_seed_area"], printed["blur"], printed["crf"]) == (25, 10, asdict(CRF_SETS["v2"]))
+
+
+@pytest.mark.parametrize("name", ["table4", "table5"])
+def test_the_delta_column_follows_from_the_printed_scores(name):
+    """Delta is the difference to the row of GAP-HighRes seeds with CRF loss and post-processing v1, 50.4."""
+    table = published("oh2017", name)
+    reference = table[(table["seed_method"] == "GAP-HighRes") & (table["guide_rule"] == "seeds")
+                      & (table["crf_loss"] == "v1") & (table["crf_postproc"] == "v1")]["val_miou_pct"].item()
+    assert reference == 50.4
+    np.testing.assert_allclose(table["val_miou_pct"] - reference, table["delta_miou_pp"], atol=0.05)
+
+
+@pytest.mark.parametrize("name", ["table4", "table5"])
+def test_every_printed_crf_row_is_trained_and_scored(name):
+    for _, printed in published("oh2017", name).iterrows():
+        variant = printed["seed_method"].removeprefix("GAP-")
+        if printed["guide_rule"] == "seeds":
+            seed, loss, after = (None if printed[column] == "none" else printed[column]
+                                 for column in ("crf_seed", "crf_loss", "crf_postproc"))
+            row = Row("seeds", variant, crf_seed=seed, crf_loss=loss)
+        else:
+            row, after = Row("G2", variant), "v2"
+        matching = [key for key, value in ROWS.items() if value == row]
+        assert len(matching) == 1, printed
+        assert (matching[0], after) in scored_rows("toy")
+
+
+def test_every_row_of_table_2_is_trained_on_photographs_too():
+    assert {"seeds", "G0", "G1", "G2", "oracle", "full"} <= set(oh2017.trained_rows("photos"))
+    assert set(oh2017.trained_rows("photos")) <= set(ROWS) == set(oh2017.trained_rows("toy"))
+    assert {name for name, _ in POSTPROCESSED} <= set(ROWS)
+
+
+# --- the graph -------------------------------------------------------------------------------------------------------
+
+
+def test_the_stages_of_a_guided_segmenter(route):
+    step = route.trained("G2")
+    assert [each.stage for each in step.ancestors()].count("segmenter") == 0
+    stages = {each.stage for each in step.ancestors()}
+    assert stages == {"data", "networks", "seeds", "saliency", "fusion"}
+    assert {route.classifier("HighRes"), route.saliency_network(), route.guides("G2")} <= set(step.ancestors())
+    assert "evaluation" in route.scored("G2").stage
+
+
+def test_rows_differ_in_their_guides_and_share_what_comes_before(route):
+    trained = {route.trained(name).key for name in ROWS}
+    assert len(trained) == len(ROWS)
+    assert route.classifier("HighRes") in route.trained("seeds").ancestors()
+    assert route.guides_of("seeds, crf-loss v1") == route.guides_of("seeds") == route.seeds()
+    assert route.classifier("ROI") in route.trained("ROI G2").ancestors()
+    assert route.classifier("HighRes") not in route.trained("ROI G2").ancestors()
+
+
+def test_only_the_rows_that_say_so_learn_from_masks(route):
+    reading = {name: step.pixel_labels() for name in ROWS if (step := route.trained(name)).pixel_labels()}
+    assert set(reading) == {"oracle", "full"}
+    assert "oracle" in reading["oracle"][0] and "full supervision" in reading["full"][0]
+
+
+def test_g0_needs_no_seeds_and_g1_uses_its_own_classifier(route):
+    assert not any(step.function_name.endswith("train_classifier") for step in route.guides("G0").ancestors())
+    assert route.classifier("VGG-16") in route.guides("G1").ancestors()
+    assert route.classifier("HighRes") not in route.guides("G1").ancestors()
+
+
+def test_a_step_says_which_seed_it_belongs_to_where_there_is_one(routes):
+    assert routes[1].trained("G2").label == "segmenter on G2 of HighRes, seed 1"
+    assert routes[1].saliency_maps(detector="unsupervised").label == "unsupervised saliency on train"
+    labels = [step.label for name in ROWS for step in (routes[1].trained(name), routes[1].guides_of(name))]
+    assert not any(label.count("seed 1") > 1 for label in labels)
+
+
+def test_labels_of_different_trainings_differ(route):
+    labels = [route.trained(name).label for name in ROWS]
+    assert len(set(labels)) == len(labels)
+
+
+# --- keys ------------------------------------------------------------------------------------------------------------
+
+
+def test_equal_arguments_give_equal_keys(route):
+    again = oh2017.routes("quick", seeds=1)[0]
+    for name in ROWS:
+        assert again.scored(name).key == route.scored(name).key
+    assert again.backprop("guided").key == route.backprop("guided").key
+
+
+def test_the_seed_changes_trainings_and_nothing_else(routes):
+    one, two = routes
+    shared = [lambda r: r.start.step, lambda r: r.world.scenes("train"), lambda r: r.truth(),
+              lambda r: r.saliency_maps(detector="unsupervised"), lambda r: r.salient(detector="oracle"),
+              lambda r: r.centre_shape(), lambda r: r.saliency_network().inputs["masks"].step]
+    assert all(step(one).key == step(two).key for step in shared)
+    own = [lambda r: r.classifier("ROI"), lambda r: r.saliency_network(), lambda r: r.guides("G0"),
+           *(lambda r, name=name: r.trained(name) for name in ROWS)]
+    assert all(step(one).key != step(two).key for step in own)
+
+
+def test_the_world_seed_changes_everything(route):
+    other = oh2017.routes("quick", seeds=1, world_seed=1)[0]
+    assert other.start.key != route.start.key
+    assert all(other.trained(name).key != route.trained(name).key for name in ROWS)
+
+
+def test_the_released_variant_is_another_guide_from_the_same_parts(route):
+    paper, released = route.guides("G2"), route.guides("G2", unset="released")
+    assert paper.key != released.key and set(paper.parents) == set(released.parents)
+    assert route.guides_of("G2 released") == released and route.guides_of("G2") == paper
+
+
+def test_crf_switches_change_exactly_their_own_step(route):
+    plain, loss = route.trained("seeds"), route.trained("seeds, crf-loss v1")
+    assert plain.key != loss.key and set(plain.parents) == set(loss.parents)
+    assert route.prediction(plain).key != route.prediction(plain, "v1").key != route.prediction(plain, "v2").key
+    refined = route.guides_of("seeds, crf-seed v1")
+    assert refined.key != route.seeds().key and set(refined.parents) == set(route.seeds().parents)
+
+
+def test_words_that_mean_nothing_are_refused(route):
+    with pytest.raises(ParameterError, match="unknown guide rule 'G3'"):
+        route.guides("G3")
+    with pytest.raises(ParameterError, match="unknown saliency detector 'orcale'") as caught:
+        route.salient(detector="orcale")
+    assert caught.value.fix == "did you mean 'oracle'?"

@@ -1,0 +1,114 @@
+"""The session of a notebook: what it is opened with, what it refuses, what its card says."""
+
+import os
+
+import numpy as np
+import pytest
+import torch
+
+from wsss_lab.data.views import EvalView
+from wsss_lab.errors import DataError, ParameterError, SetupError, StoreError
+from wsss_lab.lab import session
+from wsss_lab.lab.pool import close_pools
+from wsss_lab.lab.profiles import profile_named
+from wsss_lab.lab.session import start
+from wsss_lab.papers import oh2017
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def surroundings(tmp_path, monkeypatch):
+    """A store of its own, and the device as it was."""
+    monkeypatch.setenv("WSSS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("WSSS_DEVICE", "cpu")
+    monkeypatch.setenv("WSSS_PROGRESS", "none")
+    for name in ("WSSS_DATA", "WSSS_WEIGHTS"):
+        monkeypatch.delenv(name, raising=False)
+    yield
+    close_pools()
+
+
+def test_a_session_has_one_route_per_seed(tmp_path):
+    run = start("oh2017", "quick", seeds=3, world_seed=2, figures="")
+    assert run.seeds == 3 and [route.seed for route in run.routes] == [0, 1, 2]
+    assert run.route is run.routes[0] and run.world.seed == 2
+    assert run.store.root == tmp_path / "cache"
+    assert run.minutes() < 1
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ({"paper": "oh2018"}, "unknown paper 'oh2018'"),
+        ({"paper": "oh2017_evidence"}, "unknown paper 'oh2017_evidence'"),
+        ({"profile": "quik"}, "unknown profile 'quik'"),
+        ({"seeds": 0}, "seeds=0"),
+        ({"world_seed": -1}, "world seed -1"),
+        ({"device": "tpu"}, "device 'tpu'"),
+    ],
+)
+def test_values_that_make_no_sense_are_refused(wrong, named):
+    with pytest.raises(ParameterError, match=named) as caught:
+        start(**({"paper": "oh2017", "profile": "quick", "figures": ""} | wrong))
+    assert caught.value.expected
+
+
+def test_a_misspelt_paper_is_answered_with_the_closest():
+    with pytest.raises(ParameterError) as caught:
+        start("oh2071", "quick")
+    assert "oh2017" in caught.value.expected and caught.value.fix == "did you mean 'oh2017'?"
+
+
+def test_cuda_without_a_gpu_is_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(SetupError, match="DEVICE=cuda") as caught:
+        start("oh2017", "quick", device="cuda", figures="")
+    assert "DEVICE=auto" in caught.value.fix
+
+
+def test_the_device_reaches_the_workers():
+    start("oh2017", "quick", device="auto", figures="")
+    assert os.environ["WSSS_DEVICE"] == "auto"
+
+
+def test_photographs_need_a_folder():
+    with pytest.raises(DataError, match="needs WSSS_DATA"):
+        start("oh2017", "photos", figures="")
+
+
+def test_results_go_to_the_folder_of_profile_and_paper(tmp_path, monkeypatch):
+    assert start("oh2017", "quick", figures=str(tmp_path)).artifacts.folder == tmp_path / "quick" / "oh2017"
+    monkeypatch.setattr(session, "project_folder", lambda: tmp_path / "project")
+    assert start("oh2017", "quick").artifacts.folder == tmp_path / "project" / "figures" / "quick" / "oh2017"
+    assert start("oh2017", "quick", figures="").artifacts.folder is None
+
+
+def test_steps_are_run_loaded_and_shown_on_the_card():
+    run = start("oh2017", "quick", jobs=1, figures="")
+    scenes = run.world.scenes("val")
+    with pytest.raises(StoreError, match="has not been run"):
+        run.load(scenes["tags"])
+    card = run.card(scenes)[""]
+    assert card["steps"] == "1: 0 reused, 1 to run" and card["seeds"] == 1
+    assert "toyvoc" in card["world"] and card["profile"].startswith("quick: ")
+    assert profile_named("quick").summary in card["profile"] and "1 worker" in card["device"]
+    run.compute(scenes)
+    assert run.card(scenes)[""]["steps"] == "1: 1 reused, 0 to run"
+    assert run.plan(scenes)["state"].tolist() == ["cached"]
+    view = run.view("val")
+    assert type(view) is EvalView and len(view) == dict(run.world.counts)["val"]
+    np.testing.assert_array_equal(run.load(scenes)["tags"], view.tags)
+
+
+def test_printed_numbers_are_those_of_the_paper():
+    run = start("oh2017", "quick", figures="")
+    assert run.published("table2").set_index("method").loc["G2", "val_miou_pct"] == 51.2
+    with pytest.raises(ParameterError, match="table9"):
+        run.published("table9")
+
+
+def test_sessions_of_all_toy_profiles_have_equal_routes_but_other_scales():
+    quick, toy = (start("oh2017", profile, figures="") for profile in ("quick", "toy"))
+    assert quick.route.scale == oh2017.SCALES["quick"] and toy.route.scale == oh2017.SCALES["toy"]
+    assert quick.route.trained("G2").key != toy.route.trained("G2").key

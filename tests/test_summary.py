@@ -15,9 +15,9 @@ STARTED = time.time() - 60
 PROMISED = ("table1", "fig1")
 
 
-def outcome(failure: Failure | None = None) -> Outcome:
+def outcome(failure: Failure | None = None, paper: str = "oh2017") -> Outcome:
     path = Path("notebooks/1_oh2017_guided.ipynb")
-    return Outcome(Notebook(path, 1, "oh2017", "guided"), Path("build/1_oh2017_guided.ipynb"), STARTED, 90.0, failure)
+    return Outcome(Notebook(path, 1, paper, "guided"), Path("build/1_oh2017_guided.ipynb"), STARTED, 90.0, failure)
 
 
 @pytest.fixture
@@ -70,10 +70,10 @@ def test_what_a_profile_cannot_make_is_not_owed(folder):
     assert "1 not made in this profile" in text
 
 
-def test_a_paper_owes_its_claims_and_the_primer_does_not(folder, tmp_path_factory):
+def test_a_paper_owes_its_claims_and_the_primer_does_not(folder):
     (folder / "claims.csv").unlink()
     assert "claims" in summary.report(outcome(), folder, PROMISED, {}).lacking
-    assert summary.report(outcome(), tmp_path_factory.mktemp("empty"), (), {}).good
+    assert summary.report(outcome(paper="primer"), folder, PROMISED, {}).good
 
 
 def test_a_damaged_manifest_counts_as_none(folder):
@@ -101,4 +101,10 @@ def test_totals_are_given_for_several_notebooks(folder):
 def test_promises_are_the_tables_and_figures_of_the_paper():
     promised = summary.promised_artifacts("oh2017")
     assert sorted(promised) == sorted([f"table{n}" for n in range(1, 7)] + [f"fig{n}" for n in range(1, 14)])
-    assert summary.promised_artifacts("primer") == ()
+
+
+def test_a_notebook_without_a_paper_promises_what_its_module_says():
+    from wsss_lab.papers.primer import PROMISED
+
+    assert summary.promised_artifacts("primer") == PROMISED
+    assert summary.promised_artifacts("scratch") == ()

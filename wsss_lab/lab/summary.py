@@ -6,6 +6,7 @@ import importlib.util
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 
 import pandas as pd
 
@@ -40,19 +41,22 @@ class Report:
 
 
 def promised_artifacts(paper: str) -> tuple[str, ...]:
-    """Ids of the paper's tables and figures; a notebook without a paper (the primer) owes none."""
+    """Ids of the tables and figures a notebook owes: those of the paper, else PROMISED of its module (the primer)."""
     if paper not in papers():
-        return ()
+        return tuple(getattr(_module(paper), "PROMISED", ()))
     listed = artifact_list(paper)
     return tuple(listed["id"][listed["kind"].isin(["table", "figure"])])
 
 
 def waived_artifacts(paper: str, profile: str) -> dict[str, str]:
     """Artifact id -> reason, for what a profile can't make: NOT_MADE[profile] of the paper's module."""
-    if importlib.util.find_spec(f"wsss_lab.papers.{paper}") is None:
-        return {}
-    module = importlib.import_module(f"wsss_lab.papers.{paper}")
-    return dict(getattr(module, "NOT_MADE", {}).get(profile, {}))
+    return dict(getattr(_module(paper), "NOT_MADE", {}).get(profile, {}))
+
+
+def _module(paper: str) -> ModuleType | None:
+    """The module wsss_lab.papers.<paper>, None where there is none."""
+    name = f"wsss_lab.papers.{paper}"
+    return importlib.import_module(name) if importlib.util.find_spec(name) else None
 
 
 def report(outcome: Outcome, folder: Path, promised: Sequence[str], waived: Mapping[str, str]) -> Report:
@@ -61,14 +65,14 @@ def report(outcome: Outcome, folder: Path, promised: Sequence[str], waived: Mapp
     folder: figures/<profile>/<paper>, with the manifest, the files it lists and claims.csv.
     promised: ids of the artifacts owed; those in `waived` are forgiven.
     An artifact counts when its files are there, agree with the manifest, and were written in this run. Papers
-    that promise artifacts also owe their claims.
+    also owe their claims; the primer makes none.
     """
     owed = tuple(name for name in promised if name not in waived)
     entries = read_manifest(folder)
     lacking = {name: problem for name in owed
                if (problem := _artifact_problem(folder, entries.get(name), outcome.started))}
     claims = _read_claims(folder / CLAIMS, outcome.started)
-    if promised and claims.empty:
+    if promised and outcome.notebook.paper in papers() and claims.empty:
         lacking["claims"] = f"no {CLAIMS} of this run"
     forgiven = {name: waived[name] for name in promised if name in waived}
     return Report(outcome, folder, owed, forgiven, lacking, claims)

@@ -1,0 +1,173 @@
+"""The primer's pictures of the world and of the five stages."""
+
+import ast
+import inspect
+import textwrap
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from wsss_lab.data.toyvoc import CLASSES, Knobs, make_pretraining, make_saliency_scenes, make_scenes, split_seed
+from wsss_lab.data.views import EvalView
+from wsss_lab.lab.choices import ranked
+from wsss_lab.lab.plots import Drawn, Panel, grid
+
+#: Knobs of the toy world with a low and a high setting, in the order in which the primer turns them.
+KNOB_TURNS: dict[str, tuple[Any, Any]] = {
+    "context": (0.0, 1.0),
+    "secondary": ((0.0, 0.0), (1.0, 1.0)),
+    "distractor": (0.0, 1.0),
+    "camouflage": (0.0, 1.0),
+    "head": (0.4, 1.1),
+    "noise": (0.0, 0.1),
+}
+LOOKED_AT = 32  # pictures among which those are chosen that a knob changes most
+
+
+def world_samples(view: EvalView, count: int = 8) -> Drawn:
+    """For each of the first classes, the first image not yet shown that has it, above its mask."""
+    chosen: list[int] = []
+    for has_class in view.tags.T[:count]:
+        chosen += [int(i) for i in np.flatnonzero(has_class) if i not in chosen][:1]
+    rows = [[Panel(view.image(i), title=tag_names(view, i)) for i in chosen],
+            [Panel(view.mask(i), "mask") for i in chosen]]
+    figure = grid(rows, names=["image, tags", "mask"], classes=view.classes, size=1.2)
+    return Drawn(figure, f"Samples of {view.name}: for each class the first image that has it",
+                 "Images with their tags above, below each its mask with coloured objects on a dark background and"
+                 " white lines of void.")
+
+
+def tag_names(view: EvalView, i: int) -> str:
+    """The tags of an image, one per line."""
+    return "\n".join(np.array(view.classes)[view.tags[i]])
+
+
+def _light(region: np.ndarray) -> np.ndarray:
+    """A region (H, W) as a picture: light on dark."""
+    return np.where(region[..., None], np.uint8(225), np.uint8(60)).repeat(3, 2)
+
+
+def world_table(train: EvalView, val: EvalView) -> pd.DataFrame:
+    """Per class: its images in train and val, and of those in val its share of the pixels and the company it keeps.
+
+    Percentages of its val images: with another class as well, and with the stuff that is most frequent there, where the
+    view knows of stuff.
+    """
+    rows = []
+    for label, name in enumerate(val.classes, start=1):
+        images = np.flatnonzero(val.tags[:, label - 1])
+        shares = [(val.mask(i) == label).mean() for i in images]
+        company = val.tags[images].sum(1) > 1
+        row = {"class": name, "images in train": train.tags[:, label - 1].sum(), "images in val": len(images),
+               "% of their pixels": 100 * _mean(shares), "% with another class": 100 * _mean(company)}
+        if val.has_context:
+            row["most frequent stuff"] = _frequent_stuff(val, images)
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _frequent_stuff(view: EvalView, images: Sequence[int]) -> str:
+    """The stuff that most of the images have, such as "sky (85 %)"; "–" where there is none."""
+    seen = np.array([[(view.context(i) == label + 1).any() for label in range(len(view.context_classes))]
+                     for i in images]).reshape(len(images), -1)
+    if not seen.any():
+        return "–"
+    shares = seen.mean(0)
+    return f"{view.context_classes[shares.argmax()]} ({100 * shares.max():.0f} %)"
+
+
+def _mean(values: Sequence[float]) -> float:
+    return float(np.mean(values)) if len(values) else np.nan
+
+
+def companions(world_seed: int = 0, count: int = 8) -> Drawn:
+    """Pre-training crops of the classes and of other types, and scenes of the saliency set with their boxes."""
+    crops = make_pretraining(256, split_seed(world_seed, "pretraining"))
+    ours, others = (np.flatnonzero(part)[:count] for part in (crops["labels"] < len(CLASSES),
+                                                              crops["labels"] >= len(CLASSES)))
+    scenes = make_saliency_scenes(count, split_seed(world_seed, "saliency"))
+    rows = [[Panel(crops["images"][i], title=CLASSES[crops["labels"][i]]) for i in ours],
+            [Panel(crops["images"][i], title=f"type {crops['labels'][i]}") for i in others],
+            [Panel(image, box=box) for image, box in zip(scenes["images"], scenes["boxes"])]]
+    figure = grid(rows, names=["crops: classes", "crops: others", "saliency set"], size=1.1)
+    return Drawn(figure, "The companions of the toy world: crops to pre-train on, scenes with boxes for saliency",
+                 "Two rows of small crops, one animal each, and a row of scenes with a box around the one annotated"
+                 " animal.")
+
+
+def knob_turns(world_seed: int = 0, count: int = 3) -> Drawn:
+    """Each knob of KNOB_TURNS low and high in the same scenes: those of LOOKED_AT that it changes most."""
+    seed = split_seed(world_seed, "dev")
+    rows = []
+    for name, turns in KNOB_TURNS.items():
+        low, high = (make_scenes(LOOKED_AT, seed, Knobs(**{name: turn}))["images"] for turn in turns)
+        change = np.abs(low.astype(float) - high).mean((1, 2, 3))
+        chosen = ranked(change)[:count]
+        rows.append([Panel(images[i]) for images in (low, high) for i in chosen])
+    names = [f"{name}\n{_setting(low)} | {_setting(high)}" for name, (low, high) in KNOB_TURNS.items()]
+    figure = grid(rows, names=names, size=1.15, groups=[("low", count), ("the same scenes, high", count)])
+    return Drawn(figure, "Knobs of the toy world, turned low and high",
+                 f"One row per knob ({', '.join(KNOB_TURNS)}): three scenes with the knob turned low, and the same"
+                 " scenes with it turned high.")
+
+
+def _setting(turn: Any) -> str:
+    return f"{turn[0]:g}, {turn[1]:g}" if isinstance(turn, tuple) else f"{turn:g}"
+
+
+def knob_table() -> pd.DataFrame:
+    """All knobs with their default and what they do, read from the source of `Knobs`."""
+    body = ast.parse(textwrap.dedent(inspect.getsource(Knobs))).body[0].body
+    help_of = {field.target.id: " ".join(text.value.value.split()) for field, text in zip(body, body[1:])
+               if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr)}
+    return pd.DataFrame([(field.name, str(field.default), help_of[field.name]) for field in fields(Knobs)],
+                        columns=["knob", "default", "what it does"])
+
+
+def seeds(image: np.ndarray, maps: np.ndarray, labels: np.ndarray, tags: np.ndarray, classes: Sequence[str]) -> Drawn:
+    """One image, the normalised maps (C, H, W) of its tags, and its seed labels (H, W)."""
+    heat = [Panel(maps[c], "heat", under=image, title=classes[c]) for c in np.flatnonzero(tags)]
+    figure = grid([[Panel(image, title="image"), *heat, Panel(labels, "mask", "seeds")]], classes=classes, size=1.7)
+    return Drawn(figure, "Seeds: class activation maps of an image's tags, and what is left above the threshold",
+                 "An image, one heat map per tag, hot where the network sees the class, and the seed labels.")
+
+
+def saliency(image: np.ndarray, saliency_map: np.ndarray, salient: np.ndarray) -> Drawn:
+    """One image, its saliency map (H, W) in [0, 1] and its salient pixels, bool (H, W)."""
+    figure = grid([[Panel(image, title="image"), Panel(saliency_map, "heat", "saliency map"),
+                    Panel(image, title="salient pixels", outline=salient)]], size=1.7)
+    return Drawn(figure, "Saliency: what stands out, and the pixels above half of the maximum",
+                 "An image, its saliency map, and the image with the outline of the salient pixels.")
+
+
+def labelled(*named: tuple[str, np.ndarray], classes: Sequence[str], title: str, image: np.ndarray | None = None,
+             kind: str = "qualitative") -> Drawn:
+    """Label maps (H, W) side by side under their names, behind the image if there is one."""
+    panels = [Panel(labels, "mask", name) for name, labels in named]
+    panels = [Panel(image, title="image"), *panels] if image is not None else panels
+    return Drawn(grid([panels], classes=classes, size=1.7), title,
+                 f"Side by side: {', '.join(panel.title for panel in panels)}.", kind)
+
+
+def drawing(seed_labels: np.ndarray, salient: np.ndarray, guide: np.ndarray, classes: Sequence[str]) -> Drawn:
+    """A drawn example of a fusion rule: seeds, salient pixels, and the guide made of them."""
+    figure = grid([[Panel(seed_labels, "mask", "seeds"), Panel(_light(salient), title="salient: light"),
+                    Panel(guide, "mask", "guide by G2")]], classes=classes, size=1.5)
+    return Drawn(figure, "Rule G2 on a drawing of 6 x 6 pixels",
+                 "Three drawings: seeds of two classes, three salient regions, and the guide in which two regions have"
+                 " taken a class and the third is left to ignore.", "schematic")
+
+
+def stages(view: EvalView, columns: dict[str, Sequence[np.ndarray]], chosen: Sequence[int]) -> Drawn:
+    """Some images of a view, one per row, with label maps of each stage and the truth.
+
+    columns: heading -> label maps, one (H, W) per image of the view.
+    """
+    rows = [[Panel(view.image(i)), *(Panel(maps[i], "mask") for maps in columns.values()),
+             Panel(view.mask(i), "mask")] for i in chosen]
+    figure = grid(rows, ["image", *columns, "truth"], classes=view.classes, size=1.45)
+    return Drawn(figure, f"From image to segmentation on {view.name}, from the best image to the worst",
+                 f"Rows of images from best to worst; columns: image, {', '.join(columns)}, truth.")

@@ -9,7 +9,7 @@ from torch import nn
 from wsss_lab.data.canvas import normalise
 from wsss_lab.data.views import TrainView
 from wsss_lab.errors import TrainingError
-from wsss_lab.seeds.cam import cam_maps, expand, expand_batch, normalise_maps, raw_class_maps
+from wsss_lab.seeds.cam import expand, normalise_maps, raw_class_maps
 
 
 @pytest.fixture(autouse=True)
@@ -91,7 +91,6 @@ def test_raw_maps_are_those_of_the_net(view):
     with torch.no_grad():
         expected = net.eval().class_maps(normalise(images)).numpy()
     np.testing.assert_allclose(raw, expected, rtol=1e-3, atol=1e-3)
-    np.testing.assert_array_equal(raw_class_maps(net, view, 8, indices=[3, 1]), raw[[3, 1]])
 
 
 def test_maps_that_are_not_finite_are_reported(view):
@@ -119,27 +118,9 @@ def test_expand_cuts_the_padding_off():
     np.testing.assert_allclose(maps, expected, atol=1e-6)
 
 
-def test_batch_equals_one_at_a_time():
-    generator = np.random.default_rng(1)
-    raw = generator.normal(size=(4, 3, 5, 5)).astype(np.float16)
-    tags = np.array([[1, 0, 1], [0, 0, 0], [1, 1, 1], [0, 1, 0]], dtype=bool)
-    box = (0, 3, 20, 14)
-    together = expand_batch(raw, box, 20, (31, 22), tags)
-    assert together.shape == (4, 3, 31, 22) and together.dtype == np.float32
-    assert not together[~tags].any() and (together[tags].max((1, 2)) == 1).all()
-    for i in range(4):
-        np.testing.assert_array_equal(together[i], expand(raw[i], box, 20, (31, 22), tags[i]))
-
-
-def test_cam_maps_of_a_view(view):
-    net = TinyGap().eval()
-    streamed = list(cam_maps(net, view, side=8, batch=2))
-    raw = raw_class_maps(net, view, 8)
-    np.testing.assert_array_equal(np.stack(streamed), expand_batch(raw, (0, 0, 8, 8), 8, (8, 8), view.tags))
-    assert len(list(cam_maps(net, view, 8, indices=[4, 0]))) == 2
-
-
-def test_cam_maps_have_the_images_own_size():
-    images = np.random.default_rng(2).integers(0, 256, (2, 6, 10, 3), dtype=np.uint8)
-    view = view_of(images, np.ones((2, 3), dtype=bool))
-    assert [maps.shape for maps in cam_maps(TinyGap(), view, side=16)] == [(3, 6, 10)] * 2
+def test_expand_leaves_out_classes_that_are_no_tags():
+    raw = np.random.default_rng(1).normal(size=(3, 5, 5)).astype(np.float16)
+    maps = expand(raw, (0, 3, 20, 14), 20, (31, 22), np.array([True, False, True]))
+    assert maps.shape == (3, 31, 22) and maps.dtype == np.float32
+    assert not maps[1].any() and maps[[0, 2]].max((1, 2)).tolist() == [1, 1]
+    assert not expand(raw, (0, 3, 20, 14), 20, (31, 22), np.zeros(3, bool)).any()

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from wsss_lab.seeds.centre import centre_maps, centre_mean_shape
+from wsss_lab.seeds.centre import centre_mean_shape
 
 
 class Masks:
@@ -33,16 +33,3 @@ def test_masks_of_other_sizes_are_stretched():
 def test_void_counts_neither_way():
     shape = centre_mean_shape(Masks([[255, 255], [1, 0]], [[1, 255], [1, 0]]), 2)
     assert shape.tolist() == [[1.0, 0.0], [1.0, 0.0]]
-
-
-def test_every_tag_gets_the_same_map():
-    shape = np.array([[0.0, 0.2], [0.4, 0.0]], np.float32)
-    maps = centre_maps(shape, np.array([True, False, True]), (2, 2))
-    np.testing.assert_allclose(maps[0], [[0, 0.5], [1, 0]])
-    assert (maps[2] == maps[0]).all() and not maps[1].any()
-    large = centre_maps(shape, np.array([True]), (6, 4))
-    assert large.shape == (1, 6, 4) and large.max() == 1 and large[0, -1, 0] == 1
-
-
-def test_empty_shape_gives_empty_maps():
-    assert not centre_maps(np.zeros((2, 2), np.float32), np.array([True]), (4, 4)).any()

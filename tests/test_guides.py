@@ -9,26 +9,14 @@ from wsss_lab.fusion.guides import (
     each_guide,
     g0_guide,
     g1_guide,
-    make_guides,
     oracle_saliency,
     region_images,
     score_differences,
-    seeds_guide,
 )
 from wsss_lab.refinement.dense_crf import V2
 
 SALIENT = np.array([[1, 1, 0, 0], [0, 0, 0, 1]], bool)
 REGIONS = np.array([[1, 1, 0, 0], [0, 0, 0, 2]])
-
-
-def test_seeds_are_their_own_guide():
-    seeds = np.array([[0, 1, 3]], np.uint8)
-    guide = seeds_guide(seeds, np.array([True, False, True]))
-    np.testing.assert_array_equal(guide, seeds)
-    guide[:] = 9
-    assert seeds.max() == 3, "a copy"
-    with pytest.raises(DataError, match=r"labels \[3\]"):
-        seeds_guide(seeds, np.array([True, False, False]))
 
 
 def test_g0_paints_everything_salient_with_one_tag():
@@ -99,6 +87,10 @@ def test_oracle_is_neither_background_nor_void():
     assert oracle_saliency(np.array([[0, 1, 20, 255]], np.uint8)).tolist() == [[False, True, True, False]]
 
 
+def make_guides(rule, tags, **given):
+    return np.stack(list(each_guide(rule, tags, **given)))
+
+
 def batch(count=6):
     images, seeds, salient, tags = (np.stack(each) for each in zip(*map(random_case, range(count)), strict=True))
     return {"images": images, "seeds": seeds, "salient": salient, "tags": tags}
@@ -111,11 +103,10 @@ def test_driver_gives_what_the_rules_give():
     differences = [np.random.default_rng(i).normal(size=(n, 3)) for i, (_, n) in enumerate(regions)]
     guides = {
         rule: make_guides(rule, **data, differences=differences, rules=rules, no_gain="ignore", seed=5)
-        for rule in ("seeds", "G0", "G1", "G2")
+        for rule in ("G0", "G1", "G2")
     }
     for i in range(6):
         image, seeds, salient, tags = (data[name][i] for name in ("images", "seeds", "salient", "tags"))
-        np.testing.assert_array_equal(guides["seeds"][i], seeds)
         drawn = g0_guide(salient, tags, np.random.default_rng([5, i]))
         np.testing.assert_array_equal(guides["G0"][i], drawn)
         scored = g1_guide(regions[i][0], differences[i], tags, "ignore")

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from wsss_lab.errors import DataError
-from wsss_lab.saliency.threshold import normalise, salient_mask
+from wsss_lab.saliency.threshold import salient_mask
 
 
 def test_half_of_the_maximum_is_salient_and_just_below_is_not():
@@ -24,14 +24,6 @@ def test_every_map_has_its_own_maximum():
 def test_a_map_of_zeros_has_nothing_salient():
     assert not salient_mask(np.zeros((2, 3, 3))).any()
     assert not salient_mask(np.zeros((3, 3)), fraction=0.0).any()
-
-
-def test_normalise_makes_the_maximum_one_and_keeps_the_mask():
-    maps = np.random.default_rng(0).random((4, 5, 6)) * [[[0.1]], [[1]], [[3]], [[0]]]
-    scaled = normalise(maps)
-    np.testing.assert_allclose(scaled.max((1, 2)), [1, 1, 1, 0])
-    assert scaled.dtype == np.float32
-    np.testing.assert_array_equal(salient_mask(scaled), salient_mask(maps))
 
 
 @pytest.mark.parametrize("value", [np.nan, -0.1])

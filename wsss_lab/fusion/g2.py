@@ -138,10 +138,10 @@ def _check(image: np.ndarray, seeds: np.ndarray, salient: np.ndarray, tags: np.n
             "(H, W, 3), (H, W) and (H, W)",
             "bring seeds and saliency to the size of the image",
         )
-    check_labels(seeds, tags)
+    _check_labels(seeds, tags)
 
 
-def check_labels(seeds: np.ndarray, tags: np.ndarray) -> None:
+def _check_labels(seeds: np.ndarray, tags: np.ndarray) -> None:
     """DataError where a seed map holds a label that is not among the image's tags."""
     allowed = np.zeros(256, dtype=bool)
     allowed[[BACKGROUND, *np.flatnonzero(tags) + 1]] = True

@@ -1,6 +1,5 @@
 """Guide labels of Oh et al. 2017, section 5.2: pseudo-masks from seeds and saliency by rules of growing wit.
 
-- seeds: the seed labels as they are.
 - G0: everything salient is one object, of a class drawn from the tags.
 - G1: every salient component is an object, of the class whose score gains most when the rest is hidden.
 - G2: every salient component is an object, of the class of the seeds that touch it (wsss_lab.fusion.g2).
@@ -13,19 +12,10 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from wsss_lab.errors import DataError, ParameterError
-from wsss_lab.fusion.g2 import BACKGROUND, IGNORE, PAPER_RULES, G2Rules, check_labels, g2_guide, salient_components
+from wsss_lab.fusion.g2 import BACKGROUND, IGNORE, PAPER_RULES, G2Rules, g2_guide, salient_components
 
-RULES = ("seeds", "G0", "G1", "G2")
+RULES = ("G0", "G1", "G2")
 MEAN_COLOUR = (124, 116, 104)  # of ImageNet, RGB: zero for a network whose input has the mean taken off
-
-
-def seeds_guide(seeds: np.ndarray, tags: np.ndarray) -> np.ndarray:
-    """The seed labels as guide: background wherever there is no seed.
-
-    seeds: uint8 (H, W), 0 or the label of a tag    tags: bool (C,)    returns: uint8 (H, W), a copy
-    """
-    check_labels(seeds, tags)
-    return seeds.copy()
 
 
 def g0_guide(salient: np.ndarray, tags: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -116,11 +106,10 @@ def each_guide(
     seed: of G0's draws; image i draws from (seed, i), so that a subset of the first images gets the same
     yields: uint8 (H, W) per image
 
-    Needed are, besides the tags, seeds for "seeds", salient for "G0", salient and differences for "G1", salient,
-    seeds and images for "G2"; ParameterError where one is missing. DataError names the image.
+    Needed are, besides the tags, salient for "G0", salient and differences for "G1", salient, seeds and images for
+    "G2"; ParameterError where one is missing. DataError names the image.
     """
     needs = {
-        "seeds": {"seeds": seeds},
         "G0": {"salient": salient},
         "G1": {"salient": salient, "differences": differences},
         "G2": {"salient": salient, "seeds": seeds, "images": images},
@@ -133,8 +122,6 @@ def each_guide(
             raise ParameterError(f"rule {rule} got {had} for {name!r}", f"one per image: {len(tags)}")
 
     def guide(i: int) -> np.ndarray:
-        if rule == "seeds":
-            return seeds_guide(seeds[i], tags[i])
         if rule == "G0":
             return g0_guide(salient[i], tags[i], np.random.default_rng([seed, i]))
         if rule == "G1":
@@ -143,11 +130,6 @@ def each_guide(
         return g2_guide(images[i], seeds[i], salient[i], tags[i], rules)
 
     return (_named(i, guide) for i in range(len(tags)))
-
-
-def make_guides(rule: str, tags: np.ndarray, **given) -> np.ndarray:
-    """Guide labels of images of one size: each_guide as uint8 (N, H, W)."""
-    return np.stack(list(each_guide(rule, tags, **given)))
 
 
 def _named(i: int, guide: Callable[[int], np.ndarray]) -> np.ndarray:

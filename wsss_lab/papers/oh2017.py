@@ -17,6 +17,7 @@ from wsss_lab.lab.worlds import WeightsFile, World, open_world, weights_file
 from wsss_lab.networks.backbones import Backbone
 from wsss_lab.networks.fit import Schedule
 from wsss_lab.networks.pretraining import pretrain
+from wsss_lab.networks.u2netp import WEIGHTS_FILE as U2NETP_FILE
 from wsss_lab.networks.u2netp import U2NetP
 from wsss_lab.networks.vgg import TOY_BLOCKS
 from wsss_lab.networks.weights import load_into
@@ -33,8 +34,8 @@ from wsss_lab.segmenter.training import segment, train_segmenter
 class Published:
     """Values that the paper prints (section), or that its released code settles (marked C)."""
 
-    seed_threshold: float = 0.2  # Sec. 4.2
-    salient_fraction: float = 0.5  # of the image's maximum; Sec. 5.1
+    seed_threshold: float = 0.2  # Sec. 6.1
+    salient_fraction: float = 0.5  # of the image's maximum; Sec. 6.1
     min_salient_area: float = 0.01  # of the image; Supp. E
     min_seed_pixels: int = 25  # C; at 321 x 321
     guide_blur: float = 10.0  # pixels; C; of the seed maps that are the unaries of G2's CRF
@@ -43,15 +44,15 @@ class Published:
     good_saliency_iou: float = 0.6  # Sec. 5.1
     input_side: int = 321  # Supp. B
     large_fov_dilation: int = 12  # Table 6
-    batch: int = 15  # Sec. 4.2
-    lr: float = 1e-3  # Sec. 4.2
-    decay_every: int = 2000  # Sec. 4.2
-    iterations: int = 8000  # Sec. 4.2
-    momentum: float = 0.9  # Sec. 4.2
-    weight_decay: float = 5e-4  # Sec. 4.2
-    classifier_batch: int = 40  # Supp. A
-    classifier_iterations: int = 30000  # Supp. A
-    classifier_decay_every: int = 5000  # Supp. A
+    batch: int = 15  # Supp. B and F
+    lr: float = 1e-3  # Supp. B and F
+    decay_every: int = 2000  # Supp. B and F
+    iterations: int = 8000  # Supp. B and F
+    momentum: float = 0.9  # Supp. B and F
+    weight_decay: float = 5e-4  # Supp. B and F
+    classifier_batch: int = 40  # Supp. F
+    classifier_iterations: int = 30000  # Supp. F
+    classifier_decay_every: int = 5000  # Supp. F
     head_lr: float = 10.0  # C; of the last layer, whose fc6 and fc7 start from ImageNet; here of all behind the trunk
     dropout: float = 0.5  # C
 
@@ -85,16 +86,16 @@ def paper_schedule(iterations: int, batch: int, decay_every: int) -> Schedule:
 
 _TOY_NET = Backbone("vgg", TOY_BLOCKS, width=64, dilation=4, aspp=(1, 2, 3, 4), dropout=0.0, side=64)
 _PHOTO_NET = Backbone("mobilenet", width=256, dilation=4, aspp=(2, 4, 6, 8), dropout=0.1, side=256)
+_PHOTO_SCHEDULE = Schedule(120, 16, 1e-4, head_lr=30.0)
 
 #: File names looked for in the folder WSSS_WEIGHTS.
 START_WEIGHTS = {"vgg": "vgg16_imagenet.pth", "mobilenet": "mobilenet_v2_imagenet.pth"}
-SALIENCY_WEIGHTS = "u2netp_saliency.pth"
 
 SCALES = {
     "quick": Scale(_TOY_NET, Schedule(6, 16), Schedule(6, 16), Schedule(6, 16), Schedule(6, 32), Schedule(6, 16)),
     "toy": Scale(_TOY_NET, Schedule(600, 16, 2e-3), Schedule(900, 16, 3e-3), Schedule(600, 16, 2e-3),
                  Schedule(1000, 64, 3e-3)),
-    "photos": Scale(_PHOTO_NET, Schedule(200, 16), Schedule(200, 16), stride=16),
+    "photos": Scale(_PHOTO_NET, _PHOTO_SCHEDULE, _PHOTO_SCHEDULE, stride=16),
     "voc": Scale(
         Backbone(dropout=PUBLISHED.dropout),
         paper_schedule(PUBLISHED.iterations, PUBLISHED.batch, PUBLISHED.decay_every),
@@ -270,10 +271,10 @@ class Route:
 
         unset: "paper" leaves undecided pixels to ignore, "released" turns them into background.
         """
-        if rule not in RULES:
-            raise unknown_name("guide rule", rule, list(RULES))
         if rule == "seeds":
             return self.seeds(variant, split)
+        if rule not in RULES:
+            raise unknown_name("guide rule", rule, ["seeds", *RULES])
         view = {"view": self.world.train_view(split), "salient": self.salient(split, detector)["masks"]}
         name = f"{rule} of {variant}" + (f", {detector}" if detector else "")
         name += ", released" if unset == "released" else ""
@@ -378,7 +379,7 @@ def routes(profile: str, seeds: int, world_seed: int = 0) -> list[Route]:
         trunk = scale.backbone.trunk("HighRes")
         start = weights_file(START_WEIGHTS[scale.backbone.family],
                              lambda state, path: scale.backbone.load_start(trunk, state, path))
-        u2net = weights_file(SALIENCY_WEIGHTS, lambda state, path: load_into(U2NetP(), state, path))
+        u2net = weights_file(U2NETP_FILE, lambda state, path: load_into(U2NetP(), state, path))
         return [Route(world, scale, seed, start, u2net) for seed in range(seeds)]
     crops = world.crops()
     start = Step("networks", pretrain, {"backbone": scale.backbone.settings(),

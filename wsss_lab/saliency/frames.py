@@ -21,7 +21,7 @@ def quantise(saliency: np.ndarray) -> np.ndarray:
 
 
 def salient_masks(view: TrainView, maps: np.ndarray, fraction: float = 0.5) -> dict:
-    """Salient pixels of every image: at least `fraction` of the image's maximum (Oh et al. 2017, Sec. 5.1).
+    """Salient pixels of every image: at least `fraction` of the image's maximum (Oh et al. 2017, Sec. 6.1).
 
     Returns {"masks": frame of 0 and 1}; outside the images it is 0.
     """

@@ -7,17 +7,8 @@ import numpy as np
 from wsss_lab.errors import DataError
 
 
-def normalise(saliency: np.ndarray) -> np.ndarray:
-    """Divide each map by its maximum; a map of zeros stays zero.
-
-    saliency: (..., h, w), non-negative    returns: float32, same shape, maximum 1
-    """
-    highest = _maxima(saliency)
-    return (saliency / np.where(highest > 0, highest, 1)).astype(np.float32)
-
-
 def salient_mask(saliency: np.ndarray, fraction: float = 0.5) -> np.ndarray:
-    """Pixels that reach `fraction` of their own map's maximum (Oh et al. 2017, section 5.1: one half).
+    """Pixels that reach `fraction` of their own map's maximum (Oh et al. 2017, section 6.1: one half).
 
     saliency: (..., h, w), non-negative    returns: bool, same shape
 

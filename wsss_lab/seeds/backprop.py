@@ -29,7 +29,7 @@ def backprop_maps(net: nn.Module, view: TrainView, side: int, method: str, sigma
     px at 321, scaled with `side`. stride: the maps are averaged down by it to save space; a smooth map bears
     sigma / 2.
     Returns float16 (N, C, h, h) with h = ceil(side / stride): each tag's map divided by its maximum, 0 for
-    other classes. `wsss_lab.seeds.cam.expand_batch` brings them to image size, as it does for class
+    other classes. `wsss_lab.seeds.cam.expand` brings them to image size, as it does for class
     activation maps.
     Raises ParameterError for an unknown method.
     """

@@ -25,19 +25,3 @@ def centre_mean_shape(view: EvalView, side: int) -> np.ndarray:
         foreground += cells[0]
         counted += cells[1]
     return np.divide(foreground, counted, out=np.zeros_like(foreground), where=counted > 0).astype(np.float32)
-
-
-def centre_maps(shape: np.ndarray, tags: np.ndarray, out_size: tuple[int, int]) -> np.ndarray:
-    """The mean shape stretched to an image, as the map of each of its tags.
-
-    shape: (h, w) from `centre_mean_shape`. tags: (C,) bool. out_size: (H, W).
-    Returns float32 (C, H, W) in [0, 1]: divided by its maximum for tags, 0 for other classes.
-    """
-    height, width = out_size
-    grid = torch.from_numpy(np.array(shape, dtype=np.float32))[None, None]
-    stretched = F.interpolate(grid, size=(height, width), mode="bilinear", align_corners=False)[0, 0].numpy()
-    peak = stretched.max()
-    maps = np.zeros((len(tags), height, width), np.float32)
-    if peak > 0:
-        maps[np.asarray(tags, dtype=bool)] = stretched / peak
-    return maps

@@ -4,7 +4,7 @@ import numpy as np
 
 from wsss_lab.errors import ParameterError
 
-#: Threshold of the seeds for guide labels (Oh et al. 2017, Sec. 4).
+#: Threshold of the seeds for guide labels (Oh et al. 2017, Sec. 6.1).
 TAU = 0.2
 
 
@@ -15,7 +15,7 @@ def seed_labels(maps: np.ndarray, tau: float = TAU) -> np.ndarray:
 
     maps: (..., C, H, W) in [0, 1], 0 for classes that the image doesn't have. tau: in (0, 1]; 0 would give a
     class to pixels without any evidence. Returns uint8 (..., H, W): 0 background, c + 1 for class index c; of
-    equal classes the first. Raises ParameterError for another tau. Source: Oh et al. 2017, Sec. 4.1.
+    equal classes the first. Raises ParameterError for another tau. Source: Oh et al. 2017, Sec. 4.2.
 
     >>> seed_labels(np.array([[[0.1, 0.2, 0.3]], [[0.0, 0.1, 1.0]]])).tolist()
     [[0, 1, 2]]

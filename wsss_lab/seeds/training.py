@@ -10,7 +10,6 @@ from wsss_lab.networks.device import place, resolve_device
 from wsss_lab.networks.fit import Schedule, fit
 from wsss_lab.networks.gap import GapNet, gap_net
 from wsss_lab.networks.losses import tag_loss
-from wsss_lab.networks.mobilenet import freeze_batchnorm
 from wsss_lab.seeds.backprop import backprop_maps
 from wsss_lab.seeds.cam import raw_class_maps
 
@@ -31,7 +30,7 @@ def tagged_batches(view: TrainView, side: int, batch: int):
 
 def train_classifier(view: TrainView, start: dict[str, Tensor], variant: str, backbone: dict, schedule: dict,
                      seed: int) -> dict:
-    """Train one GAP network on images and tags (Oh et al. 2017, Sec. 4.1).
+    """Train one GAP network on images and tags (Oh et al. 2017, Sec. 4.1 and Supp. B).
 
     start: state dict of the pre-trained trunk. variant: a column of Table 6. backbone, schedule: settings.
     Returns {"state": state dict, "history": loss per iteration}.
@@ -41,7 +40,7 @@ def train_classifier(view: TrainView, start: dict[str, Tensor], variant: str, ba
     net = gap_net(variant, backbone, len(view.classes))
     backbone.load_start(net.trunk, start)
     history = fit(place(net), tagged_batches(view, backbone.side, schedule.batch),
-                  lambda net, images, tags: tag_loss(net(images), tags), schedule, seed, prepare=freeze_batchnorm)
+                  lambda net, images, tags: tag_loss(net(images), tags), schedule, seed, prepare=backbone.prepare)
     return {"state": net.cpu().state_dict(), "history": history}
 
 

@@ -12,7 +12,6 @@ from wsss_lab.networks.device import resolve_device
 from wsss_lab.networks.fit import Schedule, fit
 from wsss_lab.networks.gap import gap_net, output_size
 from wsss_lab.networks.losses import pixel_loss, reduce_labels, tag_loss
-from wsss_lab.networks.mobilenet import freeze_batchnorm
 from wsss_lab.networks.pretraining import pretrain
 from wsss_lab.networks.vgg import TOY_BLOCKS, convolutions, copy_convolutions, vgg_trunk
 from wsss_lab.networks.weights import load_into, read_weights
@@ -100,11 +99,25 @@ def test_mobilenet_variants_take_torchvision_weights_and_keep_their_strides():
         backbone.load_start(net.trunk, vgg_trunk("VGG-16", TOY_BLOCKS).state_dict())
 
 
-def test_frozen_batch_norm_does_not_move():
-    net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)).train()
-    freeze_batchnorm(net)
-    net(torch.randn(5, 3, 4, 4) + 3)
-    assert torch.equal(net[1].running_mean, torch.zeros(4)) and not net[1].weight.requires_grad
+def test_frozen_start_does_not_move():
+    backbone = Backbone("mobilenet", side=64)
+    net = gap_net("HighRes", backbone, 3).train()
+    backbone.prepare(net)
+    before = {name: value.clone() for name, value in net.state_dict().items() if "running" in name}
+    net(torch.randn(2, 3, 64, 64) + 3).sum().backward()
+    assert all(torch.equal(value, net.state_dict()[name]) for name, value in before.items())
+    assert all(parameter.grad is None for parameter in net.trunk[:7].parameters())
+    assert net.trunk[16].conv[0][0].weight.grad is not None
+
+
+def test_mobilenet_high_resolution_map_holds_the_low_resolution_one():
+    """A dilation in place of the last stride computes the same function on a denser grid."""
+    backbone = Backbone("mobilenet", side=64)
+    low, high = gap_net("LowRes", backbone, 3).eval(), gap_net("HighRes", backbone, 3).eval()
+    high.load_state_dict(low.state_dict())
+    x = torch.randn(1, 3, 64, 64)
+    with torch.inference_mode():
+        assert torch.allclose(high.class_maps(x)[..., ::2, ::2], low.class_maps(x), atol=1e-5)
 
 
 def test_backbone_settings_round_trip():

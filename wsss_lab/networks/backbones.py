@@ -59,3 +59,8 @@ class Backbone:
         """
         copy = mobilenet.copy_features if self.family == "mobilenet" else vgg.copy_convolutions
         copy(start, trunk, origin)
+
+    def prepare(self, net: nn.Module) -> None:
+        """What has to be done to a network in training mode before its first iteration."""
+        if self.family == "mobilenet":
+            mobilenet.freeze_start(net)

@@ -41,11 +41,13 @@ def gap_net(variant: str, backbone: Backbone, classes: int) -> GapNet:
     """One network of Oh et al. 2017, Table 6.
 
     variant: "LowRes", "HighRes", "ROI", "DeepLab" or "VGG-16" (the plain classifier: fc6 and fc7 slide over the
-    last map and their mean gives the score, so that any input size works).
+    last map and their mean gives the score, so that any input size works). MobileNetV2 has no fc6 and fc7.
     """
     trunk = backbone.trunk(variant)
     kernels = {"LowRes": (3,), "HighRes": (3, 3), "ROI": (1, 1), "DeepLab": (3, 1), "VGG-16": (3, 1)}[variant]
     dilations = (backbone.dilation, 1) if variant == "DeepLab" else (1, 1)
+    if backbone.family == "mobilenet":
+        kernels = ()  # its last features are 1280 pre-trained channels; new hidden layers would start from nothing
     layers: list[nn.Module] = []
     channels = trunk.out_channels
     for kernel, dilation in zip(kernels, dilations):

@@ -6,7 +6,14 @@ import numpy as np
 import pandas as pd
 
 from wsss_lab.evaluation.confusion import mean_iou, precision_recall_of_labels
-from wsss_lab.evaluation.intervals import Interval, difference_interval, image_values, interval, mean_and_interval, ratio
+from wsss_lab.evaluation.intervals import (
+    Interval,
+    difference_interval,
+    image_values,
+    interval,
+    mean_and_interval,
+    ratio,
+)
 from wsss_lab.evaluation.precision_recall import mean_precision
 from wsss_lab.evaluation.saliency_scores import foreground_iou, foreground_precision_recall, is_good
 from wsss_lab.lab.session import Session

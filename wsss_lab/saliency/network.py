@@ -12,7 +12,6 @@ from wsss_lab.networks.deeplab import DeepLab, deeplab
 from wsss_lab.networks.device import place, resolve_device
 from wsss_lab.networks.fit import Schedule, fit
 from wsss_lab.networks.losses import pixel_loss
-from wsss_lab.networks.mobilenet import freeze_batchnorm
 from wsss_lab.saliency.frames import quantise
 
 
@@ -37,7 +36,7 @@ def train_saliency(images: np.ndarray, masks: np.ndarray, start: dict[str, Tenso
         return normalise(x.to(device)), y.to(device)
 
     history = fit(place(net), draw, lambda net, x, y: pixel_loss(net(x), y), schedule, seed,
-                  prepare=freeze_batchnorm)
+                  prepare=backbone.prepare)
     return {"state": net.cpu().state_dict(), "history": history}
 
 

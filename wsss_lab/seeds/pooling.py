@@ -13,7 +13,6 @@ from wsss_lab.networks.device import place
 from wsss_lab.networks.fit import Schedule, fit
 from wsss_lab.networks.gap import GapNet, gap_net
 from wsss_lab.networks.losses import tag_loss
-from wsss_lab.networks.mobilenet import freeze_batchnorm
 from wsss_lab.seeds.training import restore_classifier, tagged_batches
 
 
@@ -31,7 +30,7 @@ def train_pooled_last(view: TrainView, start: dict[str, Tensor], variant: str, b
     backbone.load_start(net.trunk, start)
     history = fit(place(net), tagged_batches(view, backbone.side, schedule.batch),
                   lambda net, images, tags: tag_loss(scores_pooled_last(net, images), tags), schedule, seed,
-                  prepare=freeze_batchnorm)
+                  prepare=backbone.prepare)
     return {"state": net.cpu().state_dict(), "history": history}
 
 

@@ -12,7 +12,6 @@ from wsss_lab.networks.deeplab import DeepLab, deeplab
 from wsss_lab.networks.device import place, resolve_device
 from wsss_lab.networks.fit import Schedule, fit
 from wsss_lab.networks.losses import pixel_loss
-from wsss_lab.networks.mobilenet import freeze_batchnorm
 from wsss_lab.refinement.constrain_to_boundary import boundary_loss, crf_targets
 from wsss_lab.refinement.dense_crf import CrfParameters, refine_probabilities
 
@@ -62,7 +61,7 @@ def train_segmenter(view: TrainView, pseudo_masks: np.ndarray, start: dict[str, 
         return loss
 
     history = fit(place(net), labelled_batches(view, pseudo_masks, backbone.side, schedule.batch), loss_of, schedule,
-                  seed, prepare=freeze_batchnorm)
+                  seed, prepare=backbone.prepare)
     return {"state": net.cpu().state_dict(), "history": history}
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from wsss_lab.lab.plots import BACKGROUND, IGNORE, Panel, class_colours, colour_mask, draw, flow, grid
+from wsss_lab.lab.plots import BACKGROUND, IGNORE, Drawn, Panel, class_colours, colour_mask, draw, flow, grid
 
 CLASSES = ("cat", "dog", "bird")
 
@@ -142,6 +142,11 @@ def test_an_outline_of_everything_or_nothing_draws_nothing():
 def test_a_text_panel_shows_its_words():
     axes = drawn(Panel("person\nbicycle", "text"))
     assert [text.get_text() for text in axes.texts] == ["person\nbicycle"] and not axes.images
+
+
+def test_a_notebook_shows_a_drawn_figure_with_its_alt_text():
+    shown = Drawn(grid([[Panel(image())]]), "Grey", "a grey square")._repr_html_()
+    assert shown.startswith('<img src="data:image/png;base64,') and 'alt="a grey square"' in shown
 
 
 BOXES = {"a": (0.2, 0.7, "first"), "b": (0.7, 0.7, "second"), "c": (0.7, 0.2, "third")}

@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from wsss_lab.lab.pictures import Picture
+from wsss_lab.lab.pictures import draw as render
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -23,7 +26,7 @@ _HEADING, _NOTE = 9.0, 7.5  # font sizes in points
 
 
 class Drawn(NamedTuple):
-    """A figure with what `Artifacts.figure` wants to know of it: `artifacts.figure("fig1", *drawn)`.
+    """A figure with what `Artifacts.figure` wants to know of it; a notebook shows it as a picture with its alt text.
 
     kind: "measured", "schematic" or "qualitative".
     """
@@ -32,6 +35,9 @@ class Drawn(NamedTuple):
     title: str
     alt: str
     kind: str = "qualitative"
+
+    def _repr_html_(self) -> str:
+        return Picture(render(self.figure), self.alt)._repr_html_()
 
 
 def class_colours(classes: int) -> np.ndarray:

@@ -1,0 +1,253 @@
+"""The figures of Oh et al. 2017, drawn from made-up results of the right shapes."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from wsss_lab.data.toyvoc import CLASSES, make_scenes
+from wsss_lab.data.views import EvalView, TrainView
+from wsss_lab.lab.choices import spread_ranks
+from wsss_lab.lab.plots import IGNORE
+from wsss_lab.lab.published import artifact_list
+from wsss_lab.lab.steps import Output, Step, topological
+from wsss_lab.networks.deeplab import deeplab
+from wsss_lab.papers import oh2017, oh2017_figures
+from wsss_lab.papers.oh2017_figures import FIGURES
+from wsss_lab.papers.oh2017_pictures import Pictures
+from wsss_lab.papers.oh2017_shown import detect_shown, refine_shown
+from wsss_lab.segmenter.training import segment
+
+IMAGES, LABELS, SIDE, BINS = 24, len(CLASSES) + 1, 64, 8
+
+
+class FakeRun:
+    """A session whose results are random numbers; remembers what was loaded. ready_made: as with U2-Net-P's weights."""
+
+    def __init__(self, profile: str = "quick", seeds: int = 2, ready_made: bool = False):
+        self.profile, self.seeds = profile, seeds
+        route = oh2017.routes("quick", 1)[0]
+        u2net = SimpleNamespace(key="weights", exposes_masks=False, load=None) if ready_made else None
+        self.routes = [oh2017.Route(route.world, route.scale, seed, route.start, u2net) for seed in range(seeds)]
+        self.route, self.world = self.routes[0], route.world
+        self.scenes = make_scenes(IMAGES, 0)
+        self.rng = np.random.default_rng(0)
+        self.loaded: dict[Step, None] = {}
+        self.made = {}
+
+    def view(self, split: str) -> EvalView:
+        names = [f"{split}{number}" for number in range(IMAGES)]
+        return EvalView.from_arrays(split, CLASSES, names, self.scenes["tags"], self.scenes["images"], "generator",
+                                    masks=self.scenes["masks"])
+
+    def load(self, item: Step | Output):
+        step = item.step if isinstance(item, Output) else item
+        self.loaded[step] = None
+        if step not in self.made:
+            self.made[step] = self.make(step.function.__name__, step.settings)
+        return self.made[step][item.name] if isinstance(item, Output) else self.made[step]
+
+    def make(self, function: str, settings: dict) -> dict:
+        def draw(most, *shape):
+            return self.rng.integers(0, most + 1, shape)
+
+        def draw_map(most, count):
+            """Maps of 16 x 16 squares."""
+            return draw(most, count, 4, 4).repeat(SIDE // 4, 1).repeat(SIDE // 4, 2)
+
+        count = settings.get("count", IMAGES)
+        return {
+            "toy_saliency_scenes": lambda: {"images": draw(255, 48, SIDE, SIDE, 3).astype(np.uint8),
+                                            "boxes": np.tile([10.0, 12.0, 40.0, 50.0], (48, 1))},
+            "score_masks": lambda: {"confusions": draw(9, IMAGES, LABELS, LABELS + 1)},
+            "score_saliency": lambda: {"counts": draw(9, IMAGES, 4)},
+            "score_maps": lambda: {"counts": 5 + draw(9, IMAGES, 3, LABELS, BINS)},
+            "classifier_outputs": lambda: {"maps": self.rng.random((IMAGES, len(CLASSES), 8, 8))},
+            "refine_shown": lambda: {"indices": self.rng.permutation(IMAGES)[:count],
+                                     "masks": draw_map(LABELS - 1, count)},
+            "train_segmenter": lambda: {"history": np.linspace(2, 1, 40).tolist()},
+            "detect_shown": lambda: {"indices": np.arange(count), "maps": draw_map(255, count)},
+            "saliency_frames": lambda: {"maps": draw_map(255, IMAGES)},
+            "u2net_frames": lambda: {"maps": draw_map(255, IMAGES)},
+        }.get(function, lambda: {"masks": draw_map(LABELS - 1, IMAGES)})()
+
+
+@pytest.fixture(scope="module")
+def run():
+    return FakeRun()
+
+
+@pytest.fixture(scope="module")
+def figures(run):
+    """All figures, drawn once."""
+    return {name: draw(run) for name, draw in FIGURES.items()}
+
+
+def panels(figure) -> list:
+    return [axes for axes in figure.axes if axes.get_label() != "scale of maps"]
+
+
+def shown(figure, place: int) -> np.ndarray:
+    return np.asarray(panels(figure)[place].images[-1].get_array())
+
+
+def test_every_figure_of_the_paper_is_here():
+    listed = artifact_list("oh2017")
+    assert list(FIGURES) == list(listed["id"][listed["kind"] == "figure"])
+
+
+EXPECTED = {"fig1": 5, "fig2": 1, "fig3": 2, "fig4": 27, "fig5": 12, "fig6": 8, "fig7": 49, "fig8": 36, "fig9": 24,
+            "fig10": 48, "fig11": 42, "fig12": 49, "fig13": 49}
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_figure_has_its_panels_a_title_and_an_alt_text(figures, name):
+    drawn = figures[name]
+    assert len(panels(drawn.figure)) == EXPECTED[name]
+    assert 5 < len(drawn.title) < 60 and not drawn.title.endswith(".")
+    assert 60 < len(drawn.alt) < 600 and drawn.alt.endswith(".") and "\n" not in drawn.alt
+    assert drawn.kind == {"fig2": "schematic", "fig3": "measured"}.get(name, "qualitative")
+
+
+@pytest.mark.parametrize("ready_made", [False, True])
+def test_steps_names_all_that_the_figures_load(ready_made):
+    run = FakeRun("photos" if ready_made else "quick", 2, ready_made)
+    for draw in FIGURES.values():
+        draw(run)
+    promised = set(topological(oh2017_figures.steps(run)))
+    assert not [str(step) for step in run.loaded if step not in promised]
+
+
+def test_pictures_are_of_seed_zero_and_curves_of_all_seeds(run, figures):
+    of_seed_one = {step.function.__name__ for step in run.loaded if "seed 1" in step.label}
+    assert of_seed_one == {"score_maps"}
+
+
+def test_figures_of_stages_share_no_image(figures):
+    images = [shown(figures[name].figure, place).tobytes() for name in ("fig7", "fig12", "fig13")
+              for place in range(7)]
+    assert len(set(images)) == 21
+
+
+def test_fig4_goes_from_the_best_saliency_to_the_worst(run, figures):
+    quality = Pictures(run, "val").saliency_iou
+    figure = figures["fig4"].figure
+    expected = spread_ranks(quality, 9)
+    assert (quality[expected[0]], quality[expected[-1]]) == (np.nanmax(quality), np.nanmin(quality))
+    for place, index in enumerate(expected):
+        np.testing.assert_array_equal(shown(figure, place), run.scenes["images"][index])
+
+
+def test_fig6_shows_the_median_image_with_several_tags(run, figures):
+    train = Pictures(run, "train")
+    several = np.flatnonzero(run.scenes["tags"].sum(1) > 1)
+    scores = train.guide_iou[several]
+    (index,) = [i for i in several if np.array_equal(run.scenes["images"][i], shown(figures["fig6"].figure, 0))]
+    better, worse = (scores > train.guide_iou[index]).sum(), (scores < train.guide_iou[index]).sum()
+    assert abs(better - worse) <= 1
+
+
+def test_fig11_shows_other_images_than_fig6_all_with_several_tags(run, figures):
+    figure, first = figures["fig11"].figure, shown(figures["fig6"].figure, 0)
+    images = [shown(figure, 7 * row) for row in range(6)]
+    assert not any(np.array_equal(image, first) for image in images)
+    rows = [next(i for i in range(IMAGES) if np.array_equal(run.scenes["images"][i], image)) for image in images]
+    assert (run.scenes["tags"][rows].sum(1) > 1).all()
+
+
+def test_fig10_ends_with_the_worst_of_the_images_that_were_not_drawn(run, figures):
+    quality = Pictures(run, "val").saliency_iou
+    figure = figures["fig10"].figure
+    rows = [next(i for i in range(IMAGES) if np.array_equal(run.scenes["images"][i], shown(figure, place)))
+            for block in (0, 16, 32) for place in range(block, block + 8)]
+    assert sorted(rows) == list(range(IMAGES))
+    assert np.all(np.diff(quality[rows[16:]]) >= 0)
+
+
+def test_fig8_lights_up_where_the_map_of_a_tag_is_highest(run):
+    val = Pictures(run, "val")
+    heat = val.class_map("HighRes", 3)
+    assert heat.data.shape == (SIDE, SIDE) and heat.data.min() >= 0 and heat.data.max() == pytest.approx(1)
+    np.testing.assert_array_equal(heat.under, run.scenes["images"][3])
+
+
+def test_fig3_draws_the_mean_over_seeds(run, figures):
+    figure = figures["fig3"].figure
+    names = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert names == ["GAP-LowRes", "GAP-HighRes", "GAP-ROI", "GAP-DeepLab", "vanilla back-propagation",
+                     "guided back-propagation", "excitation back-propagation", "centre mean shape", "where mP is read"]
+    counts = np.stack([run.load(oh2017_figures.seeder_score(route, "LowRes")["counts"]) for route in run.routes])
+    whole = counts.sum((1, 4))  # (S, 3, K): at threshold 0 every pixel takes its winner
+    recall = (whole[:, 2, 1:] / whole[:, 0, 1:]).mean()
+    precision = (whole[:, 2, 1:] / whole[:, 1, 1:]).mean()
+    line = next(line for line in figure.axes[0].lines if line.get_label() == "GAP-LowRes")
+    np.testing.assert_allclose((line.get_xdata()[-1], line.get_ydata()[-1]), (recall, precision))
+
+
+def test_learning_curves_are_those_of_table_2_and_of_full_supervision(run):
+    drawn = oh2017_figures.learning_curves(run)
+    names = [text.get_text() for text in drawn.figure.axes[0].get_legend().get_texts()]
+    assert names == ["seeds only", "G0", "G1", "G2", "G2, saliency oracle", "ground truth"]
+    assert "seeds only 1.01" in drawn.alt
+
+
+def test_lines_over_long_steps_of_recall_have_marked_ends():
+    assert oh2017_figures._far_apart(np.array([0.0, 0.02, 0.5, 0.55])).tolist() == [False, True, True, False]
+
+
+def test_a_profile_with_ready_made_saliency_shows_photographs_without_boxes_and_says_so():
+    run = FakeRun("photos", 1, ready_made=True)
+    drawn = FIGURES["fig5"](run)
+    assert "no saliency training set" in drawn.alt
+    assert not any(axes.patches for axes in panels(drawn.figure))
+    np.testing.assert_array_equal(shown(drawn.figure, 0).shape, (SIDE, SIDE, 3))
+
+
+def test_networks_that_a_profile_leaves_out_are_named(figures):
+    run = FakeRun("photos", 1, ready_made=True)
+    for name in ("fig3", "fig8"):
+        assert "Not trained in this profile: GAP-ROI, GAP-DeepLab." in FIGURES[name](run).alt
+    assert len(panels(FIGURES["fig8"](run).figure)) == 6 * 4
+    assert not any("Not trained" in drawn.alt for drawn in figures.values())
+
+
+def test_guides_keep_their_ignored_pixels(run):
+    train = Pictures(run, "train")
+    masks = run.load(run.route.guides("G2")["masks"])
+    masks[0, :3] = IGNORE
+    assert (train.guide("G2", 0).data[:3] == IGNORE).all()
+
+
+# --- what is computed for the pictures alone --------------------------------------------------------------------------
+
+
+BACKBONE = oh2017.SCALES["quick"].backbone
+
+
+def network(labels: int, head: str) -> dict:
+    torch.manual_seed(0)
+    return deeplab(BACKBONE, labels, head).state_dict()
+
+
+def test_refined_images_are_at_spread_ranks_and_labelled_as_in_the_whole_split():
+    scenes = make_scenes(5, 1)
+    view = TrainView.from_arrays("train", CLASSES, list("abcde"), scenes["tags"], scenes["images"], "generator")
+    confusions = np.zeros((5, LABELS, LABELS + 1), int)
+    confusions[:, 0, 0], confusions[:, 0, 1] = 10, [4, 0, 3, 1, 2]  # the best first: images 1, 3, 4, 2, 0
+    crf = oh2017.routes("quick", 1)[0].crf("v2")
+    state = network(LABELS, "largefov")
+    made = refine_shown(view, confusions, state, BACKBONE.settings(), crf, 3)
+    assert made["indices"].tolist() == [1, 4, 0]
+    everything = segment(view, state, BACKBONE.settings(), crf=crf)["masks"]
+    np.testing.assert_array_equal(made["masks"], everything[[1, 4, 0]])
+
+
+def test_detected_images_are_random_but_the_same_each_time():
+    images = make_scenes(6, 2)["images"]
+    state = network(2, "aspp")
+    made = detect_shown(images, state, BACKBONE.settings(), 4)
+    assert len(set(made["indices"].tolist())) == 4 and made["maps"].shape == (4, SIDE, SIDE)
+    assert made["maps"].max(axis=(1, 2)).tolist() == [255] * 4
+    again = detect_shown(images, state, BACKBONE.settings(), 4)
+    np.testing.assert_array_equal(again["maps"], made["maps"])

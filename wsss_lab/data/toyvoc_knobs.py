@@ -56,7 +56,7 @@ class Knobs:
     """Probability that a main object of a class with a context stands in it (parrot in the sky)."""
     stray_context: float = 0.16
     """Probability of a random context stuff in a scene whose main object does not bring its own."""
-    main_length: tuple[float, float] = (14.0, 27.0)
+    main_length: tuple[float, float] = (15.0, 28.0)
     """Half length of the body of a main object."""
     secondary: tuple[float, float] = (0.36, 0.50)
     """Probability of a secondary object, smaller and off centre, and of another one if there is one."""
@@ -68,11 +68,11 @@ class Knobs:
     """Probability that a main object takes on the colour of the background around it."""
     camouflage_blend: tuple[float, float] = (0.45, 0.75)
     """How much of the background colour a camouflaged body takes on."""
-    quiet_main: float = 0.12
+    quiet_main: float = 0.18
     """Probability that the main object is of a quiet class."""
     quiet_secondary: float = 0.50
     """Probability that a secondary object is of a quiet class."""
-    quiet_length: tuple[float, float] = (8.0, 13.0)
+    quiet_length: tuple[float, float] = (9.0, 14.0)
     """Half length of a quiet object; as a main object it is 1.3 times as long."""
     quiet_blend: tuple[float, float] = (0.30, 0.65)
     """How much of the local background colour a quiet body takes on."""
@@ -84,7 +84,7 @@ class Knobs:
     """Probability of each of two boulders lying about."""
     clutter_length: tuple[float, float] = (2.5, 7.0)
     """Half length of a boulder."""
-    head: float = 0.80
+    head: float = 0.83
     """Radius of the head relative to half the height of the body."""
     mark: float = 0.95
     """Share of the head's radius that is painted with the class pattern, the only evidence of the class."""

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tiny_views import RandomTrunk, write_photographs
 
 from wsss_lab.errors import LabError, StoreError, WeightsError
 from wsss_lab.lab import worlds
@@ -24,43 +25,9 @@ from wsss_lab.papers.oh2017 import SCALES, Route
 torch.set_num_threads(1)
 
 
-@dataclasses.dataclass(frozen=True)
-class Start:
-    """Start weights that were never trained, each of them multiplied by `factor`."""
-
-    factor: float = 1.0
-    exposes_masks: bool = False
-
-    @property
-    def key(self):
-        return f"random trunk x {self.factor}"
-
-    def load(self, store):
-        torch.manual_seed(0)
-        return {name: value * self.factor for name, value in vgg_trunk("HighRes", TOY_BLOCKS).state_dict().items()}
-
-
 @pytest.fixture
 def root(tmp_path):
-    """Four photographs of cats and dogs: p0 to p2 are train, p3 is val."""
-    folder = tmp_path / "photos"
-    for part in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
-        (folder / part).mkdir(parents=True)
-    noise = np.random.default_rng(0)
-    rows = ["image,cat,dog"]
-    for index in range(4):
-        mask = np.zeros((24, 36), np.uint8)
-        mask[6:18, 8:24] = 1 + index % 2
-        image = noise.integers(60, 120, (24, 36, 3), np.uint8)
-        image[mask == 1, 0] = image[mask == 2, 1] = 240
-        Image.fromarray(image).save(folder / f"JPEGImages/p{index}.jpg")
-        Image.fromarray(mask).save(folder / f"SegmentationClass/p{index}.png")
-        rows.append(f"p{index},{1 - index % 2},{index % 2}")
-    (folder / "classes.txt").write_text("cat\ndog\n")
-    (folder / "image_labels.csv").write_text("\n".join(rows) + "\n")
-    (folder / "ImageSets/Segmentation/train.txt").write_text("p0\np1\np2\n")
-    (folder / "ImageSets/Segmentation/val.txt").write_text("p3\n")
-    return folder
+    return write_photographs(tmp_path / "photos", masks=True)
 
 
 @pytest.fixture
@@ -73,7 +40,7 @@ def route_on(root, start=None):
     worlds._folder.cache_clear()
     short = Schedule(1, 2)
     scale = dataclasses.replace(SCALES["quick"], classifier=short, segmenter=short, plain_classifier=short)
-    return Route(FolderWorld(str(root)), scale, 0, start or Start())
+    return Route(FolderWorld(str(root)), scale, 0, start or RandomTrunk())
 
 
 def run(steps, store):
@@ -118,7 +85,7 @@ def test_a_tag_table_that_lacks_an_image_stops_before_training(root, store):
 
 
 def test_a_loss_that_is_not_a_number_names_the_training_and_keeps_the_rest(root, store):
-    route = route_on(root, Start(float("nan")))
+    route = route_on(root, RandomTrunk(float("nan")))
     other = route.salient(detector="unsupervised")
     with pytest.raises(LabError, match="the loss is nan at iteration 1 of 1") as caught:
         run([route.seeds(), other], store)

@@ -2,10 +2,9 @@
 
 import dataclasses
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
+from tiny_views import RandomTrunk, write_photographs
 
 from wsss_lab.errors import ContractError, LabError
 from wsss_lab.lab.compute import compute
@@ -13,7 +12,6 @@ from wsss_lab.lab.steps import Step
 from wsss_lab.lab.store import Entry, Store
 from wsss_lab.lab.worlds import FolderWorld, ToyWorld, WeightsFile
 from wsss_lab.networks.fit import Schedule
-from wsss_lab.networks.vgg import TOY_BLOCKS, vgg_trunk
 from wsss_lab.papers import oh2017
 from wsss_lab.papers.oh2017 import EVALUATION_READS, ROWS, SCALES, Route
 
@@ -104,7 +102,7 @@ def test_a_step_with_masks_and_without_a_reason_cannot_be_made(route):
 
 
 def test_ready_made_saliency_is_the_only_pixel_supervision_on_photographs(tmp_path):
-    world = photographs(tmp_path)
+    world = FolderWorld(str(write_photographs(tmp_path / "photos", masks=False)))
     torch.save({"w": torch.ones(1)}, tmp_path / "weights.pth")
     weights = WeightsFile(str(tmp_path / "weights.pth"))
     route = Route(world, SCALES["photos"], 0, weights, weights)
@@ -117,35 +115,6 @@ def test_ready_made_saliency_is_the_only_pixel_supervision_on_photographs(tmp_pa
 
 
 # --- at run time -----------------------------------------------------------------------------------------------------
-
-
-def photographs(root):
-    """Four photographs with tags in a table, and no mask at all."""
-    (root / "JPEGImages").mkdir()
-    (root / "ImageSets/Segmentation").mkdir(parents=True)
-    rows = ["image,cat,dog"]
-    for index in range(4):
-        image = np.full((20, 30, 3), 100, np.uint8)
-        image[5:15, 4 + 2 * index:16] = (220, 40, 40) if index % 2 else (40, 220, 40)
-        Image.fromarray(image).save(root / f"JPEGImages/p{index}.jpg")
-        rows.append(f"p{index},{index % 2},{1 - index % 2}")
-    (root / "classes.txt").write_text("cat\ndog\n")
-    (root / "image_labels.csv").write_text("\n".join(rows) + "\n")
-    (root / "ImageSets/Segmentation/train.txt").write_text("p0\np1\np2\n")
-    (root / "ImageSets/Segmentation/val.txt").write_text("p3\n")
-    return FolderWorld(str(root))
-
-
-@dataclasses.dataclass(frozen=True)
-class RandomTrunk:
-    """Start weights that were never trained, as an input of steps."""
-
-    key: str = "random trunk"
-    exposes_masks: bool = False
-
-    def load(self, store):
-        torch.manual_seed(0)
-        return vgg_trunk("HighRes", TOY_BLOCKS).state_dict()
 
 
 def shortest(scale):
@@ -208,11 +177,12 @@ def test_the_seal_holds_for_those_that_do_read_masks(drawn, store, sealed, touch
 
 
 def test_photographs_are_learned_without_a_single_mask_file(tmp_path, store):
-    route = Route(photographs(tmp_path), shortest(SCALES["quick"]), 0, RandomTrunk())
+    world = FolderWorld(str(write_photographs(tmp_path / "photos", masks=False)))
+    route = Route(world, shortest(SCALES["quick"]), 0, RandomTrunk())
     guides = [route.guides("G0", detector="unsupervised"), route.guides("G2", detector="unsupervised")]
     predictions = [route.prediction(route.segmenter(each)) for each in (*guides, route.seeds())]
     run(predictions, store)
-    assert not (tmp_path / "SegmentationClass").exists()
+    assert not (tmp_path / "photos/SegmentationClass").exists()
     assert route.trained("full").pixel_labels() == (LABELLED["full"],)
     with pytest.raises(LabError, match="SegmentationClass: 3 of 3 images of train have no mask"):
         run([route.truth()], store)

@@ -242,7 +242,7 @@ def test_saliency_network_gives_a_frame_with_its_maximum_in_every_image():
     torch.manual_seed(0)
     net = deeplab(Backbone.from_settings(BACKBONE), 2, "aspp")
     view = blobs(((32, 32), (16, 32), (40, 24)))
-    frame = saliency_frames(view, net.state_dict(), BACKBONE, batch=2)["maps"]
+    frame = saliency_frames(view, net.state_dict(), BACKBONE)["maps"]
     assert frame.shape == (3, 40, 32) and frame.dtype == np.uint8
     assert [int(corner_of(view, frame, index).max()) for index in range(3)] == [255] * 3
     assert all((outside_of(view, frame, index) == 0).all() for index in range(3))

@@ -11,11 +11,12 @@ from wsss_lab.data import frames
 from wsss_lab.errors import TrainingError
 from wsss_lab.evaluation.scoring import ground_truth
 from wsss_lab.networks.fit import Schedule
+from wsss_lab.networks.inference import label_probabilities
 from wsss_lab.networks.vgg import TOY_BLOCKS, vgg_trunk
 from wsss_lab.refinement.dense_crf import V2
 from wsss_lab.saliency.network import train_saliency
 from wsss_lab.seeds.training import backprop_outputs, classifier_outputs, train_classifier
-from wsss_lab.segmenter.training import predict_probabilities, restore_segmenter, segment, train_segmenter
+from wsss_lab.segmenter.training import restore_segmenter, segment, train_segmenter
 
 torch.set_num_threads(1)
 SIZES = ((32, 32), (16, 32), (32, 32), (40, 24))
@@ -114,9 +115,12 @@ def test_predictions_do_not_look_at_tags(view, segmenter):
 
 def test_probabilities_are_those_of_every_label_at_image_size(view, segmenter):
     net = restore_segmenter(segmenter["state"], BACKBONE, 3)
-    found = list(predict_probabilities(net, view.train_view(), 32, batch=3))
-    assert [tuple(each.shape) for each in found] == [(3, *size) for size in SIZES]
-    assert all(torch.allclose(each.sum(0), torch.ones(size), atol=1e-5) for each, size in zip(found, SIZES))
+    found = list(label_probabilities(net, view.train_view(), 32, batch=3))
+    assert [each.shape for each in found] == [(3, *size) for size in SIZES]
+    for index, each in enumerate(found):
+        np.testing.assert_allclose(each.sum(0), 1, atol=1e-5)
+        alone, = label_probabilities(net, view.subset([index]).train_view(), 32)
+        np.testing.assert_allclose(alone, each, atol=1e-4)
 
 
 def test_postprocessing_without_pairwise_terms_changes_nothing(view, segmenter):

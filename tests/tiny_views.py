@@ -1,13 +1,17 @@
-"""Small worlds in memory, of images of any sizes, for tests."""
+"""Small worlds and start weights for tests."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+import torch
+from PIL import Image
 
 from wsss_lab.data.canvas import to_canvas
 from wsss_lab.data.views import EvalView, stack_canvases
 from wsss_lab.networks.backbones import Backbone
-from wsss_lab.networks.vgg import TOY_BLOCKS
+from wsss_lab.networks.vgg import TOY_BLOCKS, vgg_trunk
 
 #: A network for 32-pixel inputs: class maps and scores of 8x8 cells.
 BACKBONE = Backbone("vgg", TOY_BLOCKS, width=16, dilation=2, aspp=(1, 2), dropout=0.0, side=32).settings()
@@ -50,3 +54,40 @@ def blobs(sizes: Sequence[tuple[int, int]]) -> EvalView:
         images.append(image)
         masks.append(mask)
     return make_view(images, masks)
+
+
+def write_photographs(root: Path, masks: bool) -> Path:
+    """Four photographs of a cat or a dog, p0 to p2 in train and p3 in val, their tags in a table; masks on request."""
+    for folder in ("JPEGImages", "ImageSets/Segmentation", *["SegmentationClass"] * masks):
+        (root / folder).mkdir(parents=True)
+    rows = ["image,cat,dog"]
+    for index in range(4):
+        mask = np.zeros((24, 36), np.uint8)
+        mask[6:18, 8 + index:24] = 1 + index % 2
+        image = np.random.default_rng(index).integers(60, 120, (24, 36, 3), np.uint8)
+        image[mask == 1, 0] = image[mask == 2, 1] = 240
+        Image.fromarray(image).save(root / f"JPEGImages/p{index}.jpg")
+        if masks:
+            Image.fromarray(mask).save(root / f"SegmentationClass/p{index}.png")
+        rows.append(f"p{index},{1 - index % 2},{index % 2}")
+    (root / "classes.txt").write_text("cat\ndog\n")
+    (root / "image_labels.csv").write_text("\n".join(rows) + "\n")
+    (root / "ImageSets/Segmentation/train.txt").write_text("p0\np1\np2\n")
+    (root / "ImageSets/Segmentation/val.txt").write_text("p3\n")
+    return root
+
+
+@dataclass(frozen=True)
+class RandomTrunk:
+    """Start weights that were never trained, as an input of steps; each of them is multiplied by `factor`."""
+
+    factor: float = 1.0
+    exposes_masks: bool = False
+
+    @property
+    def key(self):
+        return f"random trunk x {self.factor}"
+
+    def load(self, store):
+        torch.manual_seed(0)
+        return {name: value * self.factor for name, value in vgg_trunk("HighRes", TOY_BLOCKS).state_dict().items()}

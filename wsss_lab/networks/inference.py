@@ -3,8 +3,12 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
 import torch
 from torch import nn
+
+from wsss_lab.data.canvas import from_canvas, normalise
+from wsss_lab.data.views import TrainView
 
 
 @contextmanager
@@ -30,3 +34,18 @@ def eval_mode(net: nn.Module) -> Iterator[None]:
 def device_of(net: nn.Module) -> torch.device:
     """The device that a network's parameters are on."""
     return next(net.parameters()).device
+
+
+@torch.inference_mode()
+def label_probabilities(net: nn.Module, view: TrainView, side: int, batch: int = 32) -> Iterator[np.ndarray]:
+    """Yield, image by image, what a segmentation network says of its pixels: float32 (K, H, W), summing to 1 over K.
+
+    net: in evaluation mode, (B, 3, side, side) -> scores (B, K, h, w), which are brought to image size before the
+    softmax. side: canvas side in pixels. Tags are not used.
+    """
+    for first in range(0, len(view), batch):
+        indices = range(first, min(first + batch, len(view)))
+        images, boxes = view.canvas(indices, side)
+        scores = net(normalise(images.to(device_of(net)))).float().cpu()
+        for index, score, box in zip(indices, scores, boxes):
+            yield from_canvas(score, box, side, view.size(index)).softmax(0).numpy()

@@ -5,12 +5,13 @@ import torch
 from torch import Tensor
 
 from wsss_lab.data import frames
-from wsss_lab.data.canvas import augment, from_canvas, normalise
+from wsss_lab.data.canvas import augment, normalise
 from wsss_lab.data.views import TrainView
 from wsss_lab.networks.backbones import Backbone
 from wsss_lab.networks.deeplab import DeepLab, deeplab
 from wsss_lab.networks.device import place, resolve_device
 from wsss_lab.networks.fit import Schedule, fit
+from wsss_lab.networks.inference import label_probabilities
 from wsss_lab.networks.losses import pixel_loss
 from wsss_lab.saliency.frames import quantise
 
@@ -47,22 +48,12 @@ def restore_saliency(state: dict[str, Tensor], backbone: dict) -> DeepLab:
     return place(net).eval()
 
 
-@torch.inference_mode()
-def saliency_frames(view: TrainView, state: dict[str, Tensor], backbone: dict, batch: int = 64) -> dict:
+def saliency_frames(view: TrainView, state: dict[str, Tensor], backbone: dict) -> dict:
     """Saliency of every image of a view.
 
     Returns {"maps": frame (N, Hmax, Wmax) uint8}: foreground probability divided by its maximum in the image, times
     255, as the released maps of Oh et al. 2017 store it.
     """
-    net, side = restore_saliency(state, backbone), backbone["side"]
-
-    def maps():
-        for first in range(0, len(view), batch):
-            indices = range(first, min(first + batch, len(view)))
-            images, boxes = view.canvas(indices, side)
-            scores = net(normalise(images.to(resolve_device()))).float().cpu()
-            for index, score, box in zip(indices, scores, boxes):
-                salient = from_canvas(score, box, side, view.size(index)).softmax(0)[1]
-                yield quantise(salient.numpy())
-
-    return {"maps": frames.stack(view, maps(), fill=0)}
+    net = restore_saliency(state, backbone)
+    maps = (quantise(foreground) for _, foreground in label_probabilities(net, view, backbone["side"]))
+    return {"maps": frames.stack(view, maps, fill=0)}

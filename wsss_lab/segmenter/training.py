@@ -5,12 +5,13 @@ import torch
 from torch import Tensor
 
 from wsss_lab.data import frames
-from wsss_lab.data.canvas import augment, from_canvas, label_canvas, normalise
+from wsss_lab.data.canvas import augment, label_canvas, normalise
 from wsss_lab.data.views import TrainView
 from wsss_lab.networks.backbones import Backbone
 from wsss_lab.networks.deeplab import DeepLab, deeplab
 from wsss_lab.networks.device import place, resolve_device
 from wsss_lab.networks.fit import Schedule, fit
+from wsss_lab.networks.inference import label_probabilities
 from wsss_lab.networks.losses import pixel_loss
 from wsss_lab.refinement.constrain_to_boundary import boundary_loss, crf_targets
 from wsss_lab.refinement.dense_crf import CrfParameters, refine_probabilities
@@ -72,17 +73,6 @@ def restore_segmenter(state: dict[str, Tensor], backbone: dict, labels: int, hea
     return place(net).eval()
 
 
-@torch.inference_mode()
-def predict_probabilities(net: DeepLab, view: TrainView, side: int, batch: int = 32):
-    """Yield, per image, label probabilities (K, H, W) float32 at image size: scores up-sampled, then softmax."""
-    for first in range(0, len(view), batch):
-        indices = range(first, min(first + batch, len(view)))
-        images, boxes = view.canvas(indices, side)
-        scores = net(normalise(images.to(resolve_device()))).float().cpu()
-        for index, score, box in zip(indices, scores, boxes):
-            yield from_canvas(score, box, side, view.size(index)).softmax(0)
-
-
 def segment(view: TrainView, state: dict[str, Tensor], backbone: dict, head: str = "largefov",
             crf: dict | None = None) -> dict:
     """Label every image of a view with a trained network; image tags are not used.
@@ -95,8 +85,7 @@ def segment(view: TrainView, state: dict[str, Tensor], backbone: dict, head: str
     parameters = CrfParameters(**crf) if crf else None
 
     def masks():
-        for index, probabilities in enumerate(predict_probabilities(net, view, side)):
-            probabilities = probabilities.numpy()
+        for index, probabilities in enumerate(label_probabilities(net, view, side)):
             if parameters is not None:
                 probabilities = refine_probabilities(view.image(index), probabilities, parameters)
             yield probabilities.argmax(0).astype(np.uint8)

@@ -48,6 +48,7 @@ def test_every_class_has_a_colour_of_its_own(classes):
     lab = cv2.cvtColor(np.float32(np.vstack([colours, (1, 1, 1)]))[None], cv2.COLOR_RGB2LAB)[0]
     distances = np.linalg.norm(lab[:, None] - lab[None], axis=2)
     assert distances[np.triu_indices(len(lab), 1)].min() > 12  # a difference of 2 can just be seen
+    assert distances[0, 1:].min() > 30
 
 
 def test_masks_take_the_colours_of_their_labels_and_void_is_white():
@@ -95,10 +96,15 @@ def test_maps_get_a_scale_and_images_alone_get_no_key():
 
 
 def test_headings_stand_above_their_columns_and_names_beside_their_rows():
-    figure = grid([[Panel(image()), Panel(image())]], ["first", "second"], ["row"])
-    first, second = figure.axes
-    assert [text.get_text() for text in first.texts] == ["first", "row"]
-    assert [text.get_text() for text in second.texts] == ["second"]
+    rows = [[Panel(image(9, 3)), Panel(image())], [Panel(image()), Panel(image())]]
+    figure = grid(rows, ["first", "second"], ["a", "b"])
+    places = {text.get_text(): text.get_position() for text in figure.texts}
+    boxes = np.array([corners(axes) for axes in figure.axes]).reshape(2, 2, 2, 2)
+    middles = boxes.mean(2)
+    assert (places["first"][0], places["second"][0]) == pytest.approx(tuple(middles[0, :, 0]))
+    assert (places["a"][1], places["b"][1]) == pytest.approx(tuple(middles[:, 0, 1]))
+    assert min(places["first"][1], places["second"][1]) > boxes[0, :, 1, 1].max()
+    assert max(places["a"][0], places["b"][0]) < boxes[:, 0, 0, 0].min()
 
 
 def test_groups_are_set_apart_and_named_in_their_middle():

@@ -17,7 +17,7 @@ IGNORE = 255
 
 #: Okabe and Ito's palette without black and grey, and a violet; then darker and paler ones for longer class lists.
 _BASE = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7", "#8C6BB1")
-BACKGROUND, UNDECIDED = "#3B3B3B", "#FFFFFF"
+BACKGROUND, UNDECIDED = "#2B2B2B", "#FFFFFF"
 INK = "#444444"
 MAP_COLOURS = "viridis"
 _GAP = 0.04  # inches between two pictures
@@ -45,7 +45,7 @@ def class_colours(classes: int) -> np.ndarray:
     from matplotlib.colors import to_rgb
 
     base = np.array([to_rgb(colour) for colour in _BASE])
-    rounds = np.concatenate([base, 0.55 * base, 0.5 * base + 0.5])
+    rounds = np.concatenate([base, 0.65 * base, 0.5 * base + 0.5])
     return np.vstack([to_rgb(BACKGROUND), rounds[np.arange(classes) % len(rounds)]])
 
 
@@ -102,10 +102,12 @@ def grid(rows: Sequence[Sequence[Panel | None]], columns: Sequence[str] = (), na
             bottom = height - top - (y + 1) * step + _GAP
             axes = figure.add_axes([lefts[x] / width, bottom / height, size / width, tall / height])
             draw(axes, panel, len(classes))
-            if y == 0 and x < len(columns):
-                _heading(axes, 0.5, 1 + (0.04 + titled) / tall, columns[x], ha="center", va="bottom")
-            if x == 0 and y < len(names):
-                _heading(axes, -0.05, 0.5, names[y], ha="right", va="center")
+    for x, text in enumerate(columns):
+        above = height - top + 0.04
+        figure.text((lefts[x] + size / 2) / width, above / height, text, ha="center", va="bottom", fontsize=_HEADING)
+    for y, text in enumerate(names):
+        middle = height - top - (y + 1) * step + _GAP + tall / 2
+        figure.text((lefts[0] - 0.06) / width, middle / height, text, ha="right", va="center", fontsize=_HEADING)
     _group_headings(figure, groups, lefts, size)
     _keys(figure, rows, classes)
     return figure
@@ -171,10 +173,6 @@ def _column_places(wide: int, size: float, counts: Sequence[int]) -> tuple[list[
 
 def _line_height(text: str) -> float:
     return 0.17 if text else 0.0
-
-
-def _heading(axes: "Axes", x: float, y: float, text: str, **place) -> None:
-    axes.text(x, y, text, transform=axes.transAxes, fontsize=_HEADING, **place)
 
 
 def _group_headings(figure: "Figure", groups: Sequence[tuple[str, int]], lefts: Sequence[float], size: float) -> None:

@@ -16,6 +16,7 @@ from wsss_lab.lab import provenance
 from wsss_lab.lab.artifacts import Artifacts
 from wsss_lab.lab.compute import compute, plan
 from wsss_lab.lab.notebooks import project_folder
+from wsss_lab.lab.pictures import Picture, draw
 from wsss_lab.lab.profiles import check_inputs, profile_named, unknown_name
 from wsss_lab.lab.published import published
 from wsss_lab.lab.steps import Output, Step
@@ -58,13 +59,19 @@ class Session:
 
     def view(self, split: str):
         """A split with masks, for looking and scoring in the notebook; training steps get their own view."""
-        return self.world.eval_view(split).load(self.store)
+        reference = self.world.eval_view(split)
+        self.compute(*reference.steps)
+        return reference.load(self.store)
 
     def save(self, id: str, made: Any) -> Any:
         """Save a table (frame, title, protocol) or a figure (figure, title, alt, kind) under its id and show it."""
         if hasattr(made, "frame"):
             return self.artifacts.table(id, made.frame, made.title, made.protocol)
         return self.artifacts.figure(id, made.figure, made.title, made.alt, made.kind)
+
+    def show(self, figure: Any, alt: str) -> Picture:
+        """A figure for display only. alt: one sentence for a reader who does not see it."""
+        return Picture(draw(figure), alt)
 
     def published(self, name: str) -> pd.DataFrame:
         """A table of printed numbers of this paper."""

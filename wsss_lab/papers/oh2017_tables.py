@@ -41,13 +41,17 @@ def steps(route: "oh2017.Route", profile: str) -> list[Step]:
     """Everything that the tables read, for one seed."""
     rows = [route.scored(name, crf) for name, crf in scored_rows(profile)]
     guides = [route.score(route.guides_of(name), "train") for name in _guide_rows(profile)]
-    saliency = [route.saliency_score("val", detector) for detector in ("", "unsupervised")]
-    return rows + guides + saliency + seed_steps(route, profile)
+    return rows + guides + saliency_steps(route) + seed_steps(route, profile)
 
 
 def seed_steps(route: "oh2017.Route", profile: str) -> list[Step]:
     """What Table 1 reads, for one seed; the plain classifier, which other sections need, is trained along."""
     return [*(seeder_score(route, net) for net in oh2017.trained_nets(profile)), route.classifier("VGG-16")]
+
+
+def saliency_steps(route: "oh2017.Route") -> list[Step]:
+    """What `saliency_summary` reads, for one seed."""
+    return [route.saliency_score("val", detector) for detector in ("", "unsupervised")]
 
 
 def saliency_summary(run: Session) -> Table:

@@ -18,7 +18,10 @@ from wsss_lab.saliency.frames import quantise
 
 def train_saliency(images: np.ndarray, masks: np.ndarray, start: dict[str, Tensor], backbone: dict, schedule: dict,
                    seed: int) -> dict:
-    """Train a two-label DeepLab (background, salient) with the ASPP head of DeepLab v2.
+    """Train a two-label DeepLab-LargeFOV (background, salient).
+
+    The paper's detector has the ASPP head of DeepLab v2, whose branches score the last features directly: enough behind a
+    deep ResNet, too little behind the shallow trunks used here.
 
     images: (N, s, s, 3) uint8. masks: (N, s, s) in {0, 1}, from boxes or from annotators.
     Returns {"state": state dict, "history": loss per iteration}.
@@ -26,7 +29,7 @@ def train_saliency(images: np.ndarray, masks: np.ndarray, start: dict[str, Tenso
     backbone, schedule = Backbone.from_settings(backbone), Schedule(**schedule)
     device = resolve_device()
     torch.manual_seed(seed)
-    net = deeplab(backbone, 2, "aspp")
+    net = deeplab(backbone, 2)
     backbone.load_start(net.trunk, start)
     pixels = torch.from_numpy(np.array(images)).permute(0, 3, 1, 2)
     targets = torch.from_numpy(np.array(masks))
@@ -43,7 +46,7 @@ def train_saliency(images: np.ndarray, masks: np.ndarray, start: dict[str, Tenso
 
 def restore_saliency(state: dict[str, Tensor], backbone: dict) -> DeepLab:
     """The trained network in evaluation mode on the chosen device."""
-    net = deeplab(Backbone.from_settings(backbone), 2, "aspp")
+    net = deeplab(Backbone.from_settings(backbone), 2)
     net.load_state_dict(state)
     return place(net).eval()
 

@@ -1,8 +1,10 @@
 """The session of a notebook: what it is opened with, what it refuses, what its card says."""
 
 import os
+from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -13,6 +15,7 @@ from wsss_lab.lab.pool import close_pools
 from wsss_lab.lab.profiles import profile_named
 from wsss_lab.lab.session import start
 from wsss_lab.papers import oh2017
+from wsss_lab.papers.oh2017_evidence import Evidence
 
 torch.set_num_threads(1)
 
@@ -99,6 +102,33 @@ def test_steps_are_run_loaded_and_shown_on_the_card():
     view = run.view("val")
     assert type(view) is EvalView and len(view) == dict(run.world.counts)["val"]
     np.testing.assert_array_equal(run.load(scenes)["tags"], view.tags)
+
+
+def test_tables_and_figures_are_saved_under_their_id(tmp_path):
+    from matplotlib.figure import Figure
+
+    run = start("oh2017", "quick", figures=str(tmp_path))
+    run.save("table1", SimpleNamespace(frame=pd.DataFrame({"ours": [1.0]}), title="Table 1", protocol="image tags"))
+    run.save("fig3", SimpleNamespace(figure=Figure(), title="Fig. 3", alt="Nothing.", kind="schematic"))
+    folder = tmp_path / "quick" / "oh2017"
+    assert {"table1.csv", "table1.md", "fig3.png", "manifest.json"} <= {path.name for path in folder.iterdir()}
+    assert run.artifacts.missing(["table1", "fig3", "fig4"]) == ["fig4"]
+
+
+def test_the_provenance_of_a_run_names_what_made_it():
+    facts = start("oh2017", "quick", seeds=2, world_seed=7, figures="").provenance()[""]
+    assert facts["profile, seeds"] == "quick, 2" and facts["world"] == "toyvoc, seed 7"
+    assert facts["tables and figures"] == "not saved" and "numpy " + np.__version__ in facts["versions"]
+
+
+@pytest.mark.parametrize(("source", "tags"), [("generator", "image tags"), ("masks", "image tags derived from masks")])
+def test_a_protocol_says_where_tags_come_from(monkeypatch, source, tags):
+    run = start("oh2017", "quick", figures="")
+    monkeypatch.setattr(run, "view", lambda split: SimpleNamespace(tags_source=source))
+    evidence = Evidence(run)
+    assert evidence.protocol(run.route.trained("seeds")) == tags
+    assert evidence.protocol(run.route.scored("G0")) == f"{tags}; boxes of salient objects of other classes"
+    assert evidence.protocol(run.route.scored("full")).startswith(f"{tags}; masks of the training set")
 
 
 def test_printed_numbers_are_those_of_the_paper():

@@ -63,7 +63,8 @@ class Evidence:
         reasons = [reason for reason in step.pixel_labels() if reason != oh2017.EVALUATION_READS]
         if any(each.function is grabcut_targets for each in step.ancestors()):
             reasons.insert(0, "boxes of salient objects of other classes")
-        return "; ".join(["image tags", *reasons])
+        tags = "image tags" + (" derived from masks" if self.run.view("val").tags_source == "masks" else "")
+        return "; ".join([tags, *reasons])
 
 
 def seeder_score(route: "oh2017.Route", seeder: str) -> Step:

@@ -91,7 +91,7 @@ def test_a_saliency_network_learns_masks(start):
     masks = np.stack([views.mask(index) > 0 for index in range(4)]).astype(np.uint8)
     trained = train_saliency(images, masks, start, BACKBONE, schedule(), seed=0)
     assert trained["history"][-1] < 0.7 * trained["history"][0]
-    assert trained["state"]["classifier.branches.0.weight"].shape[0] == 2
+    assert trained["state"]["classifier.weight"].shape[0] == 2
 
 
 def test_a_segmenter_learns_its_pseudo_masks(segmenter):

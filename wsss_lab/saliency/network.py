@@ -20,8 +20,8 @@ def train_saliency(images: np.ndarray, masks: np.ndarray, start: dict[str, Tenso
                    seed: int) -> dict:
     """Train a two-label DeepLab-LargeFOV (background, salient).
 
-    The paper's detector has the ASPP head of DeepLab v2, whose branches score the last features directly: enough behind a
-    deep ResNet, too little behind the shallow trunks used here.
+    The paper's detector has the ASPP head of DeepLab v2, whose branches score the last features directly: enough
+    behind a deep ResNet, too little behind the shallow trunks used here.
 
     images: (N, s, s, 3) uint8. masks: (N, s, s) in {0, 1}, from boxes or from annotators.
     Returns {"state": state dict, "history": loss per iteration}.

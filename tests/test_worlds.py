@@ -81,7 +81,7 @@ def test_an_unknown_split_lists_those_there_are():
         TINY.scenes("trian")
     assert caught.value.expected == "one of train, val, pretraining, saliency" and "'train'" in caught.value.fix
     with pytest.raises(ParameterError, match="unknown split of this toy world 'saliency'"):
-        ToyWorld().saliency_scenes()
+        ToyWorld(0, (("train", 3),)).saliency_scenes()
 
 
 def test_a_negative_world_seed_is_refused():
@@ -91,6 +91,7 @@ def test_a_negative_world_seed_is_refused():
 
 def test_profiles_open_their_worlds(monkeypatch, root):
     assert open_world("quick", 5) == ToyWorld(5, worlds.TOY_COUNTS["quick"])
+    assert open_world("toy", 5) == ToyWorld(5)
     monkeypatch.setenv("WSSS_DATA", str(root))
     monkeypatch.setenv("WSSS_WEIGHTS", str(root))
     assert open_world("photos") == FolderWorld(str(root))

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from wsss_lab.data.toyvoc import SPLITS
 from wsss_lab.data.views import EvalView, TrainView
 from wsss_lab.lab.profiles import check_inputs, profile_named, unknown_name
 from wsss_lab.lab.steps import Step
@@ -78,7 +79,7 @@ class ToyWorld(World):
     """
 
     seed: int = 0
-    counts: tuple[tuple[str, int], ...] = (("train", 2000), ("dev", 500), ("val", 500))
+    counts: tuple[tuple[str, int], ...] = tuple(SPLITS.items())
     knobs: tuple[tuple[str, Any], ...] = ()
     name = "toyvoc"
 
@@ -130,7 +131,7 @@ class ToyWorld(World):
 #: Images per split of the toy world, by profile.
 TOY_COUNTS = {
     "quick": (("train", 48), ("dev", 24), ("val", 24), ("pretraining", 256), ("saliency", 48)),
-    "toy": (("train", 2000), ("dev", 500), ("val", 500), ("pretraining", 8000), ("saliency", 1500)),
+    "toy": tuple(SPLITS.items()),
 }
 
 

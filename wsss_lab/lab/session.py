@@ -6,7 +6,7 @@ import pkgutil
 import time
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -21,6 +21,9 @@ from wsss_lab.lab.profiles import check_inputs, profile_named, unknown_name
 from wsss_lab.lab.published import published
 from wsss_lab.lab.steps import Output, Step
 from wsss_lab.lab.store import Store
+
+if TYPE_CHECKING:
+    from pandas.io.formats.style import Styler
 
 
 class Session:
@@ -85,8 +88,8 @@ class Session:
         """Minutes since the session was started."""
         return (time.monotonic() - self.started) / 60
 
-    def card(self, *steps: Step) -> pd.DataFrame:
-        """The run card: what is computed on, where results go, what is reused of `steps` and what is not."""
+    def card(self, *steps: Step) -> "Styler":
+        """The run card: what is computed on, where results go, what of `steps` is reused and what isn't, and why."""
         import torch
 
         from wsss_lab.networks.device import resolve_device
@@ -99,13 +102,13 @@ class Session:
             "world": f"{self.world.name}, classes: {', '.join(self.world.classes)}",
             "seeds": self.seeds,
             "device": f"{resolve_device()}, {self.jobs or 'one per core'} worker(s), torch {torch.__version__}",
-            "steps": f"{len(state)}: {cached} reused, {len(state) - cached} to run",
+            "steps": f"{len(state)}: {cached} reused, {len(state) - cached} to run{_reasons(state)}",
             "results": str(self.artifacts.folder or "not saved"),
             "run store": str(self.store.root),
         }
-        return pd.DataFrame({"": rows})
+        return _facts(rows)
 
-    def provenance(self) -> pd.DataFrame:
+    def provenance(self) -> "Styler":
         """What made the results of this run: versions, device, commit, seeds, minutes, and where they are."""
         rows = {
             "profile, seeds": f"{self.profile}, {self.seeds}",
@@ -116,7 +119,20 @@ class Session:
             "minutes in this notebook": f"{self.minutes():.1f}",
             "tables and figures": str(self.artifacts.folder or "not saved"),
         }
-        return pd.DataFrame({"": rows})
+        return _facts(rows)
+
+
+def _reasons(state: pd.DataFrame) -> str:
+    """Why steps have to run, counted: " (never run 12, code changed 3)"; "" when none has to."""
+    missing = state[state["state"] != "cached"] if len(state) else state
+    counts = missing["why"].str.partition(":")[0].value_counts() if len(missing) else {}
+    return f" ({', '.join(f'{reason} {count}' for reason, count in counts.items())})" if len(counts) else ""
+
+
+def _facts(rows: dict[str, Any]) -> "Styler":
+    """Names and values as a table whose texts are shown in full."""
+    left = [{"selector": "td, th", "props": "text-align: left; max-width: 60em"}]
+    return pd.DataFrame({"": rows}).style.set_table_styles(left).hide(axis="columns")
 
 
 def start(paper: str, profile: str = "toy", seeds: int = 1, world_seed: int = 0, device: str = "auto", jobs: int = 0,

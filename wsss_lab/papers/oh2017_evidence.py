@@ -37,9 +37,9 @@ class Evidence:
         """Confusions of the pseudo-masks that a row learns from, on the training images."""
         return self._stack(lambda route: route.score(route.guides_of(row), "train"), "confusions")
 
-    def seed_counts(self, seeder: str) -> np.ndarray:
-        """Confidence counts of a seeder on val: a GAP network, a back-propagation method, or "centre"."""
-        return self._stack(lambda route: seeder_score(route, seeder), "counts")
+    def seed_counts(self, seeder: str, split: str = "val") -> np.ndarray:
+        """Confidence counts of a seeder on a split: a GAP network, a back-propagation method, or "centre"."""
+        return self._stack(lambda route: seeder_score(route, seeder, split), "counts")
 
     def classifier_scores(self, variant: str) -> np.ndarray:
         """Class scores of a classifier on val: (S, N, C)."""
@@ -67,10 +67,10 @@ class Evidence:
         return "; ".join([tags, *reasons])
 
 
-def seeder_score(route: "oh2017.Route", seeder: str) -> Step:
-    """The precision-recall step of a seeder on val."""
+def seeder_score(route: "oh2017.Route", seeder: str, split: str = "val") -> Step:
+    """The precision-recall step of a seeder on a split."""
     if seeder == "centre":
-        return route.seed_scores(route.centre_shape()["maps"], "centre mean shape")
+        return route.seed_scores(route.centre_shape(split)["maps"], "centre mean shape", split)
     if seeder in oh2017.BACKPROP:
-        return route.seed_scores(route.backprop(seeder)["maps"], f"{seeder} back-propagation")
-    return route.seed_scores(route.class_maps(seeder, "val")["maps"], seeder)
+        return route.seed_scores(route.backprop(seeder, split)["maps"], f"{seeder} back-propagation", split)
+    return route.seed_scores(route.class_maps(seeder, split)["maps"], seeder, split)

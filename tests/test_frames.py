@@ -7,19 +7,18 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny_views import BACKBONE, blobs, make_view
+from tiny_views import BACKBONE, RandomTrunk, blobs, make_view
 
 from wsss_lab.data import frames
 from wsss_lab.data.canvas import canvas_box
 from wsss_lab.errors import DataError
 from wsss_lab.evaluation.precision_recall import mean_precision, sweep
 from wsss_lab.fusion.frames import g0_frames, g1_frames, g2_frames
-from wsss_lab.networks.backbones import Backbone
-from wsss_lab.networks.deeplab import deeplab
+from wsss_lab.networks.fit import Schedule
 from wsss_lab.networks.u2netp import U2NetP, predict
 from wsss_lab.refinement.dense_crf import V2
 from wsss_lab.saliency import frames as saliency
-from wsss_lab.saliency.network import saliency_frames
+from wsss_lab.saliency.network import saliency_frames, train_saliency
 from wsss_lab.saliency.unsupervised import detect
 from wsss_lab.seeds import frames as seeds
 
@@ -239,14 +238,14 @@ def test_grabcut_targets_are_masks_inside_their_boxes():
 
 
 def test_saliency_network_gives_a_frame_with_its_maximum_in_every_image():
-    torch.manual_seed(0)
-    net = deeplab(Backbone.from_settings(BACKBONE), 2, "aspp")
     view = blobs(((32, 32), (16, 32), (40, 24)))
-    frame = saliency_frames(view, net.state_dict(), BACKBONE)["maps"]
+    images, masks = np.zeros((2, 32, 32, 3), np.uint8), np.zeros((2, 32, 32), np.uint8)
+    trained = train_saliency(images, masks, RandomTrunk().load(None), BACKBONE, Schedule(1, 2).settings(), seed=0)
+    frame = saliency_frames(view, trained["state"], BACKBONE)["maps"]
     assert frame.shape == (3, 40, 32) and frame.dtype == np.uint8
     assert [int(corner_of(view, frame, index).max()) for index in range(3)] == [255] * 3
     assert all((outside_of(view, frame, index) == 0).all() for index in range(3))
-    alone = saliency_frames(view.subset([1]), net.state_dict(), BACKBONE)["maps"]
+    alone = saliency_frames(view.subset([1]), trained["state"], BACKBONE)["maps"]
     assert np.abs(alone[0].astype(int) - corner_of(view, frame, 1)).max() <= 1
 
 

@@ -92,12 +92,12 @@ def test_steps_are_run_loaded_and_shown_on_the_card():
     scenes = run.world.scenes("val")
     with pytest.raises(StoreError, match="has not been run"):
         run.load(scenes["tags"])
-    card = run.card(scenes)[""]
-    assert card["steps"] == "1: 0 reused, 1 to run" and card["seeds"] == 1
+    card = run.card(scenes).data[""]
+    assert card["steps"] == "1: 0 reused, 1 to run (never run 1)" and card["seeds"] == 1
     assert "toyvoc" in card["world"] and card["profile"].startswith("quick: ")
     assert profile_named("quick").summary in card["profile"] and "1 worker" in card["device"]
     run.compute(scenes)
-    assert run.card(scenes)[""]["steps"] == "1: 1 reused, 0 to run"
+    assert run.card(scenes).data[""]["steps"] == "1: 1 reused, 0 to run"
     assert run.plan(scenes)["state"].tolist() == ["cached"]
     view = run.view("val")
     assert type(view) is EvalView and len(view) == dict(run.world.counts)["val"]
@@ -116,7 +116,7 @@ def test_tables_and_figures_are_saved_under_their_id(tmp_path):
 
 
 def test_the_provenance_of_a_run_names_what_made_it():
-    facts = start("oh2017", "quick", seeds=2, world_seed=7, figures="").provenance()[""]
+    facts = start("oh2017", "quick", seeds=2, world_seed=7, figures="").provenance().data[""]
     assert facts["profile, seeds"] == "quick, 2" and facts["world"] == "toyvoc, seed 7"
     assert facts["tables and figures"] == "not saved" and "numpy " + np.__version__ in facts["versions"]
 

@@ -40,7 +40,8 @@ class Session:
         folder = Path(figures) / profile / paper if figures else None
         self.artifacts = Artifacts(folder, settings={"profile": profile, "world": self.world.name,
                                                      "world_seed": getattr(self.world, "seed", None)},
-                                   seeds=[route.seed for route in routes])
+                                   seeds=[route.seed for route in routes],
+                                   photographs=profile_named(profile).world == "folder")
 
     @property
     def seeds(self) -> int:

@@ -137,5 +137,7 @@ class SeederFigures:
         flat = counts.reshape(len(counts), -1).astype(np.float32)
         drawn = (weights.astype(np.float32) @ flat).astype(np.float64).reshape(-1, *counts.shape[1:])
         curve = sweep(drawn).foreground
-        columns = [mean_precision(drawn), curve.area(), *(curve.precision_at(recall) for recall in self.RECALLS)]
+        # Maps that a CRF has made almost binary have few sweep points, so precision is read between them.
+        at_recalls = (curve.precision_at(recall, interpolate=True) for recall in self.RECALLS)
+        columns = [mean_precision(drawn), curve.area(), *at_recalls]
         return np.stack(columns, -1)

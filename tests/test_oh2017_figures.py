@@ -225,9 +225,9 @@ def test_guides_keep_their_ignored_pixels(run):
 BACKBONE = oh2017.SCALES["quick"].backbone
 
 
-def network(labels: int, head: str) -> dict:
+def network(labels: int) -> dict:
     torch.manual_seed(0)
-    return deeplab(BACKBONE, labels, head).state_dict()
+    return deeplab(BACKBONE, labels).state_dict()
 
 
 def test_refined_images_are_at_spread_ranks_and_labelled_as_in_the_whole_split():
@@ -236,7 +236,7 @@ def test_refined_images_are_at_spread_ranks_and_labelled_as_in_the_whole_split()
     confusions = np.zeros((5, LABELS, LABELS + 1), int)
     confusions[:, 0, 0], confusions[:, 0, 1] = 10, [4, 0, 3, 1, 2]  # the best first: images 1, 3, 4, 2, 0
     crf = oh2017.routes("quick", 1)[0].crf("v2")
-    state = network(LABELS, "largefov")
+    state = network(LABELS)
     made = refine_shown(view, confusions, state, BACKBONE.settings(), crf, 3)
     assert made["indices"].tolist() == [1, 4, 0]
     everything = segment(view, state, BACKBONE.settings(), crf=crf)["masks"]
@@ -245,7 +245,7 @@ def test_refined_images_are_at_spread_ranks_and_labelled_as_in_the_whole_split()
 
 def test_detected_images_are_random_but_the_same_each_time():
     images = make_scenes(6, 2)["images"]
-    state = network(2, "aspp")
+    state = network(2)
     made = detect_shown(images, state, BACKBONE.settings(), 4)
     assert len(set(made["indices"].tolist())) == 4 and made["maps"].shape == (4, SIDE, SIDE)
     assert made["maps"].max(axis=(1, 2)).tolist() == [255] * 4

@@ -1,0 +1,47 @@
+"""Every notebook in the smallest profile, through the command that readers use."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from wsss_lab.lab.artifacts import read_manifest
+from wsss_lab.lab.published import claims
+from wsss_lab.lab.summary import promised_artifacts
+
+PROJECT = Path(__file__).resolve().parent.parent
+
+
+def make_quick(tmp_path: Path) -> subprocess.CompletedProcess:
+    """`make quick` in this environment, with a run store and a figures folder of its own."""
+    command = ["make", "quick", f"PYTHON={sys.executable}", f"OUT={tmp_path / 'figures'}", "JOBS=2",
+               f"WSSS_CACHE={tmp_path / 'store'}"]
+    return subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=1500, check=False,
+                          env={**os.environ, "PYTHONPATH": str(PROJECT)})
+
+
+@pytest.mark.slow
+def test_all_notebooks_run_and_a_second_run_recomputes_nothing(tmp_path):
+    first = make_quick(tmp_path)
+    assert first.returncode == 0, first.stdout[-3000:] + first.stderr[-3000:]
+    assert "FAILED" not in first.stdout and "MISSING" not in first.stdout
+
+    folder = tmp_path / "figures" / "quick" / "oh2017"
+    promised = promised_artifacts("oh2017")
+    assert len(promised) == 19  # 6 tables and 13 figures
+    assert set(promised) <= read_manifest(folder).keys()
+    assert all((folder / f"{name}.png").stat().st_size > 5000 for name in promised if name.startswith("fig"))
+    table = pd.read_csv(folder / "table2.csv")
+    assert {"Seeds only", "G0", "G1", "G2", "Saliency oracle"} <= set(table["method"])
+    assert table["mIoU ours"].between(0, 100).all()
+    decided = pd.read_csv(folder / "claims.csv")
+    assert decided["claim_id"].tolist() == claims("oh2017")["claim_id"].tolist()
+    tables = {path.name: path.read_bytes() for path in folder.glob("*.csv")}
+
+    second = make_quick(tmp_path)
+    assert second.returncode == 0, second.stdout[-3000:] + second.stderr[-3000:]
+    assert "steps to run" in first.stdout and "steps to run" not in second.stdout
+    assert {path.name: path.read_bytes() for path in folder.glob("*.csv")} == tables

@@ -12,30 +12,10 @@ from typing import Any
 import numpy as np
 
 from wsss_lab.data.toyvoc import SPLITS
+from wsss_lab.data.toyvoc_steps import toy_crops, toy_saliency_scenes, toy_scenes
 from wsss_lab.data.views import EvalView, TrainView
 from wsss_lab.lab.profiles import check_inputs, profile_named, unknown_name
 from wsss_lab.lab.steps import Step
-
-
-def toy_scenes(count: int, seed: int, knobs: dict) -> dict[str, np.ndarray]:
-    """One split of the toy world (see wsss_lab.data.toyvoc.make_scenes)."""
-    from wsss_lab.data.toyvoc import Knobs, make_scenes
-
-    return make_scenes(count, seed, Knobs(**knobs))
-
-
-def toy_crops(count: int, seed: int, knobs: dict) -> dict[str, np.ndarray]:
-    """Single-object crops for pre-training (see wsss_lab.data.toyvoc.make_pretraining)."""
-    from wsss_lab.data.toyvoc import Knobs, make_pretraining
-
-    return make_pretraining(count, seed, Knobs(**knobs))
-
-
-def toy_saliency_scenes(count: int, seed: int, knobs: dict) -> dict[str, np.ndarray]:
-    """Scenes of other objects with boxes and masks (see wsss_lab.data.toyvoc.make_saliency_scenes)."""
-    from wsss_lab.data.toyvoc import Knobs, make_saliency_scenes
-
-    return make_saliency_scenes(count, seed, Knobs(**knobs))
 
 
 @dataclass(frozen=True)

@@ -76,6 +76,7 @@ class Scale:
     plain_classifier: Schedule | None = None
     seed_threshold: float = PUBLISHED.seed_threshold
     stride: int = 4  # of the class maps, in canvas pixels
+    image_scale: float = 1.0  # size of the images against the paper's: lengths in pixels are multiplied by it
 
 
 def paper_schedule(iterations: int, batch: int, decay_every: int) -> Schedule:
@@ -92,12 +93,13 @@ _PHOTO_SCHEDULE = Schedule(120, 16, 1e-4, head_lr=30.0)
 START_WEIGHTS = {"vgg": "vgg16_imagenet.pth", "mobilenet": "mobilenet_v2_imagenet.pth"}
 
 SCALES = {
-    "quick": Scale(_TOY_NET, Schedule(6, 16), Schedule(6, 16), Schedule(6, 16), Schedule(6, 32), Schedule(6, 16)),
+    "quick": Scale(_TOY_NET, Schedule(6, 16), Schedule(6, 16), Schedule(6, 16), Schedule(6, 32), Schedule(6, 16),
+                   image_scale=_TOY_NET.side / PUBLISHED.input_side),
     "toy": Scale(_TOY_NET, Schedule(600, 16, 2e-3), Schedule(900, 16, 3e-3), Schedule(600, 16, 3e-3),
-                 Schedule(1000, 64, 3e-3)),
+                 Schedule(1000, 64, 3e-3), image_scale=_TOY_NET.side / PUBLISHED.input_side),
     "photos": Scale(_PHOTO_NET, _PHOTO_SCHEDULE, _PHOTO_SCHEDULE, stride=16),
     "voc": Scale(
-        Backbone(dropout=PUBLISHED.dropout),
+        Backbone(dilation=PUBLISHED.large_fov_dilation, dropout=PUBLISHED.dropout, side=PUBLISHED.input_side),
         paper_schedule(PUBLISHED.iterations, PUBLISHED.batch, PUBLISHED.decay_every),
         paper_schedule(PUBLISHED.iterations, PUBLISHED.batch, PUBLISHED.decay_every),
         plain_classifier=paper_schedule(PUBLISHED.classifier_iterations, PUBLISHED.classifier_batch,
@@ -105,6 +107,8 @@ SCALES = {
         stride=8,
     ),
 }
+
+
 @dataclass(frozen=True)
 class Row:
     """One trained segmenter of the paper's tables: what it learns from.
@@ -285,7 +289,7 @@ class Route:
                               {"variant": "VGG-16", "backbone": self._backbone,
                                "min_area": PUBLISHED.min_salient_area},
                               {**view, "state": self.classifier("VGG-16")["state"]})
-        factor = self.side / PUBLISHED.input_side
+        factor = self.scale.image_scale
         return self._step("fusion", fusion.g2_frames, f"{name} on {split}",
                           {"min_area": PUBLISHED.min_salient_area,
                            "min_seed_area": PUBLISHED.min_seed_pixels * factor**2,
@@ -325,7 +329,7 @@ class Route:
         name += f" + CRF loss {crf_loss}" if crf_loss else ""
         return self._step("segmenter", train_segmenter, f"segmenter on {name}",
                           {"backbone": self._backbone, "schedule": self.scale.segmenter.settings(), "seed": self.seed,
-                           "crf_loss": self.crf(crf_loss) if crf_loss else None},
+                           "crf_loss": self.loss_crf(crf_loss) if crf_loss else None},
                           {"view": self.world.train_view("train"), "pseudo_masks": guides["masks"],
                            "start": self.start})
 
@@ -358,7 +362,11 @@ class Route:
         return self.scale.backbone.settings()
 
     def crf(self, name: str) -> dict:
-        """A parameter set of Supp. C, its position widths scaled from 321-pixel inputs to this profile's."""
+        """A parameter set of Supp. C for images of this profile, its position widths scaled with their size."""
+        return asdict(CRF_SETS[name].scaled(self.scale.image_scale))
+
+    def loss_crf(self, name: str) -> dict:
+        """The same for the canvases that the segmenter is trained on."""
         return asdict(CRF_SETS[name].scaled(self.side / PUBLISHED.input_side))
 
     def _step(self, stage: str, function, name: str, settings: dict, inputs: dict, reads_masks: str = "",

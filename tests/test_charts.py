@@ -1,10 +1,11 @@
 """Charts of measured numbers."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from wsss_lab.errors import ParameterError
-from wsss_lab.lab.charts import compare, learning_curves, line_style, moving_mean
+from wsss_lab.lab.charts import class_heatmap, compare, learning_curves, line_style, moving_mean
 
 ROWS = ["seeds only", "G0", "released G2"]
 
@@ -62,3 +63,10 @@ def test_compare_says_what_the_points_are():
 def test_compare_refuses_values_that_do_not_fit_the_rows():
     with pytest.raises(ParameterError, match="ours has 2 values for 3 rows"):
         compare(ROWS, [1, 2, 3], [1, 2])
+
+
+def test_a_class_heatmap_writes_every_number():
+    values = pd.DataFrame({"background": [80.0, 90.0], "dog": [12.0, np.nan]}, index=["seeds", "G2"])
+    axes = class_heatmap(values).axes[0]
+    assert sorted(text.get_text() for text in axes.texts) == ["12", "80", "90"]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["seeds", "G2"]

@@ -8,6 +8,7 @@ import numpy as np
 from wsss_lab.errors import ParameterError
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -99,6 +100,26 @@ def compare(rows: Sequence[str], published: Sequence[float], ours: Sequence[floa
     _numbers(axes, 1.20, "ours", our, OUR_COLOUR)
     figure.legend(*axes.get_legend_handles_labels(), loc="upper left", bbox_to_anchor=(0.29, 1), ncol=2, fontsize=8,
                   frameon=False, borderaxespad=0, columnspacing=1.5, handletextpad=0.4)
+    return figure
+
+
+def class_heatmap(values: "pd.DataFrame", quantity: str = "IoU (%)") -> "Figure":
+    """One cell per row and class, darker for more, the number written into it.
+
+    values: rows by name, classes as columns, per cent; nan is left white.
+    """
+    import seaborn
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(2.6 + 0.62 * values.shape[1], 1.3 + 0.32 * len(values)), facecolor="white",
+                    layout="constrained")
+    axes = figure.subplots()
+    seaborn.heatmap(values, ax=axes, annot=True, fmt=".0f", cmap="cividis", vmin=0, vmax=100, linewidths=0.5,
+                    annot_kws={"fontsize": 8}, cbar_kws={"label": quantity, "shrink": 0.9})
+    axes.tick_params(length=0, labelsize=8)
+    axes.set_xticklabels(axes.get_xticklabels(), rotation=35, ha="right")
+    axes.set_ylabel("")
+    axes.set_xlabel("")
     return figure
 
 

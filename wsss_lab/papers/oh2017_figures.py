@@ -6,8 +6,10 @@ Pictures are taken from seed 0 and chosen by rule, never by hand; every alt text
 from collections.abc import Callable
 
 import numpy as np
+import pandas as pd
 
-from wsss_lab.evaluation.confusion import nan_mean
+from wsss_lab.evaluation.confusion import iou, mean_iou, nan_mean
+from wsss_lab.evaluation.intervals import interval
 from wsss_lab.evaluation.precision_recall import PRCurve, sweep
 from wsss_lab.lab import charts, plots
 from wsss_lab.lab.choices import at_quantile, random_images, ranked, spread_ranks
@@ -19,6 +21,9 @@ from wsss_lab.papers.oh2017_evidence import Evidence, seeder_score
 from wsss_lab.papers.oh2017_pictures import Pictures, per_cent, saliency_panel
 from wsss_lab.papers.oh2017_shown import detect_shown, refine_shown
 
+#: Rows of Table 2 and full supervision: name -> row of oh2017.ROWS.
+LADDER = {"seeds only": "seeds", "G0": "G0", "G1": "G1", "G2": "G2", "G2, oracle saliency": "oracle",
+          "full supervision": "full"}
 STAGES = 7  # images in each of Fig. 7, 12 and 13
 TRAINING_SALIENCY = (6, 12)  # images in Fig. 5 and in Fig. 9
 
@@ -314,6 +319,29 @@ def learning_curves(run: Session) -> Drawn:
     ends = ", ".join(f"{name} {np.mean(history[-len(history) // 20:]):.2f}" for name, history in histories.items())
     alt = f"Training loss against iteration of the segmenters, by what they learn from; at the end: {ends}."
     return Drawn(charts.learning_curves(histories), "Training loss of the segmenters", alt, "measured")
+
+
+def ladder(run: Session) -> Drawn:
+    """Table 2's last column as points: each guide's segmenter, the paper's beside ours."""
+    evidence, printed = Evidence(run), run.published("table2")["val_miou_pct"]
+    scores = [interval(evidence.confusions(row), mean_iou).percent() for row in LADDER.values()]
+    figure = charts.compare(list(LADDER), [*printed, np.nan], [each.mean for each in scores],
+                            [(each.low, each.high) for each in scores], "val mIoU (%)",
+                            our_label=f"ours: {run.world.name} val")
+    ours = ", ".join(f"{name} {each.mean:.1f}" for name, each in zip(LADDER, scores, strict=True))
+    return Drawn(figure, "From seeds to full supervision",
+                 f"Val mIoU of the segmenter by what it learns from, the paper's values beside ours: {ours}.",
+                 "measured")
+
+
+def per_class(run: Session) -> Drawn:
+    """Val IoU of each class for the rows of Table 2."""
+    evidence, names = Evidence(run), ["background", *run.world.classes]
+    values = {name: 100 * nan_mean(iou(evidence.confusions(row).sum(1)).T) for name, row in LADDER.items()}
+    frame = pd.DataFrame(values, index=names).T
+    last = frame.loc["G2"].idxmin()
+    return Drawn(charts.class_heatmap(frame), "IoU per class",
+                 f"Val IoU of every class by what the segmenter learns from; G2 is weakest on {last}.", "measured")
 
 
 def _over_seeds(run: Session) -> str:

@@ -2,6 +2,7 @@
 
 import html
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,9 +25,15 @@ Executed notebooks, profile <b>{profile}</b>.</p>
 </html>
 """
 
+# Code that a cell shows as Markdown would otherwise be set in the font of the prose.
+STYLE = "<style>.jp-OutputArea-output .highlight pre { font-family: var(--jp-code-font-family); }</style>"
+LINK = re.compile(r'href="([^"/:]+)\.ipynb(#[^"]*)?"')
+
 
 def write_book(executed: Path, folder: Path, profile: str) -> list[Path]:
     """Convert the executed notebooks of a profile to HTML, pictures included, and list them in index.html.
+
+    Links from one notebook to another lead to its page, if it has one.
 
     executed: the folder with the executed notebooks.
     folder: where the pages go.
@@ -44,9 +51,16 @@ def write_book(executed: Path, folder: Path, profile: str) -> list[Path]:
 def _convert(source: Path, folder: Path) -> Path:
     from nbconvert import HTMLExporter
 
-    exporter = HTMLExporter(template_name="lab", embed_images=True)
-    body, _ = exporter.from_filename(str(source))
-    return _write(folder / f"{source.stem}.html", body)
+    # Without embed_images, which closes every <details> where it opens; our pictures are within the cells anyway.
+    body, _ = HTMLExporter(template_name="lab").from_filename(str(source))
+    body = body.replace("</head>", f"{STYLE}</head>", 1)
+    return _write(folder / f"{source.stem}.html", LINK.sub(lambda link: _page_link(link, source.parent), body))
+
+
+def _page_link(link: re.Match, executed: Path) -> str:
+    """The link to a notebook as one to its page; unchanged where that notebook was not executed."""
+    name, anchor = link[1], link[2] or ""
+    return f'href="{name}.html{anchor}"' if (executed / f"{name}.ipynb").is_file() else link[0]
 
 
 def _write_index(sources: Sequence[Path], pages: Sequence[Path], folder: Path, profile: str) -> Path:

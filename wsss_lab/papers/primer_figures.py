@@ -13,7 +13,7 @@ import pandas as pd
 from wsss_lab.data.toyvoc import CLASSES, Knobs, make_pretraining, make_saliency_scenes, make_scenes, split_seed
 from wsss_lab.data.views import EvalView
 from wsss_lab.lab.choices import ranked
-from wsss_lab.lab.plots import Drawn, Panel, grid
+from wsss_lab.lab.plots import Drawn, Panel, flow, grid
 
 #: Knobs of the toy world with a low and a high setting, in the order in which the primer turns them.
 KNOB_TURNS: dict[str, tuple[Any, Any]] = {
@@ -45,11 +45,6 @@ def tag_names(view: EvalView, i: int) -> str:
     return "\n".join(np.array(view.classes)[view.tags[i]])
 
 
-def _light(region: np.ndarray) -> np.ndarray:
-    """A region (H, W) as a picture: light on dark."""
-    return np.where(region[..., None], np.uint8(225), np.uint8(60)).repeat(3, 2)
-
-
 def world_table(train: EvalView, val: EvalView) -> pd.DataFrame:
     """Per class: its images in train and val, and of those in val its share of the pixels and the company it keeps.
 
@@ -62,7 +57,7 @@ def world_table(train: EvalView, val: EvalView) -> pd.DataFrame:
         shares = [(val.mask(i) == label).mean() for i in images]
         company = val.tags[images].sum(1) > 1
         row = {"class": name, "images in train": train.tags[:, label - 1].sum(), "images in val": len(images),
-               "% of their pixels": 100 * _mean(shares), "% with another class": 100 * _mean(company)}
+               "share of picture (%)": 100 * _mean(shares), "with another class (%)": 100 * _mean(company)}
         if val.has_context:
             row["most frequent stuff"] = _frequent_stuff(val, images)
         rows.append(row)
@@ -127,6 +122,23 @@ def knob_table() -> pd.DataFrame:
                         columns=["knob", "default", "what it does"])
 
 
+def five_stages() -> Drawn:
+    """The five stages as a diagram, with the question each of them answers."""
+    boxes = {
+        "input": (0.06, 0.5, "image,\ntags"),
+        "seeds": (0.23, 0.8, "1 · seeds\nwhere is\neach class?"),
+        "saliency": (0.23, 0.2, "2 · saliency\nwhat stands\nout?"),
+        "fusion": (0.44, 0.5, "3 · fusion\nwhich pixel gets\nwhich tag?"),
+        "refinement": (0.67, 0.5, "4 · refinement\ndo borders follow\nthe image?"),
+        "segmenter": (0.9, 0.5, "5 · segmenter\ncan a network\nlearn it?"),
+    }
+    arrows = [("input", "seeds"), ("input", "saliency"), ("seeds", "fusion"), ("saliency", "fusion"),
+              ("fusion", "refinement"), ("refinement", "segmenter")]
+    return Drawn(flow(boxes, arrows, size=(8.6, 2.4)), "Five stages from image tags to a network that segments",
+                 "A diagram: image and tags lead to seeds and to saliency, both to fusion, then to refinement and to"
+                 " the segmenter.", "schematic")
+
+
 def seeds(image: np.ndarray, maps: np.ndarray, labels: np.ndarray, tags: np.ndarray, classes: Sequence[str]) -> Drawn:
     """One image, the normalised maps (C, H, W) of its tags, and its seed labels (H, W)."""
     heat = [Panel(maps[c], "heat", under=image, title=classes[c]) for c in np.flatnonzero(tags)]
@@ -143,22 +155,28 @@ def saliency(image: np.ndarray, saliency_map: np.ndarray, salient: np.ndarray) -
                  "An image, its saliency map, and the image with the outline of the salient pixels.")
 
 
-def labelled(*named: tuple[str, np.ndarray], classes: Sequence[str], title: str, image: np.ndarray | None = None,
-             kind: str = "qualitative") -> Drawn:
-    """Label maps (H, W) side by side under their names, behind the image if there is one."""
-    panels = [Panel(labels, "mask", name) for name, labels in named]
-    panels = [Panel(image, title="image"), *panels] if image is not None else panels
+def labelled(*named: tuple[str, np.ndarray], classes: Sequence[str], title: str, image: np.ndarray) -> Drawn:
+    """An image and label maps (H, W) of it side by side, under their names."""
+    panels = [Panel(image, title="image"), *(Panel(labels, "mask", name) for name, labels in named)]
     return Drawn(grid([panels], classes=classes, size=1.7), title,
-                 f"Side by side: {', '.join(panel.title for panel in panels)}.", kind)
+                 f"Side by side: {', '.join(panel.title for panel in panels)}.")
 
 
-def drawing(seed_labels: np.ndarray, salient: np.ndarray, guide: np.ndarray, classes: Sequence[str]) -> Drawn:
-    """A drawn example of a fusion rule: seeds, salient pixels, and the guide made of them."""
-    figure = grid([[Panel(seed_labels, "mask", "seeds"), Panel(_light(salient), title="salient: light"),
-                    Panel(guide, "mask", "guide by G2")]], classes=classes, size=1.5)
-    return Drawn(figure, "Rule G2 on a drawing of 6 x 6 pixels",
-                 "Three drawings: seeds of two classes, three salient regions, and the guide in which two regions have"
-                 " taken a class and the third is left to ignore.", "schematic")
+def drawing(*named: tuple[str, np.ndarray], classes: Sequence[str], title: str) -> Drawn:
+    """Drawings of a few pixels side by side under their names: label maps (H, W) uint8, or regions (H, W) bool."""
+    panels = [Panel(_light(_large(drawn)), title=name) if drawn.dtype == bool else Panel(_large(drawn), "mask", name)
+              for name, drawn in named]
+    return Drawn(grid([panels], classes=classes, size=1.7), title,
+                 f"Drawings of a few large pixels: {', '.join(name for name, _ in named)}.", "schematic")
+
+
+def _large(drawn: np.ndarray) -> np.ndarray:
+    return drawn.repeat(20, 0).repeat(20, 1)
+
+
+def _light(region: np.ndarray) -> np.ndarray:
+    """A region (H, W) as a picture: light on dark."""
+    return np.where(region[..., None], np.uint8(225), np.uint8(60)).repeat(3, 2)
 
 
 def stages(view: EvalView, columns: dict[str, Sequence[np.ndarray]], chosen: Sequence[int]) -> Drawn:

@@ -1,0 +1,116 @@
+"""The primer: its route, its tables and pictures, and the notebook itself."""
+
+import re
+import statistics
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pytest
+import torch
+from tiny_notebooks import write_notebook
+
+from wsss_lab.data.views import EvalView
+from wsss_lab.lab import notebooks, summary
+from wsss_lab.papers import oh2017, primer
+from wsss_lab.papers import primer_figures as pictures
+
+torch.set_num_threads(1)
+
+PATH = Path(__file__).resolve().parents[1] / "notebooks" / "0_primer.ipynb"
+LONGEST_CELL, MEDIAN_CELL = 20, 8
+
+
+@pytest.fixture
+def notebook():
+    return nbformat.read(PATH, as_version=4)
+
+
+@pytest.fixture
+def view():
+    """Three pictures of two classes: a cat, a cat with a dog in the grass, and nothing that is in a tag of dog."""
+    masks = np.zeros((3, 2, 4), np.uint8)
+    masks[0, 0], masks[1, 0], masks[1, 1, :2] = 1, 1, 2
+    contexts = np.zeros((3, 2, 4), np.uint8)
+    contexts[1] = contexts[2] = 1
+    tags = np.array([[True, False], [True, True], [False, False]])
+    return EvalView.from_arrays("drawn/val", ("cat", "dog"), ("a", "b", "c"), tags, np.zeros((3, 2, 4, 3), np.uint8),
+                                "generator", masks, contexts, ("grass", "sky"))
+
+
+def test_its_steps_are_those_of_oh2017_so_that_they_are_computed_once():
+    ours, theirs = primer.routes("toy", 2, world_seed=1), oh2017.routes("toy", 2, world_seed=1)
+    for one, other in zip(ours, theirs, strict=True):
+        assert [one.scored(name).key for name in primer.ROWS] == [other.scored(name).key for name in primer.ROWS]
+    assert ours[0].scored("G2").key != ours[1].scored("G2").key
+
+
+def test_a_paper_is_a_link_where_its_notebook_exists(tmp_path):
+    write_notebook(tmp_path / "1_oh2017_guided.ipynb")
+    lines = primer.matrix(tmp_path).splitlines()
+    assert lines[0] == "| paper | seeds | saliency | fusion | refinement | segmenter |"
+    assert lines[2].startswith("| [Oh et al. 2017](1_oh2017_guided.ipynb) | GAP networks, gradients | ")
+    assert lines[4].startswith("| Roy and Todorovic 2017 | top-down attention | – | ")
+    assert {line.count("|") for line in lines} == {len(primer.STAGES) + 2}
+
+
+def test_the_table_of_classes_counts_pictures_pixels_and_company(view):
+    cat, dog = pictures.world_table(view, view).to_dict("records")
+    assert (cat["images in train"], cat["images in val"], cat["share of picture (%)"]) == (2, 2, 50)
+    assert (cat["with another class (%)"], cat["most frequent stuff"]) == (50, "grass (50 %)")
+    assert (dog["images in val"], dog["share of picture (%)"], dog["with another class (%)"]) == (1, 25, 100)
+
+
+def test_samples_show_a_new_picture_per_class(view):
+    figure = pictures.world_samples(view).figure
+    assert len(figure.axes) == 4  # two pictures with their masks
+    assert pictures.tag_names(view, 1) == "cat\ndog"
+
+
+def test_every_knob_is_explained_and_every_turn_is_allowed():
+    table = pictures.knob_table().set_index("knob")
+    assert table.loc["noise", "what it does"].startswith("Standard deviation of the pixel noise")
+    assert table["what it does"].str.len().min() > 10
+    assert set(pictures.KNOB_TURNS) <= set(table.index)
+    for name, turns in pictures.KNOB_TURNS.items():
+        assert all(getattr(pictures.Knobs(**{name: turn}), name) == turn for turn in turns)
+
+
+def test_the_parameters_are_those_that_every_notebook_has():
+    parameters = notebooks.notebook_parameters(PATH)
+    assert {name: each["default"] for name, each in parameters.items()} == {
+        "profile": '"toy"', "seeds": "1", "world_seed": "0", "device": '"auto"', "jobs": "0", "figures": '"figures"'}
+    assert all(each["help"] for each in parameters.values())
+
+
+def test_it_is_committed_without_results_and_its_cells_are_short(notebook):
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert not any(cell.outputs or cell.execution_count for cell in code)
+    assert len({cell.id for cell in notebook.cells}) == len(notebook.cells)
+    lines = [sum(bool(line.strip()) for line in cell.source.splitlines()) for cell in code]
+    assert max(lines) <= LONGEST_CELL and statistics.median(lines) < MEDIAN_CELL
+
+
+def test_what_it_promises_is_what_its_cells_save(notebook):
+    source = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
+    assert sorted(re.findall(r'"((?:fig|table)_\w+)"', source)) == sorted(primer.PROMISED)
+
+
+def solutions(notebook) -> list[str]:
+    """The code of the exercises' solutions."""
+    text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    return re.findall(r"^```python\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
+
+
+@pytest.mark.slow
+def test_it_runs_in_profile_quick_and_so_do_the_solutions(notebook, tmp_path, monkeypatch):
+    monkeypatch.setenv("WSSS_CACHE", str(tmp_path / "store"))
+    assert len(solutions(notebook)) == 3
+    notebook.cells += [nbformat.v4.new_code_cell(code) for code in solutions(notebook)]
+    nbformat.write(notebook, tmp_path / PATH.name)
+    parameters = {"profile": "quick", "jobs": 1, "figures": str(tmp_path / "figures")}
+    outcome = notebooks.run_notebook(notebooks.Notebook(tmp_path / PATH.name, 0, "primer"), parameters,
+                                     tmp_path / "executed.ipynb")
+    assert outcome.failure is None, outcome.failure
+    report = summary.report(outcome, tmp_path / "figures" / "quick" / "primer", primer.PROMISED, {})
+    assert report.good, report.lacking

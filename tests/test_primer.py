@@ -28,14 +28,16 @@ def notebook():
 
 @pytest.fixture
 def view():
-    """Three pictures of two classes: a cat, a cat with a dog in the grass, and nothing that is in a tag of dog."""
+    """Three pictures: a cat, a cat with a dog, and neither, the last two in the grass. There is no cow."""
     masks = np.zeros((3, 2, 4), np.uint8)
     masks[0, 0], masks[1, 0], masks[1, 1, :2] = 1, 1, 2
     contexts = np.zeros((3, 2, 4), np.uint8)
     contexts[1] = contexts[2] = 1
-    tags = np.array([[True, False], [True, True], [False, False]])
-    return EvalView.from_arrays("drawn/val", ("cat", "dog"), ("a", "b", "c"), tags, np.zeros((3, 2, 4, 3), np.uint8),
-                                "generator", masks, contexts, ("grass", "sky"))
+    contexts[1, 0], contexts[0] = 2, 255  # what lies on the objects is none of their surroundings
+    tags = np.array([[True, False, False], [True, True, False], [False, False, False]])
+    images = np.zeros((3, 2, 4, 3), np.uint8)
+    return EvalView.from_arrays("drawn/val", ("cat", "dog", "cow"), ("a", "b", "c"), tags, images, "generator", masks,
+                                contexts, ("grass", "sky"))
 
 
 def test_its_steps_are_those_of_oh2017_so_that_they_are_computed_once():
@@ -55,10 +57,11 @@ def test_a_paper_is_a_link_where_its_notebook_exists(tmp_path):
 
 
 def test_the_table_of_classes_counts_pictures_pixels_and_company(view):
-    cat, dog = pictures.world_table(view, view).to_dict("records")
+    cat, dog, cow = pictures.world_table(view, view).to_dict("records")
     assert (cat["images in train"], cat["images in val"], cat["share of picture (%)"]) == (2, 2, 50)
     assert (cat["with another class (%)"], cat["most frequent stuff"]) == (50, "grass (50 %)")
     assert (dog["images in val"], dog["share of picture (%)"], dog["with another class (%)"]) == (1, 25, 100)
+    assert (cow["images in val"], cow["most frequent stuff"]) == (0, "–") and np.isnan(cow["share of picture (%)"])
 
 
 def test_samples_show_a_new_picture_per_class(view):

@@ -65,13 +65,12 @@ def world_table(train: EvalView, val: EvalView) -> pd.DataFrame:
 
 
 def _frequent_stuff(view: EvalView, images: Sequence[int]) -> str:
-    """The stuff that most of the images have, such as "sky (85 %)"; "–" where there is none."""
-    seen = np.array([[(view.context(i) == label + 1).any() for label in range(len(view.context_classes))]
-                     for i in images]).reshape(len(images), -1)
-    if not seen.any():
-        return "–"
-    shares = seen.mean(0)
-    return f"{view.context_classes[shares.argmax()]} ({100 * shares.max():.0f} %)"
+    """The stuff that the background of most of the images has, such as "sky (85 %)"; "–" where there is none."""
+    seen = np.zeros(len(view.context_classes))
+    for i in images:
+        labels = np.unique(view.context(i)[view.mask(i) == 0])
+        seen[labels[(labels > 0) & (labels <= len(seen))] - 1] += 1
+    return f"{view.context_classes[seen.argmax()]} ({100 * seen.max() / len(images):.0f} %)" if seen.any() else "–"
 
 
 def _mean(values: Sequence[float]) -> float:

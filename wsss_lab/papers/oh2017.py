@@ -95,7 +95,7 @@ START_WEIGHTS = {"vgg": "vgg16_imagenet.pth", "mobilenet": "mobilenet_v2_imagene
 SCALES = {
     "quick": Scale(_TOY_NET, Schedule(6, 16), Schedule(6, 16), Schedule(6, 16), Schedule(6, 32), Schedule(6, 16),
                    image_scale=_TOY_NET.side / PUBLISHED.input_side),
-    "toy": Scale(_TOY_NET, Schedule(600, 16, 2e-3), Schedule(900, 16, 3e-3), Schedule(600, 16, 3e-3),
+    "toy": Scale(_TOY_NET, Schedule(600, 16, 2e-3), Schedule(700, 16, 3e-3), Schedule(600, 16, 3e-3),
                  Schedule(1000, 64, 3e-3), image_scale=_TOY_NET.side / PUBLISHED.input_side),
     "photos": Scale(_PHOTO_NET, _PHOTO_SCHEDULE, _PHOTO_SCHEDULE, stride=16),
     "voc": Scale(

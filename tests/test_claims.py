@@ -132,7 +132,7 @@ def test_range(value, verdict):
 def test_range_shows_interval_and_unit():
     row = cl.decide_range(CLAIM, Interval(0.8, 0.7, 0.9, 1, 10, "images only"), 0.75, unit="of full").row()
     assert (row["measured"], row["interval"]) == ("0.8 of full", "[0.700, 0.900]")
-    assert row["why"] == "in the range [0.75, inf] of full; 1 seed(s), the rule asks for 3"
+    assert row["why"] == "as asked: at least 0.75 of full; 1 seed(s), the rule asks for 3"
 
 
 def test_true():

@@ -216,17 +216,28 @@ def decide_range(
     """
     interval = value if isinstance(value, Interval) else None
     number = value.mean if isinstance(value, Interval) else float(value)
-    text = f"[{low:g}, {high:g}]{unit and ' ' + unit}"
+    text = _range_text(low, high) + (unit and f" {unit}")
     if np.isnan(number):
         verdict, why = Verdict.INCONCLUSIVE, "there is no figure"
     elif low <= number <= high:
-        verdict, why = Verdict.REPRODUCED, f"in the range {text}"
+        verdict, why = Verdict.REPRODUCED, f"as asked: {text}"
     elif interval is not None and interval.low <= high and interval.high >= low:
-        verdict, why = Verdict.INCONCLUSIVE, f"outside the range {text}, but the interval reaches into it"
+        verdict, why = Verdict.INCONCLUSIVE, f"asked: {text}; the interval reaches into it"
     else:
-        verdict, why = Verdict.NOT_REPRODUCED, f"outside the range {text}"
+        verdict, why = Verdict.NOT_REPRODUCED, f"asked: {text}"
     shown = measured or f"{number:.3g}{unit and ' ' + unit}"
     return _with_interval(Decision(claim, verdict, why, shown, seeds=seeds), interval)
+
+
+def _range_text(low: float, high: float) -> str:
+    """A range in words.
+
+    >>> _range_text(75, np.inf), _range_text(-np.inf, 0.5), _range_text(0, 1)
+    ('at least 75', 'at most 0.5', 'between 0 and 1')
+    """
+    if np.isinf(high):
+        return f"at least {low:g}"
+    return f"at most {high:g}" if np.isinf(low) else f"between {low:g} and {high:g}"
 
 
 def decide_true(

@@ -87,7 +87,6 @@ def paper_schedule(iterations: int, batch: int, decay_every: int) -> Schedule:
 
 _TOY_NET = Backbone("vgg", TOY_BLOCKS, width=64, dilation=4, aspp=(1, 2, 3, 4), dropout=0.0, side=64)
 _PHOTO_NET = Backbone("mobilenet", width=256, dilation=4, aspp=(2, 4, 6, 8), dropout=0.1, side=256)
-_PHOTO_SCHEDULE = Schedule(120, 16, 1e-4, head_lr=30.0)
 
 #: File names looked for in the folder WSSS_WEIGHTS.
 START_WEIGHTS = {"vgg": "vgg16_imagenet.pth", "mobilenet": "mobilenet_v2_imagenet.pth"}
@@ -97,7 +96,8 @@ SCALES = {
                    image_scale=_TOY_NET.side / PUBLISHED.input_side),
     "toy": Scale(_TOY_NET, Schedule(600, 16, 2e-3), Schedule(700, 16, 3e-3), Schedule(600, 16, 3e-3),
                  Schedule(1000, 64, 3e-3), image_scale=_TOY_NET.side / PUBLISHED.input_side),
-    "photos": Scale(_PHOTO_NET, _PHOTO_SCHEDULE, _PHOTO_SCHEDULE, stride=16),
+    "photos": Scale(_PHOTO_NET, Schedule(120, 16, 1e-4, head_lr=30.0), Schedule(200, 16, 1e-4, head_lr=10.0),
+                    stride=16),
     "voc": Scale(
         Backbone(dilation=PUBLISHED.large_fov_dilation, dropout=PUBLISHED.dropout, side=PUBLISHED.input_side),
         paper_schedule(PUBLISHED.iterations, PUBLISHED.batch, PUBLISHED.decay_every),

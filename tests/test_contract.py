@@ -18,8 +18,8 @@ from wsss_lab.papers.oh2017 import EVALUATION_READS, ROWS, SCALES, Route
 torch.set_num_threads(1)
 #: The rows whose very point is to learn from masks.
 LABELLED = {
-    "oracle": "ground-truth foreground as saliency (oracle)",
-    "full": "masks of the training set (full supervision)",
+    "oracle": "true foreground as saliency",
+    "full": "training masks",
 }
 WEAK = [name for name in ROWS if name not in LABELLED]
 #: Stages in which something is trained or made to train on.

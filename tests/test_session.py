@@ -127,8 +127,8 @@ def test_a_protocol_says_where_tags_come_from(monkeypatch, source, tags):
     monkeypatch.setattr(run, "view", lambda split: SimpleNamespace(tags_source=source))
     evidence = Evidence(run)
     assert evidence.protocol(run.route.trained("seeds")) == tags
-    assert evidence.protocol(run.route.scored("G0")) == f"{tags}; boxes of salient objects of other classes"
-    assert evidence.protocol(run.route.scored("full")).startswith(f"{tags}; masks of the training set")
+    assert evidence.protocol(run.route.scored("G0")) == f"{tags}; boxes of other objects"
+    assert evidence.protocol(run.route.scored("full")).startswith(f"{tags}; training masks")
 
 
 def test_printed_numbers_are_those_of_the_paper():

@@ -248,7 +248,7 @@ class Route:
         view = self.world.train_view(split)
         if detector == "oracle":
             return self._step("saliency", saliency.oracle_frames, f"oracle saliency on {split}", {},
-                              {"view": self.world.eval_view(split)}, "ground-truth foreground as saliency (oracle)",
+                              {"view": self.world.eval_view(split)}, "true foreground as saliency",
                               seeded=False)
         if detector == "unsupervised":
             return self._step("saliency", saliency.unsupervised_frames, f"unsupervised saliency on {split}", {},
@@ -300,7 +300,7 @@ class Route:
     def truth(self, split: str = "train") -> Step:
         """The ground truth as pseudo-masks: the fully supervised upper bound."""
         return self._step("fusion", scoring.ground_truth, f"ground truth of {split}", {},
-                          {"view": self.world.eval_view(split)}, "masks of the training set (full supervision)",
+                          {"view": self.world.eval_view(split)}, "training masks",
                           seeded=False)
 
     # --- segmenter -----------------------------------------------------------------------------------------------

@@ -62,7 +62,7 @@ class Evidence:
         """Which labels a result rests on, beyond its scoring: text for a table."""
         reasons = [reason for reason in step.pixel_labels() if reason != oh2017.EVALUATION_READS]
         if any(each.function is grabcut_targets for each in step.ancestors()):
-            reasons.insert(0, "boxes of salient objects of other classes")
+            reasons.insert(0, "boxes of other objects")
         tags = "image tags" + (" derived from masks" if self.run.view("val").tags_source == "masks" else "")
         return "; ".join([tags, *reasons])
 

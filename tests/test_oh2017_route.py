@@ -129,7 +129,7 @@ def test_rows_differ_in_their_guides_and_share_what_comes_before(route):
 def test_only_the_rows_that_say_so_learn_from_masks(route):
     reading = {name: step.pixel_labels() for name in ROWS if (step := route.trained(name)).pixel_labels()}
     assert set(reading) == {"oracle", "full"}
-    assert "oracle" in reading["oracle"][0] and "full supervision" in reading["full"][0]
+    assert "foreground" in reading["oracle"][0] and "masks" in reading["full"][0]
 
 
 def test_g0_needs_no_seeds_and_g1_uses_its_own_classifier(route):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from wsss_lab.errors import ParameterError
+from wsss_lab.errors import DataError, ParameterError
 from wsss_lab.lab.published import published
 from wsss_lab.networks.backbones import Backbone
 from wsss_lab.networks.vgg import VGG16_BLOCKS
@@ -197,3 +197,29 @@ def test_words_that_mean_nothing_are_refused(route):
     with pytest.raises(ParameterError, match="unknown saliency detector 'orcale'") as caught:
         route.salient(detector="orcale")
     assert caught.value.fix == "did you mean 'oracle'?"
+
+
+def test_maps_of_somebody_else_come_from_a_folder(route, tmp_path):
+    import cv2
+
+    from wsss_lab.lab.compute import compute
+    from wsss_lab.lab.store import Store
+
+    store, step = Store(tmp_path / "store"), None
+    compute(route.world.train_view("val").steps, store, jobs=0, progress="none")
+    view = route.world.train_view("val").load(store)
+    maps = tmp_path / "maps"
+    maps.mkdir()
+    for index, name in enumerate(view.names):
+        picture = np.zeros(view.size(index), np.uint8)
+        picture[:10] = 255
+        cv2.imwrite(str(maps / f"{name}.png"), picture)
+    step = route.salient("val", str(maps))
+    compute([step], store, jobs=0, progress="none")
+    salient = step.load(store)["masks"]
+    assert salient[:, :10].all() and not salient[:, 10:].any()
+
+    (maps / f"{view.names[0]}.png").write_bytes(b"other")
+    assert route.salient("val", str(maps)).key != step.key
+    with pytest.raises(DataError, match="no folder"):
+        _ = route.salient("val", str(tmp_path / "nowhere") + "/").key

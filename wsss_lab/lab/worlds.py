@@ -14,6 +14,7 @@ import numpy as np
 from wsss_lab.data.toyvoc import SPLITS
 from wsss_lab.data.toyvoc_steps import toy_crops, toy_saliency_scenes, toy_scenes
 from wsss_lab.data.views import EvalView, TrainView
+from wsss_lab.errors import DataError
 from wsss_lab.lab.profiles import check_inputs, profile_named, unknown_name
 from wsss_lab.lab.steps import Step
 
@@ -181,6 +182,26 @@ class WeightsFile:
         from wsss_lab.networks.weights import read_weights
 
         return read_weights(self.path)
+
+
+@dataclass(frozen=True)
+class MapsFolder:
+    """A folder of maps that somebody else made; its key follows the names, sizes and dates of its files."""
+
+    path: str
+    exposes_masks: bool = False
+    steps: tuple = ()
+
+    @cached_property
+    def key(self) -> str:
+        if not Path(self.path).is_dir():
+            raise DataError(f"no folder '{self.path}'", "a folder with one .png or .npy saliency map per image")
+        files = sorted(Path(self.path).iterdir())
+        facts = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+        return hashlib.blake2b(json.dumps([self.path, facts]).encode(), digest_size=16).hexdigest()
+
+    def load(self, store) -> str:
+        return self.path
 
 
 def weights_file(name: str, try_out: Callable[[dict, str], None]) -> WeightsFile:

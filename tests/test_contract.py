@@ -107,10 +107,10 @@ def test_ready_made_saliency_is_the_only_pixel_supervision_on_photographs(tmp_pa
     weights = WeightsFile(str(tmp_path / "weights.pth"))
     route = Route(world, SCALES["photos"], 0, weights, weights)
     detector = "saliency weights trained on class-agnostic pixel masks (DUTS)"
-    expected = {"seeds": (), "G0": (detector,), "G1": (detector,), "G2": (detector,),
+    expected = {"seeds": (), "G0": (detector,), "G1": (detector,), "G2": (detector,), "G2, seeds at 0.5": (detector,),
                 "oracle": (LABELLED["oracle"],), "full": (LABELLED["full"],)}
     assert {name: route.trained(name).pixel_labels() for name in oh2017.trained_rows("photos")} == expected
-    for name in ("seeds", "G0", "G1", "G2"):
+    for name in ("seeds", "G0", "G1", "G2", "G2, seeds at 0.5"):
         assert not any(masks_among_inputs(step) for step in graph(route.trained(name)))
 
 

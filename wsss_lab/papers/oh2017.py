@@ -5,7 +5,7 @@ as refinement in three places. Nothing is computed here; `run.compute` does that
 """
 
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -39,7 +39,7 @@ class Row:
     """One trained segmenter of the paper's tables: what it learns from.
 
     rule: "seeds", "G0", "G1", "G2" or "full" (ground truth). variant: seed network. detector, unset: see Route.guides.
-    crf_seed, crf_loss: parameter sets "v1" or "v2", None = off.
+    crf_seed, crf_loss: parameter sets "v1" or "v2", None = off. tau: seed threshold, None = the profile's.
     """
 
     rule: str
@@ -48,6 +48,7 @@ class Row:
     unset: str = "paper"
     crf_seed: str | None = None
     crf_loss: str | None = None
+    tau: float | None = None
 
 
 ROWS = {
@@ -58,6 +59,7 @@ ROWS = {
     "oracle": Row("G2", detector="oracle"),
     "full": Row("full"),
     "G2 released": Row("G2", unset="released"),
+    "G2, seeds at 0.5": Row("G2", tau=0.5),
     "seeds, crf-seed v1": Row("seeds", crf_seed="v1"),
     "seeds, crf-loss v1": Row("seeds", crf_loss="v1"),
     "seeds, crf-loss v2": Row("seeds", crf_loss="v2"),
@@ -72,7 +74,7 @@ ROWS = {
 }
 
 #: Rows that a profile leaves out, because its networks take minutes each on a CPU.
-_PHOTO_ROWS = ("seeds", "G0", "G1", "G2", "oracle", "full")
+_PHOTO_ROWS = ("seeds", "G0", "G1", "G2", "oracle", "full", "G2, seeds at 0.5")
 
 
 def trained_rows(profile: str) -> tuple[str, ...]:
@@ -146,7 +148,7 @@ class Route:
         function = seeds.label_seeds
         if crf:
             function, settings = seeds.refine_seeds, {**settings, "crf": self.crf(crf)}
-        name = f"seeds of {variant}" + (f" + CRF {crf}" if crf else "")
+        name = f"seeds of {variant}{self._tau}" + (f" + CRF {crf}" if crf else "")
         return self._step("seeds", function, f"{name} on {split}", settings,
                           {"view": self.world.train_view(split), "maps": self.class_maps(variant, split)["maps"]})
 
@@ -211,7 +213,7 @@ class Route:
         if rule not in RULES:
             raise unknown_name("guide rule", rule, ["seeds", *RULES])
         view = {"view": self.world.train_view(split), "salient": self.salient(split, detector)["masks"]}
-        name = f"{rule} of {variant}" + (f", {detector}" if detector else "")
+        name = f"{rule} of {variant}{self._tau}" + (f", {detector}" if detector else "")
         name += ", released" if unset == "released" else ""
         if rule == "G0":
             return self._step("fusion", fusion.g0_frames, f"G0 on {split}", {"seed": self.seed}, view)
@@ -248,7 +250,9 @@ class Route:
             return self.truth()
         if row.crf_seed:
             return self.seeds(row.variant, crf=row.crf_seed)
-        return self.guides(row.rule, row.variant, row.detector, row.unset)
+        tau = row.tau or self.scale.seed_threshold
+        route = replace(self, scale=replace(self.scale, seed_threshold=tau))
+        return route.guides(row.rule, row.variant, row.detector, row.unset)
 
     def scored(self, name: str, crf: str | None = None, split: str = "val") -> Step:
         """The score of a row of ROWS on a split, with or without `crf-postproc`."""
@@ -291,6 +295,12 @@ class Route:
     @cached_property
     def _backbone(self) -> dict:
         return self.scale.backbone.settings()
+
+    @property
+    def _tau(self) -> str:
+        """The seed threshold in a label, where it isn't the paper's."""
+        tau = self.scale.seed_threshold
+        return "" if tau == PUBLISHED.seed_threshold else f" at {tau:g}"
 
     def crf(self, name: str) -> dict:
         """A parameter set of Supp. C for images of this profile, its position widths scaled with their size."""

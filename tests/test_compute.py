@@ -273,7 +273,7 @@ def test_ctrl_c_stops_the_workers_and_the_next_run_goes_on(store, log):
     assert process.returncode != 0
     assert "stopped: 1 of 4 steps are stored; the next run goes on with the others" in output
     assert "KeyboardInterrupt" in output
-    assert not members(process)
+    wait_until(lambda: not members(process))
     assert numbers in store and total not in store
     run([total], store)
     assert lines(log).count("count 4") == 1

@@ -6,14 +6,18 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from wsss_lab.errors import ParameterError
-from wsss_lab.networks import mobilenet, vgg
+from wsss_lab.networks import mobilenet, resnet, vgg
+
+#: What copies start weights into a trunk of each family.
+_FAMILIES = {"vgg": vgg.copy_convolutions, "resnet": resnet.copy_layers, "mobilenet": mobilenet.copy_features}
 
 
 @dataclass(frozen=True)
 class Backbone:
     """Which trunk, and how wide the layers behind it are.
 
-    family: "vgg" or "mobilenet". blocks: (convolutions, channels) per VGG block; ignored by MobileNet.
+    family: "vgg", "resnet" or "mobilenet". blocks: (convolutions, channels) per VGG block, or (bottlenecks, inner
+    channels) per ResNet stage; ignored by MobileNet.
     width: channels of fc6 and fc7 (1024 in the papers). dilation: of the LargeFOV fc6 (12 in the papers, on 41x41
     maps; smaller maps take the same fraction). aspp: dilations of the DeepLab-v2 head (6, 12, 18, 24 in the papers).
     dropout: probability after fc6 and fc7 (0.5 in the papers). side: input size in pixels (321 in the papers).
@@ -28,8 +32,8 @@ class Backbone:
     side: int = 321
 
     def __post_init__(self):
-        if self.family not in ("vgg", "mobilenet"):
-            raise ParameterError(f"backbone family '{self.family}' is not known", "vgg or mobilenet")
+        if self.family not in _FAMILIES:
+            raise ParameterError(f"backbone family '{self.family}' is not known", " or ".join(_FAMILIES))
 
     @classmethod
     def from_settings(cls, settings: dict) -> "Backbone":
@@ -50,17 +54,20 @@ class Backbone:
         """The trunk cut as `variant` says (a key of wsss_lab.networks.vgg.SHAPES)."""
         if self.family == "mobilenet":
             return mobilenet.mobilenet_trunk(variant)
+        if self.family == "resnet":
+            return resnet.resnet_trunk(variant, self.blocks)
         return vgg.vgg_trunk(variant, self.blocks)
 
     def load_start(self, trunk: nn.Sequential, start: dict[str, Tensor], origin: str | Path = "start weights") -> None:
-        """Copy start weights (a VGG trunk's or torchvision's state dict) into a trunk of any variant.
+        """Copy start weights (a trunk's or torchvision's state dict) into a trunk of any variant.
 
         origin: where they come from, for the error. Raises WeightsError when they are for another architecture.
         """
-        copy = mobilenet.copy_features if self.family == "mobilenet" else vgg.copy_convolutions
-        copy(start, trunk, origin)
+        _FAMILIES[self.family](start, trunk, origin)
 
     def prepare(self, net: nn.Module) -> None:
         """What has to be done to a network in training mode before its first iteration."""
         if self.family == "mobilenet":
             mobilenet.freeze_start(net)
+        if self.family == "resnet":
+            resnet.freeze_batch_norms(net)

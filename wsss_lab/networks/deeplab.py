@@ -24,10 +24,9 @@ class DeepLab(nn.Module):
 class SummedScores(nn.Module):
     """The ASPP of DeepLab v2: scores of parallel branches, each with its own dilation, are added."""
 
-    def __init__(self, channels: int, labels: int, dilations: tuple[int, ...]):
+    def __init__(self, branches: list[nn.Module]):
         super().__init__()
-        self.branches = nn.ModuleList(
-            nn.Conv2d(channels, labels, 3, padding=rate, dilation=rate) for rate in dilations)
+        self.branches = nn.ModuleList(branches)
 
     def forward(self, x: Tensor) -> Tensor:
         return sum(branch(x) for branch in self.branches)
@@ -36,20 +35,32 @@ class SummedScores(nn.Module):
 def deeplab(backbone: Backbone, labels: int, head: str = "largefov") -> DeepLab:
     """DeepLab with `labels` outputs (background included).
 
-    head: "largefov" (v1: fc6 3x3 dilated, fc7 1x1) or "aspp" (v2: parallel dilated 3x3 scores, summed).
+    head: "largefov" (v1: fc6 3x3 dilated, fc7 1x1, scores), "aspp" (v2 behind a ResNet: parallel dilated 3x3 scores,
+    summed) or "aspp-fc" (v2 behind a VGG: each branch with an fc6 and fc7 of its own).
     """
     trunk = backbone.trunk("DeepLab")
-    channels, width, rate = trunk.out_channels, backbone.width, backbone.dilation
+    channels = trunk.out_channels
+    hidden: nn.Module = nn.Sequential()
     if head == "largefov":
-        hidden = nn.Sequential(
-            nn.Conv2d(channels, width, 3, padding=rate, dilation=rate), nn.ReLU(), nn.Dropout2d(backbone.dropout),
-            nn.Conv2d(width, width, 1), nn.ReLU(), nn.Dropout2d(backbone.dropout))
-        last: nn.Module = nn.Conv2d(width, labels, 1)
+        hidden, last = _fully_connected(channels, backbone.dilation, backbone), nn.Conv2d(backbone.width, labels, 1)
+        initialise_head(hidden, last)
     elif head == "aspp":
-        hidden = nn.Sequential()
-        last = SummedScores(channels, labels, backbone.aspp)
+        last = SummedScores([nn.Conv2d(channels, labels, 3, padding=rate, dilation=rate) for rate in backbone.aspp])
+        initialise_head(last)
+    elif head == "aspp-fc":
+        branches = [nn.Sequential(_fully_connected(channels, rate, backbone), nn.Conv2d(backbone.width, labels, 1))
+                    for rate in backbone.aspp]
+        last = SummedScores(branches)
+        for branch in branches:
+            initialise_head(*branch)
     else:
-        raise ParameterError(f"head '{head}' is not known", "largefov or aspp")
-    net = DeepLab(trunk, hidden, last)
-    initialise_head(net.head, net.classifier)
-    return net
+        raise ParameterError(f"head '{head}' is not known", "largefov, aspp or aspp-fc")
+    return DeepLab(trunk, hidden, last)
+
+
+def _fully_connected(channels: int, rate: int, backbone: Backbone) -> nn.Sequential:
+    """fc6 (3x3, dilated by `rate`) and fc7 of VGG as convolutions."""
+    width, dropout = backbone.width, backbone.dropout
+    return nn.Sequential(
+        nn.Conv2d(channels, width, 3, padding=rate, dilation=rate), nn.ReLU(), nn.Dropout2d(dropout),
+        nn.Conv2d(width, width, 1), nn.ReLU(), nn.Dropout2d(dropout))

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
+from wsss_lab.networks.resnet import freeze_batch_norms
 from wsss_lab.networks.vgg import SHAPES, shape_named
 from wsss_lab.networks.weights import load_into
 
@@ -58,9 +59,5 @@ def freeze_start(net: nn.Module) -> None:
 
     Batches here are too small to re-estimate statistics, and early features need no change for new classes.
     """
-    for layer in net.modules():
-        if isinstance(layer, nn.BatchNorm2d):
-            layer.eval()
-            layer.weight.requires_grad_(False)
-            layer.bias.requires_grad_(False)
+    freeze_batch_norms(net)
     net.trunk[:_FIRST_TRAINED].requires_grad_(False)

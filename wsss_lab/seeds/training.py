@@ -14,15 +14,18 @@ from wsss_lab.seeds.backprop import backprop_maps
 from wsss_lab.seeds.cam import raw_class_maps
 
 
-def tagged_batches(view: TrainView, side: int, batch: int):
-    """A function that draws one augmented batch (images, tags) of a view with a given generator."""
+def tagged_batches(view: TrainView, side: int, batch: int, change=augment):
+    """A function that draws one augmented batch (images, tags) of a view with a given generator.
+
+    change: the augmentation, see wsss_lab.data.canvas.augment.
+    """
     device = resolve_device()
     tags = torch.tensor(view.tags, dtype=torch.float32)
 
     def draw(generator: torch.Generator) -> tuple[Tensor, Tensor]:
         indices = torch.randint(len(view), (batch,), generator=generator)
         images, _ = view.canvas(indices.numpy(), side)
-        images, _ = augment(images, None, generator)
+        images, _ = change(images, None, generator)
         return normalise(images.to(device)), tags[indices].to(device)
 
     return draw

@@ -17,23 +17,26 @@ from wsss_lab.refinement.constrain_to_boundary import boundary_loss, crf_targets
 from wsss_lab.refinement.dense_crf import CrfParameters, refine_probabilities
 
 
-def labelled_batches(view: TrainView, pseudo_masks: np.ndarray, side: int, batch: int):
-    """A function that draws one augmented batch (normalised images, labels, uint8 images).
+def labelled_batches(view: TrainView, pseudo_masks: np.ndarray, side: int, batch: int, change=augment):
+    """A function that draws one augmented batch (normalised images, labels, uint8 images, tags).
 
-    pseudo_masks: (N, Hmax, Wmax) uint8, image i in the top-left corner of row i.
+    pseudo_masks: (N, Hmax, Wmax) uint8, image i in the top-left corner of row i. change: the augmentation, see
+    wsss_lab.data.canvas.augment.
     """
     device = resolve_device()
+    tags = torch.tensor(view.tags, dtype=torch.float32)
 
     def label_of(index: int) -> np.ndarray:
         height, width = view.size(index)
         return label_canvas(np.asarray(pseudo_masks[index, :height, :width]), side)
 
-    def draw(generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        indices = torch.randint(len(view), (batch,), generator=generator).numpy()
+    def draw(generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        drawn = torch.randint(len(view), (batch,), generator=generator)
+        indices = drawn.numpy()
         images, _ = view.canvas(indices, side)
         labels = torch.from_numpy(np.stack([label_of(int(index)) for index in indices]))
-        images, labels = augment(images, labels, generator)
-        return normalise(images.to(device)), labels.to(device), images
+        images, labels = change(images, labels, generator)
+        return normalise(images.to(device)), labels.to(device), images, tags[drawn].to(device)
 
     return draw
 
@@ -52,7 +55,7 @@ def train_segmenter(view: TrainView, pseudo_masks: np.ndarray, start: dict[str, 
     backbone.load_start(net.trunk, start)
     crf = CrfParameters(**crf_loss) if crf_loss else None
 
-    def loss_of(net: DeepLab, images: Tensor, labels: Tensor, pixels: Tensor) -> Tensor:
+    def loss_of(net: DeepLab, images: Tensor, labels: Tensor, pixels: Tensor, _tags: Tensor) -> Tensor:
         scores = net(images)
         loss = pixel_loss(scores, labels)
         if crf is not None:

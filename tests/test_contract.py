@@ -8,12 +8,12 @@ from tiny_views import RandomTrunk, write_photographs
 
 from wsss_lab.errors import ContractError, LabError
 from wsss_lab.lab.compute import compute
-from wsss_lab.lab.steps import Step
+from wsss_lab.lab.steps import EVALUATION_READS, Step
 from wsss_lab.lab.store import Entry, Store
 from wsss_lab.lab.worlds import FolderWorld, ToyWorld, WeightsFile
 from wsss_lab.networks.fit import Schedule
 from wsss_lab.papers import oh2017
-from wsss_lab.papers.oh2017 import EVALUATION_READS, ROWS, SCALES, Route
+from wsss_lab.papers.oh2017 import ROWS, SCALES, Route
 
 torch.set_num_threads(1)
 #: The rows whose very point is to learn from masks.

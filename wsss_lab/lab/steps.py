@@ -22,6 +22,9 @@ from wsss_lab.errors import ContractError, ParameterError
 from wsss_lab.lab.fingerprint import code_fingerprint
 from wsss_lab.lab.store import Entry, Store
 
+#: What a step that compares predictions with masks says in reads_masks; it takes no part in what is learnt.
+EVALUATION_READS = "scored against the ground truth"
+
 
 class Reference(Protocol):
     """What a step can take as an input: something with an identity that can be loaded where the step runs.

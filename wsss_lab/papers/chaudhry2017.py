@@ -12,13 +12,12 @@ from typing import Any
 from wsss_lab.evaluation import object_recall, scoring
 from wsss_lab.fusion.harmonic import cue_frames
 from wsss_lab.lab.profiles import unknown_name
-from wsss_lab.lab.steps import Step, seeded_step
+from wsss_lab.lab.steps import EVALUATION_READS, Step, seeded_step
 from wsss_lab.lab.worlds import World, weights_file
 from wsss_lab.networks.pretraining import pretrain
 from wsss_lab.papers import chaudhry2017_steps as joins
 from wsss_lab.papers import oh2017
 from wsss_lab.papers.chaudhry2017_values import PUBLISHED, SCALES, START_WEIGHTS, Scale
-from wsss_lab.papers.oh2017 import EVALUATION_READS
 from wsss_lab.saliency.hierarchy_frames import network_hierarchy, u2net_hierarchy, unsupervised_hierarchy
 from wsss_lab.seeds.attention import attention_outputs, score_attention, train_attention
 from wsss_lab.segmenter.joint import adapt_cues, segment_multiscale, train_joint

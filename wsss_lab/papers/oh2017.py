@@ -13,7 +13,7 @@ from wsss_lab.evaluation import scoring
 from wsss_lab.fusion import frames as fusion
 from wsss_lab.fusion.guides import RULES
 from wsss_lab.lab.profiles import unknown_name
-from wsss_lab.lab.steps import Output, Step
+from wsss_lab.lab.steps import EVALUATION_READS, Output, Step
 from wsss_lab.lab.worlds import MapsFolder, WeightsFile, World, open_world, weights_file
 from wsss_lab.networks.pretraining import pretrain
 from wsss_lab.networks.u2netp import WEIGHTS_FILE as U2NETP_FILE
@@ -28,7 +28,6 @@ from wsss_lab.seeds import frames as seeds
 from wsss_lab.seeds.training import backprop_outputs, classifier_outputs, train_classifier
 from wsss_lab.segmenter.training import segment, train_segmenter
 
-EVALUATION_READS = "scored against the ground truth"
 GAP_NETS = ("LowRes", "HighRes", "ROI", "DeepLab")
 BACKPROP = ("vanilla", "guided", "excitation")
 DETECTORS = ("", "unsupervised", "oracle")  # "" is the profile's own

@@ -49,7 +49,7 @@ class ClaimEvidence(Evidence):
             raise NotMeasured(f"profile {self.run.profile} has no result of '{name}'")
         return self.run.load(step[output])
 
-    def _stack(self, step_of, output: str) -> np.ndarray:
+    def stack(self, step_of, output: str) -> np.ndarray:
         return np.stack([np.asarray(self._load(step_of(route), output)) for route in self.run.routes])
 
     def pooling_differences(self) -> dict[str, float]:
@@ -59,7 +59,7 @@ class ClaimEvidence(Evidence):
 
     def seed_counts(self, seeder: str) -> np.ndarray:
         """As `Evidence.seed_counts`, with POOLED_LAST as a further seeder."""
-        return self._stack(pooled_last_score, "counts") if seeder == POOLED_LAST else super().seed_counts(seeder)
+        return self.stack(pooled_last_score, "counts") if seeder == POOLED_LAST else super().seed_counts(seeder)
 
     @cached_property
     def seeders(self) -> "SeederFigures":
@@ -68,7 +68,7 @@ class ClaimEvidence(Evidence):
 
     def class_maps(self, variant: str) -> np.ndarray:
         """Class maps of a GAP network on val, signed, on its own grid: (S, N, C, h, w)."""
-        return self._stack(lambda route: route.class_maps(variant, "val"), "maps")
+        return self.stack(lambda route: route.class_maps(variant, "val"), "maps")
 
     @property
     def dilation(self) -> int:

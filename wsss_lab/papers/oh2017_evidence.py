@@ -1,14 +1,11 @@
 """What was measured for Oh et al. 2017, gathered over the seeds of a session; tables and claims read from here."""
 
-from functools import cached_property
-
 import numpy as np
 
 from wsss_lab.evaluation.average_precision import mean_average_precision
-from wsss_lab.lab.session import Session
 from wsss_lab.lab.steps import Step
 from wsss_lab.papers import oh2017
-from wsss_lab.saliency.frames import grabcut_targets
+from wsss_lab.papers.shared_evidence import SeededEvidence
 
 
 def scored_rows(profile: str) -> list[tuple[str, str | None]]:
@@ -17,33 +14,27 @@ def scored_rows(profile: str) -> list[tuple[str, str | None]]:
     return plain + [pair for pair in oh2017.POSTPROCESSED if pair[0] in oh2017.trained_rows(profile)]
 
 
-class Evidence:
+class Evidence(SeededEvidence):
     """Stored scores of a session, stacked over its S seeds.
 
     Confusions are (S, N, K, K + 1) counts per seed and image; seed counts are (S, N, 3, K, bins).
     """
 
-    def __init__(self, run: Session):
-        self.run = run
-
-    def _stack(self, step_of, output: str) -> np.ndarray:
-        return np.stack([np.asarray(self.run.load(step_of(route)[output])) for route in self.run.routes])
-
     def confusions(self, row: str, crf: str | None = None, void: bool = False, split: str = "val") -> np.ndarray:
         """Confusions of a row's segmenter on a split; void=True counts void pixels as background."""
-        return self._stack(lambda route: route.scored(row, crf, split), "with_void" if void else "confusions")
+        return self.stack(lambda route: route.scored(row, crf, split), "with_void" if void else "confusions")
 
     def guide_confusions(self, row: str) -> np.ndarray:
         """Confusions of the pseudo-masks that a row learns from, on the training images."""
-        return self._stack(lambda route: route.score(route.guides_of(row), "train"), "confusions")
+        return self.stack(lambda route: route.score(route.guides_of(row), "train"), "confusions")
 
     def seed_counts(self, seeder: str, split: str = "val") -> np.ndarray:
         """Confidence counts of a seeder on a split: a GAP network, a back-propagation method, or "centre"."""
-        return self._stack(lambda route: seeder_score(route, seeder, split), "counts")
+        return self.stack(lambda route: seeder_score(route, seeder, split), "counts")
 
     def classifier_scores(self, variant: str) -> np.ndarray:
         """Class scores of a classifier on val: (S, N, C)."""
-        return self._stack(lambda route: route.class_maps(variant, "val"), "scores")
+        return self.stack(lambda route: route.class_maps(variant, "val"), "scores")
 
     def average_precision(self, variant: str) -> np.ndarray:
         """Mean average precision on val, per seed: (S,) in [0, 1]."""
@@ -51,20 +42,7 @@ class Evidence:
 
     def saliency_counts(self, detector: str = "") -> np.ndarray:
         """Saliency counts on val: (S, N, 4), see wsss_lab.evaluation.saliency_scores."""
-        return self._stack(lambda route: route.saliency_score("val", detector), "counts")
-
-    @cached_property
-    def tags(self) -> np.ndarray:
-        """Tags of the val images: bool (N, C)."""
-        return self.run.view("val").tags
-
-    def protocol(self, step: Step) -> str:
-        """Which labels a result rests on, beyond its scoring: text for a table."""
-        reasons = [reason for reason in step.pixel_labels() if reason != oh2017.EVALUATION_READS]
-        if any(each.function is grabcut_targets for each in step.ancestors()):
-            reasons.insert(0, "boxes of other objects")
-        tags = "image tags" + (" derived from masks" if self.run.view("val").tags_source == "masks" else "")
-        return "; ".join([tags, *reasons])
+        return self.stack(lambda route: route.saliency_score("val", detector), "counts")
 
 
 def seeder_score(route: "oh2017.Route", seeder: str, split: str = "val") -> Step:

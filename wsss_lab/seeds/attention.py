@@ -86,7 +86,7 @@ def normalise_slices(volume: np.ndarray, tags: np.ndarray) -> np.ndarray:
     classes that are not tags. Every tag's map reaches 1 somewhere, also where its class cannot be seen. Source:
     Chaudhry et al. 2017, Sec. 4.1; epsilon from the released code.
 
-    >>> normalise_slices(np.array([[[-1.0, 1.0, 3.0]], [[5.0, 6.0, 7.0]]]), np.array([True, False])).tolist()
+    >>> normalise_slices(np.array([[[-1.0, 1.0, 3.0]], [[5.0, 6.0, 7.0]]]), np.array([True, False])).round(6).tolist()
     [[[0.0, 0.5, 1.0]], [[0.0, 0.0, 0.0]]]
     """
     volume = np.asarray(volume, np.float32)

@@ -77,8 +77,8 @@ def adapt(scores: np.ndarray, tags: np.ndarray, absent: str = "excluded") -> np.
     counts is negative. Returns uint8 (H, W) of labels. Source: Chaudhry et al. 2017, Sec. 4.3.
 
     >>> scores, tags = np.array([-3.0, -2.0, 9.0]).reshape(3, 1, 1), np.array([True, False])
-    >>> int(adapt(scores, tags)), int(adapt(scores, tags, absent="zero"))
-    (1, 2)
+    >>> adapt(scores, tags).tolist(), adapt(scores, tags, absent="zero").tolist()
+    ([[1]], [[2]])
     """
     if absent not in ABSENT:
         raise ParameterError(f"absent='{absent}' is not known", " or ".join(ABSENT))

@@ -111,7 +111,7 @@ class ToyWorld(World):
 
 #: Images per split of the toy world, by profile.
 TOY_COUNTS = {
-    "quick": (("train", 48), ("dev", 24), ("val", 24), ("pretraining", 256), ("saliency", 48)),
+    "quick": (("train", 48), ("dev", 24), ("val", 24), ("test", 24), ("pretraining", 256), ("saliency", 48)),
     "toy": tuple(SPLITS.items()),
 }
 

@@ -8,10 +8,10 @@ import numpy as np
 
 from wsss_lab.evaluation.intervals import Interval, bootstrap
 from wsss_lab.evaluation.precision_recall import mean_precision, sweep
-from wsss_lab.lab.claims import NotMeasured
 from wsss_lab.lab.steps import Step
 from wsss_lab.papers.oh2017 import Route
 from wsss_lab.papers.oh2017_evidence import Evidence
+from wsss_lab.papers.shared_claims import MeasuredEvidence
 from wsss_lab.seeds.pooling import compare_poolings, train_pooled_last
 from wsss_lab.seeds.training import classifier_outputs
 
@@ -40,17 +40,8 @@ def pooled_last_score(route: Route) -> Step:
     return route.seed_scores(maps["maps"], POOLED_LAST)
 
 
-class ClaimEvidence(Evidence):
-    """Evidence that raises NotMeasured, with a reason for the reader, for what a session's profile leaves out."""
-
-    def _load(self, step: Step, output: str):
-        if step not in self.run.store:
-            name = step.label.split(", seed ")[0]
-            raise NotMeasured(f"profile {self.run.profile} has no result of '{name}'")
-        return self.run.load(step[output])
-
-    def stack(self, step_of, output: str) -> np.ndarray:
-        return np.stack([np.asarray(self._load(step_of(route), output)) for route in self.run.routes])
+class ClaimEvidence(MeasuredEvidence, Evidence):
+    """What the claims read; raises NotMeasured for what a session's profile leaves out."""
 
     def pooling_differences(self) -> dict[str, float]:
         """Largest relative difference between the orders of pooling over the seeds: of "scores" and "gradients"."""

@@ -16,8 +16,8 @@ from wsss_lab.lab.claims import (
     decide_true,
 )
 from wsss_lab.papers.oh2017 import BACKPROP, GAP_NETS
-from wsss_lab.papers.oh2017_claims_common import all_positive, miou, told
 from wsss_lab.papers.oh2017_claims_evidence import POOLED, POOLED_LAST, ClaimEvidence
+from wsss_lab.papers.shared_claims import all_positive, half_size, miou, told
 from wsss_lab.seeds.periodicity import periodic_peak
 
 SEEDERS = (*GAP_NETS, *BACKPROP)
@@ -42,11 +42,11 @@ def seeds_of(evidence: ClaimEvidence) -> int:
     return len(evidence.seed_counts("HighRes"))
 
 
-def more_precise_by(better: str, worse: str, half_size: float) -> Decider:
-    """A decider for one difference of mP with half of its published size in pp."""
+def more_precise_by(better: str, worse: str) -> Decider:
+    """A decider for one difference of mP with half of its published size, as in the claim's rule."""
 
     def decide(claim: Claim, evidence: ClaimEvidence) -> Decision:
-        return decide_difference(claim, evidence.seeders.difference(better, worse, "mP"), half_size,
+        return decide_difference(claim, evidence.seeders.difference(better, worse, "mP"), half_size(claim),
                                  measured=precisions(evidence, better, worse))
 
     return decide
@@ -168,8 +168,8 @@ def precision_predicts(claim: Claim, evidence: ClaimEvidence) -> Decision:
 
 
 DECIDERS: dict[str, Decider] = {
-    "oh2017-C11": more_precise_by("HighRes", "LowRes", 2.1),
-    "oh2017-C12": more_precise_by("HighRes", "DeepLab", 11.5),
+    "oh2017-C11": more_precise_by("HighRes", "LowRes"),
+    "oh2017-C12": more_precise_by("HighRes", "DeepLab"),
     "oh2017-C13": highres_equals_roi,
     "oh2017-C14": classifier_is_no_guide,
     "oh2017-C15": gap_beats_backprop,

@@ -22,8 +22,18 @@ from wsss_lab.lab.claims import (
     decide_true,
 )
 from wsss_lab.papers.oh2017 import PUBLISHED
-from wsss_lab.papers.oh2017_claims_common import Cell, best_of, figures, gain, if_measured, miou, name_of, told
 from wsss_lab.papers.oh2017_claims_evidence import ClaimEvidence
+from wsss_lab.papers.shared_claims import (
+    best_of,
+    better_by,
+    figures,
+    foreground_quality,
+    gain,
+    half_size,
+    miou,
+    name_of,
+    told,
+)
 
 SEEDS, G0, G1, G2, ORACLE = ((row, None) for row in ("seeds", "G0", "G1", "G2", "oracle"))
 G2_CRF, G0_CRF, FULL_CRF = ("G2", "v2"), ("G0", "v2"), ("full", "v2")
@@ -41,32 +51,16 @@ def guide_quality(*rows: str):
 
     def sentence(evidence: ClaimEvidence) -> str:
         texts = [f"{row} {precision:.0f}/{recall:.0f}" for row in rows
-                 for precision, recall in [_foreground_quality(evidence, row)]]
+                 for precision, recall in [foreground_quality(evidence.guide_confusions(row))]]
         return f"Foreground precision/recall of the labels they learn from: {', '.join(texts)} %."
 
     return sentence
-
-
-def _foreground_quality(evidence: ClaimEvidence, row: str) -> tuple[float, float]:
-    found = precision_recall_of_labels(evidence.guide_confusions(row).sum(1)).foreground
-    return 100 * float(found.precision.mean()), 100 * float(found.recall.mean())
 
 
 def saliency_quality(evidence: ClaimEvidence) -> str:
     """A sentence on how well saliency covers the foreground."""
     pooled = 100 * float(foreground_iou(evidence.saliency_counts().sum(1)).mean())
     return f"The salient pixels that stand in for the ground truth have a foreground IoU of {pooled:.1f} % on val."
-
-
-def better_by(better: Cell, worse: Cell, half_size: float, explain=None) -> Decider:
-    """A decider for one difference of mIoU on val with half of its published size in pp."""
-
-    def decide(claim: Claim, evidence: ClaimEvidence) -> Decision:
-        decision = decide_difference(claim, gain(evidence, better, worse), half_size,
-                                     measured=figures(evidence, better, worse))
-        return told(decision, if_measured(explain, evidence) if explain else "")
-
-    return decide
 
 
 def g1_equals_g0(claim: Claim, evidence: ClaimEvidence) -> Decision:
@@ -161,14 +155,16 @@ def crf_gains_differ(claim: Claim, evidence: ClaimEvidence) -> Decision:
 def crf_parameters_matter(claim: Claim, evidence: ClaimEvidence) -> Decision:
     """C22: decided on HighRes, ROI is reported."""
     v2 = ("seeds, crf-loss v2", "v2")
-    decision = decide_difference(claim, gain(evidence, SEC_LIKE, v2), 2.6, measured=figures(evidence, SEC_LIKE, v2))
+    decision = decide_difference(claim, gain(evidence, SEC_LIKE, v2), half_size(claim),
+                                 measured=figures(evidence, SEC_LIKE, v2))
     return told(decision, f"The same on GAP-ROI: {gain(evidence, *ROI_CRF)}.")
 
 
 def saliency_beats_crf(claim: Claim, evidence: ClaimEvidence) -> Decision:
     """C23: both guides against the best CRF combination on seeds of either network."""
     best = best_of(evidence, HIGHRES_CRF + ROI_CRF)
-    parts = [decide_difference(claim, gain(evidence, guide, best), 2.0, measured=figures(evidence, guide, best))
+    parts = [decide_difference(claim, gain(evidence, guide, best), half_size(claim),
+                               measured=figures(evidence, guide, best))
              for guide in (G2_CRF, ("ROI G2", "v2"))]
     return told(decide_jointly(claim, parts), f"The best CRF combination here is {name_of(best)}.")
 
@@ -252,10 +248,10 @@ def noise_averages_out(claim: Claim, evidence: ClaimEvidence) -> Decision:
 
 
 DECIDERS: dict[str, Decider] = {
-    "oh2017-C01": better_by(G0, SEEDS, 3.55, guide_quality("G0", "seeds")),
+    "oh2017-C01": better_by(G0, SEEDS, guide_quality("G0", "seeds")),
     "oh2017-C02": g1_equals_g0,
-    "oh2017-C03": better_by(G2, G1, 2.5, guide_quality("G2", "G1")),
-    "oh2017-C04": better_by(ORACLE, G2, 2.85, saliency_quality),
+    "oh2017-C03": better_by(G2, G1, guide_quality("G2", "G1")),
+    "oh2017-C04": better_by(ORACLE, G2, saliency_quality),
     "oh2017-C05": guide_order,
     "oh2017-C06": recall_for_precision,
     "oh2017-C07": crf_helps,
@@ -266,7 +262,7 @@ DECIDERS: dict[str, Decider] = {
     "oh2017-C22": crf_parameters_matter,
     "oh2017-C23": saliency_beats_crf,
     "oh2017-C24": saliency_gains_alike,
-    "oh2017-C25": better_by(SEEDS, ("seeds, crf-seed v1", None), 2.25, guide_quality("seeds", "seeds, crf-seed v1")),
+    "oh2017-C25": better_by(SEEDS, ("seeds, crf-seed v1", None), guide_quality("seeds", "seeds, crf-seed v1")),
     "oh2017-C26": crf_places,
     "oh2017-C27": crf_loss_on_guide,
     "oh2017-C28": learned_saliency_better,

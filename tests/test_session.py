@@ -108,10 +108,12 @@ def test_tables_and_figures_are_saved_under_their_id(tmp_path):
     from matplotlib.figure import Figure
 
     run = start("oh2017", "quick", figures=str(tmp_path))
-    run.save("table1", SimpleNamespace(frame=pd.DataFrame({"ours": [1.0]}), title="Table 1", protocol="image tags"))
+    run.save("table1", SimpleNamespace(frame=pd.DataFrame({"ours": [1.25]}), title="Table 1", protocol="image tags",
+                                       decimals=2))
     run.save("fig3", SimpleNamespace(figure=Figure(), title="Fig. 3", alt="Nothing.", kind="schematic"))
     folder = tmp_path / "quick" / "oh2017"
     assert {"table1.csv", "table1.md", "fig3.png", "manifest.json"} <= {path.name for path in folder.iterdir()}
+    assert "| 1.25 |" in (folder / "table1.md").read_text()
     assert run.artifacts.missing(["table1", "fig3", "fig4"]) == ["fig4"]
 
 

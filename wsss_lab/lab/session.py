@@ -68,9 +68,10 @@ class Session:
         return reference.load(self.store)
 
     def save(self, id: str, made: Any) -> Any:
-        """Save a table (frame, title, protocol) or a figure (figure, title, alt, kind) under its id and show it."""
+        """Save a table (frame, title, protocol, decimals) or a figure (figure, title, alt, kind) under its id and show
+        it."""
         if hasattr(made, "frame"):
-            return self.artifacts.table(id, made.frame, made.title, made.protocol)
+            return self.artifacts.table(id, made.frame, made.title, made.protocol, decimals=made.decimals)
         return self.artifacts.figure(id, made.figure, made.title, made.alt, made.kind)
 
     def show(self, figure: Any, alt: str) -> Picture:

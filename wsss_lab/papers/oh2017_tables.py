@@ -1,40 +1,25 @@
 """The six tables of Oh et al. 2017: the printed numbers beside ours, measured rows beside quoted ones."""
 
-from dataclasses import dataclass
-
-import numpy as np
 import pandas as pd
 
-from wsss_lab.evaluation.confusion import mean_iou, nan_mean, precision_recall_of_labels
-from wsss_lab.evaluation.intervals import (
-    Interval,
-    difference_interval,
-    image_values,
-    interval,
-    mean_and_interval,
-    ratio,
-)
-from wsss_lab.evaluation.precision_recall import mean_precision, sweep
+from wsss_lab.evaluation.confusion import mean_iou
+from wsss_lab.evaluation.intervals import Interval, image_values, interval, mean_and_interval, ratio
+from wsss_lab.evaluation.precision_recall import mean_precision
 from wsss_lab.evaluation.saliency_scores import foreground_iou, foreground_precision_recall, is_good
 from wsss_lab.lab.session import Session
 from wsss_lab.lab.steps import Step
 from wsss_lab.papers import oh2017
 from wsss_lab.papers.oh2017_evidence import Evidence, scored_rows, seeder_score
-
-NOT_RUN = "not run in this profile"
-PROTOCOL = (
-    "paper: PASCAL VOC 2012 val; ours: {world} val ({images} images), {seeds} training seed(s), image tags not used at "
-    "test time, one scale, no CRF unless the row says so. In brackets: 95 % interval, bootstrap over {covers}."
+from wsss_lab.papers.shared_tables import (
+    NOT_RUN,
+    Table,
+    detector_name,
+    label_quality,
+    miou,
+    miou_gain,
+    protocol,
+    sweep_cells,
 )
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table ready to be saved: what `Session.table` takes."""
-
-    frame: pd.DataFrame
-    title: str
-    protocol: str
 
 
 def steps(route: "oh2017.Route", profile: str) -> list[Step]:
@@ -53,15 +38,9 @@ def seed_steps(route: "oh2017.Route", profile: str) -> list[Step]:
 
 def seed_summary(run: Session) -> Table:
     """Seeds on the training images, as the guides use them: at the paper's threshold, and at the best one."""
-    evidence, rows = Evidence(run), []
-    for net in oh2017.trained_nets(run.profile):
-        swept = sweep(evidence.seed_counts(net, "train").sum((0, 1)))
-        at = int(np.abs(swept.thresholds - run.route.scale.seed_threshold).argmin())
-        best, best_iou = swept.best_threshold()
-        rows.append({"network": f"GAP-{net}", "threshold": swept.thresholds[at],
-                     "fg precision": 100 * nan_mean(swept.precision[1:, at]),
-                     "fg recall": 100 * nan_mean(swept.recall[1:, at]), "mIoU": 100 * swept.mean_iou[at],
-                     "best threshold": best, "mIoU at the best": 100 * best_iou})
+    evidence = Evidence(run)
+    rows = [{"network": f"GAP-{net}", **sweep_cells(evidence.seed_counts(net, "train"), run.route.scale.seed_threshold)}
+            for net in oh2017.trained_nets(run.profile)]
     note = "training images of {}, tags known, {} seed(s); the best threshold is chosen on pixel labels and not used."
     return Table(pd.DataFrame(rows), "Seeds on the training images, per cent",
                  note.format(run.world.name, run.seeds))
@@ -77,12 +56,12 @@ def saliency_summary(run: Session) -> Table:
     evidence, rows = Evidence(run), []
     in_text = run.published("text_values").set_index("quantity")["value"]
     printed = in_text["share of val images whose foreground saliency has IoU > 0.6"]
-    for detector, name in (("", "U2-Net-P" if run.route.u2net else "network trained on boxes"),
-                           ("unsupervised", "unsupervised")):
+    for detector in ("", "unsupervised"):
         counts = evidence.saliency_counts(detector)
         good = interval(image_values(is_good(counts, oh2017.PUBLISHED.good_saliency_iou)), ratio).percent()
         pooled = foreground_precision_recall(counts.sum(1))
-        rows.append({"detector": name, "IoU pooled": 100 * foreground_iou(counts.sum(1)).mean(),
+        rows.append({"detector": detector_name(run.route, detector),
+                     "IoU pooled": 100 * foreground_iou(counts.sum(1)).mean(),
                      "precision": 100 * pooled.precision.mean(), "recall": 100 * pooled.recall.mean(),
                      "images with IoU > 0.6": good.mean, "95 %": good.ends,
                      "paper": None if detector else printed})
@@ -200,16 +179,13 @@ def _guide_row(evidence: Evidence, name: str, printed: pd.Series) -> dict:
     cells = {"method": printed["method"], "seeds": printed["uses_seeds"], "saliency": printed["uses_saliency"]}
     ours, guide_iou = dict.fromkeys(("fg P", "fg R", "bg P", "bg R")), None
     if name != "full":
-        guides = evidence.guide_confusions(name).sum(1)
-        guide_iou = 100 * float(mean_iou(guides).mean())
-        labels = precision_recall_of_labels(guides)
-        ours = {"fg P": labels.foreground.precision, "fg R": labels.foreground.recall,
-                "bg P": labels.precision[:, 0], "bg R": labels.recall[:, 0]}
+        guides = evidence.guide_confusions(name)
+        ours, guide_iou = label_quality(guides), 100 * float(mean_iou(guides.sum(1)).mean())
     for cell, value in ours.items():
         place, letter = cell.split()
         kind = {"P": "precision", "R": "recall"}[letter]
         cells[f"{cell} paper"] = printed.get(f"guide_{place}_{kind}_pct")
-        cells[f"{cell} ours"] = None if value is None else 100 * float(np.mean(value))
+        cells[f"{cell} ours"] = value
     score = _score(evidence, name)
     return cells | {"guide mIoU ours": guide_iou, "mIoU paper": printed.get("val_miou_pct"),
                     "mIoU ours": score.mean, "95 %": score.ends,
@@ -233,7 +209,7 @@ def _crf_table(run: Session, name: str, title: str) -> Table:
                  "mIoU ours": None, "delta ours": None, "delta 95 %": NOT_RUN}
         if (trained, crf) in scored_rows(run.profile) and reference in scored_rows(run.profile):
             ours = evidence.confusions(trained, crf)
-            delta = difference_interval(ours, evidence.confusions(*reference), mean_iou).percent("pp")
+            delta = miou_gain(ours, evidence.confusions(*reference))
             cells |= {"mIoU ours": _score(evidence, trained, crf).mean, "delta ours": delta.mean,
                       "delta 95 %": delta.ends if (trained, crf) != reference else "reference"}
         elif (trained, crf) in scored_rows(run.profile):
@@ -257,12 +233,11 @@ def crf_row(seed_method: str, guide: str, crf_seed: str, crf_loss: str, crf_post
 
 
 def _score(evidence: Evidence, row: str, crf: str | None = None) -> Interval:
-    return interval(evidence.confusions(row, crf), mean_iou).percent()
+    return miou(evidence.confusions(row, crf))
 
 
 def _protocol(run: Session) -> str:
-    covers = "images and seeds" if run.seeds > 1 else "images only"
-    return PROTOCOL.format(world=run.world.name, images=len(run.view("val")), seeds=run.seeds, covers=covers)
+    return protocol(run, "one scale")
 
 
 def _layers(net, blocks: tuple[tuple[int, int], ...]) -> dict[str, str]:

@@ -1,0 +1,82 @@
+"""What the tables of every paper share: their form, the sentence under them, and the cells that several have."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from wsss_lab.evaluation.confusion import mean_iou, nan_mean, precision_recall_of_labels
+from wsss_lab.evaluation.intervals import Interval, difference_interval, interval
+from wsss_lab.evaluation.precision_recall import sweep
+from wsss_lab.lab.session import Session
+
+NOT_RUN = "not run in this profile"
+PROTOCOL = (
+    "paper: PASCAL VOC 2012 {split}; ours: {world} {split} ({images} images), {seeds} training seed(s), image tags not "
+    "used at test time, {scales}, no CRF unless the row says so. In brackets: 95 % interval, bootstrap over {covers}."
+)
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table ready to be saved: what `Session.save` takes. decimals: at most so many are shown, by column or for all;
+    the exported CSV keeps more."""
+
+    frame: pd.DataFrame
+    title: str
+    protocol: str
+    decimals: int | Mapping[str, int] = 1
+
+
+def protocol(run: Session, scales: str, split: str = "val") -> str:
+    """The sentence under a table of scores on a split. scales: how test images are looked at, such as "one scale"."""
+    covers = "images and seeds" if run.seeds > 1 else "images only"
+    return PROTOCOL.format(world=run.world.name, images=len(run.view(split)), seeds=run.seeds, covers=covers,
+                           scales=scales, split=split)
+
+
+def miou(confusions: np.ndarray) -> Interval:
+    """Mean IoU in per cent with its interval. confusions: (S, N, K, K + 1)."""
+    return interval(confusions, mean_iou).percent()
+
+
+def miou_gain(confusions: np.ndarray, reference: np.ndarray) -> Interval:
+    """Mean IoU above that of a reference, in percentage points, paired by image and seed; both (S, N, K, K + 1)."""
+    return difference_interval(confusions, reference, mean_iou).percent("pp")
+
+
+def label_quality(confusions: np.ndarray) -> dict[str, float]:
+    """Precision (P) and recall (R) of pseudo-masks in per cent, mean over seeds: "fg P", "fg R", "bg P", "bg R".
+
+    Foreground is the mean over classes; undecided pixels count as missed. confusions: (S, N, K, K + 1).
+    """
+    labels = precision_recall_of_labels(confusions.sum(1))
+    found = {"fg P": labels.foreground.precision, "fg R": labels.foreground.recall,
+             "bg P": labels.precision[:, 0], "bg R": labels.recall[:, 0]}
+    return {name: 100 * float(np.mean(values)) for name, values in found.items()}
+
+
+def nearest(thresholds: np.ndarray, wanted: float) -> int:
+    """Place of the threshold closest to the wanted one."""
+    return int(np.abs(thresholds - wanted).argmin())
+
+
+def sweep_cells(counts: np.ndarray, threshold: float) -> dict[str, float]:
+    """Class maps cut at a threshold, and at the one of greatest mean IoU; all seeds and images pooled, in per cent.
+
+    counts: (S, N, 3, K, bins), see wsss_lab.evaluation.precision_recall. threshold: in [0, 1]; the nearest bin edge is
+    taken.
+    """
+    swept = sweep(counts.sum((0, 1)))
+    at = nearest(swept.thresholds, threshold)
+    best, best_iou = swept.best_threshold()
+    return {"threshold": swept.thresholds[at], "fg precision": 100 * nan_mean(swept.precision[1:, at]),
+            "fg recall": 100 * nan_mean(swept.recall[1:, at]), "mIoU": 100 * swept.mean_iou[at],
+            "best threshold": best, "mIoU at the best": 100 * best_iou}
+
+
+def detector_name(guided: Any, detector: str = "") -> str:
+    """What a saliency detector is called in tables. guided: route of Oh et al. 2017. detector: "" or "unsupervised"."""
+    return detector or ("U2-Net-P" if guided.u2net else "network trained on boxes")

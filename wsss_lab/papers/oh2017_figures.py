@@ -18,8 +18,9 @@ from wsss_lab.lab.session import Session
 from wsss_lab.lab.steps import Step
 from wsss_lab.papers import oh2017
 from wsss_lab.papers.oh2017_evidence import Evidence, seeder_score
-from wsss_lab.papers.oh2017_pictures import Pictures, per_cent, saliency_panel
+from wsss_lab.papers.oh2017_pictures import Pictures, saliency_panel
 from wsss_lab.papers.oh2017_shown import detect_shown, refine_shown
+from wsss_lab.papers.shared_pictures import over_seeds, per_cent
 
 #: Rows of Table 2 and full supervision: name -> row of oh2017.ROWS.
 LADDER = {"seeds only": "seeds", "G0": "G0", "G1": "G1", "G2": "G2", "G2, oracle saliency": "oracle",
@@ -130,7 +131,7 @@ def fig3(run: Session) -> Drawn:
     right.set_ylim(top=1)
     figure.legend(*left.get_legend_handles_labels(), loc="outside right center", fontsize=8, frameon=False,
                   handlelength=2.6)
-    alt = (f"Precision against recall of {len(names)} seeders on val, {_over_seeds(run)}, for the mean of the "
+    alt = (f"Precision against recall of {len(names)} seeders on val, {over_seeds(run)}, for the mean of the "
            "foreground classes and for background. Dots: ends of a line between thresholds that are far apart. "
            f"{_curve_facts(sweeps)}{_not_trained(run.profile)}")
     return Drawn(figure, "Precision and recall of the seeds", alt, "measured")
@@ -342,10 +343,6 @@ def per_class(run: Session) -> Drawn:
     last = frame.loc["G2"].idxmin()
     return Drawn(charts.class_heatmap(frame), "IoU per class",
                  f"Val IoU of every class by what the segmenter learns from; G2 is weakest on {last}.", "measured")
-
-
-def _over_seeds(run: Session) -> str:
-    return f"means over {run.seeds} training seeds" if run.seeds > 1 else "one training seed"
 
 
 def _not_trained(profile: str) -> str:

@@ -9,44 +9,30 @@ from wsss_lab.evaluation.confusion import mean_iou
 from wsss_lab.evaluation.saliency_scores import foreground_iou
 from wsss_lab.lab.choices import at_quantile
 from wsss_lab.lab.plots import Panel
-from wsss_lab.lab.session import Session
-from wsss_lab.lab.steps import Output
 from wsss_lab.papers.oh2017 import PUBLISHED
+from wsss_lab.papers.shared_pictures import SplitPictures
 from wsss_lab.seeds.cam import expand
 
 
-class Pictures:
-    """Panels of the images of one split at seed 0, and the scores by which images are chosen.
-
-    Every method that takes an image takes its row in the split; what it shows has been stored by `Session.compute`.
-    """
-
-    def __init__(self, run: Session, split: str):
-        self.run, self.split, self.view = run, split, run.view(split)
-        self.route, self.classes = run.route, self.view.classes
+class Pictures(SplitPictures):
+    """Panels of the images of one split at seed 0, and the scores by which images are chosen."""
 
     # --- panels --------------------------------------------------------------------------------------------------
 
-    def image(self, index: int, title: str = "") -> Panel:
-        return Panel(self.view.image(index), title=title)
-
-    def truth(self, index: int, title: str = "") -> Panel:
-        return Panel(self.view.mask(index), "mask", title)
-
     def seeds(self, index: int, title: str = "") -> Panel:
-        return self._labels(self.route.seeds(split=self.split)["masks"], index, title)
+        return self.stored(self.route.seeds(split=self.split)["masks"], index, title)
 
     def guide(self, rule: str, index: int, title: str = "") -> Panel:
         """rule: "G0", "G1" or "G2"."""
-        return self._labels(self.route.guides(rule, split=self.split)["masks"], index, title)
+        return self.stored(self.route.guides(rule, split=self.split)["masks"], index, title)
 
     def prediction(self, crf: str | None, index: int, title: str = "") -> Panel:
         """Labels of the segmenter that learned from G2."""
-        return self._labels(self.route.prediction(self.route.trained("G2"), crf, self.split)["masks"], index, title)
+        return self.stored(self.route.prediction(self.route.trained("G2"), crf, self.split)["masks"], index, title)
 
     def saliency(self, index: int, title: str = "") -> Panel:
         """Saliency map with the border of the salient pixels."""
-        saliency = self._cut(self.run.load(self.route.saliency_maps(self.split)["maps"])[index], index) / 255
+        saliency = self.cut(self.run.load(self.route.saliency_maps(self.split)["maps"])[index], index) / 255
         return saliency_panel(saliency, title)
 
     def class_map(self, variant: str, index: int) -> Panel:
@@ -56,21 +42,6 @@ class Pictures:
         size = image.shape[:2]
         maps = expand(raw, canvas_box(*size, side), side, size, self.view.tags[index])
         return Panel(maps.max(0), "heat", under=image)
-
-    def tags(self, index: int, between: str = "\n") -> str:
-        """The class names of an image, one per line or with something else between them."""
-        return between.join(np.array(self.classes)[self.view.tags[index]])
-
-    def labels(self, frame: np.ndarray, index: int, title: str = "") -> Panel:
-        """Labels of an image that lie in the top-left corner of a frame (Hmax, Wmax)."""
-        return Panel(self._cut(frame, index), "mask", title)
-
-    def _labels(self, output: Output, index: int, title: str) -> Panel:
-        return self.labels(self.run.load(output)[index], index, title)
-
-    def _cut(self, frame: np.ndarray, index: int) -> np.ndarray:
-        height, width = self.view.size(index)
-        return np.asarray(frame[:height, :width])
 
     # --- scores per image ----------------------------------------------------------------------------------------
 
@@ -89,12 +60,6 @@ class Pictures:
         """Foreground IoU (N,) of the salient pixels of each image, nan where an image has no object."""
         return foreground_iou(np.asarray(self.run.load(self.route.saliency_score(self.split)["counts"])))
 
-    @cached_property
-    def with_several_tags(self) -> np.ndarray:
-        """Rows of the images that show several classes; of all images where none does."""
-        several = np.flatnonzero(self.view.tags.sum(1) > 1)
-        return several if len(several) else np.arange(len(self.view))
-
     def several_tags_at(self, quantile: float) -> int:
         """The image with several tags whose G2 guide is at this quantile of IoU: 1 the best, 0.5 the median."""
         rows = self.with_several_tags
@@ -105,8 +70,3 @@ def saliency_panel(saliency: np.ndarray, title: str = "") -> Panel:
     """A saliency map (H, W) in [0, 1] with the border of the salient pixels (Sec. 5.1)."""
     salient = saliency >= PUBLISHED.salient_fraction * saliency.max()
     return Panel(saliency, "heat", title, outline=salient)
-
-
-def per_cent(value: float) -> str:
-    """An IoU as a short title; "IoU –" where there is none."""
-    return "IoU –" if np.isnan(value) else f"IoU {100 * value:.0f} %"

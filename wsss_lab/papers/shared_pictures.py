@@ -1,0 +1,59 @@
+"""What the picture figures of all papers are put together from: images, masks and stored label maps as panels."""
+
+from functools import cached_property
+
+import numpy as np
+
+from wsss_lab.lab.plots import Panel
+from wsss_lab.lab.session import Session
+from wsss_lab.lab.steps import Output
+
+
+class SplitPictures:
+    """Panels of the images of one split at seed 0.
+
+    Every method that takes an image takes its row in the split; what it shows has been stored by `Session.compute`.
+    """
+
+    def __init__(self, run: Session, split: str):
+        self.run, self.split, self.view = run, split, run.view(split)
+        self.route, self.classes = run.route, self.view.classes
+
+    def image(self, index: int, title: str = "") -> Panel:
+        return Panel(self.view.image(index), title=title)
+
+    def truth(self, index: int, title: str = "") -> Panel:
+        return Panel(self.view.mask(index), "mask", title)
+
+    def tags(self, index: int, between: str = "\n") -> str:
+        """The class names of an image, one per line or with something else between them."""
+        return between.join(np.array(self.classes)[self.view.tags[index]])
+
+    def labels(self, frame: np.ndarray, index: int, title: str = "") -> Panel:
+        """Labels of an image that lie in the top-left corner of a frame (Hmax, Wmax)."""
+        return Panel(self.cut(frame, index), "mask", title)
+
+    def stored(self, output: Output, index: int, title: str = "") -> Panel:
+        """Labels of an image from a stored frame (N, Hmax, Wmax)."""
+        return self.labels(self.run.load(output)[index], index, title)
+
+    def cut(self, frame: np.ndarray, index: int) -> np.ndarray:
+        """The part (H, W) of a frame (Hmax, Wmax) that shows the image."""
+        height, width = self.view.size(index)
+        return np.asarray(frame[:height, :width])
+
+    @cached_property
+    def with_several_tags(self) -> np.ndarray:
+        """Rows of the images that show several classes; of all images where none does."""
+        several = np.flatnonzero(self.view.tags.sum(1) > 1)
+        return several if len(several) else np.arange(len(self.view))
+
+
+def per_cent(value: float) -> str:
+    """An IoU as a short title; "IoU –" where there is none."""
+    return "IoU –" if np.isnan(value) else f"IoU {100 * value:.0f} %"
+
+
+def over_seeds(run: Session) -> str:
+    """What a chart's values are, for its alt text."""
+    return f"means over {run.seeds} training seeds" if run.seeds > 1 else "one training seed"

@@ -2,7 +2,12 @@ import numpy as np
 import pytest
 
 from wsss_lab.errors import DataError
-from wsss_lab.evaluation.average_precision import average_precisions, mean_average_precision
+from wsss_lab.evaluation.average_precision import (
+    average_precisions,
+    map_interval,
+    mean_average_precision,
+    weighted_average_precisions,
+)
 
 
 def literal(scores, tags):
@@ -51,3 +56,30 @@ def test_class_without_images_is_left_out(recwarn):
 def test_bad_input(scores, message):
     with pytest.raises(DataError, match=message):
         average_precisions(scores, np.ones((2, 2), bool))
+
+
+def test_a_resample_scores_as_the_images_that_were_drawn():
+    rng = np.random.default_rng(1)
+    scores, tags = rng.integers(0, 9, (20, 3)) / 4, rng.random((20, 3)) < 0.4
+    weights = rng.integers(0, 3, (4, 20))
+    found = weighted_average_precisions(scores, tags, weights)
+    for row, drawn in zip(found, weights):
+        taken = np.repeat(np.arange(20), drawn)
+        np.testing.assert_allclose(row, average_precisions(scores[taken], tags[taken]))
+
+
+def test_a_class_that_was_not_drawn_has_no_value(recwarn):
+    found = weighted_average_precisions(np.eye(2), np.eye(2, dtype=bool), np.array([[0.0, 2.0]]))
+    np.testing.assert_array_equal(found, [[np.nan, 1.0]])
+    assert not recwarn
+
+
+def test_the_interval_lies_around_the_mean_over_seeds():
+    rng = np.random.default_rng(2)
+    tags = rng.random((40, 3)) < 0.4
+    scores = tags + rng.normal(size=(2, 40, 3))
+    found = map_interval(scores, tags, replicates=200)
+    assert found.mean == pytest.approx(np.mean([mean_average_precision(each, tags) for each in scores]))
+    assert found.low < found.mean < found.high and found.covers == "images and seeds"
+    certain = map_interval(np.stack([tags, tags]), tags, replicates=20)
+    assert (certain.low, certain.mean, certain.high) == (1, 1, 1)

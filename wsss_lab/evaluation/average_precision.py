@@ -3,7 +3,8 @@
 import numpy as np
 
 from wsss_lab.errors import DataError
-from wsss_lab.evaluation.confusion import nan_mean
+from wsss_lab.evaluation.confusion import divide, nan_mean
+from wsss_lab.evaluation.intervals import Interval, bootstrap
 
 
 def average_precisions(scores: np.ndarray, tags: np.ndarray) -> np.ndarray:
@@ -38,3 +39,31 @@ def mean_average_precision(scores: np.ndarray, tags: np.ndarray) -> float:
     1.0
     """
     return float(nan_mean(average_precisions(scores, tags)))
+
+
+def weighted_average_precisions(scores: np.ndarray, tags: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """`average_precisions` of resampled images.
+
+    scores, tags: (N, C) as there
+    weights: (R, N), how often each image was drawn in each of R resamples
+    returns: (R, C), nan where no image of the class was drawn
+    """
+    found = []
+    for score, tag in zip(np.asarray(scores, np.float64).T, np.asarray(tags, bool).T, strict=True):
+        order = np.argsort(-score, kind="stable")
+        level_end = np.searchsorted(-score[order], -score[order], side="right") - 1
+        taken, right = weights[:, order], weights[:, order] * tag[order]
+        precision = divide(right.cumsum(1)[:, level_end], taken.cumsum(1)[:, level_end])
+        found.append(divide((np.nan_to_num(precision) * right).sum(1), right.sum(1)))
+    return np.stack(found, 1)
+
+
+def map_interval(scores: np.ndarray, tags: np.ndarray, **options) -> Interval:
+    """mAP with its bootstrap interval over images and seeds.
+
+    scores: (S, N, C) of S training seeds    tags: (N, C) bool    options: of wsss_lab.evaluation.intervals.bootstrap
+    """
+    return bootstrap(
+        lambda weights: np.stack([nan_mean(weighted_average_precisions(each, tags, weights)) for each in scores], 1),
+        len(tags), **options,
+    )

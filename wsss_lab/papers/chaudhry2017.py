@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from wsss_lab.evaluation import object_recall, scoring
+from wsss_lab.evaluation.salient_pixels import score_salient_pixels
 from wsss_lab.fusion.harmonic import cue_frames
 from wsss_lab.lab.profiles import unknown_name
 from wsss_lab.lab.steps import EVALUATION_READS, Step, seeded_step
@@ -108,7 +109,7 @@ class Route:
     def attention(self, net: str = "main", pooling: str = "average", tuned: bool = False) -> Step:
         """The attention network after stage 1: Eq. (1) alone, new layers only unless `tuned`."""
         schedule = self.scale.tuned if tuned else self.scale.attention
-        name = f"attention of {self._of(net)}" + (", max pooling" if pooling == "max" else "")
+        name = f"attention of {self.network_name(net)}" + (", max pooling" if pooling == "max" else "")
         return self._step("seeds", train_attention, f"{name}{', tuned' if tuned else ''}",
                           {"backbone": self._backbone(net), "schedule": schedule.settings(), "seed": self.seed,
                            "pooling": pooling, "random_scale": self.scale.random_scale},
@@ -121,9 +122,9 @@ class Route:
                           {"backbone": self._backbone(net), "pooling": pooling, "scales": self.scale.scales},
                           {"view": self.world.train_view(split), "state": trained["state"]})
 
-    def attention_score(self, split: str = "val", pooling: str = "average") -> Step:
+    def attention_score(self, split: str = "val", pooling: str = "average", tuned: bool = False) -> Step:
         """Histograms for precision and recall of attention maps over all thresholds."""
-        maps = self.volumes(split, pooling=pooling)
+        maps = self.volumes(split, pooling=pooling, tuned=tuned)
         return self._step("evaluation", score_attention, f"precision-recall of {self._name(maps)}",
                           {"side": self.side}, {"view": self.world.eval_view(split), "maps": maps["maps"]},
                           EVALUATION_READS)
@@ -152,6 +153,13 @@ class Route:
         found = self.hierarchy(split, detector)
         return self._step("evaluation", object_recall.score_objects, f"objects found by {step} of {self._name(found)}",
                           {}, {"view": self.world.eval_view(split), "saliency": found[step]}, EVALUATION_READS)
+
+    def salient_pixels(self, step: str = "S3", split: str = "val", detector: str = "") -> Step:
+        """Right and wrong salient pixels of S1, S2 or S3."""
+        found = self.hierarchy(split, detector)
+        return self._step("evaluation", score_salient_pixels,
+                          f"salient pixels of {step} of {self._name(found)}", {},
+                          {"view": self.world.eval_view(split), "saliency": found[step]}, EVALUATION_READS)
 
     # --- fusion: cues --------------------------------------------------------------------------------------------
 
@@ -250,12 +258,13 @@ class Route:
         """The dense CRF's parameters for images of this profile, its position widths scaled with their size."""
         return asdict(PUBLISHED.crf.scaled(self.scale.image_scale))
 
-    def _backbone(self, net: str) -> dict:
-        return (self.scale.main if net == "main" else self.scale.second).settings()
-
-    def _of(self, net: str) -> str:
+    def network_name(self, net: str) -> str:
+        """What the "main" or "second" backbone is called."""
         names = {"resnet": "ResNet", "vgg": "VGG", "mobilenet": "MobileNetV2"}
         return names[self._backbone(net)["family"]]
+
+    def _backbone(self, net: str) -> dict:
+        return (self.scale.main if net == "main" else self.scale.second).settings()
 
     def _name(self, step: Step) -> str:
         return step.label.removesuffix(f", seed {self.seed}").removesuffix(" on train")

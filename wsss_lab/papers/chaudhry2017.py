@@ -5,7 +5,7 @@ to classify and to segment -> its own adapted cues -> a second round -> scores. 
 `run.compute` does that.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -36,7 +36,7 @@ class Row:
     guides of Oh et al. 2017) or "full" (ground truth). rounds: of training with Eq. (2). adapt: whether the cues are
     replaced by the network's own before each round but the first. net: "main" or "second" backbone. mean: of attention
     and saliency; gamma is the paper's for the harmonic one and chosen on dev for the others. gradient, absent: see
-    wsss_lab.segmenter.joint. tuned: whether stage 1 trains the trunk too.
+    wsss_lab.segmenter.joint. frozen: whether stage 1 leaves the trunk as it was pre-trained (released code).
     """
 
     cues: str
@@ -46,7 +46,7 @@ class Row:
     mean: str = "harmonic"
     gradient: str = "joint"
     absent: str = "excluded"
-    tuned: bool = False
+    frozen: bool = False
 
 
 ROWS = {
@@ -62,7 +62,7 @@ ROWS = {
     "S3 + adapt, released gradient": Row("S3", 2, gradient="released"),
     "S3 + adapt, released masking": Row("S3", 2, absent="zero"),
     "S3 + adapt, pixel loss only": Row("S3", 2, gradient="pixel"),
-    "S3 + adapt, tuned attention": Row("S3", 2, tuned=True),
+    "S3 + adapt, frozen trunk": Row("S3", 2, frozen=True),
     "S3, geometric mean": Row("S3", mean="geometric"),
     "S3, arithmetic mean": Row("S3", mean="arithmetic"),
     "G2": Row("G2", 2, adapt=False, gradient="pixel"),
@@ -113,25 +113,26 @@ class Route:
 
     # --- seeds ---------------------------------------------------------------------------------------------------
 
-    def attention(self, net: str = "main", pooling: str = "average", tuned: bool = False) -> Step:
-        """The attention network after stage 1: Eq. (1) alone, new layers only unless `tuned`."""
-        schedule = self.scale.tuned if tuned else self.scale.attention
+    def attention(self, net: str = "main", pooling: str = "average", frozen: bool = False) -> Step:
+        """The attention network after stage 1: Eq. (1) alone; frozen: new layers only."""
+        schedule = self.scale.attention
+        schedule = replace(schedule, trunk_lr=0.0) if frozen else schedule
         name = f"attention of {self.network_name(net)}" + (", max pooling" if pooling == "max" else "")
-        return self._step("seeds", train_attention, f"{name}{', tuned' if tuned else ''}",
+        return self._step("seeds", train_attention, f"{name}{', frozen trunk' if frozen else ''}",
                           {"backbone": self._backbone(net), "schedule": schedule.settings(), "seed": self.seed,
                            "pooling": pooling, "random_scale": self.scale.random_scale},
                           {"view": self.world.train_view("train"), "start": self.starts[net]})
 
-    def volumes(self, split: str = "train", net: str = "main", pooling: str = "average", tuned: bool = False) -> Step:
+    def volumes(self, split: str = "train", net: str = "main", pooling: str = "average", frozen: bool = False) -> Step:
         """Attention volumes V (maximum over scales) and class scores of a split."""
-        trained = self.attention(net, pooling, tuned)
+        trained = self.attention(net, pooling, frozen)
         return self._step("seeds", attention_outputs, f"maps of {self._name(trained)} on {split}",
                           {"backbone": self._backbone(net), "pooling": pooling, "scales": self.scale.scales},
                           {"view": self.world.train_view(split), "state": trained["state"]})
 
-    def attention_score(self, split: str = "val", pooling: str = "average", tuned: bool = False) -> Step:
+    def attention_score(self, split: str = "val", pooling: str = "average", frozen: bool = False) -> Step:
         """Histograms for precision and recall of attention maps over all thresholds."""
-        maps = self.volumes(split, pooling=pooling, tuned=tuned)
+        maps = self.volumes(split, pooling=pooling, frozen=frozen)
         return self._step("evaluation", score_attention, f"precision-recall of {self._name(maps)}",
                           {"side": self.side}, {"view": self.world.eval_view(split), "maps": maps["maps"]},
                           EVALUATION_READS)
@@ -170,7 +171,7 @@ class Route:
 
     # --- fusion: cues --------------------------------------------------------------------------------------------
 
-    def cues(self, kind: str, net: str = "main", mean: str = "harmonic", tuned: bool = False,
+    def cues(self, kind: str, net: str = "main", mean: str = "harmonic", frozen: bool = False,
              split: str = "train") -> Step:
         """The cues that the first round learns from; kind is one of CUES."""
         if kind not in CUES:
@@ -179,7 +180,7 @@ class Route:
             return self.guided.guides("G2", split=split)
         if kind == "full":
             return self.guided.truth(split)
-        volumes = self.volumes(split, net, tuned=tuned)
+        volumes = self.volumes(split, net, frozen=frozen)
         inputs = {"view": self.world.train_view(split), "maps": volumes["maps"]}
         name = f"cues of {kind} by {self._name(volumes).removeprefix('maps of ')}"
         if kind != "attention":
@@ -214,7 +215,7 @@ class Route:
         network's own."""
         row = ROWS[name]
         if round == 1 or not row.adapt:
-            return self.cues(row.cues, row.net, row.mean, row.tuned)
+            return self.cues(row.cues, row.net, row.mean, row.frozen)
         trained = self.trained(name, round - 1)
         return self._step("fusion", adapt_cues, f"cues adapted by {self._name(trained)}"
                           + (", released masking" if row.absent == "zero" else ""),
@@ -227,7 +228,7 @@ class Route:
         """The network of a row of ROWS after a round (counted from 1; 0 = the last one)."""
         row = ROWS[name]
         round = round or row.rounds
-        before = self.attention(row.net, tuned=row.tuned) if round == 1 else self.trained(name, round - 1)
+        before = self.attention(row.net, frozen=row.frozen) if round == 1 else self.trained(name, round - 1)
         cues = self.cues_of(name, round)
         gradient = "" if row.gradient == "joint" else f", {row.gradient} gradient"
         return self._step("segmenter", train_joint, f"round {round} on {self._name(cues)}{gradient}",

@@ -27,9 +27,9 @@ class Evidence(SeededEvidence):
         """Confusions of attention and S3 combined directly, on val (Table 4, "no")."""
         return self.stack(lambda route: route.score(route.direct(tags)), "confusions")
 
-    def attention_counts(self, split: str = "val", pooling: str = "average", tuned: bool = False) -> np.ndarray:
+    def attention_counts(self, split: str = "val", pooling: str = "average", frozen: bool = False) -> np.ndarray:
         """Confidence counts of the attention maps alone."""
-        return self.stack(lambda route: route.attention_score(split, pooling, tuned), "counts")
+        return self.stack(lambda route: route.attention_score(split, pooling, frozen), "counts")
 
     def agreement_counts(self, mean: str = "harmonic", kind: str = "S3", split: str = "train") -> np.ndarray:
         """Confidence counts of Algorithm 1's means: the threshold of their sweep is gamma."""
@@ -47,11 +47,11 @@ class Evidence(SeededEvidence):
         """How many separate objects each image shows: (N,)."""
         return self.stack(lambda route: route.objects_found("S1", split), "objects")[0]
 
-    def classifier_scores(self, net: str = "main", pooling: str = "average", tuned: bool = False) -> np.ndarray:
+    def classifier_scores(self, net: str = "main", pooling: str = "average", frozen: bool = False) -> np.ndarray:
         """Class scores of the attention network on val: (S, N, C) logits."""
-        return self.stack(lambda route: route.volumes("val", net, pooling, tuned), "scores")
+        return self.stack(lambda route: route.volumes("val", net, pooling, frozen), "scores")
 
-    def average_precision(self, net: str = "main", pooling: str = "average", tuned: bool = False) -> np.ndarray:
+    def average_precision(self, net: str = "main", pooling: str = "average", frozen: bool = False) -> np.ndarray:
         """Mean average precision of the attention network as a classifier on val, per seed: (S,) in [0, 1]."""
         return np.array([mean_average_precision(scores, self.tags)
-                         for scores in self.classifier_scores(net, pooling, tuned)])
+                         for scores in self.classifier_scores(net, pooling, frozen)])

@@ -37,7 +37,7 @@ class Scale:
     """How large and how long everything is in one profile; shared by all rows of all tables.
 
     main: the backbone of the paper's main rows. second: the one of its VGG16 rows; None where there is none.
-    attention: stage 1, new layers only. tuned: stage 1 with a trained trunk. round: each round of Eq. (2).
+    attention: stage 1, Eq. (1) alone. round: each round of Eq. (2).
     pretraining: of the main backbone; the second one, and the saliency network, start as in Oh et al. 2017.
     scales: of the maximum. random_scale: of the augmentation, None = trim and mirror only.
     """
@@ -45,7 +45,6 @@ class Scale:
     main: Backbone
     second: Backbone | None
     attention: Schedule
-    tuned: Schedule
     round: Schedule
     pretraining: Schedule | None = None
     scales: tuple[float, ...] = PUBLISHED.scales
@@ -54,9 +53,9 @@ class Scale:
     image_scale: float = 1.0  # size of the images against the paper's: lengths in pixels are multiplied by it
 
 
-def _paper_schedule(iterations: int, trunk_lr: float = 1.0) -> Schedule:
+def _paper_schedule(iterations: int) -> Schedule:
     return Schedule(iterations, PUBLISHED.batch, PUBLISHED.lr, "sgd", "poly", momentum=PUBLISHED.momentum,
-                    weight_decay=PUBLISHED.weight_decay, head_lr=PUBLISHED.head_lr, trunk_lr=trunk_lr)
+                    weight_decay=PUBLISHED.weight_decay, head_lr=PUBLISHED.head_lr)
 
 
 _GUIDED = oh2017_values.SCALES
@@ -70,16 +69,15 @@ _TOY_IMAGE = _GUIDED["toy"].image_scale
 _PHOTO_NET = replace(_GUIDED["photos"].backbone, aspp=_SMALL_ASPP)
 
 SCALES = {
-    "quick": Scale(_TOY_RESNET, _TOY_VGG, Schedule(6, 16, trunk_lr=0.0), Schedule(6, 16), Schedule(6, 16),
-                   Schedule(6, 32), scales=_TOY_SCALES, image_scale=_TOY_IMAGE),
-    "toy": Scale(_TOY_RESNET, _TOY_VGG, Schedule(600, 16, 3e-3, trunk_lr=0.0), Schedule(600, 16, 2e-3),
-                 Schedule(500, 16, 3e-3), Schedule(1000, 64, 3e-3), scales=_TOY_SCALES, image_scale=_TOY_IMAGE),
-    "photos": Scale(_PHOTO_NET, None, Schedule(120, 16, 3e-3, trunk_lr=0.0), Schedule(120, 16, 1e-4, head_lr=30.0),
-                    Schedule(100, 16, 1e-4, head_lr=10.0)),
+    "quick": Scale(_TOY_RESNET, _TOY_VGG, Schedule(6, 16), Schedule(6, 16), Schedule(6, 32), scales=_TOY_SCALES,
+                   image_scale=_TOY_IMAGE),
+    "toy": Scale(_TOY_RESNET, _TOY_VGG, Schedule(400, 16, 0.1, "sgd", "poly", trunk_lr=0.1),
+                 Schedule(500, 16, PUBLISHED.lr, head_lr=PUBLISHED.head_lr), Schedule(1000, 64, 3e-3),
+                 scales=_TOY_SCALES, image_scale=_TOY_IMAGE),
+    "photos": Scale(_PHOTO_NET, None, Schedule(120, 16, 1e-4, head_lr=30.0), Schedule(100, 16, 1e-4, head_lr=10.0)),
     "voc": Scale(
         Backbone("resnet", RESNET101_BLOCKS, aspp=PUBLISHED.aspp, side=PUBLISHED.input_side),
-        replace(_GUIDED["voc"].backbone, aspp=PUBLISHED.aspp),
-        _paper_schedule(PUBLISHED.attention_iterations, trunk_lr=0.0), _paper_schedule(PUBLISHED.attention_iterations),
+        replace(_GUIDED["voc"].backbone, aspp=PUBLISHED.aspp), _paper_schedule(PUBLISHED.attention_iterations),
         _paper_schedule(PUBLISHED.round_iterations), random_scale=PUBLISHED.random_scale,
     ),
 }

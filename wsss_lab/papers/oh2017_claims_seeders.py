@@ -17,14 +17,13 @@ from wsss_lab.lab.claims import (
 )
 from wsss_lab.papers.oh2017 import BACKPROP, GAP_NETS
 from wsss_lab.papers.oh2017_claims_evidence import POOLED, POOLED_LAST, ClaimEvidence
-from wsss_lab.papers.shared_claims import all_positive, half_size, miou, told
+from wsss_lab.papers.shared_claims import ROUNDING, all_positive, half_size, miou, told
 from wsss_lab.seeds.periodicity import periodic_peak
 
 SEEDERS = (*GAP_NETS, *BACKPROP)
 PRECISE_NETS = ("LowRes", "HighRes", "ROI")  # all but the dilated one
 G2_ROWS = {"LowRes": "LowRes G2", "HighRes": "G2", "ROI": "ROI G2", "DeepLab": "DeepLab G2"}
 SAMPLE = 100  # images whose class maps are looked at for periods
-ROUNDING = 1e-9  # relative, in double precision
 
 
 def precisions(evidence: ClaimEvidence, *seeders: str) -> str:

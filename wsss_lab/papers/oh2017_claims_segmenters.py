@@ -27,11 +27,11 @@ from wsss_lab.papers.shared_claims import (
     best_of,
     better_by,
     figures,
-    foreground_quality,
     gain,
     half_size,
     miou,
     name_of,
+    quality_of_labels,
     told,
 )
 
@@ -50,9 +50,7 @@ def guide_quality(*rows: str):
     """A sentence on precision and recall of the labels that rows learn from."""
 
     def sentence(evidence: ClaimEvidence) -> str:
-        texts = [f"{row} {precision:.0f}/{recall:.0f}" for row in rows
-                 for precision, recall in [foreground_quality(evidence.guide_confusions(row))]]
-        return f"Foreground precision/recall of the labels they learn from: {', '.join(texts)} %."
+        return quality_of_labels({row: evidence.guide_confusions(row) for row in rows})
 
     return sentence
 

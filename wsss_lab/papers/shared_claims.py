@@ -14,11 +14,21 @@ import numpy as np
 from wsss_lab.errors import ParameterError
 from wsss_lab.evaluation.confusion import mean_iou, precision_recall_of_labels
 from wsss_lab.evaluation.intervals import Interval, difference_interval
-from wsss_lab.lab.claims import Claim, Decider, Decision, NotMeasured, decide_difference, decide_true
+from wsss_lab.lab.claims import (
+    SEEDS_FOR_A_VERDICT,
+    Claim,
+    Decider,
+    Decision,
+    NotMeasured,
+    Verdict,
+    decide_difference,
+    decide_true,
+)
 from wsss_lab.lab.steps import Step
 from wsss_lab.papers.shared_evidence import SeededEvidence
 
 Cell = tuple
+ROUNDING = 1e-9  # relative, in double precision
 
 
 class MeasuredEvidence(SeededEvidence):
@@ -66,6 +76,12 @@ def foreground_quality(confusions: np.ndarray) -> tuple[float, float]:
     return 100 * float(found.precision.mean()), 100 * float(found.recall.mean())
 
 
+def quality_of_labels(named: Mapping[str, np.ndarray]) -> str:
+    """A sentence on what rows learn from; named: row -> confusions (S, N, K, K + 1) of its labels."""
+    texts = ["{} {:.0f}/{:.0f}".format(row, *foreground_quality(confusions)) for row, confusions in named.items()]
+    return f"Foreground precision/recall of the labels they learn from: {', '.join(texts)} %."
+
+
 def best_of(evidence: Any, cells: Sequence[Cell]) -> Cell:
     """The cell with the greatest mIoU."""
     return max(cells, key=lambda cell: miou(evidence, cell))
@@ -96,6 +112,16 @@ def better_by(better: Cell, worse: Cell, explain: Callable[[Any], str] | None = 
         return told(decision, if_measured(explain, evidence) if explain else "")
 
     return decide
+
+
+def over_seeds(decision: Decision) -> Decision:
+    """The decision, left open where a rule about all trainings is applied to fewer seeds than it asks for.
+
+    For claims that nothing changes: the interval of one training doesn't hold what another one would give.
+    """
+    if decision.seeds is None or decision.seeds >= SEEDS_FOR_A_VERDICT:
+        return decision
+    return told(replace(decision, verdict=Verdict.INCONCLUSIVE), f"By these figures alone: {decision.verdict}.")
 
 
 def told(decision: Decision, *sentences: str) -> Decision:

@@ -1,0 +1,249 @@
+"""Algorithm 1 of Chaudhry et al. 2017: the means by hand, against a pixel loop, and what it refuses."""
+
+import math
+
+import numpy as np
+import pytest
+from tiny_views import make_view
+
+from wsss_lab.data import frames
+from wsss_lab.errors import DataError, ParameterError
+from wsss_lab.fusion.harmonic import (
+    MEANS,
+    arithmetic_mean,
+    class_specific_pixels,
+    cue_frames,
+    each_cue,
+    geometric_mean,
+    harmonic_mean,
+)
+from wsss_lab.seeds.attention import attention_maps
+
+UNIT = np.linspace(0, 1, 41)
+A, S = np.meshgrid(UNIT, UNIT)
+
+
+# --- the means -------------------------------------------------------------------------------------------------------
+
+
+def test_harmonic_mean_by_hand():
+    """2 / (1/0.8 + 1/0.4) = 2 / 3.75 = 8/15."""
+    assert float(harmonic_mean(0.8, 0.4)) == pytest.approx(8 / 15)
+    assert harmonic_mean(np.array([1.0, 1.0, 0.5]), np.array([1.0, 0.25, 1.0])) == pytest.approx([1, 0.4, 2 / 3])
+
+
+def test_zero_on_either_side_is_zero_and_nothing_divides_by_zero():
+    with np.errstate(all="raise"):
+        found = harmonic_mean(np.array([0.0, 0.0, 1.0, 1e-30]), np.array([0.0, 1.0, 0.0, 0.0]))
+    assert found.tolist() == [0, 0, 0, 0]
+
+
+def test_harmonic_mean_is_symmetric_and_that_of_equals_is_theirs():
+    np.testing.assert_array_equal(harmonic_mean(A, S), harmonic_mean(S, A))
+    np.testing.assert_allclose(harmonic_mean(UNIT, UNIT), UNIT, atol=1e-15)
+
+
+def test_the_three_means_are_ordered_and_part_where_the_two_maps_differ():
+    harmonic, geometric, arithmetic = harmonic_mean(A, S), geometric_mean(A, S), arithmetic_mean(A, S)
+    assert (harmonic <= geometric + 1e-15).all() and (geometric <= arithmetic + 1e-15).all()
+    apart = (abs(A - S) > 0.1) & (A > 0) & (S > 0)
+    assert (harmonic < geometric - 1e-4)[apart].all() and (geometric < arithmetic - 1e-4)[apart].all()
+    assert all((mean >= 0).all() and (mean <= 1).all() for mean in (harmonic, geometric, arithmetic))
+
+
+def test_harmonic_mean_is_that_of_the_released_code_up_to_its_epsilon():
+    epsilon = 1e-12
+    np.testing.assert_allclose(harmonic_mean(A, S), 2 / (1 / (A + epsilon) + 1 / (S + epsilon)), atol=1e-11)
+
+
+@pytest.mark.parametrize(("mean", "lowest"), [("harmonic", 0.25), ("geometric", 0.16)])
+def test_the_least_attention_that_gamma_asks_for_where_saliency_is_full(mean, lowest):
+    """Harmonic: 2a / (a + 1) >= 0.4 from a = 1/4 on; geometric: sqrt(a) >= 0.4 from a = 0.16 on."""
+    attention = np.array([[[lowest - 0.01, lowest, lowest + 0.01]]])
+    labels = class_specific_pixels(attention, np.ones((1, 3)), np.array([True]), 0.4, mean)
+    assert labels.tolist() == [[0, 1, 1]]
+    swapped = class_specific_pixels(np.ones((1, 1, 3)), attention[0], np.array([True]), 0.4, mean)
+    assert swapped.tolist() == [[0, 1, 1]]
+
+
+# --- one image -------------------------------------------------------------------------------------------------------
+
+
+def scalar_mean(a, s, mean):
+    if mean == "arithmetic":
+        return (a + s) / 2
+    if a == 0 or s == 0:
+        return 0.0
+    return 2 / (1 / a + 1 / s) if mean == "harmonic" else math.sqrt(a * s)
+
+
+def pixel_by_pixel(attention, saliency, tags, gamma, mean):
+    """Algorithm 1 as it is printed: two loops; the first of equal classes wins."""
+    labels = np.zeros(saliency.shape, np.uint8)
+    for row, column in np.ndindex(saliency.shape):
+        best = 0.0
+        for label in np.flatnonzero(tags):
+            agreement = scalar_mean(attention[label, row, column], saliency[row, column], mean)
+            if agreement >= gamma and agreement > best:
+                best, labels[row, column] = agreement, label + 1
+    return labels
+
+
+@pytest.mark.parametrize("mean", MEANS)
+@pytest.mark.parametrize("gamma", [0.13, 0.4, 0.7])
+def test_algorithm_1_against_a_pixel_loop(mean, gamma):
+    rng = np.random.default_rng(int(100 * gamma))
+    for count in range(1, 5):
+        tags = np.zeros(4, bool)
+        tags[rng.choice(4, count, replace=False)] = True
+        attention = rng.random((4, 9, 7)) * tags[:, None, None]
+        saliency = rng.random((9, 7)) * (rng.random((9, 7)) > 0.2)
+        found = class_specific_pixels(attention, saliency, tags, gamma, mean)
+        assert found.dtype == np.uint8 and len(np.unique(found)) > 1
+        np.testing.assert_array_equal(found, pixel_by_pixel(attention, saliency, tags, gamma, mean))
+
+
+def test_the_first_of_equal_classes_wins():
+    """Quarters only, so that ties abound; no mean of quarters is 0.37."""
+    rng = np.random.default_rng(0)
+    tags = np.array([False, True, True, True])
+    attention = rng.integers(0, 5, (4, 20, 20)) / 4 * tags[:, None, None]
+    saliency = rng.integers(0, 5, (20, 20)) / 4
+    first, second = np.sort(attention, 0)[-1], np.sort(attention, 0)[-2]
+    assert ((first == second) & (first > 0) & (saliency > 0)).sum() > 50
+    for mean in MEANS:
+        found = class_specific_pixels(attention, saliency, tags, 0.37, mean)
+        np.testing.assert_array_equal(found, pixel_by_pixel(attention, saliency, tags, 0.37, mean))
+
+
+def test_only_tags_are_given_whatever_the_other_classes_say():
+    attention = np.ones((3, 4, 4))
+    attention[1] = 0.6
+    found = class_specific_pixels(attention, np.ones((4, 4)), np.array([False, True, False]))
+    assert (found == 2).all()
+
+
+@pytest.mark.parametrize(("mean", "label"), [("harmonic", 0), ("geometric", 0), ("arithmetic", 1)])
+def test_without_saliency_everything_is_background_unless_either_map_may_speak_alone(mean, label):
+    found = class_specific_pixels(np.ones((1, 3, 3)), np.zeros((3, 3)), np.array([True]), 0.4, mean)
+    assert (found == label).all()
+
+
+def test_a_mean_that_equals_gamma_is_foreground():
+    """h(1, 0.25) = 0.4, in the single precision of the maps too."""
+    for kind in (np.float32, np.float64):
+        attention, saliency = np.ones((1, 1, 1), kind), np.full((1, 1), 0.25, kind)
+        assert class_specific_pixels(attention, saliency, np.array([True]), 0.4).tolist() == [[1]]
+        assert class_specific_pixels(attention, saliency, np.array([True]), 0.401).tolist() == [[0]]
+
+
+# --- bad input -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("gamma", [0, 1, -0.4, 1.5, float("nan")])
+def test_a_gamma_that_separates_nothing_is_refused(gamma):
+    with pytest.raises(ParameterError, match="is no threshold of Algorithm 1") as caught:
+        class_specific_pixels(np.ones((1, 2, 2)), np.ones((2, 2)), np.array([True]), gamma)
+    assert "gamma=0.4" in caught.value.fix
+
+
+def test_an_unknown_mean_is_refused_and_the_known_ones_are_listed():
+    with pytest.raises(ParameterError, match="mean 'median'") as caught:
+        class_specific_pixels(np.ones((1, 2, 2)), np.ones((2, 2)), np.array([True]), mean="median")
+    assert caught.value.expected == "harmonic or geometric or arithmetic"
+
+
+@pytest.mark.parametrize(("saliency", "problem"), [
+    (np.ones((3, 2)), r"has shape \(3, 2\)"),
+    (np.ones((1, 2, 2)), r"has shape \(1, 2, 2\)"),
+    (np.full((2, 2), 255.0), "values from 255 to 255"),
+    (np.full((2, 2), -0.5), "values from -0.5 to -0.5"),
+    (np.array([[0.5, np.nan], [0.5, 0.5]]), "values from nan to nan"),
+])
+def test_saliency_of_another_size_or_range_is_refused(saliency, problem):
+    with pytest.raises(DataError, match=problem):
+        class_specific_pixels(np.ones((1, 2, 2)), saliency, np.array([True]))
+
+
+def test_saliency_that_a_resize_pushed_a_little_out_of_its_range_is_clipped():
+    saliency = np.array([[-0.0005, 1.0005]])
+    assert class_specific_pixels(np.ones((1, 1, 2)), saliency, np.array([True])).tolist() == [[0, 1]]
+
+
+# --- a view ----------------------------------------------------------------------------------------------------------
+
+SIZES = ((8, 8), (4, 8), (10, 6))
+
+
+def view_of(tags):
+    return make_view([np.zeros((*size, 3), np.uint8) for size in SIZES], [np.zeros(size, np.uint8) for size in SIZES],
+                     tags).train_view()
+
+
+@pytest.fixture
+def view():
+    return view_of([[True, False], [True, True], [False, True]])
+
+
+@pytest.fixture
+def volumes():
+    return np.random.default_rng(1).normal(size=(3, 2, 4, 4)).astype(np.float16)
+
+
+@pytest.fixture
+def saliency(view):
+    rng = np.random.default_rng(2)
+    return frames.stack(view, (rng.integers(0, 256, size, np.uint8) for size in SIZES), fill=0)
+
+
+def test_cues_of_a_view_are_algorithm_1_of_each_image(view, volumes, saliency):
+    found = cue_frames(view, volumes, saliency, side=8, gamma=0.3)["masks"]
+    assert found.shape == (3, 10, 8) and found.dtype == np.uint8
+    salient = list(frames.rows_of(view, saliency))
+    for index, attention in enumerate(attention_maps(view, volumes, 8)):
+        labels = frames.rows_of(view, found)[index]
+        expected = class_specific_pixels(attention, salient[index] / 255, view.tags[index], 0.3)
+        np.testing.assert_array_equal(labels, expected)
+        assert 0 < (labels > 0).mean() < 1
+        assert set(np.unique(labels)) <= {0, *(np.flatnonzero(view.tags[index]) + 1)}
+    assert (found[0, 8:] == 255).all() and (found[1, 4:] == 255).all() and (found[2, :, 6:] == 255).all()
+
+
+def test_no_saliency_map_means_that_attention_decides_alone(view, volumes, saliency):
+    alone = cue_frames(view, volumes, None, side=8, gamma=0.4)["masks"]
+    full = cue_frames(view, volumes, np.full_like(saliency, 255), side=8, gamma=0.4)["masks"]
+    np.testing.assert_array_equal(alone, full)
+    first = next(attention_maps(view, volumes, 8))[0]
+    np.testing.assert_array_equal(alone[0, :8], first >= 0.25)
+    dark = cue_frames(view, volumes, np.zeros_like(saliency), side=8, gamma=0.4)["masks"]
+    assert not dark[dark != 255].any()
+
+
+def test_other_tags_than_those_of_the_view_can_be_given(view, volumes, saliency):
+    other = ~view.tags
+    other[1] = [False, True]
+    found = cue_frames(view, volumes, saliency, 8, 0.3, tags=other)["masks"]
+    expected = cue_frames(view_of(other), volumes, saliency, 8, 0.3)["masks"]
+    np.testing.assert_array_equal(found, expected)
+    assert not np.array_equal(found, cue_frames(view, volumes, saliency, 8, 0.3)["masks"])
+
+
+def test_an_image_without_tags_is_named(volumes, saliency):
+    untagged = view_of([[True, False], [False, False], [False, True]])
+    with pytest.raises(DataError, match="image image1: an image without tags") as caught:
+        cue_frames(untagged, volumes, saliency, 8, 0.4)
+    assert "leave the image out" in caught.value.fix
+
+
+def test_a_map_that_does_not_fit_names_its_image(view):
+    attention = [np.ones((2, *size)) for size in SIZES]
+    salient = [np.ones(SIZES[0]), np.ones(SIZES[1]), np.ones((3, 3))]
+    with pytest.raises(DataError, match=r"image image2: the saliency of the image has shape \(3, 3\)"):
+        list(each_cue(view, attention, salient, view.tags, 0.4, "harmonic"))
+
+
+def test_gamma_and_mean_are_looked_at_before_the_first_image(view, volumes, saliency):
+    with pytest.raises(ParameterError, match="gamma=1"):
+        cue_frames(view, volumes, saliency, 8, 1)
+    with pytest.raises(ParameterError, match="mean 'max'"):
+        cue_frames(view, volumes, saliency, 8, 0.4, "max")

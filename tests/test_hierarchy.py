@@ -1,0 +1,281 @@
+"""Hierarchical saliency: what is erased, in what order, and what a detector may not do."""
+
+import numpy as np
+import pytest
+import torch
+from tiny_views import BACKBONE, blobs
+
+from wsss_lab.data import frames
+from wsss_lab.errors import DataError, ParameterError
+from wsss_lab.networks.fit import Schedule
+from wsss_lab.networks.vgg import TOY_BLOCKS, vgg_trunk
+from wsss_lab.saliency.hierarchy import MEAN_COLOUR, THRESHOLDS, check_saliency, erase, hierarchical_saliency
+from wsss_lab.saliency.hierarchy_frames import (
+    hierarchy_frames,
+    network_detector,
+    network_hierarchy,
+    unsupervised_hierarchy,
+)
+from wsss_lab.saliency.network import train_saliency
+
+torch.set_num_threads(1)
+PAINT = (123, 117, 104)  # the mean colour, rounded
+SIZES = ((12, 16), (16, 16), (16, 10))
+
+
+class Scripted:
+    """A detector that gives prepared maps, one list per look, and keeps the images that it was shown."""
+
+    def __init__(self, *looks):
+        self.looks, self.shown = list(looks), []
+
+    def __call__(self, images):
+        self.shown.append([image.copy() for image in images])
+        return self.looks[len(self.shown) - 1]
+
+
+def brightest(images):
+    """A detector that finds what is brightest among what isn't painted over; it reaches 1 as long as anything is."""
+    maps = []
+    for image in images:
+        light = np.where((image == PAINT).all(2), 0.0, image.sum(2))
+        maps.append((light / max(light.max(), 1)) ** 3)
+    return maps
+
+
+def patches(seed=0):
+    """Images of random grey patches: each look of `brightest` finds other ones."""
+    rng = np.random.default_rng(seed)
+    grey = [rng.integers(1, 255, (height // 2, width // 2), np.uint8) for height, width in SIZES]
+    return [np.repeat(np.kron(each, np.ones((2, 2), np.uint8))[..., None], 3, 2) for each in grey]
+
+
+# --- one erasing -----------------------------------------------------------------------------------------------------
+
+
+def test_exactly_what_reaches_the_threshold_takes_the_mean_colour():
+    image = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
+    saliency = np.array([[0.0, 0.69, 0.7, 0.71], [1.0, 0.699999, 0.5, 0.9]])
+    found = erase(image, saliency, 0.7)
+    erased = np.array([[0, 0, 1, 1], [1, 0, 0, 1]], bool)
+    assert found.dtype == np.uint8
+    assert (found[erased] == PAINT).all() and (found[~erased] == image[~erased]).all()
+    np.testing.assert_array_equal(image, np.arange(24).reshape(2, 4, 3))  # the caller's image is left alone
+
+
+def test_the_paint_is_the_mean_colour_of_the_data_set():
+    assert tuple(round(value) for value in MEAN_COLOUR) == PAINT
+    assert erase(np.zeros((1, 1, 3), np.uint8), np.ones((1, 1)), 1.0, fill=(9.6, 0, 255)).tolist() == [[[10, 0, 255]]]
+
+
+def test_the_threshold_is_kept_in_the_single_precision_of_the_maps():
+    saliency = np.full((1, 1), 0.7, np.float32)
+    assert (erase(np.zeros((1, 1, 3), np.uint8), saliency, 0.7) == PAINT).all()
+
+
+@pytest.mark.parametrize("threshold", [0, -0.1, 1.01, float("nan")])
+def test_a_threshold_that_erases_everything_or_nothing_is_refused(threshold):
+    with pytest.raises(ParameterError, match="erasing threshold") as caught:
+        erase(np.zeros((1, 1, 3), np.uint8), np.ones((1, 1)), threshold)
+    assert "0.7 and 0.8" in caught.value.fix
+
+
+# --- the hierarchy ---------------------------------------------------------------------------------------------------
+
+
+def literal_hierarchy(image, detector, thresholds):
+    """The definition, pixel by pixel."""
+    image = image.copy()
+    last = detector([image])[0]
+    steps = [last.copy()]
+    for threshold in thresholds:
+        for at in np.ndindex(last.shape):
+            if last[at] >= threshold:
+                image[at] = PAINT
+        last = detector([image])[0]
+        running = steps[-1].copy()
+        for at in np.ndindex(last.shape):
+            running[at] = max(running[at], last[at])
+        steps.append(running)
+    return steps
+
+
+@pytest.mark.parametrize("thresholds", [(0.7, 0.8), (0.8, 0.5), (0.6,), (0.7, 0.7, 0.7), ()])
+def test_the_hierarchy_against_its_definition(thresholds):
+    images = patches()
+    found = hierarchical_saliency(images, brightest, thresholds)
+    assert len(found) == len(thresholds) + 1
+    for index, image in enumerate(images):
+        expected = literal_hierarchy(image, brightest, thresholds)
+        for step, maps in zip(found, expected, strict=True):
+            assert step[index].dtype == np.float32
+            np.testing.assert_allclose(step[index], maps, atol=1e-6)
+
+
+def test_no_erasing_lowers_a_map_and_each_finds_more():
+    found = hierarchical_saliency(patches(), brightest)
+    s1, s2, s3 = (np.concatenate([each.ravel() for each in step]) for step in found)
+    assert (s1 <= s2).all() and (s2 <= s3).all()
+    assert (s1 < s2).mean() > 0.05 and (s2 < s3).mean() > 0.05
+
+
+def test_an_erasing_reads_the_latest_map_on_the_image_that_is_already_erased():
+    """Pixels a to d. a is found at once. b is half found at once and lost in the second look: the accumulated map
+    would have it erased at 0.5, the latest one doesn't. c is found in the second look, d never."""
+    image = np.full((1, 4, 3), 50, np.uint8)
+    looks = [[np.array([[0.9, 0.6, 0.1, 0.0]])], [np.array([[0.0, 0.2, 0.5, 0.1]])], [np.array([[0.3, 0.4, 0.2, 0.2]])]]
+    detector = Scripted(*looks)
+    s1, s2, s3 = (step[0].tolist()[0] for step in hierarchical_saliency([image], detector, (0.8, 0.5)))
+    painted = [[pixel == list(PAINT) for pixel in shown[0][0].tolist()] for shown in detector.shown]
+    assert painted == [[False] * 4, [True, False, False, False], [True, False, True, False]]
+    assert s1 == pytest.approx([0.9, 0.6, 0.1, 0.0])
+    assert s2 == pytest.approx([0.9, 0.6, 0.5, 0.1])
+    assert s3 == pytest.approx([0.9, 0.6, 0.5, 0.2])
+
+
+def test_each_image_is_erased_by_its_own_map():
+    images = [np.zeros((1, 2, 3), np.uint8), np.full((2, 1, 3), 7, np.uint8)]
+    dark = [np.zeros((1, 2)), np.zeros((2, 1))]
+    detector = Scripted([np.array([[1.0, 0.0]]), np.array([[0.0], [1.0]])], dark)
+    hierarchical_saliency(images, detector, (0.7,))
+    first, second = detector.shown[1]
+    assert first.tolist() == [[list(PAINT), [0, 0, 0]]] and second.tolist() == [[[7, 7, 7]], [list(PAINT)]]
+    assert not images[0].any()  # the caller's images are left alone
+
+
+def test_an_image_in_which_nothing_is_found_stays_as_it_is():
+    image = patches()[0]
+    faint = [np.full(image.shape[:2], 0.3)]
+    detector = Scripted(faint, faint, faint)
+    found = hierarchical_saliency([image], detector)
+    assert all((shown[0] == image).all() for shown in detector.shown)
+    assert all((step[0] == np.float32(0.3)).all() for step in found)
+
+
+def test_the_printed_thresholds_are_used_unless_others_are_given():
+    assert THRESHOLDS == (0.7, 0.8)
+    image = np.zeros((1, 2, 3), np.uint8)
+    looks = [[np.array([[0.75, 0.65]])], [np.array([[0.0, 0.75]])], [np.array([[0.0, 0.0]])]]
+    detector = Scripted(*looks)
+    hierarchical_saliency([image], detector)
+    assert [(shown[0] == PAINT).all(2).tolist() for shown in detector.shown[1:]] == [[[True, False]]] * 2
+
+
+# --- detectors that don't do their job -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("maps", "problem"), [
+    ([np.zeros((4, 4))], "1 maps for 2 images"),
+    ([np.zeros((4, 4))] * 3, "3 maps for 2 images"),
+    ([np.zeros((4, 4)), np.zeros((2, 4))], r"image 1 of the batch has shape \(2, 4\)"),
+    ([np.full((4, 4), 200.0), np.zeros((4, 4))], "image 0 of the batch holds values from 200 to 200"),
+    ([np.full((4, 4), -1.0), np.zeros((4, 4))], "values from -1 to -1"),
+    ([np.zeros((4, 4)), np.full((4, 4), np.nan)], "image 1 of the batch holds values from nan to nan"),
+])
+def test_maps_of_another_number_size_or_range_are_refused(maps, problem):
+    with pytest.raises(DataError, match=problem):
+        hierarchical_saliency([np.zeros((4, 4, 3), np.uint8)] * 2, Scripted(maps))
+
+
+def test_a_map_that_a_resize_pushed_a_little_out_of_its_range_is_clipped():
+    found = check_saliency(np.array([[-0.0009, 0.5, 1.0009]]), (1, 3), "a")
+    assert found.tolist() == [[0, 0.5, 1]]
+    with pytest.raises(DataError, match="the saliency of a holds values") as caught:
+        check_saliency(np.array([[1.01]]), (1, 1), "a")
+    assert "divide 8-bit maps by 255" in caught.value.fix
+
+
+# --- a view ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def view():
+    return blobs(SIZES).train_view()
+
+
+def test_frames_of_a_view_are_the_hierarchy_of_each_image(view):
+    stored = hierarchy_frames(view, brightest)
+    maps = hierarchical_saliency([view.image(index) for index in range(3)], brightest)
+    assert set(stored) == {"S1", "S2", "S3", "found"}
+    for step, expected in zip(("S1", "S2", "S3"), maps):
+        assert stored[step].shape == (3, 16, 16) and stored[step].dtype == np.uint8
+        for row, each in zip(frames.rows_of(view, stored[step]), expected):
+            np.testing.assert_allclose(row / 255, each, atol=0.5 / 255 + 1e-6)
+    assert not stored["S3"][0, 12:].any() and not stored["S3"][2, :, 10:].any()
+
+
+def test_batches_do_not_change_what_is_found(view):
+    whole, single = hierarchy_frames(view, brightest), hierarchy_frames(view, brightest, batch=2)
+    assert all((whole[name] == single[name]).all() for name in whole)
+
+
+def test_values_are_the_detectors_own_and_found_says_where_they_reach_a_half(view):
+    def faint(images):
+        level = {(12, 16): 0.2, (16, 16): 0.6, (16, 10): 0.5}
+        return [np.full(image.shape[:2], level[image.shape[:2]]) for image in images]
+
+    stored = hierarchy_frames(view, faint, thresholds=(0.7,))
+    assert stored["S2"].max((1, 2)).tolist() == [51, 153, 128]
+    assert stored["found"].tolist() == [[False, False], [True, True], [True, True]]
+
+
+def test_a_detector_that_finds_nothing_anywhere_is_no_detector(view):
+    def blind(images):
+        return [np.full(image.shape[:2], 0.49) for image in images]
+
+    with pytest.raises(DataError, match="finds nothing in any of the 3 images of tiny/train") as caught:
+        hierarchy_frames(view, blind)
+    assert "detector's weights" in caught.value.fix
+
+
+def test_one_look_that_finds_something_is_enough(view):
+    looks = iter([0.0, 0.0, 0.9])
+
+    def late(images):
+        level = next(looks)
+        return [np.full(image.shape[:2], level) for image in images]
+
+    assert hierarchy_frames(view, late)["found"].tolist() == [[False, False, True]] * 3
+
+
+# --- the lab's detectors ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def saliency_network():
+    """A saliency network that has learnt the blobs of a view."""
+    scenes = blobs([(32, 32)] * 4)
+    images = np.stack([scenes.image(index) for index in range(4)])
+    masks = np.stack([scenes.mask(index) > 0 for index in range(4)]).astype(np.uint8)
+    torch.manual_seed(0)
+    start = vgg_trunk("HighRes", TOY_BLOCKS).state_dict()
+    schedule = Schedule(80, 4, 3e-3, policy="constant").settings()
+    return train_saliency(images, masks, start, BACKBONE, schedule, seed=0)["state"]
+
+
+def test_a_trained_network_finds_objects_at_image_size(saliency_network):
+    scenes = blobs([(32, 32), (24, 32), (40, 28)])
+    maps = network_detector(saliency_network, BACKBONE)([scenes.image(index) for index in range(3)])
+    for index, found in enumerate(maps):
+        inside = scenes.mask(index) > 0
+        assert found.shape == scenes.size(index) and found.min() >= 0 and found.max() <= 1
+        assert found[inside].mean() > found[~inside].mean() + 0.2
+
+
+def test_every_detector_gives_a_hierarchy_that_never_falls(saliency_network):
+    scenes = blobs([(32, 32), (24, 32)]).train_view()
+    for stored in (network_hierarchy(scenes, saliency_network, BACKBONE, (0.7, 0.8)),
+                   unsupervised_hierarchy(scenes, (0.7, 0.8))):
+        assert (stored["S1"] <= stored["S2"]).all() and (stored["S2"] <= stored["S3"]).all()
+        assert stored["found"].shape == (2, 3) and stored["found"].all()
+
+
+def test_a_network_is_shown_what_is_left_of_the_image(saliency_network):
+    scenes = blobs([(32, 32)])
+    image, look = scenes.image(0), network_detector(saliency_network, BACKBONE)
+    before, = look([image])
+    after, = look([erase(image, before, 0.5)])
+    assert before.max() > 0.5 and abs(after - before).max() > 0.1
+    stored = network_hierarchy(scenes.train_view(), saliency_network, BACKBONE, (0.5,))
+    np.testing.assert_allclose(stored["S1"][0] / 255, before, atol=0.5 / 255 + 1e-6)
+    np.testing.assert_allclose(stored["S2"][0] / 255, np.maximum(before, after), atol=0.5 / 255 + 1e-6)

@@ -28,8 +28,12 @@ class SeededEvidence:
 
     def protocol(self, step: Step) -> str:
         """Which labels a result rests on, beyond its scoring: text for a table."""
+        tags = "image tags" + (" derived from masks" if self.run.view("val").tags_source == "masks" else "")
+        return "; ".join([tags, *self.beyond_tags(step)])
+
+    def beyond_tags(self, step: Step) -> list[str]:
+        """Which labels a result rests on that are no image tags, beyond its scoring."""
         reasons = [reason for reason in step.pixel_labels() if reason != EVALUATION_READS]
         if any(each.function is grabcut_targets for each in step.ancestors()):
             reasons.insert(0, "boxes of other objects")
-        tags = "image tags" + (" derived from masks" if self.run.view("val").tags_source == "masks" else "")
-        return "; ".join([tags, *reasons])
+        return reasons

@@ -80,3 +80,16 @@ def sweep_cells(counts: np.ndarray, threshold: float) -> dict[str, float]:
 def detector_name(guided: Any, detector: str = "") -> str:
     """What a saliency detector is called in tables. guided: route of Oh et al. 2017. detector: "" or "unsupervised"."""
     return detector or ("U2-Net-P" if guided.u2net else "network trained on boxes")
+
+
+def cut_at(counts: np.ndarray, place: int) -> np.ndarray:
+    """Confidence counts with two bins left, below a threshold and from it on: (..., 3, K, bins) to (..., 3, K, 2).
+
+    place: of the threshold among those of `sweep`. Unlike whole histograms these are small enough for intervals.
+    """
+    return np.stack([counts[..., :place].sum(-1), counts[..., place:].sum(-1)], -1)
+
+
+def miou_of_cut(cuts: np.ndarray) -> Interval:
+    """Mean IoU in per cent, with its interval, of the labels above the threshold. cuts: (S, N, 3, K, 2)."""
+    return interval(cuts, lambda sums: sweep(sums).mean_iou[..., 1]).percent()

@@ -154,7 +154,7 @@ def ablations(run: Session) -> Table:
         rows.append(cells)
     order = ["changed", "val paper", "val ours", "val 95 %", "gain ours", "gain 95 %", "labels used"]
     note = (" gain: over the first row, in percentage points, paired by image and seed. Each round is equally long. "
-            "The class loss with the released gradient changes nothing that labels pixels, so its row has to equal that "
+            "With the released gradient the class loss changes nothing that labels pixels: its row has to equal that "
             "of the pixel loss.")
     return Table(pd.DataFrame(rows).reindex(columns=order), "One thing changed at a time, mIoU in per cent",
                  _protocol(run) + note)

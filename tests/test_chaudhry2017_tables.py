@@ -1,0 +1,389 @@
+"""The tables of Chaudhry et al. 2017, made from made-up results of the right shapes."""
+
+import io
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from wsss_lab.data.toyvoc import CLASSES, make_scenes
+from wsss_lab.data.views import EvalView
+from wsss_lab.evaluation.confusion import mean_iou
+from wsss_lab.evaluation.precision_recall import BINS, sweep
+from wsss_lab.lab.published import artifact_list, published
+from wsss_lab.lab.steps import Output, Step, topological
+from wsss_lab.lab.tables import numeric_columns, to_csv
+from wsss_lab.papers import chaudhry2017, chaudhry2017_tables, oh2017
+from wsss_lab.papers.chaudhry2017_evidence import Evidence
+from wsss_lab.papers.chaudhry2017_tables import NO_TEST, SUMMARIES, TABLES
+from wsss_lab.papers.chaudhry2017_tables_stages import best_gammas, lost_tags
+from wsss_lab.papers.shared_tables import NOT_RUN
+
+IMAGES, LABELS = 12, len(CLASSES) + 1
+
+
+class FakeRun:
+    """A session whose results are random numbers; remembers what was loaded. As photos: no second network, U2-Net-P."""
+
+    paper = "chaudhry2017"
+
+    def __init__(self, profile: str = "quick", seeds: int = 2, world=None):
+        self.profile, self.seeds = profile, seeds
+        photos = profile == "photos"
+        u2net = SimpleNamespace(key="weights", exposes_masks=False, load=None)
+        self.routes = []
+        for real in chaudhry2017.routes("quick", seeds):
+            guided = oh2017.Route(real.world, real.guided.scale, real.seed, real.guided.start,
+                                  u2net if photos else None)
+            scale = chaudhry2017.SCALES["photos"] if photos else real.scale
+            self.routes.append(chaudhry2017.Route(real.world, scale, real.seed, real.starts, guided))
+        self.route, self.world = self.routes[0], world or self.routes[0].world
+        self.scenes = make_scenes(IMAGES, 0)
+        self.loaded: dict[Step, None] = {}
+        self.made, self.rng = {}, np.random.default_rng(0)
+
+    def published(self, name: str) -> pd.DataFrame:
+        return published(self.paper, name)
+
+    def view(self, split: str) -> EvalView:
+        assert split in ("train", "val") or chaudhry2017.has_test(self.profile), f"{split} isn't there"
+        names = [f"{split}{number}" for number in range(IMAGES)]
+        return EvalView.from_arrays(split, CLASSES, names, self.scenes["tags"], self.scenes["images"], "generator",
+                                    masks=self.scenes["masks"])
+
+    def load(self, item: Output):
+        self.loaded[item.step] = None
+        if item.step not in self.made:
+            self.made[item.step] = self.make(item.step.function.__name__)
+        return self.made[item.step][item.name]
+
+    def make(self, function: str) -> dict:
+        counts = self.rng.integers(5, 15, (IMAGES, 3, LABELS, BINS))
+        counts[:, 1, 0], counts[:, 2] = 0, counts[:, 2] // 3
+        found = self.rng.integers(1, 20, (IMAGES, 3, 1))
+        confusions = self.rng.integers(0, 9, (IMAGES, LABELS, LABELS + 1))
+        confusions[:, range(LABELS), range(LABELS)] += self.rng.integers(10, 90)
+        return {
+            "score_masks": {"confusions": confusions, "with_void": confusions + 1},
+            "score_objects": {"counts": np.concatenate([found, found + 5], 2), "objects": np.arange(IMAGES) % 4},
+            "score_salient_pixels": {"counts": self.rng.integers(1, 90, (IMAGES, 4))},
+            "score_attention": {"counts": counts}, "score_agreement": {"counts": counts},
+            "attention_outputs": {"scores": self.rng.normal(size=(IMAGES, len(CLASSES)))},
+        }[function]
+
+
+ALL = TABLES | SUMMARIES
+
+
+@pytest.fixture(scope="module")
+def run():
+    return FakeRun()
+
+
+@pytest.fixture(scope="module")
+def photos():
+    return FakeRun("photos", 1)
+
+
+@pytest.fixture(scope="module")
+def made(run):
+    """All tables, made once."""
+    return {name: make(run) for name, make in ALL.items()}
+
+
+@pytest.fixture(scope="module")
+def made_of_photos(photos):
+    return {name: make(photos) for name, make in ALL.items()}
+
+
+def score(run, name: str, crf: bool = False, split: str = "val") -> float:
+    return 100 * mean_iou(Evidence(run).confusions(name, crf, split).sum(1)).mean()
+
+
+# --- all tables ------------------------------------------------------------------------------------------------------
+
+
+def test_every_measured_table_of_the_paper_is_here():
+    listed = artifact_list("chaudhry2017")
+    numbered = listed[(listed["kind"] == "table") & listed["published_csv"].notna()]
+    assert list(TABLES) == list(numbered["id"])
+
+
+@pytest.mark.parametrize("profile, seeds", [("quick", 2), ("photos", 1)])
+def test_steps_names_all_that_the_tables_load(profile, seeds):
+    run = FakeRun(profile, seeds)
+    for make in ALL.values():
+        make(run)
+    promised = {step for route in run.routes for step in topological(chaudhry2017_tables.steps(route, profile))}
+    assert not [str(step) for step in run.loaded if step not in promised]
+
+
+@pytest.mark.parametrize("stage", ["attention", "hierarchy", "cues", "means"])
+def test_steps_of_a_stage_are_all_that_its_summary_loads(stage):
+    run = FakeRun("quick", 1)
+    SUMMARIES[stage](run)
+    listed = {"attention": chaudhry2017_tables.attention_steps, "hierarchy": chaudhry2017_tables.hierarchy_steps,
+              "cues": chaudhry2017_tables.cue_steps, "means": chaudhry2017_tables.mean_steps}[stage]
+    assert set(run.loaded) == set(listed(run.route, "quick"))
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_table_has_a_title_a_protocol_and_numbers_in_columns_of_their_own(made, name):
+    table = made[name]
+    assert table.frame.columns.is_unique and table.frame.index.is_unique
+    assert 20 < len(table.title) < 80 and not table.title.endswith(".")
+    assert "image tags not used" in table.protocol and table.protocol.endswith(".")
+    assert "2 training seed(s)" in table.protocol and "bootstrap over images and seeds" in table.protocol
+    if name != "hierarchy":
+        assert "maximum of the scores at scales 1, 0.875 and 0.75" in table.protocol
+    for column in table.frame.columns:
+        if column.endswith((" ours", " paper")) or column in ("mAP", "segmenter val", "largest object"):
+            assert column in numeric_columns(table.frame) or table.frame[column].isna().all(), column
+
+
+@pytest.mark.parametrize("name, column, ends", [
+    *((name, "val ours", "val 95 %") for name in ("table1", "table2", "table4", "ablations")),
+    ("table1", "test ours", "test 95 %"), ("table5", "mean ours", "95 %"), ("table6", "mean ours", "95 %"),
+    ("attention", "mIoU", "mIoU 95 %"), ("hierarchy", "second object", "second 95 %"),
+    ("cues", "mIoU before", "mIoU 95 % before"), ("cues", "mIoU after", "mIoU 95 % after"),
+    ("cues", "segmenter val", "val 95 %"), ("means", "cues at the best", "95 % at the best"),
+])
+def test_figures_lie_in_their_intervals(made, name, column, ends):
+    known = made[name].frame.dropna(subset=[column])
+    assert len(known) > 2
+    for value, text in zip(known[column], known[ends]):
+        low, high = (float(part) for part in text.strip("[] %").split(", "))
+        assert low < high and low - 0.05 <= value <= high + 0.05, text
+
+
+def test_a_profile_that_leaves_rows_out_says_so(made, made_of_photos):
+    for name in ("table1", "table5", "attention", "cues", "means", "ablations"):
+        assert NOT_RUN in made_of_photos[name].frame.to_string(), name
+        assert NOT_RUN not in made[name].frame.to_string(), name
+    assert "1 training seed(s)" in made_of_photos["table2"].protocol
+    assert "bootstrap over images only" in made_of_photos["table2"].protocol
+
+
+# --- Table 1 ---------------------------------------------------------------------------------------------------------
+
+
+def test_table1_quotes_every_printed_row_in_order(run, made):
+    frame, printed = made["table1"].frame, run.published("table1")
+    assert len(printed) == 19
+    for ours, theirs in (("val paper", "val_miou_pct"), ("test paper", "test_miou_pct"), ("CRF", "crf")):
+        pd.testing.assert_series_equal(frame[ours][:19], printed[theirs], check_names=False)
+    assert list(frame["method"][:19]) == [name.removesuffix(" (ours)") for name in printed["method"]]
+
+
+def test_table1_never_mixes_quoted_and_measured_numbers(made):
+    frame = made["table1"].frame
+    quoted = frame[frame["source"] == "quoted"]
+    assert len(quoted) == 13
+    assert quoted[["val ours", "val 95 %", "test ours", "test 95 %", "network"]].isna().all(axis=None)
+    measured = frame[frame["source"] == "measured"]
+    assert list(measured["method"].unique()) == ["Joon et al.", "DCSP-VGG16", "DCSP-ResNet-101",
+                                                 "Joon et al. with DCSP's network"]
+    assert frame["val paper"][19:].isna().all()
+
+
+@pytest.mark.parametrize("method, row, network", [
+    ("Joon et al.", "VGG, G2", "VGG"), ("DCSP-VGG16", "VGG, S3 + adapt", "VGG"),
+    ("DCSP-ResNet-101", "S3 + adapt", "ResNet"), ("Joon et al. with DCSP's network", "G2", "ResNet"),
+])
+def test_table1_measures_each_of_our_rows_on_val_and_test(run, made, method, row, network):
+    frame = made["table1"].frame
+    for crf in (False, True):
+        (cells,) = frame[(frame["method"] == method) & (frame["CRF"] == ("yes" if crf else "no"))].to_dict("records")
+        assert cells["val ours"] == pytest.approx(score(run, row, crf))
+        assert cells["test ours"] == pytest.approx(score(run, row, crf, "test"))
+        assert cells["network"] == network
+
+
+def test_table1_of_photographs_measures_val_alone_and_names_their_network(made_of_photos):
+    frame = made_of_photos["table1"].frame
+    measured = frame[frame["source"] == "measured"]
+    assert set(measured["method"]) == {"DCSP-ResNet-101", "Joon et al. with DCSP's network"}
+    assert set(measured["network"]) == {"MobileNetV2"} and set(measured["test 95 %"]) == {NO_TEST}
+    assert frame["test ours"].isna().all() and f"Test: {NO_TEST}." in made_of_photos["table1"].protocol
+    assert "DUTS" in measured["labels used"].iloc[0] and "boxes" not in measured["labels used"].iloc[0]
+
+
+# --- Tables 2 and 4 --------------------------------------------------------------------------------------------------
+
+
+def test_table2_has_the_printed_rows_and_the_control(run, made):
+    frame, printed = made["table2"].frame, run.published("table2")
+    assert list(frame["val paper"][:8]) == list(printed["val_miou_pct"]) and len(frame) == 9
+    assert list(frame["adapt"]) == ["no", "yes"] * 4 + ["no, two rounds"]
+    rows = ["S1", "S1 + adapt", "S3", "S3 + adapt"] * 2 + ["S3, longer"]
+    crf = [False] * 4 + [True] * 4 + [False]
+    assert frame["val ours"].tolist() == pytest.approx([score(run, *pair) for pair in zip(rows, crf)])
+    assert frame["rounds"].tolist() == [1, 2] * 4 + [2]
+
+
+def test_gains_of_table2_are_over_the_row_that_does_not_adapt(made):
+    frame = made["table2"].frame
+    assert frame["gain paper"].dropna().round(9).tolist() == [0.3, 1.0, 0.3, 0.4]
+    for row, reference in ((1, 0), (3, 2), (5, 4), (7, 6), (8, 2)):
+        assert frame["gain ours"][row] == pytest.approx(frame["val ours"][row] - frame["val ours"][reference])
+    assert frame["gain ours"][[0, 2, 4, 6]].isna().all()
+
+
+def test_table4_compares_with_the_row_that_knows_no_tags(run, made):
+    frame, evidence = made["table4"].frame, Evidence(run)
+    direct = [100 * mean_iou(evidence.direct_confusions(tags).sum(1)).mean() for tags in ("predicted", "known")]
+    assert frame["val ours"].tolist() == pytest.approx([*direct, score(run, "S3 + adapt")])
+    assert frame["val paper"].fillna(0).tolist() == [48.3, 0, 59.5]
+    assert frame["gain ours"][1:].tolist() == pytest.approx(list(frame["val ours"][1:] - direct[0]))
+    stated = run.published("text_values").set_index("quantity")["value"]["gain of joint training"]
+    assert frame["gain paper"][2] == pytest.approx(stated)
+
+
+# --- Tables 5 and 6 --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name, split", [("table5", "val"), ("table6", "test")])
+def test_class_means_equal_the_exported_mean_to_rounding(run, made, name, split):
+    exported = pd.read_csv(io.StringIO(to_csv(made[name].frame)))
+    classes = [f"{label} ours" for label in ("background", *CLASSES)]
+    np.testing.assert_allclose(exported[classes].mean(axis=1), exported["mean ours"], atol=1e-4)
+    expected = [score(run, f"{step} + adapt", crf, split) for step in ("S1", "S2", "S3") for crf in (False, True)]
+    np.testing.assert_allclose(exported["mean ours"], expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["table5", "table6"])
+def test_printed_means_are_kept_beside_the_mean_of_their_cells(run, made, name):
+    frame, printed = made[name].frame, run.published(name)
+    assert frame["mean paper"].tolist() == printed["mean_iou_pct"].tolist()
+    cells = printed[[column for column in printed if column.endswith("_iou_pct") and column != "mean_iou_pct"]]
+    assert cells.shape == (6, 21)
+    np.testing.assert_allclose(frame["mean of printed cells"], cells.mean(axis=1))
+    apart = (frame["mean of printed cells"] - frame["mean paper"]).abs() > 0.051
+    assert apart.sum() == 2 and made[name].protocol.count("cells average") == 2
+
+
+def test_classes_of_the_paper_are_shown_where_the_world_has_them():
+    world = SimpleNamespace(name="half of VOC", classes=("cat", "dragon", "dog"), seed=0)
+    run = FakeRun("quick", 1, world)
+    frame = TABLES["table5"](run).frame
+    printed = run.published("table5")
+    assert list(frame.columns[6:]) == ["background paper", "background ours", "cat paper", "cat ours", "dragon ours",
+                                       "dog paper", "dog ours"]
+    assert frame["dog paper"].tolist() == printed["dog_iou_pct"].tolist()
+
+
+def test_a_class_that_no_image_has_leaves_the_mean_alone():
+    run = FakeRun("quick", 1)
+    for name in ("S1", "S2", "S3"):
+        for crf in (False, True):
+            confusions = run.load(run.route.scored(f"{name} + adapt", crf)["confusions"])
+            confusions[:, 2], confusions[:, :, 2] = 0, 0
+    frame = TABLES["table5"](run).frame
+    assert frame[f"{CLASSES[1]} ours"].isna().all()
+    classes = [column for column in frame if column.endswith(" ours") and column != "mean ours"]
+    np.testing.assert_allclose(frame["mean ours"], frame[classes].mean(axis=1))
+
+
+def test_table6_of_photographs_says_that_there_is_no_test_split(made_of_photos):
+    table = made_of_photos["table6"]
+    assert set(table.frame["95 %"]) == {NO_TEST} and table.frame["mean ours"].isna().all()
+    assert table.frame["mean paper"].notna().all()
+    assert "nothing is measured in this profile" in table.protocol and "ours:" not in table.protocol
+
+
+def test_table5_of_photographs_leaves_out_s2_alone(made_of_photos):
+    frame = made_of_photos["table5"].frame
+    assert (frame["95 %"] == NOT_RUN).tolist() == (frame["saliency"] == "S2").tolist()
+    assert frame["mean ours"].isna().tolist() == (frame["saliency"] == "S2").tolist()
+
+
+# --- ablations and stages --------------------------------------------------------------------------------------------
+
+
+def test_ablations_are_gains_over_the_papers_method(run, made):
+    frame = made["ablations"].frame
+    assert frame["val ours"][0] == pytest.approx(score(run, "S3 + adapt")) and frame["gain 95 %"][0] == "reference"
+    np.testing.assert_allclose(frame["gain ours"][1:], frame["val ours"][1:] - frame["val ours"][0])
+    assert frame.set_index("changed")["val paper"].dropna().to_dict() == {
+        "nothing: S3 + adapt, joint loss": 59.5, "cues not adapted, one round": 58.5}
+    labels = frame.set_index("changed")["labels used"]
+    assert "training masks" in labels["ground truth as cues"] and labels.str.contains("masks").sum() == 1
+
+
+def test_the_row_of_one_scale_is_scored_at_one_scale(run, made):
+    one = 100 * mean_iou(Evidence(run).confusions("S3 + adapt", scales=(1.0,)).sum(1)).mean()
+    frame = made["ablations"].frame.set_index("changed")
+    assert frame["val ours"]["one scale at test time"] == pytest.approx(one) != pytest.approx(frame["val ours"].iloc[0])
+
+
+def test_attention_is_cut_where_algorithm_1_does_with_saliency_1(run, made):
+    frame = made["attention"].frame
+    assert frame["threshold"].tolist() == [0.25] * 3  # gamma 0.4: 0.4 / 1.6
+    assert frame[["pooling", "trained in stage 1"]].to_numpy().tolist() == [
+        ["average", "whole network"], ["max", "whole network"], ["average", "new layers"]]
+    counts = Evidence(run).attention_counts("val", "max")
+    expected = 100 * sweep(counts.sum(1)).mean_iou[:, BINS // 4].mean()
+    assert frame["mIoU"][1] == pytest.approx(expected)
+    assert frame["mAP"][2] == pytest.approx(100 * Evidence(run).average_precision("main", "average", True).mean())
+
+
+def test_hierarchy_gives_recall_by_rank_of_the_object(run, made):
+    frame = made["hierarchy"].frame
+    assert frame["detector"].tolist() == ["network trained on boxes"] * 3 + ["unsupervised"] * 3
+    assert frame["saliency"].tolist() == ["S1", "S2", "S3"] * 2
+    objects = Evidence(run).object_counts("S2", "val", "unsupervised").sum(1)  # (seeds, ranks, found and all)
+    recall = 100 * (objects[..., 0] / objects[..., 1]).mean(0)
+    assert frame.loc[4, ["largest object", "second object", "third object"]].tolist() == pytest.approx(recall)
+    pixels = Evidence(run).salient_counts("S2", "val", "unsupervised").sum(1)
+    assert frame["fg precision"][4] == pytest.approx(100 * (pixels[:, 0] / pixels[:, :2].sum(1)).mean())
+    assert frame["labels used"].tolist() == ["boxes of other objects"] * 3 + ["none"] * 3
+    assert "12 images, 6 with a second object, 3 with a third object" in made["hierarchy"].protocol
+
+
+def test_cues_are_shown_before_and_after_adapting(run, made):
+    frame, evidence = made["cues"].frame.set_index("row"), Evidence(run)
+    for name, last in (("S1 + adapt", 2), ("S3 + adapt twice", 3)):
+        for when, round in (("before", 1), ("after", last)):
+            expected = 100 * mean_iou(evidence.cue_confusions(name, round).sum(1)).mean()
+            assert frame[f"mIoU {when}"][name] == pytest.approx(expected)
+        assert frame["segmenter val"][name] == pytest.approx(score(run, name))
+    never = frame.index[frame["mIoU after"].isna()]
+    assert list(never) == ["attention only", "S3, geometric mean", "S3, arithmetic mean", "G2"]
+    assert frame["lost before"].eq(0).all()  # every class got some pixel in the made-up cues
+
+
+def test_a_tag_is_lost_when_no_pixel_has_its_class():
+    tags = np.array([[True, True], [True, False]])
+    confusions = np.zeros((2, 2, 3, 4))
+    confusions[:, 0, 0, 1] = 5  # class 1 in the first image, in the wrong place: not lost
+    confusions[:, 0, 2, 3] = 9  # class 2's pixels are undecided: lost
+    confusions[1, 1, 0, 1] = 1  # class 1 in the second image: lost with the first seed only
+    assert lost_tags(confusions, tags) == 1.5
+
+
+def test_means_are_compared_at_the_papers_gamma_and_at_their_own(run, made):
+    frame, evidence = made["means"].frame.set_index("mean"), Evidence(run)
+    assert list(frame.index) == ["harmonic", "geometric", "arithmetic"]
+    train = sweep(evidence.agreement_counts("geometric").sum(1)).mean_iou
+    chosen = best_gammas(evidence.agreement_counts("geometric", split="dev"))
+    assert frame["best gamma on dev"]["geometric"] == pytest.approx(np.mean(chosen))
+    assert frame["cues at gamma 0.4"]["geometric"] == pytest.approx(100 * train[:, round(0.4 * BINS)].mean())
+    own = [each[round(gamma * BINS)] for each, gamma in zip(train, chosen)]
+    assert frame["cues at the best"]["geometric"] == pytest.approx(100 * np.mean(own))
+    assert frame["segmenter val"]["arithmetic"] == pytest.approx(score(run, "S3, arithmetic mean"))
+
+
+def test_the_best_gamma_is_chosen_seed_by_seed():
+    counts = np.zeros((2, 3, 3, 2, 4), int)
+    counts[:, :, 0, 0, 0] = 10  # background, without confidence
+    for seed, place in ((0, 1), (1, 3)):
+        counts[seed, :, :, 1, place] = 5  # the object, rightly won at this confidence
+        counts[seed, :, :2, [0, 1], place - 1] = 7  # background won by the class just below it
+    assert best_gammas(counts) == [0.25, 0.75]
+
+
+def test_without_a_dev_split_gamma_is_chosen_on_val_and_no_segmenter_learns_from_it(made_of_photos):
+    frame = made_of_photos["means"].frame
+    assert "best gamma on val" in frame and "chosen on the masks of val" in made_of_photos["means"].protocol
+    assert frame["val 95 %"].tolist()[1:] == [NOT_RUN] * 2 and frame["segmenter val"].notna().tolist()[0]

@@ -1,0 +1,82 @@
+"""What the tables of every paper share."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from wsss_lab.evaluation.confusion import mean_iou
+from wsss_lab.evaluation.precision_recall import sweep
+from wsss_lab.papers.shared_tables import (
+    cut_at,
+    detector_name,
+    label_quality,
+    miou,
+    miou_gain,
+    miou_of_cut,
+    nearest,
+    protocol,
+    sweep_cells,
+)
+
+
+def drawn_counts(seeds=2, images=6, labels=3, bins=8) -> np.ndarray:
+    """Confidence counts (S, N, 3, K, bins) in which hits are no more than what is there and what was won."""
+    counts = np.random.default_rng(0).integers(4, 20, (seeds, images, 3, labels, bins))
+    counts[:, :, 1, 0] = 0
+    counts[:, :, 2] = np.minimum(counts[:, :, 0], counts[:, :, 1]) // 2
+    return counts
+
+
+def test_quality_of_pseudo_masks_by_hand():
+    # Targets: 8 background, 4 of class 1, 2 of class 2. Of class 1, 3 found; class 2 is undecided.
+    one = np.array([[6, 2, 0, 0], [1, 3, 0, 0], [0, 0, 0, 2]])
+    found = label_quality(one[None, None])
+    assert found["fg P"] == pytest.approx(60)  # class 2 is never predicted and has no precision
+    assert found["fg R"] == pytest.approx((75 + 0) / 2)
+    assert (found["bg P"], found["bg R"]) == (pytest.approx(100 * 6 / 7), 75)
+
+
+def test_scores_are_means_over_seeds_of_pooled_images():
+    confusions = np.random.default_rng(1).integers(0, 50, (2, 9, 3, 4))
+    better = confusions.copy()
+    better[..., [0, 1, 2], [0, 1, 2]] += 20
+    expected = [100 * mean_iou(each.sum(1)).mean() for each in (confusions, better)]
+    assert [miou(confusions).mean, miou(better).mean] == pytest.approx(expected)
+    gain = miou_gain(better, confusions)
+    assert gain.mean == pytest.approx(expected[1] - expected[0]) and gain.unit == "pp"
+    assert 0 < gain.low < gain.mean < gain.high
+
+
+def test_a_cut_scores_as_the_whole_sweep_does_at_its_threshold():
+    counts = drawn_counts()
+    expected = 100 * sweep(counts.sum(1)).mean_iou.mean(0)
+    found = [miou_of_cut(cut_at(counts, place)).mean for place in range(9)]
+    assert found == pytest.approx(expected)
+
+
+def test_cells_of_a_sweep_are_those_of_the_nearest_threshold_and_of_the_best():
+    counts = drawn_counts()
+    swept = sweep(counts.sum((0, 1)))
+    cells = sweep_cells(counts, 0.26)
+    assert cells["threshold"] == 0.25 and nearest(swept.thresholds, 0.26) == 2
+    assert cells["fg recall"] == pytest.approx(100 * swept.recall[1:, 2].mean())
+    assert cells["fg precision"] == pytest.approx(100 * swept.precision[1:, 2].mean())
+    assert cells["mIoU at the best"] == pytest.approx(100 * swept.mean_iou.max())
+    assert sweep_cells(counts, cells["best threshold"])["mIoU"] == pytest.approx(cells["mIoU at the best"])
+
+
+@pytest.mark.parametrize("seeds, covers", [(1, "images only"), (3, "images and seeds")])
+def test_the_sentence_under_a_table_says_what_was_scored_and_how(seeds, covers):
+    run = SimpleNamespace(seeds=seeds, world=SimpleNamespace(name="toyvoc"), view=lambda split: range(7))
+    text = protocol(run, "one scale", "test")
+    assert text.startswith("paper: PASCAL VOC 2012 test; ours: toyvoc test (7 images), ")
+    assert f"{seeds} training seed(s), image tags not used at test time, one scale, no CRF unless" in text
+    assert text.endswith(f"bootstrap over {covers}.")
+
+
+def test_detectors_have_names():
+    own, ready_made = SimpleNamespace(u2net=None), SimpleNamespace(u2net=object())
+    assert detector_name(own) == "network trained on boxes"
+    assert detector_name(ready_made) == "U2-Net-P"
+    assert detector_name(ready_made, "unsupervised") == "unsupervised"

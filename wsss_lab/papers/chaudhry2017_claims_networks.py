@@ -170,7 +170,7 @@ def difficult_classes_stay_poor(claim: Claim, evidence: ClaimEvidence) -> Decisi
     lowest = np.argsort(iou(last.sum(1)).mean(0)[1:])[:stand_out.sum()]
     holds, poor, average = bool(stand_out[lowest].all()), _mean_iou_of(last, stand_out), _mean_iou_of(last)
     parts = [
-        decide_true(claim, holds, f"{_named(evidence, stand_out)} {poor:.1f} % IoU, all classes {average:.1f} %",
+        decide_true(claim, holds, f"{_named(evidence, stand_out)} {poor:.1f} % IoU, the average class {average:.1f} %",
                     f"these classes are {'' if holds else 'not '}the {stand_out.sum()} with the lowest IoU",
                     partly=poor < average, seeds=len(last)),
         decide_difference(claim, _gain_beyond(first, second, stand_out),
@@ -188,7 +188,7 @@ def _small_classes(evidence: ClaimEvidence, shapes: np.ndarray, first: np.ndarra
         return ""
     poor, average = _mean_iou_of(last, small), _mean_iou_of(last)
     return (f"Small objects, at most {1 / STANDS_OUT:g} times the median class in area, are those of "
-            f"{_named(evidence, small)}: {poor:.1f} % IoU (all classes {average:.1f} %), from S1 to S2 they gain "
+            f"{_named(evidence, small)}: {poor:.1f} % IoU (the average class {average:.1f} %), from S1 to S2 they gain "
             f"{_gain_beyond(first, second, small)} more than the average class.")
 
 

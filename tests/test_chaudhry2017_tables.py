@@ -119,6 +119,12 @@ def test_steps_names_all_that_the_tables_load(profile, seeds):
     assert not [str(step) for step in run.loaded if step not in promised]
 
 
+@pytest.mark.parametrize("profile, there", [("quick", True), ("photos", False)])
+def test_test_images_are_labelled_where_there_are_any(profile, there):
+    labels = [step.label for step in chaudhry2017_tables.steps(FakeRun(profile, 1).route, profile)]
+    assert any(" test " in label for label in labels) is there and any(" val " in label for label in labels)
+
+
 @pytest.mark.parametrize("stage", ["attention", "hierarchy", "cues", "means"])
 def test_steps_of_a_stage_are_all_that_its_summary_loads(stage):
     run = FakeRun("quick", 1)
@@ -360,6 +366,14 @@ def test_a_tag_is_lost_when_no_pixel_has_its_class():
     confusions[:, 0, 2, 3] = 9  # class 2's pixels are undecided: lost
     confusions[1, 1, 0, 1] = 1  # class 1 in the second image: lost with the first seed only
     assert lost_tags(confusions, tags) == 1.5
+
+
+def test_a_tag_whose_pixels_all_lie_on_void_is_not_lost():
+    run = FakeRun("quick", 1)
+    scored = run.load(run.route.score(run.route.cues_of("G2"), "train")["confusions"])
+    scored[:, :, 1:-1] = 0  # with_void, made apart from it, still has pixels of every class
+    frame = SUMMARIES["cues"](run).frame.set_index("row")
+    assert frame["fg R before"]["G2"] == 0 and frame["lost before"]["G2"] == 0
 
 
 def test_means_are_compared_at_the_papers_gamma_and_at_their_own(run, made):

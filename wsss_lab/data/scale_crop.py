@@ -15,8 +15,9 @@ def scale_crop(images: Tensor, labels: Tensor | None, generator: torch.Generator
     """Each image enlarged or shrunk by a factor of its own, cut back to its size at a random place, and mirrored.
 
     images: uint8 (B, 3, H, W). labels: integers (B, H, W) or None. low, high: the factor is uniform between them.
-    flip: probability of the mirror. Where a shrunk image leaves room, below and to its right, it is filled with the
-    mean colour and labelled background, as the released code does; the paper doesn't say.
+    flip: probability of the mirror. Where a shrunk image leaves room, below and to its right (to its left if it is
+    mirrored), it is filled with the mean colour and labelled background, as the released code does; the paper doesn't
+    say.
     Returns the same shapes and dtypes: images bilinear, labels nearest. Raises ParameterError unless 0 < low <= high.
     """
     if not 0 < low <= high:

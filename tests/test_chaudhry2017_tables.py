@@ -294,7 +294,7 @@ def test_a_class_that_no_image_has_leaves_the_mean_alone():
 def test_table6_of_photographs_says_that_there_is_no_test_split(made_of_photos):
     table = made_of_photos["table6"]
     assert set(table.frame["95 %"]) == {NO_TEST} and table.frame["mean ours"].isna().all()
-    assert table.frame["mean paper"].notna().all()
+    assert table.frame[["mean paper", "background paper"]].notna().all(axis=None)
     assert "nothing is measured in this profile" in table.protocol and "ours:" not in table.protocol
 
 
@@ -302,6 +302,7 @@ def test_table5_of_photographs_leaves_out_s2_alone(made_of_photos):
     frame = made_of_photos["table5"].frame
     assert (frame["95 %"] == NOT_RUN).tolist() == (frame["saliency"] == "S2").tolist()
     assert frame["mean ours"].isna().tolist() == (frame["saliency"] == "S2").tolist()
+    assert frame["background paper"].notna().all()
 
 
 # --- ablations and stages --------------------------------------------------------------------------------------------

@@ -232,16 +232,16 @@ def _class_table(run: Session, name: str, split: str) -> Table:
 def _class_cells(evidence: Evidence, name: str, crf: bool, split: str, printed: dict[str, float]) -> dict:
     """Our mean and IoU per class of a row, in per cent; printed ones beside those of the same name."""
     run = evidence.run
-    cells = {"mean ours": None, "95 %": NOT_RUN}
+    ours, cells = {}, {"mean ours": None, "95 %": NOT_RUN}
     if split == "test" and not has_test(run.profile):
-        return cells | {"95 %": NO_TEST}
-    if name not in trained_rows(run.profile):
-        return cells
-    confusions = evidence.confusions(name, crf, split)
-    classes = 100 * nan_mean(iou(confusions.sum(1)).T)
-    found = {"mean ours": float(nan_mean(classes)), "95 %": miou(confusions).ends}
-    for label, value in zip(("background", *run.world.classes), classes):
+        cells["95 %"] = NO_TEST
+    elif name in trained_rows(run.profile):
+        confusions = evidence.confusions(name, crf, split)
+        values = 100 * nan_mean(iou(confusions.sum(1)).T)
+        ours = dict(zip(("background", *run.world.classes), values.tolist()))
+        cells = {"mean ours": float(nan_mean(values)), "95 %": miou(confusions).ends}
+    for label in ("background", *run.world.classes):
         if label in printed:
-            found[f"{label} paper"] = printed[label]
-        found[f"{label} ours"] = float(value)
-    return found
+            cells[f"{label} paper"] = printed[label]
+        cells[f"{label} ours"] = ours.get(label)
+    return cells

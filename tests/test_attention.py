@@ -1,0 +1,258 @@
+"""Attention maps: Eq. (1), slices by hand, training with and without the trunk, volumes of a view."""
+
+import math
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from tiny_views import BACKBONE, blobs
+from torch import nn
+
+from wsss_lab.data.canvas import augment, canvas_box, from_canvas
+from wsss_lab.data.scale_crop import scale_crop
+from wsss_lab.errors import ParameterError, TrainingError
+from wsss_lab.networks.backbones import Backbone
+from wsss_lab.networks.fit import Schedule
+from wsss_lab.networks.losses import tag_loss
+from wsss_lab.networks.resnet import TOY_RESNET_BLOCKS
+from wsss_lab.seeds.attention import (
+    attention_maps,
+    attention_outputs,
+    augmentation,
+    class_loss,
+    normalise_slices,
+    predicted_tags,
+    restore_attention,
+    score_attention,
+    train_attention,
+)
+
+torch.set_num_threads(1)
+RESNET = Backbone("resnet", TOY_RESNET_BLOCKS, width=8, aspp=(1, 2), dropout=0.0, side=32).settings()
+SIZES = ((32, 32), (16, 32), (32, 32), (40, 24))
+
+
+def schedule(iterations=2, **others):
+    return Schedule(iterations, **({"batch": 4, "lr": 3e-3, "policy": "constant"} | others)).settings()
+
+
+@pytest.fixture(scope="module")
+def view():
+    return blobs(SIZES).train_view()
+
+
+@pytest.fixture(scope="module")
+def starts():
+    torch.manual_seed(0)
+    return {name: Backbone.from_settings(settings).trunk("DeepLab").state_dict()
+            for name, settings in (("vgg", BACKBONE), ("resnet", RESNET))}
+
+
+@pytest.fixture(scope="module")
+def trained(view, starts):
+    return train_attention(view, starts["vgg"], BACKBONE, schedule(60), seed=0)
+
+
+# --- Eq. (1) ---------------------------------------------------------------------------------------------------------
+
+
+def test_class_loss_by_hand():
+    """Probabilities 3/4, 1/2 and 1/5 of three classes of which the first and the last are tags."""
+    scores = torch.tensor([[math.log(3), 0.0, -math.log(4)]])
+    expected = -(math.log(3 / 4) + math.log(1 / 2) + math.log(1 / 5)) / 3
+    assert class_loss(scores, torch.tensor([[1.0, 0.0, 1.0]])).item() == pytest.approx(expected)
+
+
+def test_class_loss_is_averaged_over_images_and_classes():
+    generator = torch.Generator().manual_seed(0)
+    scores = torch.randn(5, 4, generator=generator)
+    tags = torch.randint(0, 2, (5, 4), generator=generator).float()
+    assert class_loss(scores, tags).item() == pytest.approx(tag_loss(scores, tags).item() / 4)
+    assert class_loss(torch.cat([scores] * 2), torch.cat([tags] * 2)).item() == pytest.approx(
+        class_loss(scores, tags).item())
+
+
+def test_gradient_of_the_class_loss():
+    """(sigmoid - tag) / (N C); the loss is taken in single precision, so differences need a wide step."""
+    scores = torch.randn(3, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(1)).requires_grad_()
+    tags = torch.tensor([[1.0, 0.0], [0.0, 0.0], [1.0, 1.0]])
+    found, = torch.autograd.grad(class_loss(scores, tags), scores)
+    torch.testing.assert_close(found, (scores.detach().sigmoid() - tags) / 6, rtol=1e-5, atol=1e-7)
+    assert torch.autograd.gradcheck(lambda x: class_loss(x, tags), scores, eps=1e-2, atol=1e-4)
+
+
+# --- slices ----------------------------------------------------------------------------------------------------------
+
+
+def test_each_slice_is_stretched_on_its_own():
+    volume = np.array([[[-3.0, -1.0], [1.0, 5.0]], [[10.0, 10.5], [11.0, 12.0]], [[7.0, 8.0], [9.0, 0.0]]])
+    found = normalise_slices(volume, np.array([True, True, False]))
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, [[[0, 0.25], [0.5, 1]], [[0, 0.25], [0.5, 1]], [[0, 0], [0, 0]]], atol=1e-6)
+
+
+def test_slices_do_not_depend_on_scale_and_offset_and_stay_in_0_to_1():
+    volume = np.random.default_rng(0).normal(size=(4, 3, 5, 6))
+    tags = np.ones((4, 3), bool)
+    found = normalise_slices(volume, tags)
+    np.testing.assert_allclose(found, normalise_slices(40 * volume - 7, tags), atol=1e-5)
+    assert (found.min((-2, -1)) < 1e-6).all() and (found.max((-2, -1)) == 1).all()
+
+
+def test_negative_slices_are_stretched_like_any_other():
+    """There is no rectifier: the least negative place becomes 1, so every tag has a map that reaches 1."""
+    found = normalise_slices(np.array([[[-8.0, -6.0, -4.0]]]), np.array([True]))
+    np.testing.assert_allclose(found, [[[0, 0.5, 1]]], atol=1e-6)
+
+
+def test_a_constant_slice_says_everywhere_and_divides_nothing_by_zero():
+    with np.errstate(all="raise"):
+        assert (normalise_slices(np.full((1, 2, 3), 5.0), np.array([True])) == 1).all()
+
+
+def test_maps_are_normalised_at_image_size_inside_the_box(view):
+    """What the padding of the canvas holds has no say in the minimum and maximum."""
+    maps = np.random.default_rng(3).normal(size=(4, 2, 8, 8)).astype(np.float16)
+    maps[1, :, :2], maps[1, :, 6:] = 50, -50  # rows above and below image 1, which is half as high as its canvas
+    found = list(attention_maps(view, maps, 32))
+    assert [each.shape for each in found] == [(2, *size) for size in SIZES]
+    for index, each in enumerate(found):
+        grown = from_canvas(maps[index].astype(np.float32), canvas_box(*SIZES[index], 32), 32, SIZES[index])
+        kept, = np.flatnonzero(view.tags[index])
+        stretched = (grown[kept] - grown[kept].min()) / (grown[kept].max() - grown[kept].min())
+        np.testing.assert_allclose(each[kept], stretched, atol=1e-5)
+        assert each[kept].max() == 1 and not each[1 - kept].any()
+
+
+def test_maps_of_other_classes_than_the_tags_can_be_asked_for(view):
+    maps = np.random.default_rng(3).normal(size=(4, 2, 8, 8)).astype(np.float16)
+    other = [[True, True], [False, False], [True, False], [False, True]]
+    for each, kept in zip(attention_maps(view, maps, 32, other), other):
+        assert each.max((1, 2)).tolist() == [float(flag) for flag in kept]
+
+
+def test_predicted_tags_by_hand():
+    scores = [[0.1, -0.1, 3.0], [-5.0, -1.0, -2.0], [0.0, -1.0, -1.0]]
+    assert predicted_tags(scores).astype(int).tolist() == [[1, 0, 1], [0, 1, 0], [1, 0, 0]]
+    assert predicted_tags([[1.0, 3.0]], threshold=0.9).tolist() == [[False, True]]  # log 9 = 2.197
+    assert (predicted_tags(np.random.default_rng(0).normal(-3, 1, (50, 4))).sum(1) >= 1).all()
+
+
+# --- training --------------------------------------------------------------------------------------------------------
+
+
+def test_the_network_learns_its_tags(view, trained):
+    history = trained["history"]
+    assert len(history) == 60 and history[-1] < 0.3 * history[0]
+    scores = attention_outputs(view, trained["state"], BACKBONE)["scores"]
+    np.testing.assert_array_equal(scores > 0, view.tags)
+
+
+def moved(state, start):
+    """Names of the trunk's tensors that differ from the start weights."""
+    return {name for name, value in start.items() if not torch.equal(value, state[f"trunk.{name}"])}
+
+
+@pytest.mark.parametrize("name", ["vgg", "resnet"])
+def test_a_frozen_trunk_stays_as_it_was_and_new_layers_learn(view, starts, name):
+    settings = {"vgg": BACKBONE, "resnet": RESNET}[name]
+    frozen = schedule(trunk_lr=0.0, weight_decay=0.1)
+    state = train_attention(view, starts[name], settings, frozen, seed=0)["state"]
+    other = train_attention(view, starts[name], settings, schedule(1, lr=0.0), seed=0)["state"]
+    assert moved(state, starts[name]) == set()
+    new = [key for key in state if not key.startswith("trunk.")]
+    assert {key.split(".")[0] for key in new} == {"head", "attention"}
+    assert not any(torch.equal(state[key], other[key]) for key in new if key.endswith("weight"))
+
+
+@pytest.mark.parametrize("optimiser", ["sgd", "adamw"])
+def test_a_trained_trunk_keeps_its_batch_norms(view, starts, optimiser):
+    state = train_attention(view, starts["resnet"], RESNET, schedule(optimiser=optimiser), seed=0)["state"]
+    weights = {key for key, value in starts["resnet"].items() if value.ndim == 4}
+    assert moved(state, starts["resnet"]) == weights
+
+
+def test_training_repeats_with_its_seed(view, starts):
+    first, again, other = (train_attention(view, starts["vgg"], BACKBONE, schedule(), seed) for seed in (3, 3, 4))
+    assert first["history"] == again["history"] != other["history"]
+    assert all(torch.equal(value, again["state"][key]) for key, value in first["state"].items())
+
+
+def test_switches_of_the_training_change_it(view, starts):
+    def history(**options):
+        return train_attention(view, starts["vgg"], BACKBONE, schedule(3), 0, **options)["history"]
+
+    plain = history()
+    assert history(pooling="max") != plain and history(random_scale=(0.5, 1.5)) != plain
+    assert history(random_scale=None, pooling="average") == plain
+    with pytest.raises(ParameterError, match="global pooling 'median'"):
+        history(pooling="median")
+
+
+def test_a_loss_that_is_not_a_number_stops_the_training(view, starts):
+    broken = {key: value * float("nan") for key, value in starts["vgg"].items()}
+    with pytest.raises(TrainingError, match="nan at iteration 1 of 2"):
+        train_attention(view, broken, BACKBONE, schedule(), 0)
+
+
+def test_augmentation_is_scale_and_crop_only_where_a_range_is_given():
+    assert augmentation(None) is augment
+    chosen = augmentation((0.5, 1.5))
+    assert isinstance(chosen, partial) and chosen.func is scale_crop
+    images = torch.randint(0, 256, (3, 3, 8, 8), dtype=torch.uint8)
+    found, _ = chosen(images, None, torch.Generator().manual_seed(0))
+    expected, _ = scale_crop(images, None, torch.Generator().manual_seed(0), 0.5, 1.5)
+    assert torch.equal(found, expected)
+
+
+# --- volumes of a view -----------------------------------------------------------------------------------------------
+
+
+def test_outputs_of_a_view(view, trained):
+    outputs = attention_outputs(view, trained["state"], BACKBONE)
+    assert outputs["maps"].shape == (4, 2, 8, 8) and outputs["maps"].dtype == np.float16
+    assert outputs["scores"].shape == (4, 2) and outputs["scores"].dtype == np.float32
+
+
+def test_scores_are_those_of_the_plain_image_whatever_the_scales(view, trained):
+    three = attention_outputs(view, trained["state"], BACKBONE)
+    one = attention_outputs(view, trained["state"], BACKBONE, scales=(1.0,))
+    np.testing.assert_array_equal(three["scores"], one["scores"])
+    np.testing.assert_allclose(one["maps"].astype(np.float32).mean((2, 3)), one["scores"], rtol=5e-3, atol=5e-3)
+    assert (three["maps"] >= one["maps"]).all() and (three["maps"] > one["maps"]).any()
+
+
+def test_max_pooling_keeps_the_volume_and_changes_the_scores(view, trained):
+    average = attention_outputs(view, trained["state"], BACKBONE, scales=(1.0,))
+    largest = attention_outputs(view, trained["state"], BACKBONE, "max", scales=(1.0,))
+    np.testing.assert_array_equal(average["maps"], largest["maps"])
+    np.testing.assert_allclose(largest["scores"], largest["maps"].max((2, 3)), rtol=1e-3)
+    assert (largest["scores"] > average["scores"]).all()
+
+
+def test_outputs_do_not_look_at_tags(view, trained):
+    others = blobs(SIZES)
+    others.tags = ~view.tags
+    found, other = (attention_outputs(each, trained["state"], BACKBONE) for each in (view, others.train_view()))
+    assert all(np.array_equal(found[key], other[key]) for key in found)
+
+
+def test_a_restored_network_gives_what_the_trained_one_gave(trained):
+    net = restore_attention(trained["state"], BACKBONE)
+    assert not any(layer.training for layer in net.modules())
+    assert isinstance(net.attention, nn.Conv2d) and net.attention.weight.shape == (2, 3, 1, 1)
+    assert all(torch.equal(value, trained["state"][key]) for key, value in net.state_dict().items())
+
+
+def test_attention_is_scored_by_its_winner_at_every_threshold(trained):
+    labelled = blobs(SIZES)
+    maps = attention_outputs(labelled.train_view(), trained["state"], BACKBONE)["maps"]
+    counts = score_attention(labelled, maps, 32)["counts"]
+    assert counts.shape[:3] == (4, 3, 3)
+    for index, each in enumerate(attention_maps(labelled, maps, 32)):
+        label = 1 + int(np.flatnonzero(labelled.tags[index])[0])
+        truth, won, hit = counts[index].sum(-1)
+        assert truth.tolist() == np.bincount(labelled.mask(index).ravel(), minlength=3).tolist()
+        assert won[label] == (each[label - 1] > 0).sum()
+        assert hit[label] == ((each[label - 1] > 0) & (labelled.mask(index) == label)).sum()

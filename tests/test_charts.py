@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from wsss_lab.errors import ParameterError
-from wsss_lab.lab.charts import class_heatmap, compare, learning_curves, line_style, moving_mean
+from wsss_lab.lab.charts import class_heatmap, compare, grouped_bars, learning_curves, line_style, moving_mean
 
 ROWS = ["seeds only", "G0", "released G2"]
 
@@ -70,3 +70,22 @@ def test_a_class_heatmap_writes_every_number():
     axes = class_heatmap(values).axes[0]
     assert sorted(text.get_text() for text in axes.texts) == ["12", "80", "90"]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["seeds", "G2"]
+
+
+def test_bars_stand_side_by_side_with_their_numbers_and_intervals():
+    series = {"S1": [(75, 70, 80), (56, 50, 61)], "S2": [(84, np.nan, np.nan), (np.nan, np.nan, np.nan)]}
+    (axes,) = grouped_bars(["largest", "second"], series, "recall (%)").axes
+    bars = [[bar for bar in container] for container in axes.containers]
+    np.testing.assert_array_equal([bar.get_height() for bar in bars[0]], [75, 56])
+    assert bars[0][0].get_x() + bars[0][0].get_width() <= bars[1][0].get_x()
+    assert bars[1][0].get_x() + bars[1][0].get_width() < bars[0][1].get_x()
+    (low, high), _ = [path.vertices[:, 1].tolist() for path in axes.collections[0].get_paths()]
+    assert (low, high) == (70, 80)
+    heights = dict(zip(texts(axes), [text.xy[1] for text in axes.texts]))
+    assert heights == {"75": 80, "56": 61, "84": 84, "–": 0}
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["S1", "S2"]
+
+
+def test_bars_refuse_values_that_do_not_fit_the_groups():
+    with pytest.raises(ParameterError, match="S1 has 1 values for 2 groups"):
+        grouped_bars(["largest", "second"], {"S1": [(1, 0, 2)]}, "recall (%)")

@@ -178,6 +178,15 @@ def test_an_arrow_below_passes_under_everything():
     assert way[:, 1].min() < 0.2 and way[1][1] == way[2][1]
 
 
+@pytest.mark.parametrize(["start", "end"], [("a", "c"), ("c", "a")])
+def test_an_arrow_around_a_corner_leaves_upwards_or_downwards_and_arrives_from_the_side(start, end):
+    (way,) = arrow_ends(flow(BOXES, [(start, end, "corner")]))
+    (x0, y0, _), (x1, y1, _) = BOXES[start], BOXES[end]
+    first, turn, last = way
+    assert first[0] == turn[0] == pytest.approx(x0) and turn[1] == last[1] == pytest.approx(y1)
+    assert min(y0, y1) < first[1] < max(y0, y1) and min(x0, x1) < last[0] < max(x0, x1)
+
+
 def test_a_frame_surrounds_its_boxes_and_takes_arrows():
     figure = flow(BOXES, [("a", "both")], frames={"both": ("b", "c")})
     (arrow,) = arrow_ends(figure)

@@ -1,4 +1,4 @@
-"""Charts of measured numbers: learning curves, and our values beside those that a paper prints."""
+"""Charts of measured numbers: learning curves, bars, and our values beside those that a paper prints."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -100,6 +100,39 @@ def compare(rows: Sequence[str], published: Sequence[float], ours: Sequence[floa
     _numbers(axes, 1.20, "ours", our, OUR_COLOUR)
     figure.legend(*axes.get_legend_handles_labels(), loc="upper left", bbox_to_anchor=(0.29, 1), ncol=2, fontsize=8,
                   frameon=False, borderaxespad=0, columnspacing=1.5, handletextpad=0.4)
+    return figure
+
+
+def grouped_bars(groups: Sequence[str], series: Mapping[str, Sequence[tuple[float, float, float]]],
+                 quantity: str) -> "Figure":
+    """One bar per group and series, side by side, with its interval and its number.
+
+    series: name -> (value, low, high) per group; nan draws no bar, and a dash in its place. Raises ParameterError when
+    a series hasn't one value per group.
+    """
+    from matplotlib.figure import Figure
+
+    for name, values in series.items():
+        if len(values) != len(groups):
+            raise ParameterError(f"{name} has {len(values)} values for {len(groups)} groups", "one per group")
+    figure = Figure(figsize=(1.6 + 1.5 * len(groups), 2.8), facecolor="white", layout="constrained")
+    axes = figure.subplots()
+    width = 0.8 / len(series)
+    for index, (name, values) in enumerate(series.items()):
+        value, low, high = np.array(values, dtype=float).T
+        at = np.arange(len(groups)) + (index - (len(series) - 1) / 2) * width
+        axes.bar(at, value, 0.92 * width, color=LINE_COLOURS[index % len(LINE_COLOURS)], label=name)
+        axes.vlines(at, low, high, color="#333333", lw=1.2)
+        for x, number, end in zip(at, value, high):
+            top = np.nanmax([number, end, 0])
+            axes.annotate("–" if np.isnan(number) else f"{number:.0f}", (x, top), (0, 2), ha="center", va="bottom",
+                          textcoords="offset points", fontsize=8)
+    light_grid(axes)
+    axes.grid(visible=False, axis="x")
+    axes.set_xticks(np.arange(len(groups)), groups, fontsize=9)
+    axes.tick_params(axis="x", length=0)
+    axes.set_ylabel(quantity, fontsize=9)
+    axes.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1, 1), borderaxespad=0)
     return figure
 
 

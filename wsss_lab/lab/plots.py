@@ -229,7 +229,8 @@ def flow(boxes: Mapping[str, tuple[float, float, str]], arrows: Sequence[tuple[s
     """A block diagram: boxes with text, frames around some of them, arrows between boxes or frames.
 
     boxes: name -> (x, y, text), centres in a 0..1 square. frames: heading -> names of the boxes inside.
-    arrows: (from, to), or (from, to, "below") to go around underneath everything. colours: fill, by box name.
+    arrows: (from, to); (from, to, "below") to go around underneath everything; (from, to, "corner") to leave upwards
+    or downwards and arrive from the side. colours: fill, by box name.
     """
     from matplotlib.figure import Figure
 
@@ -246,7 +247,7 @@ def flow(boxes: Mapping[str, tuple[float, float, str]], arrows: Sequence[tuple[s
         axes.text(place[0] + place[2] / 2, place[1] + place[3] - 0.025, heading, ha="center", va="top",
                   fontsize=_HEADING, weight="bold", zorder=3)
     for start, end, *way in arrows:
-        _arrow(axes, _way_below(places, start, end) if way else _straight(places[start], places[end]))
+        _arrow(axes, _way(places, start, end, *way))
     return figure
 
 
@@ -281,8 +282,18 @@ def _arrow(axes: "Axes", points: Sequence[tuple[float, float]]) -> None:
                                    zorder=2.5))
 
 
-def _straight(start: tuple, end: tuple) -> list[tuple[float, float]]:
-    return [_edge(start, end), _edge(end, start)]
+def _way(places: Mapping[str, tuple], start: str, end: str, kind: str = "") -> list[tuple[float, float]]:
+    if kind == "below":
+        return _way_below(places, start, end)
+    if kind == "corner":
+        return _corner(places[start], places[end])
+    return [_edge(places[start], places[end]), _edge(places[end], places[start])]
+
+
+def _corner(start: tuple, end: tuple) -> list[tuple[float, float]]:
+    (x0, y0, w0, h0), (x1, y1, w1, h1) = start, end
+    left, level = x0 + w0 / 2, y1 + h1 / 2
+    return [(left, y0 + h0 if level > y0 else y0), (left, level), (x1 if x1 > left else x1 + w1, level)]
 
 
 def _way_below(places: Mapping[str, tuple], start: str, end: str) -> list[tuple[float, float]]:

@@ -29,6 +29,7 @@ def test_maps_of_a_321_pixel_input_have_the_sizes_of_table_6(variant, size):
 def test_largefov_gives_41_by_41_scores():
     assert output_size(deeplab(THIN, 21), 321) == (41, 41)
     assert output_size(deeplab(THIN, 21, "aspp"), 321) == (41, 41)
+    assert output_size(deeplab(THIN, 21, "aspp-fc"), 321) == (41, 41)
 
 
 @pytest.mark.parametrize(("variant", "size"), [("LowRes", 8), ("HighRes", 16), ("ROI", 16), ("DeepLab", 16)])
@@ -51,6 +52,24 @@ def test_dilated_variant_dilates_conv5_and_fc6_only():
     net = gap_net("DeepLab", THIN, 20)
     dilations = [layer.dilation[0] for layer in convolutions(net)]
     assert dilations == [1] * 10 + [2] * 3 + [12, 1, 1]
+
+
+def test_each_branch_behind_a_vgg_has_an_fc6_and_an_fc7_of_its_own():
+    torch.manual_seed(0)
+    net = deeplab(TOY, 3, "aspp-fc").eval()
+    first, second = net.classifier.branches
+    for rate, branch in zip((1, 2), (first, second)):
+        layers = convolutions(branch)
+        assert [(layer.kernel_size[0], layer.dilation[0], layer.out_channels) for layer in layers] == [
+            (3, rate, 16), (1, 1, 16), (1, 1, 3)]
+        assert layers[-1].weight.std().item() == pytest.approx(0.01, rel=0.4)
+        assert layers[0].weight.std().item() == pytest.approx((2 / (9 * 64)) ** 0.5, rel=0.1)  # He et al. 2015
+    x = torch.randn(2, 3, 64, 64)
+    with torch.inference_mode():
+        features = net.head(net.trunk(x))
+        assert torch.equal(features, net.trunk(x))
+        torch.testing.assert_close(net(x), first(features) + second(features))
+        assert not torch.allclose(first(features), second(features), atol=1e-4)
 
 
 def test_the_mean_of_the_class_maps_is_the_score():

@@ -1,17 +1,16 @@
 """The figures of Oh et al. 2017, drawn from made-up results of the right shapes."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import torch
+from fake_run import SIDE, FakeRun, oh2017_routes
 
 from wsss_lab.data.toyvoc import CLASSES, make_scenes
-from wsss_lab.data.views import EvalView, TrainView
+from wsss_lab.data.views import TrainView
 from wsss_lab.lab.choices import spread_ranks
 from wsss_lab.lab.plots import IGNORE
 from wsss_lab.lab.published import artifact_list
-from wsss_lab.lab.steps import Output, Step, topological
+from wsss_lab.lab.steps import topological
 from wsss_lab.networks.deeplab import deeplab
 from wsss_lab.papers import oh2017, oh2017_figures
 from wsss_lab.papers.oh2017_figures import FIGURES
@@ -19,63 +18,34 @@ from wsss_lab.papers.oh2017_pictures import Pictures
 from wsss_lab.papers.oh2017_shown import detect_shown, refine_shown
 from wsss_lab.segmenter.training import segment
 
-IMAGES, LABELS, SIDE, BINS = 24, len(CLASSES) + 1, 64, 8
+IMAGES, LABELS, BINS = 24, len(CLASSES) + 1, 8
 
 
-class FakeRun:
-    """A session whose results are random numbers; remembers what was loaded. ready_made: as with U2-Net-P's weights."""
+def fake_run(profile: str = "quick", seeds: int = 2, ready_made: bool = False) -> FakeRun:
+    return FakeRun("oh2017", profile, oh2017_routes(seeds, ready_made), make)
 
-    def __init__(self, profile: str = "quick", seeds: int = 2, ready_made: bool = False):
-        self.profile, self.seeds = profile, seeds
-        route = oh2017.routes("quick", 1)[0]
-        u2net = SimpleNamespace(key="weights", exposes_masks=False, load=None) if ready_made else None
-        self.routes = [oh2017.Route(route.world, route.scale, seed, route.start, u2net) for seed in range(seeds)]
-        self.route, self.world = self.routes[0], route.world
-        self.scenes = make_scenes(IMAGES, 0)
-        self.rng = np.random.default_rng(0)
-        self.loaded: dict[Step, None] = {}
-        self.made = {}
 
-    def view(self, split: str) -> EvalView:
-        names = [f"{split}{number}" for number in range(IMAGES)]
-        return EvalView.from_arrays(split, CLASSES, names, self.scenes["tags"], self.scenes["images"], "generator",
-                                    masks=self.scenes["masks"])
-
-    def load(self, item: Step | Output):
-        step = item.step if isinstance(item, Output) else item
-        self.loaded[step] = None
-        if step not in self.made:
-            self.made[step] = self.make(step.function.__name__, step.settings)
-        return self.made[step][item.name] if isinstance(item, Output) else self.made[step]
-
-    def make(self, function: str, settings: dict) -> dict:
-        def draw(most, *shape):
-            return self.rng.integers(0, most + 1, shape)
-
-        def draw_map(most, count):
-            """Maps of 16 x 16 squares."""
-            return draw(most, count, 4, 4).repeat(SIDE // 4, 1).repeat(SIDE // 4, 2)
-
-        count = settings.get("count", IMAGES)
-        return {
-            "toy_saliency_scenes": lambda: {"images": draw(255, 48, SIDE, SIDE, 3).astype(np.uint8),
-                                            "boxes": np.tile([10.0, 12.0, 40.0, 50.0], (48, 1))},
-            "score_masks": lambda: {"confusions": draw(9, IMAGES, LABELS, LABELS + 1)},
-            "score_saliency": lambda: {"counts": draw(9, IMAGES, 4)},
-            "score_maps": lambda: {"counts": 5 + draw(9, IMAGES, 3, LABELS, BINS)},
-            "classifier_outputs": lambda: {"maps": self.rng.random((IMAGES, len(CLASSES), 8, 8))},
-            "refine_shown": lambda: {"indices": self.rng.permutation(IMAGES)[:count],
-                                     "masks": draw_map(LABELS - 1, count)},
-            "train_segmenter": lambda: {"history": np.linspace(2, 1, 40).tolist()},
-            "detect_shown": lambda: {"indices": np.arange(count), "maps": draw_map(255, count)},
-            "saliency_frames": lambda: {"maps": draw_map(255, IMAGES)},
-            "u2net_frames": lambda: {"maps": draw_map(255, IMAGES)},
-        }.get(function, lambda: {"masks": draw_map(LABELS - 1, IMAGES)})()
+def make(run: FakeRun, function: str, settings: dict) -> dict:
+    draw, draw_frames, count = run.draw, run.draw_frames, settings.get("count", IMAGES)
+    return {
+        "toy_saliency_scenes": lambda: {"images": draw(255, 48, SIDE, SIDE, 3).astype(np.uint8),
+                                        "boxes": np.tile([10.0, 12.0, 40.0, 50.0], (48, 1))},
+        "score_masks": lambda: {"confusions": draw(9, IMAGES, LABELS, LABELS + 1)},
+        "score_saliency": lambda: {"counts": draw(9, IMAGES, 4)},
+        "score_maps": lambda: {"counts": 5 + draw(9, IMAGES, 3, LABELS, BINS)},
+        "classifier_outputs": lambda: {"maps": run.rng.random((IMAGES, len(CLASSES), 8, 8))},
+        "refine_shown": lambda: {"indices": run.rng.permutation(IMAGES)[:count],
+                                 "masks": draw_frames(LABELS - 1, count)},
+        "train_segmenter": lambda: {"history": np.linspace(2, 1, 40).tolist()},
+        "detect_shown": lambda: {"indices": np.arange(count), "maps": draw_frames(255, count)},
+        "saliency_frames": lambda: {"maps": draw_frames(255, IMAGES)},
+        "u2net_frames": lambda: {"maps": draw_frames(255, IMAGES)},
+    }.get(function, lambda: {"masks": draw_frames(LABELS - 1, IMAGES)})()
 
 
 @pytest.fixture(scope="module")
 def run():
-    return FakeRun()
+    return fake_run()
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +82,7 @@ def test_a_figure_has_its_panels_a_title_and_an_alt_text(figures, name):
 
 @pytest.mark.parametrize("ready_made", [False, True])
 def test_steps_names_all_that_the_figures_load(ready_made):
-    run = FakeRun("photos" if ready_made else "quick", 2, ready_made)
+    run = fake_run("photos" if ready_made else "quick", 2, ready_made)
     for draw in FIGURES.values():
         draw(run)
     promised = set(topological(oh2017_figures.steps(run)))
@@ -197,7 +167,7 @@ def test_lines_over_long_steps_of_recall_have_marked_ends():
 
 
 def test_a_profile_with_ready_made_saliency_shows_photographs_without_boxes_and_says_so():
-    run = FakeRun("photos", 1, ready_made=True)
+    run = fake_run("photos", 1, ready_made=True)
     drawn = FIGURES["fig5"](run)
     assert "no saliency training set" in drawn.alt
     assert not any(axes.patches for axes in panels(drawn.figure))
@@ -205,7 +175,7 @@ def test_a_profile_with_ready_made_saliency_shows_photographs_without_boxes_and_
 
 
 def test_networks_that_a_profile_leaves_out_are_named(figures):
-    run = FakeRun("photos", 1, ready_made=True)
+    run = fake_run("photos", 1, ready_made=True)
     for name in ("fig3", "fig8"):
         assert "Not trained in this profile: GAP-ROI, GAP-DeepLab." in FIGURES[name](run).alt
     assert len(panels(FIGURES["fig8"](run).figure)) == 6 * 4

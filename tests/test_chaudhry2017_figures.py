@@ -1,0 +1,295 @@
+"""The figures of Chaudhry et al. 2017, drawn from made-up results of the right shapes."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fake_run import FakeRun, chaudhry2017_routes
+
+from wsss_lab.data.toyvoc import CLASSES
+from wsss_lab.evaluation.confusion import mean_iou
+from wsss_lab.evaluation.object_recall import object_recall
+from wsss_lab.evaluation.precision_recall import sweep
+from wsss_lab.lab.published import artifact_list
+from wsss_lab.lab.steps import topological
+from wsss_lab.papers import chaudhry2017_figures
+from wsss_lab.papers.chaudhry2017_charts import LADDER
+from wsss_lab.papers.chaudhry2017_evidence import Evidence
+from wsss_lab.papers.chaudhry2017_figures import FIGURES
+from wsss_lab.papers.chaudhry2017_pictures import Pictures
+
+IMAGES, LABELS, BINS = 24, len(CLASSES) + 1, 8
+MEASURED = {"hierarchy", "gamma_curves", "ladder", "per_class", "learning_curves"}
+DISPLAYED = {"learning_curves"}  # not saved
+
+
+def make(run: FakeRun, function: str, settings: dict) -> dict:
+    draw, area = run.draw, 1 + run.draw(99, IMAGES, 3)
+    losses = {"history": np.linspace(3, 1, 40).tolist()}
+    maps = {"maps": run.rng.normal(size=(IMAGES, len(CLASSES), 8, 8)).astype(np.float16)}
+    first = run.draw_frames(255, IMAGES)
+    second = np.maximum(first, run.draw_frames(255, IMAGES))
+    hierarchy = {"S1": first, "S2": second, "S3": np.maximum(second, run.draw_frames(255, IMAGES))}
+    return {
+        "attention_outputs": maps, "train_attention": losses, "network_hierarchy": hierarchy,
+        "u2net_hierarchy": hierarchy,
+        "train_joint": losses | {"classification": np.linspace(1, 0.5, 40).tolist(),
+                                 "pixel": np.linspace(2, 0.5, 40).tolist()},
+        "segment_multiscale": {"masks": run.draw_frames(LABELS - 1, IMAGES)},
+        "score_masks": {"confusions": draw(9, IMAGES, LABELS, LABELS + 1) * draw(1, IMAGES, LABELS, LABELS + 1)},
+        "score_objects": {"counts": np.stack([(area * run.rng.random(area.shape)).astype(int), area], -1)},
+        "score_agreement": {"counts": 5 + draw(9, IMAGES, 3, LABELS, BINS)},
+    }[function]
+
+
+def fake_run(profile: str = "quick", seeds: int = 2) -> FakeRun:
+    return FakeRun("chaudhry2017", profile, chaudhry2017_routes(profile, seeds), make, IMAGES)
+
+
+@pytest.fixture(scope="module")
+def run():
+    return fake_run()
+
+
+@pytest.fixture(scope="module")
+def figures(run):
+    """All figures, drawn once."""
+    return {name: draw(run) for name, draw in FIGURES.items()}
+
+
+@pytest.fixture(scope="module")
+def of_photos():
+    run = fake_run("photos", 1)
+    return {name: draw(run) for name, draw in FIGURES.items()}
+
+
+def panels(figure) -> list:
+    return [axes for axes in figure.axes if axes.get_label() != "scale of maps"]
+
+
+def rows_shown(run, figure, places) -> list[int]:
+    """Which images the panels at these places show."""
+    axes = panels(figure)
+    shown = [np.asarray(axes[place].images[0].get_array()) for place in places]
+    return [next(i for i in range(IMAGES) if np.array_equal(run.scenes["images"][i], image)) for image in shown]
+
+
+def words(figure) -> list[str]:
+    return [text.get_text() for text in figure.texts]
+
+
+def legend(axes) -> list[str]:
+    return [text.get_text() for text in axes.get_legend().get_texts()]
+
+
+# --- all figures -----------------------------------------------------------------------------------------------------
+
+
+def test_every_picture_of_the_paper_is_here():
+    listed = artifact_list("chaudhry2017")
+    pictures = listed[(listed["kind"] == "figure") | (listed["regeneration"] == "qualitative figure")]
+    assert list(FIGURES)[:len(pictures)] == list(pictures["id"])
+
+
+EXPECTED = {"fig1": 15, "fig2": 1, "fig3": 30, "fig4": 32, "fig5": 32, "table3": 28, "attention_pooling": 28,
+            "hierarchy": 1, "gamma_curves": 1, "ladder": 1, "per_class": 2, "learning_curves": 1}
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_figure_has_its_panels_a_title_and_an_alt_text(figures, of_photos, name):
+    assert len(panels(figures[name].figure)) == EXPECTED[name]
+    for drawn in (figures[name], of_photos[name]):
+        assert 5 < len(drawn.title) < 60 and not drawn.title.endswith(".")
+        assert 60 < len(drawn.alt) < 600 and drawn.alt.endswith(".") and "\n" not in drawn.alt
+        assert "nan" not in drawn.alt
+        assert drawn.kind == ("measured" if name in MEASURED else "schematic" if name == "fig2" else "qualitative")
+
+
+@pytest.mark.parametrize("profile", ["quick", "photos"])
+def test_steps_names_all_that_the_figures_load(profile):
+    run = fake_run(profile)
+    for draw in FIGURES.values():
+        draw(run)
+    promised = set(topological(chaudhry2017_figures.steps(run)))
+    assert not [str(step) for step in run.loaded if step not in promised]
+
+
+def test_early_figures_need_no_trained_segmenter():
+    run = fake_run()
+    early = set(topological(chaudhry2017_figures.early_steps(run)))
+    for name in ("fig1", "attention_pooling", "hierarchy", "gamma_curves"):
+        FIGURES[name](run)
+    assert run.loaded and set(run.loaded) <= early
+    assert not any(step.stage == "segmenter" for step in early)
+
+
+def test_pictures_are_of_seed_zero_and_charts_of_all_seeds(run, figures):
+    of_seed_one = {step.function.__name__ for step in run.loaded if "seed 1" in step.label}
+    assert of_seed_one == {"score_masks", "score_objects", "score_agreement"}
+
+
+def test_photographs_stay_out_of_the_repository_and_charts_do_not():
+    kept = (Path(__file__).parent.parent / ".gitignore").read_text().splitlines()
+    for name in FIGURES.keys() - DISPLAYED:
+        rules = [f"!figures/photos/{paper}/{name}.png" for paper in ("*", "chaudhry2017")]
+        assert any(rule in kept for rule in rules) == (name in MEASURED or name == "fig2"), name
+
+
+# --- pictures --------------------------------------------------------------------------------------------------------
+
+
+def test_fig1_shows_the_image_near_the_top_of_what_erasing_finds(run, figures):
+    (index,) = rows_shown(run, figures["fig1"].figure, [0])
+    first, last = (np.asarray(run.load(run.route.objects_found(step, "train")["counts"]), float)
+                   for step in ("S1", "S3"))
+    gain = {i: (last[i, 1, 0] / last[i, 1, 1]) - (first[i, 1, 0] / first[i, 1, 1])
+            for i in np.flatnonzero(run.scenes["tags"].sum(1) == 2)}
+    better = sum(value > gain[index] for value in gain.values())
+    assert len(gain) > 4 and abs(better / (len(gain) - 1) - 0.1) <= 0.5 / (len(gain) - 1)
+
+
+def test_attention_is_bordered_where_full_saliency_would_make_a_cue(run):
+    train, gamma = Pictures(run, "train"), run.route.scale.gamma
+    label = int(np.flatnonzero(run.scenes["tags"][3])[0]) + 1
+    panel = train.attention(label, 3)
+    assert (panel.data.min(), panel.data.max()) == pytest.approx((0, 1))
+    sure = np.abs(panel.data - gamma / (2 - gamma)) > 1e-5
+    np.testing.assert_array_equal(panel.outline[sure], (panel.data >= gamma / (2 - gamma))[sure])
+
+
+def test_agreement_is_never_above_twice_the_weaker_witness(run):
+    train = Pictures(run, "train")
+    label = int(np.flatnonzero(run.scenes["tags"][3])[0]) + 1
+    panel, attention, saliency = (train.agreement(label, "S2", 3), train.attention(label, 3).data,
+                                  train.saliency_map("S2", 3))
+    assert np.all(panel.data <= 2 * np.minimum(attention, saliency) + 1e-6)
+    assert np.all(panel.data >= np.minimum(attention, saliency) - 1e-6)
+    np.testing.assert_array_equal(panel.outline, panel.data >= run.route.scale.gamma)
+
+
+def test_ground_truth_of_one_class_keeps_void(run):
+    train = Pictures(run, "train")
+    mask, label = run.scenes["masks"][3], int(np.flatnonzero(run.scenes["tags"][3])[0]) + 1
+    shown = train.truth_of(label, 3).data
+    assert set(np.unique(shown)) == {0, label, 255}
+    np.testing.assert_array_equal(shown == label, mask == label)
+    np.testing.assert_array_equal(shown == 255, mask == 255)
+
+
+def test_fig3_goes_from_the_best_image_down_and_ends_with_the_two_worst(run, figures):
+    scores = mean_iou(run.load(run.route.scored("S3 + adapt", True)["confusions"]))
+    shown = scores[rows_shown(run, figures["fig3"].figure, range(0, 30, 3))]
+    assert shown[0] == scores.max() and np.all(np.diff(shown[:8]) <= 0)
+    assert sorted(shown[8:]) == sorted(scores)[:2] and shown[7] > max(shown[8:])
+
+
+def test_table3_goes_from_the_largest_gain_to_the_largest_loss(run, figures):
+    first, last = (mean_iou(run.load(run.route.scored(row)["confusions"])) for row in ("S1 + adapt", "S3 + adapt"))
+    gain = (last - first)[rows_shown(run, figures["table3"].figure, range(7))]
+    assert gain[0] == (last - first).max() and gain[-1] == (last - first).min() and np.all(np.diff(gain) <= 0)
+    assert words(figures["table3"].figure)[0] == f"{100 * gain[0]:+.0f} pp"
+
+
+@pytest.mark.parametrize(["name", "crf"], [("fig4", True), ("fig5", False)])
+def test_adapting_is_shown_where_it_removes_most(run, figures, name, crf):
+    def confusions(row: str) -> np.ndarray:
+        return run.load(run.route.scored(row, crf)["confusions"])
+
+    def wrong(i: int, row: str) -> float:
+        background = confusions(row)[i, 0]
+        return background[1:-1].sum() / background.sum()
+
+    def extra(i: int, row: str) -> int:
+        counts = confusions(row)[i]
+        return sum(counts[:, label].sum() > 0 and counts[label].sum() == 0 for label in range(1, LABELS))
+
+    def removed(count, i: int) -> float:
+        return sum(count(i, step) - count(i, f"{step} + adapt") for step in ("S1", "S2", "S3"))
+
+    shown = rows_shown(run, figures[name].figure, range(0, 32, 8))
+    others = set(range(IMAGES)) - set(shown[:2])
+    assert shown[:2] == sorted(range(IMAGES), key=lambda i: -removed(wrong, i))[:2]
+    assert len(set(shown)) == 4
+    assert sorted((removed(extra, i) for i in shown[2:]), reverse=True) == sorted(
+        (removed(extra, i) for i in others), reverse=True)[:2]
+    counted = [sum(extra(shown[2], row) for row in rows) for rows in (("S1", "S2", "S3"),
+               ("S1 + adapt", "S2 + adapt", "S3 + adapt"))]
+    assert f"classes that\naren't there\n{counted[0]} → {counted[1]}" in words(figures[name].figure)
+
+
+def test_what_a_profile_leaves_out_is_named(of_photos, figures):
+    for name in ("fig4", "fig5"):
+        assert "Not trained in this profile: S2." in of_photos[name].alt
+        assert len(panels(of_photos[name].figure)) == 4 * 6
+    assert not any("Not trained" in drawn.alt for drawn in figures.values())
+
+
+def test_both_kinds_of_pooling_are_shown_on_the_same_images(run, figures):
+    axes = panels(figures["attention_pooling"].figure)
+    val, indices = Pictures(run, "val"), rows_shown(run, figures["attention_pooling"].figure, range(7))
+    for row, pooling in ((1, "average"), (2, "max")):
+        for place, index in enumerate(indices):
+            drawn = np.asarray(axes[7 * row + place].images[-1].get_array())
+            np.testing.assert_array_equal(drawn, val.attention_maps(index, pooling).max(0))
+    assert len(set(indices)) == 7
+
+
+# --- charts ----------------------------------------------------------------------------------------------------------
+
+
+def test_hierarchy_draws_the_pooled_recall_of_each_rank(run, figures):
+    (axes,) = figures["hierarchy"].figure.axes
+    assert legend(axes) == ["S1", "S2", "S3"]
+    for step, bars in zip(("S1", "S2", "S3"), axes.containers):
+        expected = 100 * object_recall(Evidence(run).object_counts(step)).mean(0)
+        np.testing.assert_allclose([bar.get_height() for bar in bars], expected)
+    assert [label.get_text() for label in axes.get_xticklabels()][0] == f"largest object\nof {IMAGES} images"
+
+
+def test_gamma_curves_are_means_over_seeds_with_a_dot_for_each_seed(run, figures):
+    (axes,) = figures["gamma_curves"].figure.axes
+    lines = {line.get_label(): line for line in axes.lines}
+    for mean in ("harmonic", "geometric", "arithmetic"):
+        curves = 100 * sweep(Evidence(run).agreement_counts(mean).sum(1)).mean_iou
+        np.testing.assert_allclose(lines[f"{mean} mean"].get_ydata(), curves.mean(0))
+    dots = [line for line in axes.lines if line.get_marker() == "o" and len(line.get_xdata())]
+    chosen = [sweep(each.sum(0)).best_threshold()[0] for each in Evidence(run).agreement_counts(split="dev")]
+    np.testing.assert_allclose(dots[0].get_xdata(), chosen)
+    assert {len(dot.get_xdata()) for dot in dots} == {run.seeds} and "γ chosen on dev" in lines
+
+
+def test_gamma_is_chosen_on_val_where_there_is_no_dev(of_photos):
+    assert "γ chosen on val" in legend(of_photos["gamma_curves"].figure.axes[0])
+
+
+def test_ladder_has_the_printed_value_beside_ours(run, figures):
+    (axes,) = figures["ladder"].figure.axes
+    names = [label.get_text() for label in axes.get_yticklabels()]
+    paper, ours = (dict(zip(names, line.get_xdata())) for line in axes.lines)
+    assert {name: value for name, value in paper.items() if not np.isnan(value)} == {
+        "Algorithm 1 as the answer": 48.3, "S1": 55.4, "S1 + adapt": 55.7, "S2 + adapt": 59.5, "S3": 58.5,
+        "S3 + adapt": 59.5, "S3 + adapt + CRF": 60.8, "VGG: S3 + adapt": 56.5, "VGG: G2 (Oh et al.)": 51.2}
+    score = mean_iou(Evidence(run).confusions("S3 + adapt", True).sum(1)).mean()
+    assert ours["S3 + adapt + CRF"] == pytest.approx(100 * score)
+    assert not np.isnan(list(ours.values())).any()
+
+
+def test_ladder_has_a_dash_for_what_a_profile_does_not_train(of_photos):
+    (axes,) = of_photos["ladder"].figure.axes
+    ours = dict(zip(LADDER, axes.lines[1].get_xdata()))
+    assert [name for name, value in ours.items() if np.isnan(value)] == [
+        "S2", "S2 + adapt", "S3, longer, no adapt", "VGG: S3 + adapt", "VGG: G2 (Oh et al.)", "full supervision"]
+
+
+def test_per_class_shows_the_rows_that_are_trained(figures, of_photos):
+    rows = [[label.get_text() for label in drawn["per_class"].figure.axes[0].get_yticklabels()]
+            for drawn in (figures, of_photos)]
+    assert rows == [["S1 + adapt", "S2 + adapt", "S3 + adapt", "full supervision"], ["S1 + adapt", "S3 + adapt"]]
+
+
+def test_learning_curves_put_the_stages_one_after_the_other(figures):
+    (axes,) = figures["learning_curves"].figure.axes
+    spans = [(int(line.get_xdata()[0]), int(line.get_xdata()[-1])) for line in axes.lines if line.get_lw() == 1.6]
+    assert spans == [(1, 40), (41, 80), (41, 80), (81, 120), (81, 120)]
+    assert legend(axes) == ["classification loss", "pixel loss"]
+    assert "classification loss 0.5" in figures["learning_curves"].alt

@@ -134,9 +134,9 @@ def little_need_of_crf(claim: Claim, evidence: ClaimEvidence) -> Decision:
     apart = combined_interval([evidence.confusions(*cell) for cell in (*theirs, *ours)], mean_iou,
                               lambda a, b, c, d: (a - b) - (c - d)).percent("pp")
     own = gain(evidence, *ours)
-    smaller = decide_difference(claim, apart, measured=f"gain of G2 {gain(evidence, *theirs).mean:+.1f} pp beyond that "
-                                                       f"of {DCSP}")
-    below = decide_range(claim, own, high=2.5, unit="pp", measured=f"gain of {DCSP} {own.mean:+.1f} pp")
+    smaller = decide_difference(claim, apart, measured=f"CRF gains G2 {gain(evidence, *theirs).mean:+.1f} pp, {DCSP} "
+                                                       f"{own.mean:+.1f} pp")
+    below = decide_range(claim, own, high=2.5, unit="pp", measured=f"{DCSP} alone {own.mean:+.1f} pp")
     return told(decide_jointly(claim, [smaller, below]),
                 f"mIoU without and with CRF: {figures(evidence, *reversed(ours), *reversed(theirs))} %.")
 

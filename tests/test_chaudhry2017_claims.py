@@ -10,11 +10,12 @@ import pytest
 
 from wsss_lab.errors import ParameterError
 from wsss_lab.evaluation.confusion import mean_iou
+from wsss_lab.evaluation.false_alarms import extra_classes, false_positives
 from wsss_lab.lab.claims import Claim, NotMeasured, Verdict, decide_all, decide_true
 from wsss_lab.lab.published import claims, published
 from wsss_lab.papers import chaudhry2017, chaudhry2017_claims
 from wsss_lab.papers.chaudhry2017_claims_cues import DECIDERS as CUE_DECIDERS
-from wsss_lab.papers.chaudhry2017_claims_cues import at_threshold, extra_classes, false_positives, miou_of_two
+from wsss_lab.papers.chaudhry2017_claims_cues import at_threshold, miou_of_two
 from wsss_lab.papers.chaudhry2017_claims_evidence import ClaimEvidence
 from wsss_lab.papers.chaudhry2017_claims_networks import DECIDERS as NETWORK_DECIDERS
 from wsss_lab.papers.shared_claims import half_size, over_seeds

@@ -6,15 +6,16 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from fake_run import FakeRun, chaudhry2017_routes
 
-from wsss_lab.data.toyvoc import CLASSES, make_scenes
+from wsss_lab.data.toyvoc import CLASSES
 from wsss_lab.data.views import EvalView
 from wsss_lab.evaluation.confusion import mean_iou
 from wsss_lab.evaluation.precision_recall import BINS, sweep
-from wsss_lab.lab.published import artifact_list, published
-from wsss_lab.lab.steps import Output, Step, topological
+from wsss_lab.lab.published import artifact_list
+from wsss_lab.lab.steps import topological
 from wsss_lab.lab.tables import numeric_columns, to_csv
-from wsss_lab.papers import chaudhry2017, chaudhry2017_tables, oh2017
+from wsss_lab.papers import chaudhry2017, chaudhry2017_tables
 from wsss_lab.papers.chaudhry2017_evidence import Evidence
 from wsss_lab.papers.chaudhry2017_tables import NO_TEST, SUMMARIES, TABLES
 from wsss_lab.papers.chaudhry2017_tables_stages import best_gammas, lost_tags
@@ -23,54 +24,33 @@ from wsss_lab.papers.shared_tables import NOT_RUN
 IMAGES, LABELS = 12, len(CLASSES) + 1
 
 
-class FakeRun:
-    """A session whose results are random numbers; remembers what was loaded. As photos: no second network, U2-Net-P."""
-
-    paper = "chaudhry2017"
-
-    def __init__(self, profile: str = "quick", seeds: int = 2, world=None):
-        self.profile, self.seeds = profile, seeds
-        photos = profile == "photos"
-        u2net = SimpleNamespace(key="weights", exposes_masks=False, load=None)
-        self.routes = []
-        for real in chaudhry2017.routes("quick", seeds):
-            guided = oh2017.Route(real.world, real.guided.scale, real.seed, real.guided.start,
-                                  u2net if photos else None)
-            scale = chaudhry2017.SCALES["photos"] if photos else real.scale
-            self.routes.append(chaudhry2017.Route(real.world, scale, real.seed, real.starts, guided))
-        self.route, self.world = self.routes[0], world or self.routes[0].world
-        self.scenes = make_scenes(IMAGES, 0)
-        self.loaded: dict[Step, None] = {}
-        self.made, self.rng = {}, np.random.default_rng(0)
-
-    def published(self, name: str) -> pd.DataFrame:
-        return published(self.paper, name)
+class TablesRun(FakeRun):
+    """Has no test split where the profile has none."""
 
     def view(self, split: str) -> EvalView:
         assert split in ("train", "val") or chaudhry2017.has_test(self.profile), f"{split} isn't there"
-        names = [f"{split}{number}" for number in range(IMAGES)]
-        return EvalView.from_arrays(split, CLASSES, names, self.scenes["tags"], self.scenes["images"], "generator",
-                                    masks=self.scenes["masks"])
+        return super().view(split)
 
-    def load(self, item: Output):
-        self.loaded[item.step] = None
-        if item.step not in self.made:
-            self.made[item.step] = self.make(item.step.function.__name__)
-        return self.made[item.step][item.name]
 
-    def make(self, function: str) -> dict:
-        counts = self.rng.integers(5, 15, (IMAGES, 3, LABELS, BINS))
-        counts[:, 1, 0], counts[:, 2] = 0, counts[:, 2] // 3
-        found = self.rng.integers(1, 20, (IMAGES, 3, 1))
-        confusions = self.rng.integers(0, 9, (IMAGES, LABELS, LABELS + 1))
-        confusions[:, range(LABELS), range(LABELS)] += self.rng.integers(10, 90)
-        return {
-            "score_masks": {"confusions": confusions, "with_void": confusions + 1},
-            "score_objects": {"counts": np.concatenate([found, found + 5], 2), "objects": np.arange(IMAGES) % 4},
-            "score_salient_pixels": {"counts": self.rng.integers(1, 90, (IMAGES, 4))},
-            "score_attention": {"counts": counts}, "score_agreement": {"counts": counts},
-            "attention_outputs": {"scores": self.rng.normal(size=(IMAGES, len(CLASSES)))},
-        }[function]
+def fake_run(profile: str = "quick", seeds: int = 2, world=None) -> TablesRun:
+    run = TablesRun("chaudhry2017", profile, chaudhry2017_routes(profile, seeds), make, IMAGES)
+    run.world = world or run.world
+    return run
+
+
+def make(run: FakeRun, function: str, settings: dict) -> dict:
+    counts = run.rng.integers(5, 15, (IMAGES, 3, LABELS, BINS))
+    counts[:, 1, 0], counts[:, 2] = 0, counts[:, 2] // 3
+    found = run.rng.integers(1, 20, (IMAGES, 3, 1))
+    confusions = run.rng.integers(0, 9, (IMAGES, LABELS, LABELS + 1))
+    confusions[:, range(LABELS), range(LABELS)] += run.rng.integers(10, 90)
+    return {
+        "score_masks": {"confusions": confusions, "with_void": confusions + 1},
+        "score_objects": {"counts": np.concatenate([found, found + 5], 2), "objects": np.arange(IMAGES) % 4},
+        "score_salient_pixels": {"counts": run.rng.integers(1, 90, (IMAGES, 4))},
+        "score_attention": {"counts": counts}, "score_agreement": {"counts": counts},
+        "attention_outputs": {"scores": run.rng.normal(size=(IMAGES, len(CLASSES)))},
+    }[function]
 
 
 ALL = TABLES | SUMMARIES
@@ -78,12 +58,12 @@ ALL = TABLES | SUMMARIES
 
 @pytest.fixture(scope="module")
 def run():
-    return FakeRun()
+    return fake_run()
 
 
 @pytest.fixture(scope="module")
 def photos():
-    return FakeRun("photos", 1)
+    return fake_run("photos", 1)
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +92,7 @@ def test_every_measured_table_of_the_paper_is_here():
 
 @pytest.mark.parametrize("profile, seeds", [("quick", 2), ("photos", 1)])
 def test_steps_names_all_that_the_tables_load(profile, seeds):
-    run = FakeRun(profile, seeds)
+    run = fake_run(profile, seeds)
     for make in ALL.values():
         make(run)
     promised = {step for route in run.routes for step in topological(chaudhry2017_tables.steps(route, profile))}
@@ -121,13 +101,13 @@ def test_steps_names_all_that_the_tables_load(profile, seeds):
 
 @pytest.mark.parametrize("profile, there", [("quick", True), ("photos", False)])
 def test_test_images_are_labelled_where_there_are_any(profile, there):
-    labels = [step.label for step in chaudhry2017_tables.steps(FakeRun(profile, 1).route, profile)]
+    labels = [step.label for step in chaudhry2017_tables.steps(fake_run(profile, 1).route, profile)]
     assert any(" test " in label for label in labels) is there and any(" val " in label for label in labels)
 
 
 @pytest.mark.parametrize("stage", ["attention", "hierarchy", "cues", "means"])
 def test_steps_of_a_stage_are_all_that_its_summary_loads(stage):
-    run = FakeRun("quick", 1)
+    run = fake_run("quick", 1)
     SUMMARIES[stage](run)
     listed = {"attention": chaudhry2017_tables.attention_steps, "hierarchy": chaudhry2017_tables.hierarchy_steps,
               "cues": chaudhry2017_tables.cue_steps, "means": chaudhry2017_tables.mean_steps}[stage]
@@ -271,7 +251,7 @@ def test_printed_means_are_kept_beside_the_mean_of_their_cells(run, made, name):
 
 def test_classes_of_the_paper_are_shown_where_the_world_has_them():
     world = SimpleNamespace(name="half of VOC", classes=("cat", "dragon", "dog"), seed=0)
-    run = FakeRun("quick", 1, world)
+    run = fake_run("quick", 1, world)
     frame = TABLES["table5"](run).frame
     printed = run.published("table5")
     assert list(frame.columns[6:]) == ["background paper", "background ours", "cat paper", "cat ours", "dragon ours",
@@ -280,7 +260,7 @@ def test_classes_of_the_paper_are_shown_where_the_world_has_them():
 
 
 def test_a_class_that_no_image_has_leaves_the_mean_alone():
-    run = FakeRun("quick", 1)
+    run = fake_run("quick", 1)
     for name in ("S1", "S2", "S3"):
         for crf in (False, True):
             confusions = run.load(run.route.scored(f"{name} + adapt", crf)["confusions"])
@@ -370,7 +350,7 @@ def test_a_tag_is_lost_when_no_pixel_has_its_class():
 
 
 def test_a_tag_whose_pixels_all_lie_on_void_is_not_lost():
-    run = FakeRun("quick", 1)
+    run = fake_run("quick", 1)
     scored = run.load(run.route.score(run.route.cues_of("G2"), "train")["confusions"])
     scored[:, :, 1:-1] = 0  # with_void, made apart from it, still has pixels of every class
     frame = SUMMARIES["cues"](run).frame.set_index("row")

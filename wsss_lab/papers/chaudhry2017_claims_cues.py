@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from wsss_lab.evaluation.confusion import divide, mean_iou
+from wsss_lab.evaluation.false_alarms import extra_classes, false_positives
 from wsss_lab.evaluation.intervals import Interval, difference_interval, image_values, interval, ratio
 from wsss_lab.evaluation.object_recall import object_recall
 from wsss_lab.evaluation.precision_recall import HIT, TRUTH, WON, foreground_precision_at, sweep
@@ -33,18 +34,6 @@ MEAN_ROWS = {"harmonic": "S3", "geometric": "S3, geometric mean", "arithmetic": 
 
 
 # --- adapting: C06, C16 ----------------------------------------------------------------------------------------------
-
-
-def false_positives(confusions: np.ndarray) -> np.ndarray:
-    """Sums whose `ratio` is the share of background pixels labelled as an object: (..., K, K + 1) -> (..., 2)."""
-    background = confusions[..., 0, :]
-    return np.stack([background[..., 1:-1].sum(-1), background.sum(-1)], -1)
-
-
-def extra_classes(confusions: np.ndarray) -> np.ndarray:
-    """Number of classes that are predicted in an image without being in it: (..., K, K + 1) -> (...)."""
-    predicted, there = confusions[..., :-1].sum(-2) > 0, confusions.sum(-1) > 0
-    return (predicted & ~there)[..., 1:].sum(-1)
 
 
 def adapting_removes_false_positives(claim: Claim, evidence: ClaimEvidence) -> Decision:

@@ -230,8 +230,10 @@ class Route:
         round = round or row.rounds
         before = self.attention(row.net, frozen=row.frozen) if round == 1 else self.trained(name, round - 1)
         cues = self.cues_of(name, round)
-        gradient = "" if row.gradient == "joint" else f", {row.gradient} gradient"
-        return self._step("segmenter", train_joint, f"round {round} on {self._name(cues)}{gradient}",
+        label = f"round {round} on {self._name(cues)}"
+        label += f" by {self.network_name(row.net)}" if row.cues in ("G2", "full") else ""  # others name it already
+        label += "" if row.gradient == "joint" else f", {row.gradient} gradient"
+        return self._step("segmenter", train_joint, label,
                           {"backbone": self._backbone(row.net), "schedule": self.scale.round.settings(),
                            "seed": self.seed + 1000 * round, "gradient": row.gradient,
                            "random_scale": self.scale.random_scale},

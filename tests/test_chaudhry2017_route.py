@@ -1,0 +1,394 @@
+"""The route of Chaudhry et al. 2017: printed values, the graph of its rows, what changes keys and what doesn't."""
+
+from dataclasses import asdict, replace
+from itertools import product
+
+import pytest
+import torch
+from fake_run import chaudhry2017_routes
+from tiny_views import write_photographs
+
+from wsss_lab.errors import DataError, ParameterError, WeightsError
+from wsss_lab.fusion.harmonic import MEANS
+from wsss_lab.lab import worlds
+from wsss_lab.lab.published import published
+from wsss_lab.lab.steps import topological
+from wsss_lab.networks.backbones import Backbone
+from wsss_lab.networks.resnet import RESNET101_BLOCKS
+from wsss_lab.networks.u2netp import U2NetP
+from wsss_lab.networks.vgg import TOY_BLOCKS, VGG16_BLOCKS, vgg_trunk
+from wsss_lab.papers import chaudhry2017, oh2017
+from wsss_lab.papers.chaudhry2017 import POSTPROCESSED, ROWS, TESTED, Row, has_test, trained_rows, tuning_split
+from wsss_lab.papers.chaudhry2017_values import PUBLISHED, SCALES
+from wsss_lab.refinement.dense_crf import CrfParameters
+
+torch.set_num_threads(1)
+PROFILES = ("quick", "toy", "photos", "voc")
+
+
+@pytest.fixture(scope="module")
+def routes():
+    return chaudhry2017.routes("quick", seeds=2)
+
+
+@pytest.fixture(scope="module")
+def route(routes):
+    return routes[0]
+
+
+@pytest.fixture(scope="module")
+def printed(route):
+    """The steps that the voc profile would have, on a world that is there."""
+    return replace(route, scale=SCALES["voc"])
+
+
+def graph(*steps):
+    return topological(list(steps))
+
+
+def functions(step):
+    return [each.function.__name__ for each in graph(step)]
+
+
+# --- printed values --------------------------------------------------------------------------------------------------
+
+
+def test_published_values_are_those_of_the_paper():
+    assert asdict(PUBLISHED) == {
+        "gamma": 0.4, "erasing": (0.7, 0.8), "scales": (1.0, 0.75, 0.5), "random_scale": (0.5, 1.5),
+        "crf": {"bilateral_weight": 4, "bilateral_xy": 49, "bilateral_rgb": 5, "spatial_weight": 3, "spatial_xy": 3,
+                "iterations": 10},
+        "input_side": 321, "aspp": (6, 12, 18, 24), "batch": 10, "lr": 0.001, "attention_iterations": 30000,
+        "round_iterations": 10000, "momentum": 0.9, "weight_decay": 0.0005, "head_lr": 10,
+    }  # fmt: skip
+
+
+def test_the_voc_profile_trains_as_printed():
+    scale = SCALES["voc"]
+    for schedule, iterations in ((scale.attention, 30000), (scale.round, 10000)):
+        assert (schedule.iterations, schedule.batch, schedule.lr) == (iterations, 10, 1e-3)
+        assert (schedule.optimiser, schedule.policy) == ("sgd", "poly")
+        assert (schedule.momentum, schedule.weight_decay) == (0.9, 5e-4)
+        assert (schedule.head_lr, schedule.trunk_lr) == (10, 1)
+        assert (schedule.factor(0), schedule.factor(iterations)) == (1, 0)
+        assert schedule.factor(iterations // 2) == pytest.approx(0.5**0.9)
+    assert scale.pretraining is None and scale.gamma == 0.4 and scale.random_scale == (0.5, 1.5)
+
+
+def test_the_voc_profile_has_the_printed_networks(printed):
+    scale = SCALES["voc"]
+    assert scale.main == Backbone("resnet", RESNET101_BLOCKS, aspp=(6, 12, 18, 24), side=321)
+    assert scale.second == Backbone("vgg", VGG16_BLOCKS, 1024, 12, (6, 12, 18, 24), 0.5, 321)
+    assert (printed.network_name("main"), printed.network_name("second"), printed.side) == ("ResNet", "VGG", 321)
+
+
+def test_the_voc_profile_looks_as_printed(printed):
+    predicted = printed.prediction("S3 + adapt", crf=True).settings
+    assert predicted["scales"] == [1.0, 0.75, 0.5] and CrfParameters(**predicted["crf"]) == PUBLISHED.crf
+    assert printed.prediction("S3 + adapt").settings["crf"] is None
+    assert printed.hierarchy().settings["thresholds"] == [0.7, 0.8]
+    assert printed.cues("S3").settings["gamma"] == 0.4
+    for step in (printed.volumes(), printed.cues_of("S3 + adapt", 2)):
+        assert step.settings["scales"] == [1.0, 0.75, 0.5]
+    for step in (printed.attention(), printed.trained("S3")):
+        assert step.settings["random_scale"] == [0.5, 1.5]
+
+
+def test_lengths_in_pixels_are_scaled_with_the_input(route):
+    assert route.crf["bilateral_xy"] == pytest.approx(49 * 64 / 321)
+    assert (route.crf["bilateral_rgb"], route.crf["bilateral_weight"], route.crf["spatial_weight"]) == (5, 4, 3)
+
+
+def test_gamma_is_the_papers_in_every_profile():
+    assert {SCALES[profile].gamma for profile in PROFILES} == {0.4} and set(SCALES) == set(PROFILES)
+
+
+# --- rows ------------------------------------------------------------------------------------------------------------
+
+
+def test_every_printed_row_of_table_2_is_trained_and_scored():
+    for _, line in published("chaudhry2017", "table2").iterrows():
+        name = line["saliency_mask"].split()[0] + (" + adapt" if line["adapt"] == "yes" else "")
+        assert ROWS[name] == Row(line["saliency_mask"].split()[0], 2 if line["adapt"] == "yes" else 1)
+        assert line["crf"] == "no" or name in POSTPROCESSED
+
+
+@pytest.mark.parametrize(("table", "tested"), [("table5", False), ("table6", True)])
+def test_every_printed_row_of_tables_5_and_6_is_trained_and_scored(table, tested):
+    for _, line in published("chaudhry2017", table).iterrows():
+        name = f"{line['saliency_step']} + adapt"
+        assert ROWS[name] == Row(line["saliency_step"], 2) and name in POSTPROCESSED
+        assert not tested or name in TESTED
+
+
+def test_the_means_of_the_printed_cells_are_the_printed_means():
+    for table in ("table5", "table6"):
+        cells = published("chaudhry2017", table)
+        classes = [name for name in cells if name.endswith("_iou_pct") and name != "mean_iou_pct"]
+        assert len(classes) == 21
+        assert (cells[classes].mean(axis=1) - cells["mean_iou_pct"]).abs().max() < 0.1
+
+
+def test_profiles_train_what_they_can():
+    assert trained_rows("toy") == trained_rows("quick") == tuple(ROWS)
+    assert set(ROWS) - set(trained_rows("voc")) == {"S3, geometric mean", "S3, arithmetic mean"}
+    photos = [ROWS[name] for name in trained_rows("photos")]
+    assert {row.net for row in photos} == {"main"} and {row.mean for row in photos} == {"harmonic"}
+    assert {"S1", "S1 + adapt", "S3", "S3 + adapt", "G2"} <= set(trained_rows("photos"))
+    assert set(TESTED) <= set(POSTPROCESSED) <= set(ROWS)
+    for profile in PROFILES:
+        world = dict(worlds.TOY_COUNTS.get(profile, ()))
+        assert has_test(profile) == ("test" in world) and tuning_split(profile) == ("dev" if "dev" in world else "val")
+
+
+def test_both_networks_of_a_comparison_are_trained_for_as_long():
+    """The G2 rows and the control without adapted cues get the second round too."""
+    for name in ("S3, longer", "G2", "full", "VGG, G2"):
+        assert ROWS[name].rounds == ROWS["S3 + adapt"].rounds and not ROWS[name].adapt
+    assert ROWS["G2"].gradient == ROWS["VGG, G2"].gradient == "pixel"
+
+
+# --- the graph -------------------------------------------------------------------------------------------------------
+
+
+def test_the_stages_of_the_main_row(route):
+    names = functions(route.scored("S3 + adapt", crf=True))
+    order = ["toy_crops", "pretrain", "train_attention", "attention_outputs", "cue_frames", "train_joint", "adapt_cues",
+             "segment_multiscale", "score_masks"]
+    assert [name for name in dict.fromkeys(names) if name in order] == order
+    assert [names.count(name) for name in ("train_joint", "network_hierarchy", "train_saliency")] == [2, 1, 1]
+
+
+def test_a_row_without_adapting_is_the_first_round_of_the_row_with_it(route):
+    for kind in ("S1", "S2", "S3"):
+        adapted = f"{kind} + adapt"
+        assert route.trained(adapted, 1) == route.trained(kind)
+        assert route.trained(kind) in route.trained(adapted).parents
+        assert route.cues_of(adapted, 2).inputs["state"] == route.trained(kind)["state"]
+        assert route.cues_of(adapted, 1) == route.cues_of(kind) == route.cues(kind)
+
+
+def test_rows_share_the_rounds_that_they_have_in_common(route):
+    main = route.trained("S3 + adapt")
+    assert route.trained("S3 + adapt twice", 2) == main
+    assert route.trained("S3, longer", 1) == route.trained("S3 + adapt, released masking", 1) == route.trained("S3")
+    assert route.cues_of("S3 + adapt twice", 3).inputs["state"] == main["state"]
+    assert route.cues_of("S3, longer", 2) == route.cues("S3")
+
+
+def test_the_second_round_goes_on_from_the_first(route):
+    for name, row in ROWS.items():
+        if row.rounds > 1:
+            assert route.trained(name).inputs["state"] == route.trained(name, row.rounds - 1)["state"]
+        first = route.trained(name, 1)
+        assert first.inputs["state"] == route.attention(row.net, frozen=row.frozen)["state"]
+
+
+def test_each_round_draws_its_own_batches_and_has_the_same_schedule(route):
+    rounds = [route.trained("S3 + adapt twice", number) for number in (1, 2, 3)]
+    assert len({step.settings["seed"] for step in rounds}) == 3
+    assert all(step.settings["schedule"] == route.scale.round.settings() for step in rounds)
+
+
+def test_gradients_have_rounds_of_their_own_on_the_same_first_cues(route):
+    names = ("S3 + adapt", "S3 + adapt, released gradient", "S3 + adapt, pixel loss only")
+    for number in (1, 2):
+        steps = [route.trained(name, number) for name in names]
+        assert len({step.key for step in steps}) == 3
+        assert [step.settings["gradient"] for step in steps] == ["joint", "released", "pixel"]
+    assert len({route.cues_of(name).key for name in names}) == 1
+    assert len({route.cues_of(name, 2).key for name in names}) == 3
+
+
+def test_the_same_attention_serves_every_row_of_a_network(route):
+    for name, row in ROWS.items():
+        expected = route.attention(row.net, frozen=row.frozen)
+        trainings = [step for step in graph(route.trained(name)) if step.function.__name__ == "train_attention"]
+        assert expected in trainings and len(trainings) == 1
+
+
+def test_cues_differ_in_their_saliency_only(route):
+    steps = {kind: route.cues(kind) for kind in ("S1", "S2", "S3", "attention")}
+    assert len({step.key for step in steps.values()}) == 4
+    assert len({step.inputs["maps"].key for step in steps.values()}) == 1
+    assert {kind: step.inputs["saliency"].name for kind, step in steps.items() if "saliency" in step.inputs} == {
+        "S1": "S1", "S2": "S2", "S3": "S3"}
+    assert "network_hierarchy" not in functions(steps["attention"])
+
+
+def test_rows_of_another_paper_learn_from_its_guides(route):
+    assert route.cues_of("G2") == route.cues_of("VGG, G2") == route.guided.guides("G2")
+    assert route.cues_of("full") == route.guided.truth()
+    assert not {"cue_frames", "network_hierarchy", "adapt_cues"} & set(functions(route.trained("G2")))
+
+
+def test_another_mean_reads_other_images_for_its_gamma(route):
+    for mean in ("geometric", "arithmetic"):
+        cues = route.cues("S3", mean=mean)
+        counts = cues.inputs["counts"].step
+        assert counts == route.agreement(mean, "S3", "dev") and "gamma" not in cues.settings
+        assert counts.inputs["view"].split == "dev" and cues.inputs["view"].split == "train"
+    assert route.trained("S3, geometric mean").inputs["state"] == route.trained("S3").inputs["state"]
+
+
+def test_the_second_network_uses_its_own_start_and_attention(route):
+    names = functions(route.trained("VGG, S3 + adapt"))
+    assert names.count("train_attention") == 1 and route.attention("main") not in graph(route.trained("VGG, G2"))
+    assert route.attention("second").inputs["start"] == route.guided.start
+    assert route.attention("main").inputs["start"].key != route.guided.start.key
+    assert route.attention("second").settings["backbone"]["family"] == "vgg"
+
+
+def test_saliency_of_both_papers_comes_from_one_network(route):
+    assert route.guided.saliency_network() in graph(route.hierarchy()) and route.guided.saliency_network() in graph(
+        route.guided.guides("G2"))
+
+
+def test_scores_without_training_use_what_was_made_anyway(route):
+    direct = route.direct("predicted")
+    assert direct.inputs["maps"] == route.volumes("val")["maps"]
+    assert direct.inputs["saliency"] == route.hierarchy("val")["S3"]
+    assert route.direct("known").key != direct.key
+    assert "train_joint" not in functions(route.score(direct))
+
+
+# --- keys ------------------------------------------------------------------------------------------------------------
+
+
+def test_rows_are_trainings_of_their_own(route):
+    assert len({route.trained(name).key for name in ROWS}) == len(ROWS)
+
+
+def test_equal_arguments_give_equal_keys(route):
+    again = chaudhry2017.routes("quick", seeds=1)[0]
+    assert all(again.scored(name, True).key == route.scored(name, True).key for name in ROWS)
+
+
+def test_gamma_changes_cues_and_neither_attention_nor_saliency(route):
+    other = replace(route, scale=replace(route.scale, gamma=0.3))
+    for step in (lambda r: r.attention(), lambda r: r.volumes(), lambda r: r.hierarchy(), lambda r: r.trained("G2"),
+                 lambda r: r.agreement()):
+        assert step(other) == step(route)
+    for step in (lambda r: r.cues("S3"), lambda r: r.cues("attention"), lambda r: r.trained("S1"),
+                 lambda r: r.direct()):
+        assert step(other) != step(route)
+
+
+def test_pooling_and_freezing_change_the_attention_only(route):
+    plain = route.attention()
+    largest, frozen = route.attention(pooling="max"), route.attention(frozen=True)
+    assert len({plain.key, largest.key, frozen.key}) == 3
+    assert set(plain.parents) == set(largest.parents) == set(frozen.parents)
+    assert frozen.settings["schedule"] == {**plain.settings["schedule"], "trunk_lr": 0.0}
+    assert largest.settings == {**plain.settings, "pooling": "max"}
+    assert route.volumes(pooling="max").settings["pooling"] == "max"
+
+
+def test_scales_and_crf_change_the_prediction_only(route):
+    plain, crf, one = (route.prediction("S3", *options) for options in ((), (True,), (False, "val", (1.0,))))
+    assert len({plain.key, crf.key, one.key}) == 3 and one.settings["scales"] == [1.0]
+    assert plain.parents == crf.parents == one.parents
+
+
+def test_the_seed_changes_trainings_and_nothing_else(routes):
+    one, two = routes
+    shared = [lambda r: r.starts["main"].step, lambda r: r.starts["second"].step, lambda r: r.cues("full"),
+              lambda r: r.hierarchy(detector="unsupervised"), lambda r: r.objects_found("S2", detector="unsupervised")]
+    own = [lambda r: r.attention(), lambda r: r.hierarchy(), *(lambda r, name=name: r.trained(name) for name in ROWS)]
+    assert all(step(one) == step(two) for step in shared) and all(step(one) != step(two) for step in own)
+
+
+def test_the_world_seed_changes_everything(route):
+    other = chaudhry2017.routes("quick", seeds=1, world_seed=1)[0]
+    assert other.starts["main"].key != route.starts["main"].key
+    assert all(other.trained(name).key != route.trained(name).key for name in ROWS)
+
+
+def test_words_that_mean_nothing_are_refused(route):
+    with pytest.raises(ParameterError, match="unknown kind of cues 'S4'") as caught:
+        route.cues("S4")
+    assert caught.value.expected == "one of S1, S2, S3, attention, G2, full"
+    with pytest.raises(ParameterError, match="unknown saliency detector 'oracle'"):
+        route.hierarchy(detector="oracle")
+
+
+# --- labels ----------------------------------------------------------------------------------------------------------
+
+
+def every_step(route):
+    """Everything that tables, figures and claims may ask for at one seed."""
+    steps = [route.scored(name, crf, split) for name, crf, split in product(ROWS, (False, True), ("val", "test"))]
+    steps += [route.score(route.cues_of(name, number), "train") for name, row in ROWS.items()
+              for number in range(1, row.rounds + 1)]
+    steps += [route.attention_score(*options) for options in product(("val", "dev"), ("average", "max"), (False, True))]
+    steps += [route.score(route.direct(tags)) for tags in ("known", "predicted")]
+    for step, detector in product(chaudhry2017.HIERARCHY, ("", "unsupervised")):
+        steps += [route.objects_found(step, "val", detector), route.salient_pixels(step, "val", detector)]
+    steps += [route.agreement(*options) for options in product(MEANS, ("S1", "S3"), ("train", "dev"))]
+    return graph(*steps)
+
+
+def test_different_steps_have_different_labels(routes):
+    steps = graph(*(step for route in routes for step in every_step(route)))
+    labels = [(step.stage, step.label) for step in steps]
+    assert sorted(label for label in set(labels) if labels.count(label) > 1) == []
+
+
+def test_a_step_says_which_seed_it_belongs_to_once(routes):
+    labels = [step.label for step in every_step(routes[1])]
+    assert not any(label.count("seed 1") > 1 for label in labels) and not any("seed 0" in label for label in labels)
+    assert routes[1].trained("S3 + adapt").label.endswith(", seed 1")
+    assert routes[1].hierarchy(detector="unsupervised").label == "unsupervised hierarchical saliency on train"
+
+
+# --- other profiles --------------------------------------------------------------------------------------------------
+
+
+def test_photographs_are_looked_at_by_a_ready_made_detector():
+    route = chaudhry2017_routes("photos", 1)[0]
+    found = route.hierarchy()
+    assert found.function.__name__ == "u2net_hierarchy" and "pixel masks" in found.reads_masks
+    assert "seed" not in found.label and route.network_name("main") == "MobileNetV2"
+    for name in trained_rows("photos"):
+        assert "train_saliency" not in functions(route.trained(name))
+
+
+@pytest.fixture
+def photographs(tmp_path, monkeypatch):
+    """WSSS_DATA and WSSS_WEIGHTS for the profile on photographs."""
+    from torchvision.models import mobilenet_v2
+
+    worlds._folder.cache_clear()
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    torch.save(mobilenet_v2(weights=None).state_dict(), folder / "mobilenet_v2_imagenet.pth")
+    torch.save(U2NetP().state_dict(), folder / "u2netp_saliency.pth")
+    monkeypatch.setenv("WSSS_DATA", str(write_photographs(tmp_path / "photos", masks=True)))
+    monkeypatch.setenv("WSSS_WEIGHTS", str(folder))
+    return folder
+
+
+def test_photographs_start_from_the_weights_that_the_first_paper_uses(photographs):
+    route, = chaudhry2017.routes("photos", seeds=1)
+    assert route.starts["main"].path == str(photographs / "mobilenet_v2_imagenet.pth") == route.guided.start.path
+    assert route.hierarchy("val").inputs["state"].path == str(photographs / "u2netp_saliency.pth")
+    assert all(route.scored(name).key for name in trained_rows("photos"))
+
+
+def test_folders_that_are_not_named_are_asked_for(monkeypatch):
+    monkeypatch.delenv("WSSS_DATA", raising=False)
+    with pytest.raises(DataError, match="WSSS_DATA"):
+        chaudhry2017.routes("photos", seeds=1)
+
+
+@pytest.mark.parametrize("damage", ["missing", "another architecture"])
+def test_resnet_weights_are_looked_at_before_anything_runs(photographs, monkeypatch, route, damage):
+    """The VGG of the first paper is left out here: its weights have half a gigabyte."""
+    guided = replace(route.guided, scale=oh2017.SCALES["voc"])
+    monkeypatch.setattr(oh2017, "routes", lambda *arguments: [guided])
+    if damage != "missing":
+        torch.save(vgg_trunk("HighRes", TOY_BLOCKS).state_dict(), photographs / "resnet101_imagenet.pth")
+    with pytest.raises(WeightsError, match=r"resnet101_imagenet\.pth") as caught:
+        chaudhry2017.routes("voc", seeds=1)
+    expected = {"missing": "no weights file", "another architecture": "is for another architecture"}
+    assert expected[damage] in str(caught.value)

@@ -19,7 +19,7 @@ from wsss_lab.papers.chaudhry2017_figures import FIGURES
 from wsss_lab.papers.chaudhry2017_pictures import Pictures
 
 IMAGES, LABELS, BINS = 24, len(CLASSES) + 1, 8
-MEASURED = {"hierarchy", "gamma_curves", "ladder", "per_class", "learning_curves"}
+MEASURED = {"hierarchy", "erasing_curves", "gamma_curves", "ladder", "per_class", "learning_curves"}
 DISPLAYED = {"learning_curves"}  # not saved
 
 
@@ -92,7 +92,7 @@ def test_every_picture_of_the_paper_is_here():
 
 
 EXPECTED = {"fig1": 15, "fig2": 1, "fig3": 30, "fig4": 32, "fig5": 32, "table3": 28, "attention_pooling": 28,
-            "hierarchy": 1, "gamma_curves": 1, "ladder": 1, "per_class": 2, "learning_curves": 1}
+            "hierarchy": 1, "erasing_curves": 1, "gamma_curves": 1, "ladder": 1, "per_class": 2, "learning_curves": 1}
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -117,7 +117,7 @@ def test_steps_names_all_that_the_figures_load(profile):
 def test_early_figures_need_no_trained_segmenter():
     run = fake_run()
     early = set(topological(chaudhry2017_figures.early_steps(run)))
-    for name in ("fig1", "attention_pooling", "hierarchy", "gamma_curves"):
+    for name in ("fig1", "attention_pooling", "hierarchy", "erasing_curves", "gamma_curves"):
         FIGURES[name](run)
     assert run.loaded and set(run.loaded) <= early
     assert not any(step.stage == "segmenter" for step in early)
@@ -256,6 +256,15 @@ def test_gamma_curves_are_means_over_seeds_with_a_dot_for_each_seed(run, figures
     chosen = [sweep(each.sum(0)).best_threshold()[0] for each in Evidence(run).agreement_counts(split="dev")]
     np.testing.assert_allclose(dots[0].get_xdata(), chosen)
     assert {len(dot.get_xdata()) for dot in dots} == {run.seeds} and "γ chosen on dev" in lines
+
+
+def test_erasing_curves_are_means_over_seeds(run, figures):
+    (axes,) = figures["erasing_curves"].figure.axes
+    lines = {line.get_label(): line for line in axes.lines}
+    for step in ("S1", "S2", "S3"):
+        curves = 100 * sweep(Evidence(run).agreement_counts(kind=step).sum(1)).mean_iou
+        np.testing.assert_allclose(lines[step].get_ydata(), curves.mean(0))
+    assert "the paper's γ, 0.4" in lines
 
 
 def test_gamma_is_chosen_on_val_where_there_is_no_dev(of_photos):

@@ -1,12 +1,14 @@
 """Charts of what was measured for Chaudhry et al. 2017; the picture figures are in chaudhry2017_figures."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pandas as pd
 
 from wsss_lab.evaluation.confusion import iou, mean_iou, nan_mean
 from wsss_lab.evaluation.intervals import interval, ratio
 from wsss_lab.evaluation.object_recall import AREA
-from wsss_lab.evaluation.precision_recall import sweep
+from wsss_lab.evaluation.precision_recall import ThresholdSweep, sweep
 from wsss_lab.fusion.harmonic import MEANS
 from wsss_lab.lab import charts
 from wsss_lab.lab.plots import Drawn
@@ -15,6 +17,10 @@ from wsss_lab.lab.steps import Step
 from wsss_lab.papers import chaudhry2017
 from wsss_lab.papers.chaudhry2017_evidence import Evidence
 from wsss_lab.papers.shared_pictures import over_seeds
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 RANKS = ("largest", "second", "third")
 
@@ -38,10 +44,11 @@ LADDER = {
 
 
 def early_steps(run: Session) -> list[Step]:
-    """What `hierarchy` and `gamma_curves` show, at all seeds."""
+    """What `hierarchy`, `erasing_curves` and `gamma_curves` show, at all seeds."""
     splits = ("train", chaudhry2017.tuning_split(run.profile))
     return [step for route in run.routes for step in (
         *(route.objects_found(name) for name in chaudhry2017.HIERARCHY),
+        *(route.agreement(kind=name) for name in chaudhry2017.HIERARCHY),
         *(route.agreement(mean, "S3", split) for mean in MEANS for split in splits))]
 
 
@@ -74,22 +81,44 @@ def hierarchy(run: Session) -> Drawn:
 
 def gamma_curves(run: Session) -> Drawn:
     """Quality of the cues against gamma, for the three means of attention and S3."""
+    evidence, tuning = Evidence(run), chaudhry2017.tuning_split(run.profile)
+    swept = {f"{mean} mean": sweep(evidence.agreement_counts(mean).sum(1)) for mean in MEANS}
+    figure, axes = _against_gamma(run, swept)
+    for index, (mean, each) in enumerate(zip(MEANS, swept.values())):
+        chosen = [sweep(seed.sum(0)).best_threshold()[0] for seed in evidence.agreement_counts(mean, split=tuning)]
+        at = [np.interp(gamma, each.thresholds, 100 * curve) for gamma, curve in zip(chosen, each.mean_iou)]
+        axes.plot(chosen, at, "o", ms=5, color=charts.line_style(index)["color"])
+    axes.plot([], [], "o", ms=5, color="#555555", label=f"γ chosen on {tuning}")
+    _legend(axes)
+    alt = (f"Mean IoU of Algorithm 1's cues on the training images against gamma, {over_seeds(run)}, for three means "
+           f"of attention and S3; the best points: {_best_points(swept)}. Dots: gamma chosen on {tuning}.")
+    return Drawn(figure, "Each mean needs a threshold of its own", alt, "measured")
+
+
+def erasing_curves(run: Session) -> Drawn:
+    """Quality of the cues against gamma after no, one and two erasings: at which gamma does erasing help?"""
+    evidence, gamma = Evidence(run), run.route.scale.gamma
+    swept = {step: sweep(evidence.agreement_counts(kind=step).sum(1)) for step in chaudhry2017.HIERARCHY}
+    figure, axes = _against_gamma(run, swept)
+    _legend(axes)
+    gain = 100 * (nan_mean(swept["S3"].mean_iou.T) - nan_mean(swept["S1"].mean_iou.T))
+    thresholds = swept["S1"].thresholds
+    better = thresholds[gain > 0]
+    where = f"from {better.min():.2f} to {better.max():.2f}" if len(better) else "nowhere"
+    alt = (f"Mean IoU of Algorithm 1's cues on the training images against gamma, {over_seeds(run)}, with S1, S2 and "
+           f"S3; the best points: {_best_points(swept)}. S3 is above S1 for gamma {where}; at {gamma:g} it differs by "
+           f"{np.interp(gamma, thresholds, gain):+.1f} pp.")
+    return Drawn(figure, "Quality of the cues against γ, by erasing step", alt, "measured")
+
+
+def _against_gamma(run: Session, swept: dict[str, ThresholdSweep]) -> "tuple[Figure, Axes]":
+    """Curves of cue mIoU over gamma, mean over seeds, and the paper's gamma."""
     from matplotlib.figure import Figure
 
-    evidence, tuning = Evidence(run), chaudhry2017.tuning_split(run.profile)
     figure = Figure(figsize=(5.6, 3.0), facecolor="white", layout="constrained")
     axes = figure.subplots()
-    facts = []
-    for index, mean in enumerate(MEANS):
-        swept, style = sweep(evidence.agreement_counts(mean).sum(1)), charts.line_style(index)
-        curve = 100 * nan_mean(swept.mean_iou.T)
-        axes.plot(swept.thresholds, curve, lw=1.6, label=f"{mean} mean", **style)
-        best = int(np.nanargmax(curve))
-        facts.append(f"{mean} {curve[best]:.1f} % at {swept.thresholds[best]:.2f}")
-        chosen = [sweep(each.sum(0)).best_threshold()[0] for each in evidence.agreement_counts(mean, split=tuning)]
-        at = [np.interp(gamma, swept.thresholds, 100 * each) for gamma, each in zip(chosen, swept.mean_iou)]
-        axes.plot(chosen, at, "o", ms=5, color=style["color"])
-    axes.plot([], [], "o", ms=5, color="#555555", label=f"γ chosen on {tuning}")
+    for index, (name, each) in enumerate(swept.items()):
+        axes.plot(each.thresholds, 100 * nan_mean(each.mean_iou.T), lw=1.6, label=name, **charts.line_style(index))
     gamma = run.route.scale.gamma
     axes.axvline(gamma, color="#888888", lw=0.9, ls=(0, (2, 2)), zorder=1, label=f"the paper's γ, {gamma:g}")
     charts.light_grid(axes)
@@ -97,10 +126,17 @@ def gamma_curves(run: Session) -> Drawn:
     axes.set_ylim(bottom=0)
     axes.set_xlabel("threshold γ", fontsize=9)
     axes.set_ylabel("mIoU of the cues on train (%)", fontsize=9)
+    return figure, axes
+
+
+def _legend(axes: "Axes") -> None:
     axes.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1, 1), borderaxespad=0)
-    alt = (f"Mean IoU of Algorithm 1's cues on the training images against gamma, {over_seeds(run)}, for three means "
-           f"of attention and S3; the best points: {', '.join(facts)}. Dots: gamma chosen on {tuning}.")
-    return Drawn(figure, "Each mean needs a threshold of its own", alt, "measured")
+
+
+def _best_points(swept: dict[str, ThresholdSweep]) -> str:
+    curves = {name: 100 * nan_mean(each.mean_iou.T) for name, each in swept.items()}
+    return ", ".join(f"{name} {np.nanmax(curve):.1f} % at {swept[name].thresholds[np.nanargmax(curve)]:.2f}"
+                     for name, curve in curves.items())
 
 
 # --- trained networks --------------------------------------------------------------------------------------------
@@ -137,7 +173,7 @@ def learning_curves(run: Session) -> Drawn:
     axes.yaxis.set_major_formatter("{x:g}")
     axes.set_xlabel("iteration", fontsize=9)
     axes.set_ylabel("training loss", fontsize=9)
-    axes.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1, 1), borderaxespad=0)
+    _legend(axes)
     last = ", ".join(f"{label} {value:.2f}" for label, value in ends.items())
     return Drawn(figure, "Both terms of the training loss",
                  "Training loss against iteration over three stages: attention (classification loss alone), then both "

@@ -16,7 +16,14 @@ from wsss_lab.lab.plots import Drawn
 from wsss_lab.lab.session import Session
 from wsss_lab.lab.steps import Step
 from wsss_lab.papers import chaudhry2017, chaudhry2017_charts
-from wsss_lab.papers.chaudhry2017_charts import gamma_curves, hierarchy, ladder, learning_curves, per_class
+from wsss_lab.papers.chaudhry2017_charts import (
+    erasing_curves,
+    gamma_curves,
+    hierarchy,
+    ladder,
+    learning_curves,
+    per_class,
+)
 from wsss_lab.papers.chaudhry2017_pictures import Pictures
 from wsss_lab.papers.shared_pictures import per_cent
 
@@ -206,6 +213,7 @@ def _left_out(compared: tuple[str, ...]) -> str:
 #: Artifact id -> function of a session: the paper's own, then those of this project.
 FIGURES: dict[str, Callable[[Session], Drawn]] = {
     "fig1": fig1, "fig2": fig2, "fig3": fig3, "fig4": fig4, "fig5": fig5, "table3": table3,
-    "attention_pooling": attention_pooling, "hierarchy": hierarchy, "gamma_curves": gamma_curves, "ladder": ladder,
+    "attention_pooling": attention_pooling, "hierarchy": hierarchy, "erasing_curves": erasing_curves,
+    "gamma_curves": gamma_curves, "ladder": ladder,
     "per_class": per_class, "learning_curves": learning_curves,
 }

@@ -65,7 +65,7 @@ _PHOTO_NET = Backbone("mobilenet", width=256, dilation=4, aspp=(2, 4, 6, 8), dro
 START_WEIGHTS = {"vgg": "vgg16_imagenet.pth", "mobilenet": "mobilenet_v2_imagenet.pth"}
 
 SCALES = {
-    "quick": Scale(_TOY_NET, Schedule(6, 16), Schedule(6, 16), Schedule(6, 16), Schedule(6, 32), Schedule(6, 16),
+    "quick": Scale(_TOY_NET, Schedule(6, 16), Schedule(6, 16), Schedule(40, 16, 3e-3), Schedule(6, 32), Schedule(6, 16),
                    image_scale=_TOY_NET.side / PUBLISHED.input_side),
     "toy": Scale(_TOY_NET, Schedule(600, 16, 2e-3), Schedule(700, 16, 3e-3), Schedule(600, 16, 3e-3),
                  Schedule(1000, 64, 3e-3), image_scale=_TOY_NET.side / PUBLISHED.input_side),

@@ -9,7 +9,7 @@ from wsss_lab.errors import ParameterError
 from wsss_lab.networks.backbones import Backbone
 from wsss_lab.networks.fcan import AttentionNet, attention_net
 from wsss_lab.networks.resnet import TOY_RESNET_BLOCKS
-from wsss_lab.networks.vgg import TOY_BLOCKS
+from wsss_lab.networks.vgg import TOY_BLOCKS, convolutions
 
 torch.set_num_threads(1)
 VGG = Backbone("vgg", TOY_BLOCKS, width=8, aspp=(1, 2), dropout=0.0, side=32)
@@ -125,13 +125,15 @@ def test_sizes_of_what_comes_out(backbone):
         assert torch.allclose(net(x), net.class_maps(x).mean((2, 3)), atol=1e-6)
 
 
-def test_the_segmentation_head_is_the_sum_of_its_branches():
-    for backbone in (VGG, RESNET):
-        net = attention_net(backbone, 3).eval()
-        features = torch.randn(1, net.trunk.out_channels, 8, 8)
-        first, second = net.head.branches
-        with torch.no_grad():
-            assert torch.equal(net.head(features), first(features) + second(features))
+@pytest.mark.parametrize(("backbone", "layers"), [(VGG, 3), (RESNET, 1)], ids=["vgg", "resnet"])
+def test_the_segmentation_head_is_the_sum_of_its_branches(backbone, layers):
+    """Behind a VGG each branch has an fc6 and an fc7."""
+    net = attention_net(backbone, 3).eval()
+    features = torch.randn(1, net.trunk.out_channels, 8, 8)
+    first, second = net.head.branches
+    assert len(convolutions(first)) == len(convolutions(second)) == layers
+    with torch.no_grad():
+        assert torch.equal(net.head(features), first(features) + second(features))
 
 
 def test_new_filters_start_from_a_narrow_gaussian_and_no_bias():

@@ -37,6 +37,7 @@ class Row:
     replaced by the network's own before each round but the first. net: "main" or "second" backbone. mean: of attention
     and saliency; gamma is the paper's for the harmonic one and chosen on dev for the others. gradient, absent: see
     wsss_lab.segmenter.joint. frozen: whether stage 1 leaves the trunk as it was pre-trained (released code).
+    one_scale: whether cues are adapted from the scores at scale 1 alone.
     """
 
     cues: str
@@ -47,6 +48,7 @@ class Row:
     gradient: str = "joint"
     absent: str = "excluded"
     frozen: bool = False
+    one_scale: bool = False
 
 
 ROWS = {
@@ -61,6 +63,7 @@ ROWS = {
     "S3, longer": Row("S3", 2, adapt=False),
     "S3 + adapt, released gradient": Row("S3", 2, gradient="released"),
     "S3 + adapt, released masking": Row("S3", 2, absent="zero"),
+    "S3 + adapt, one scale": Row("S3", 2, one_scale=True),
     "S3 + adapt, pixel loss only": Row("S3", 2, gradient="pixel"),
     "S3 + adapt, frozen trunk": Row("S3", 2, frozen=True),
     "S3, geometric mean": Row("S3", mean="geometric"),
@@ -217,9 +220,10 @@ class Route:
         if round == 1 or not row.adapt:
             return self.cues(row.cues, row.net, row.mean, row.frozen)
         trained = self.trained(name, round - 1)
-        return self._step("fusion", adapt_cues, f"cues adapted by {self._name(trained)}"
-                          + (", released masking" if row.absent == "zero" else ""),
-                          {"backbone": self._backbone(row.net), "scales": self.scale.scales, "absent": row.absent},
+        how = (", released masking" if row.absent == "zero" else "") + (" at one scale" if row.one_scale else "")
+        return self._step("fusion", adapt_cues, f"cues adapted by {self._name(trained)}{how}",
+                          {"backbone": self._backbone(row.net), "absent": row.absent,
+                           "scales": (1.0,) if row.one_scale else self.scale.scales},
                           {"view": self.world.train_view("train"), "state": trained["state"]})
 
     # --- segmenter -----------------------------------------------------------------------------------------------

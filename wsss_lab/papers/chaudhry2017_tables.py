@@ -39,6 +39,7 @@ ABLATIONS = (
     ("gradient as released: class loss reaches its own layer only", "S3 + adapt, released gradient", ()),
     ("pixel loss only", "S3 + adapt, pixel loss only", ()),
     ("adapted cues as released: absent classes set to score 0", "S3 + adapt, released masking", ()),
+    ("cues adapted from one scale", "S3 + adapt, one scale", ()),
     ("stage 1 as released: new layers only", "S3 + adapt, frozen trunk", ()),
     ("cues not adapted, one round", "S3", ()),
     ("cues not adapted, two rounds", "S3, longer", ()),

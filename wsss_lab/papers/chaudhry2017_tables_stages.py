@@ -31,8 +31,8 @@ FROZEN_ROW = "S3 + adapt, frozen trunk"
 
 #: One row of ROWS for each way to make the cues; they differ before or after adapting.
 CUE_ROWS = ("attention only", "S1 + adapt", "S2 + adapt", "S3 + adapt", "S3 + adapt twice",
-            "S3 + adapt, released masking", "S3 + adapt, pixel loss only", FROZEN_ROW, "S3, geometric mean",
-            "S3, arithmetic mean", "VGG, S3 + adapt", "G2")
+            "S3 + adapt, one scale", "S3 + adapt, released masking", "S3 + adapt, pixel loss only", FROZEN_ROW,
+            "S3, geometric mean", "S3, arithmetic mean", "VGG, S3 + adapt", "G2")
 
 #: The rows of ROWS that learn from each mean of attention and saliency.
 MEAN_ROWS = {"harmonic": "S3", "geometric": "S3, geometric mean", "arithmetic": "S3, arithmetic mean"}

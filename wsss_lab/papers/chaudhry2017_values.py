@@ -74,7 +74,8 @@ SCALES = {
     "toy": Scale(_TOY_RESNET, _TOY_VGG, Schedule(400, 16, 0.1, "sgd", "poly", trunk_lr=0.1),
                  Schedule(500, 16, PUBLISHED.lr, head_lr=PUBLISHED.head_lr), Schedule(1000, 64, 3e-3),
                  scales=_TOY_SCALES, image_scale=_TOY_IMAGE),
-    "photos": Scale(_PHOTO_NET, None, Schedule(100, 16, 0.1, "sgd", "poly", trunk_lr=0.1), Schedule(100, 16, 1e-4)),
+    "photos": Scale(_PHOTO_NET, None, Schedule(100, 16, 0.1, "sgd", "poly", trunk_lr=0.1),
+                    Schedule(100, 16, 1e-4, head_lr=10.0)),
     "voc": Scale(
         Backbone("resnet", RESNET101_BLOCKS, aspp=PUBLISHED.aspp, side=PUBLISHED.input_side),
         replace(_GUIDED["voc"].backbone, aspp=PUBLISHED.aspp), _paper_schedule(PUBLISHED.attention_iterations),

@@ -32,6 +32,9 @@ WEIGHT_FILES = {
     "vgg16_imagenet.pth": (
         "ImageNet weights for PROFILE=voc", "https://download.pytorch.org/models/vgg16-397923af.pth",
     ),
+    "resnet101_imagenet.pth": (
+        "ImageNet weights for PROFILE=voc", "https://download.pytorch.org/models/resnet101-63fe2227.pth",
+    ),
     "u2netp_saliency.pth": ("U2-Net-P, an off-the-shelf saliency detector", ""),
 }  # fmt: skip
 MEMORY_WANTED, DISK_WANTED = 4, 5  # GiB

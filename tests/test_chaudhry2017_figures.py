@@ -287,7 +287,7 @@ def test_ladder_has_a_dash_for_what_a_profile_does_not_train(of_photos):
     (axes,) = of_photos["ladder"].figure.axes
     ours = dict(zip(LADDER, axes.lines[1].get_xdata()))
     assert [name for name, value in ours.items() if np.isnan(value)] == [
-        "S2", "S2 + adapt", "S3, longer, no adapt", "VGG: S3 + adapt", "VGG: G2 (Oh et al.)", "full supervision"]
+        "S2", "S2 + adapt", "VGG: S3 + adapt", "VGG: G2 (Oh et al.)", "full supervision"]
 
 
 def test_per_class_shows_the_rows_that_are_trained(figures, of_photos):

@@ -79,7 +79,8 @@ TESTED = ("S1 + adapt", "S2 + adapt", "S3 + adapt", "VGG, S3 + adapt", "G2", "VG
 POSTPROCESSED = ("S1", "S1 + adapt", "S2 + adapt", "S3", "S3 + adapt", "VGG, S3 + adapt", "G2", "VGG, G2")
 
 #: Rows that a profile runs whose networks take minutes each on a CPU.
-_PHOTO_ROWS = ("attention only", "S1", "S1 + adapt", "S3", "S3 + adapt", "S3 + adapt, pixel loss only", "G2")
+_PHOTO_ROWS = ("attention only", "S1", "S1 + adapt", "S3", "S3 + adapt", "S3, longer", "S3 + adapt, pixel loss only",
+               "G2")
 
 
 def trained_rows(profile: str) -> tuple[str, ...]:

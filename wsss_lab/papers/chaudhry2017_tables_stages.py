@@ -10,7 +10,7 @@ from wsss_lab.evaluation.saliency_scores import foreground_precision_recall
 from wsss_lab.fusion.harmonic import MEANS
 from wsss_lab.lab.session import Session
 from wsss_lab.lab.steps import Step
-from wsss_lab.papers.chaudhry2017 import DETECTORS, HIERARCHY, ROWS, Route, trained_rows, tuning_split
+from wsss_lab.papers.chaudhry2017 import AS_RELEASED, DETECTORS, HIERARCHY, ROWS, Route, trained_rows, tuning_split
 from wsss_lab.papers.chaudhry2017_evidence import Evidence
 from wsss_lab.papers.shared_tables import (
     NOT_RUN,
@@ -31,7 +31,8 @@ FROZEN_ROW = "S3 + adapt, frozen trunk"
 
 #: One row of ROWS for each way to make the cues; they differ before or after adapting.
 CUE_ROWS = ("attention only", "S1 + adapt", "S2 + adapt", "S3 + adapt", "S3 + adapt twice",
-            "S3 + adapt, one scale", "S3 + adapt, released masking", "S3 + adapt, pixel loss only", FROZEN_ROW,
+            "S3 + adapt, one scale", "S3 + adapt, released masking", "S3 + adapt, released gradient",
+            "S3 + adapt, pixel loss only", FROZEN_ROW,
             "S3, geometric mean", "S3, arithmetic mean", "VGG, S3 + adapt", "G2")
 
 #: The rows of ROWS that learn from each mean of attention and saliency.
@@ -132,6 +133,8 @@ def cue_summary(run: Session) -> Table:
     """The pixel cues on the training images before and after adapting, and the segmenter that learns from them."""
     evidence, rows = Evidence(run), []
     for name in CUE_ROWS:
+        if name == AS_RELEASED and name not in trained_rows(run.profile):
+            continue
         cells = {"row": name, **_cue_cells(evidence, name, 1, "before")}
         if _last_round(name) > 1:
             cells |= _cue_cells(evidence, name, _last_round(name), "after")

@@ -13,7 +13,7 @@ from wsss_lab.evaluation import scoring
 from wsss_lab.fusion import frames as fusion
 from wsss_lab.fusion.guides import RULES
 from wsss_lab.lab.profiles import unknown_name
-from wsss_lab.lab.steps import EVALUATION_READS, Output, Step
+from wsss_lab.lab.steps import EVALUATION_READS, Output, Step, seeded_step
 from wsss_lab.lab.worlds import MapsFolder, WeightsFile, World, open_world, weights_file
 from wsss_lab.networks.pretraining import pretrain
 from wsss_lab.networks.u2netp import WEIGHTS_FILE as U2NETP_FILE
@@ -312,8 +312,7 @@ class Route:
     def _step(self, stage: str, function, name: str, settings: dict, inputs: dict, reads_masks: str = "",
               seeded: bool = True) -> Step:
         name = name.replace(f", seed {self.seed}", "")
-        label = f"{name}, seed {self.seed}" if seeded else name
-        return Step(stage, function, settings, inputs, label, reads_masks)
+        return seeded_step(self.seed if seeded else None, stage, function, name, settings, inputs, reads_masks)
 
 
 def routes(profile: str, seeds: int, world_seed: int = 0) -> list[Route]:

@@ -10,8 +10,10 @@ from wsss_lab.networks.backbones import Backbone
 from wsss_lab.networks.fcan import attention_net
 from wsss_lab.networks.gap import output_size
 from wsss_lab.networks.resnet import (
+    RESNET50_BLOCKS,
     RESNET101_BLOCKS,
     TOY_RESNET_BLOCKS,
+    TOY_RESNET_DEEP_BLOCKS,
     copy_layers,
     freeze_batch_norms,
     resnet_trunk,
@@ -97,6 +99,37 @@ def test_variants_of_other_papers_are_the_same_trunk_and_unknown_ones_are_refuse
     assert shapes(resnet_trunk("HighRes", THIN)) == shapes(resnet_trunk("DeepLab", THIN))
     with pytest.raises(ParameterError, match="variant 'Medium'"):
         resnet_trunk("Medium", THIN)
+
+
+def test_resnet_50_has_the_names_and_shapes_of_torchvisions():
+    reference = {name: shape for name, shape in shapes(on_meta(resnet50)).items() if not name.startswith("fc.")}
+    assert shapes(on_meta(lambda: resnet_trunk("Stride16", RESNET50_BLOCKS))) == reference
+
+
+def test_stride_16_strides_the_third_stage_and_dilates_only_the_last():
+    trunk = on_meta(lambda: resnet_trunk("Stride16", RESNET50_BLOCKS))
+    spatial = {name: (layer.stride[0], layer.dilation[0]) for name, layer in trunk.named_modules()
+               if isinstance(layer, nn.Conv2d) and layer.kernel_size == (3, 3)}
+    assert [name for name, value in spatial.items() if value == (2, 1)] == ["layer2.0.conv2", "layer3.0.conv2"]
+    assert {name for name, value in spatial.items() if value == (1, 2)} == {f"layer4.{n}.conv2" for n in range(3)}
+    assert set(spatial.values()) == {(1, 1), (2, 1), (1, 2)}
+    assert trunk(torch.empty(1, 3, 321, 321, device="meta")).shape == (1, 2048, 21, 21)
+
+
+@pytest.mark.parametrize("blocks", [TOY_RESNET_BLOCKS, TOY_RESNET_DEEP_BLOCKS])
+def test_stride_16_is_the_same_as_deeplab_behind_a_narrow_stem(blocks):
+    first, second = resnet_trunk("DeepLab", blocks).eval(), resnet_trunk("Stride16", blocks).eval()
+    copy_layers(first.state_dict(), second)
+    x = torch.randn(1, 3, 64, 64)
+    with torch.inference_mode():
+        assert torch.equal(first(x), second(x))
+        assert second(x).shape == (1, 64, 16, 16)
+
+
+def test_the_deeper_small_network_only_has_more_bottlenecks():
+    plain, deep = (shapes(resnet_trunk("DeepLab", blocks)) for blocks in (TOY_RESNET_BLOCKS, TOY_RESNET_DEEP_BLOCKS))
+    assert {name: deep[name] for name in plain} == plain
+    assert {name[:8] for name in deep.keys() - plain.keys()} == {"layer2.1", "layer3.1"}
 
 
 # --- start weights ---------------------------------------------------------------------------------------------------

@@ -6,25 +6,26 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from wsss_lab.errors import ParameterError
-from wsss_lab.networks import mobilenet, resnet, vgg
+from wsss_lab.networks import mobilenet, resnet, vgg, wide_resnet
 
 #: What copies start weights into a trunk of each family.
-_FAMILIES = {"vgg": vgg.copy_convolutions, "resnet": resnet.copy_layers, "mobilenet": mobilenet.copy_features}
+_FAMILIES = {"vgg": vgg.copy_convolutions, "resnet": resnet.copy_layers, "wide_resnet": wide_resnet.copy_layers,
+             "mobilenet": mobilenet.copy_features}
 
 
 @dataclass(frozen=True)
 class Backbone:
     """Which trunk, and how wide the layers behind it are.
 
-    family: "vgg", "resnet" or "mobilenet". blocks: (convolutions, channels) per VGG block, or (bottlenecks, inner
-    channels) per ResNet stage; ignored by MobileNet.
+    family: "vgg", "resnet", "wide_resnet" or "mobilenet". blocks: (convolutions, channels) per VGG block, (bottlenecks,
+    inner channels) per ResNet stage, or as wsss_lab.networks.wide_resnet.WIDE_RESNET38; ignored by MobileNet.
     width: channels of fc6 and fc7 (1024 in the papers). dilation: of the LargeFOV fc6 (12 in the papers, on 41x41
     maps; smaller maps take the same fraction). aspp: dilations of the DeepLab-v2 head (6, 12, 18, 24 in the papers).
     dropout: probability after fc6 and fc7 (0.5 in the papers). side: input size in pixels (321 in the papers).
     """
 
     family: str = "vgg"
-    blocks: tuple[tuple[int, int], ...] = vgg.VGG16_BLOCKS
+    blocks: tuple[tuple[int, ...], ...] = vgg.VGG16_BLOCKS
     width: int = 1024
     dilation: int = 12
     aspp: tuple[int, ...] = (6, 12, 18, 24)
@@ -51,11 +52,13 @@ class Backbone:
         return plain
 
     def trunk(self, variant: str) -> nn.Sequential:
-        """The trunk cut as `variant` says (a key of wsss_lab.networks.vgg.SHAPES)."""
+        """The trunk cut as `variant` says: a key of wsss_lab.networks.vgg.SHAPES, or "Stride16" for a ResNet."""
         if self.family == "mobilenet":
             return mobilenet.mobilenet_trunk(variant)
         if self.family == "resnet":
             return resnet.resnet_trunk(variant, self.blocks)
+        if self.family == "wide_resnet":
+            return wide_resnet.wide_resnet_trunk(variant, self.blocks)
         return vgg.vgg_trunk(variant, self.blocks)
 
     def load_start(self, trunk: nn.Sequential, start: dict[str, Tensor], origin: str | Path = "start weights") -> None:
@@ -69,5 +72,5 @@ class Backbone:
         """What has to be done to a network in training mode before its first iteration."""
         if self.family == "mobilenet":
             mobilenet.freeze_start(net)
-        if self.family == "resnet":
+        if self.family in ("resnet", "wide_resnet"):
             resnet.freeze_batch_norms(net)

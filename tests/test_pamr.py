@@ -1,0 +1,387 @@
+"""PAMR: by hand, against loops over pixels and neighbours, and what it must and must not do to masks."""
+
+import math
+from itertools import product
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from wsss_lab.errors import DataError, ParameterError
+from wsss_lab.refinement import pamr as module
+from wsss_lab.refinement.pamr import BANDWIDTHS, DILATIONS, affinities, pamr, pamr_present, pamr_steps
+
+torch.set_num_threads(1)
+FEW, MANY = 2, module.SPARSE_PLANES + 1  # planes that are refined by slices, and by sparse matrices
+
+
+def pictures(batch=2, height=5, width=6, seed=0):
+    """Doubles, half of whose pixels repeat one colour, so that some windows are flat."""
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.rand(batch, 3, height, width, generator=generator, dtype=torch.float64)
+    images[:, :, : height // 2] = images[:, :, :1, :1]
+    return images
+
+
+def soft_masks(images, planes, seed=1):
+    """Masks that sum to 1."""
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.randn(len(images), planes, *images.shape[2:], generator=generator, dtype=images.dtype)
+    return (2 * noise).softmax(1)
+
+
+def two_tone(side=32, edge=16):
+    """Dark left of column `edge`, bright from it on."""
+    images = torch.full((1, 3, side, side), 0.2)
+    images[..., edge:] = 0.7
+    return images
+
+
+def half_masks(side=32, edge=16):
+    """Two planes that meet at column `edge`."""
+    left = (torch.arange(side) < edge).float().expand(1, 1, side, side)
+    return torch.cat([left, 1 - left], 1)
+
+
+def clamped(y, x, height, width):
+    return min(max(y, 0), height - 1), min(max(x, 0), width - 1)
+
+
+def literal_weights(image, y, x, dilations, bandwidth):
+    """Places of the neighbours of one pixel and their weights, as Eqs. 7 and 8 say it; image: (3, H, W)."""
+    ring = [(v, u) for v, u in product((-1, 0, 1), repeat=2) if (v, u) != (0, 0)]
+    places = [clamped(y + v * d, x + u * d, *image.shape[1:]) for d in dilations for v, u in ring]
+    kernels = [0.0] * len(places)
+    for channel in image.tolist():
+        values = [channel[v][u] for v, u in places]
+        window = values + [channel[y][x]] * len(dilations)
+        mean = sum(window) / len(window)
+        variance = sum((value - mean) ** 2 for value in window) / (len(window) - 1)
+        divisor = 1e-8 + (variance if bandwidth == "paper" else 0.1 * math.sqrt(variance))
+        kernels = [kernel - abs(channel[y][x] - value) / divisor / 3 for kernel, value in zip(kernels, values)]
+    powers = [math.exp(kernel - max(kernels)) for kernel in kernels]
+    return places, [power / sum(powers) for power in powers]
+
+
+def literal(images, masks, dilations, iterations, bandwidth):
+    _, _, height, width = images.shape
+    for _ in range(iterations):
+        refined = torch.zeros_like(masks)
+        for b, y, x in product(range(len(images)), range(height), range(width)):
+            places, weights = literal_weights(images[b], y, x, dilations, bandwidth)
+            for (v, u), weight in zip(places, weights):
+                refined[b, :, y, x] += weight * masks[b, :, v, u]
+        masks = refined
+    return masks
+
+
+# --- by hand ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("planes", [FEW, MANY])
+def test_constant_image_gives_the_plain_average_of_eight_neighbours_with_replicated_borders(planes):
+    """The corner sees itself three times over the border; its neighbours see it twice, the centre once."""
+    mask = torch.zeros(1, planes, 3, 3)
+    mask[:, :, 0, 0] = 1
+    refined = pamr(torch.full((1, 3, 3, 3), 0.4), mask, (1,), 1)
+    for plane in refined[0]:
+        torch.testing.assert_close(8 * plane, torch.tensor([[3.0, 2, 0], [2, 1, 0], [0, 0, 0]]))
+
+
+@pytest.mark.parametrize(("bandwidth", "apart"), [("released", math.exp(-1 / 0.05)), ("paper", math.exp(-1 / 0.25))])
+@pytest.mark.parametrize("planes", [FEW, MANY])
+def test_two_colours_on_three_by_three_pixels_by_hand(bandwidth, apart, planes):
+    """Columns 0, 0, 1: variance 1/4 in every window of the two right columns (3 of 9 differ), 0 in those of the left.
+
+    A neighbour of the other colour weighs exp(-1 / (0.1 * 1/2)) or exp(-1 / (1/4)) times as much as one of its own.
+    """
+    image = torch.tensor([0.0, 0, 1], dtype=torch.float64).expand(1, 3, 3, 3)
+    expected = torch.tensor([0, 3 * apart, 5], dtype=torch.float64) / (5 + 3 * apart)
+    refined = pamr(image, image[:, :1].expand(1, planes, 3, 3), (1,), 1, bandwidth)
+    torch.testing.assert_close(refined, expected.expand(1, planes, 3, 3), rtol=1e-6, atol=1e-12)
+
+
+def test_affinities_stand_in_reading_order_dilation_after_dilation():
+    """Only the pixel two to the left has the colour of the middle one: fourth of the second ring."""
+    images = torch.full((1, 3, 5, 5), 0.9)
+    images[..., 2, 2] = images[..., 2, 0] = 0.1
+    weights = affinities(images, (1, 2))
+    assert weights.shape == (1, 16, 5, 5)
+    assert weights[0, :, 2, 2].argmax() == 8 + 3 and weights[0, 11, 2, 2] > 0.99
+
+
+def test_standard_deviation_counts_the_centre_once_per_dilation():
+    """Centre 1, all 16 neighbours of two rings 0 but one of 1: 3 ones of 18, s^2 = (3 - 9/18) / 17."""
+    images = torch.zeros(1, 3, 5, 5, dtype=torch.float64)
+    images[..., 2, 2] = images[..., 0, 0] = 1
+    weights = affinities(images, (1, 2), "paper")[0, :, 2, 2]
+    assert float(weights[0] / weights[8]) == pytest.approx(math.exp(-17 / 2.5), rel=1e-6)
+
+
+# --- against loops ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("bandwidth", BANDWIDTHS)
+@pytest.mark.parametrize("dilations", [(1,), (1, 2), (2, 1, 9)])
+def test_affinities_equal_loops_over_pixels_and_neighbours(dilations, bandwidth):
+    images = pictures()
+    weights = affinities(images, dilations, bandwidth)
+    for b, y, x in product(range(2), range(5), range(6)):
+        expected = literal_weights(images[b], y, x, dilations, bandwidth)[1]
+        assert weights[b, :, y, x].tolist() == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize("bandwidth", BANDWIDTHS)
+@pytest.mark.parametrize("dilations", [(1,), (1, 2), (2, 1, 9)])
+@pytest.mark.parametrize("planes", [1, FEW, MANY - 1, MANY])
+def test_pamr_equals_loops_over_pixels_and_neighbours(planes, dilations, bandwidth):
+    images = pictures()
+    masks = soft_masks(images, planes) if planes > 1 else images[:, :1]
+    expected = literal(images, masks, dilations, 2, bandwidth)
+    torch.testing.assert_close(pamr(images, masks, dilations, 2, bandwidth), expected, rtol=0, atol=1e-9)
+    single = pamr(images.float(), masks.float(), dilations, 2, bandwidth)
+    torch.testing.assert_close(single.double(), expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("planes", [FEW, MANY])
+def test_slices_and_sparse_matrices_give_the_same(planes):
+    images = pictures(3, 30, 20).float()
+    arguments = affinities(images), soft_masks(images, planes), DILATIONS, 10
+    for sliced, sparse in zip(module._slice_steps(*arguments), module._sparse_steps(*arguments), strict=True):
+        torch.testing.assert_close(sliced, sparse, rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize(("planes", "way"), [(MANY - 2, "_slice_steps"), (MANY - 1, "_sparse_steps")])
+def test_sparse_matrices_take_over_where_there_are_many_planes(planes, way, monkeypatch):
+    images = pictures()
+    marked = torch.full((2, planes, 5, 6), 7.0)
+    monkeypatch.setattr(module, way, lambda *arguments: [marked])
+    assert torch.equal(pamr(images, soft_masks(images, planes)), marked)
+
+
+def test_affinities_do_not_depend_on_how_many_images_are_worked_out_together(monkeypatch):
+    images = pictures(5, 9, 7)
+    together = affinities(images)
+    monkeypatch.setattr(module, "PIXELS_AT_ONCE", 2 * 9 * 7)
+    torch.testing.assert_close(affinities(images), together, rtol=0, atol=0)
+
+
+# --- what it does to masks -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("bandwidth", BANDWIDTHS)
+def test_affinities_are_a_distribution_over_the_neighbours(bandwidth):
+    weights = affinities(pictures(2, 30, 40).float(), bandwidth=bandwidth)
+    assert weights.shape == (2, 8 * len(DILATIONS), 30, 40) and weights.min() >= 0
+    torch.testing.assert_close(weights.sum(1), torch.ones(2, 30, 40))
+
+
+@pytest.mark.parametrize("bandwidth", BANDWIDTHS)
+def test_flat_image_weighs_all_neighbours_alike(bandwidth):
+    weights = affinities(torch.full((1, 3, 6, 6), 0.3), (1, 2), bandwidth)
+    torch.testing.assert_close(weights, torch.full((1, 16, 6, 6), 1 / 16))
+
+
+@pytest.mark.parametrize("planes", [FEW, MANY])
+def test_pamr_keeps_a_constant_mask(planes):
+    images = pictures(2, 20, 30).float()
+    masks = torch.linspace(-1, 2, planes)[:, None, None].expand(2, planes, 20, 30)
+    torch.testing.assert_close(pamr(images, masks), masks.contiguous())
+
+
+@pytest.mark.parametrize("bandwidth", BANDWIDTHS)
+@pytest.mark.parametrize("edge", [13, 19])
+def test_mask_edge_off_by_three_pixels_moves_to_the_colour_edge(edge, bandwidth):
+    refined = pamr(two_tone(), half_masks(edge=edge), bandwidth=bandwidth)
+    assert torch.equal(refined.argmax(1), half_masks().argmax(1))
+
+
+def test_without_a_colour_edge_the_mask_edge_stays():
+    refined = pamr(torch.full((1, 3, 32, 32), 0.5), half_masks(edge=13), (1, 2), 10)
+    assert torch.equal(refined.argmax(1), half_masks(edge=13).argmax(1))
+
+
+@pytest.mark.parametrize("planes", [FEW, MANY])
+def test_masks_stay_a_distribution(planes):
+    images = pictures(2, 20, 30).float()
+    refined = pamr(images, soft_masks(images, planes))
+    assert refined.min() >= 0
+    torch.testing.assert_close(refined.sum(1), torch.ones(2, 20, 30))
+
+
+@pytest.mark.parametrize("planes", [FEW, MANY])
+def test_five_iterations_and_five_more_are_ten(planes):
+    images = pictures(2, 12, 9)
+    masks = soft_masks(images, planes)
+    halfway = pamr(images, masks, iterations=5)
+    torch.testing.assert_close(pamr(images, halfway, iterations=5), pamr(images, masks, iterations=10))
+
+
+@pytest.mark.parametrize("planes", [FEW, MANY])
+def test_steps_are_the_masks_after_every_iteration(planes):
+    images = pictures(2, 7, 9)
+    masks = soft_masks(images, planes)
+    steps = list(pamr_steps(images, masks, (1, 3), 4, "paper"))
+    assert len(steps) == 5 and torch.equal(steps[0], masks)
+    for iterations, step in enumerate(steps):
+        torch.testing.assert_close(step, pamr(images, masks, (1, 3), iterations, "paper"))
+
+
+def test_zero_iterations_return_the_masks():
+    images = pictures()
+    masks = soft_masks(images, 3)
+    assert torch.equal(pamr(images, masks, iterations=0), masks)
+
+
+@pytest.mark.parametrize("planes", [FEW, MANY])
+def test_channels_last_changes_nothing_and_the_arguments_are_left_alone(planes):
+    images = pictures(2, 8, 9)
+    masks = soft_masks(images, planes)
+    kept = images.clone(), masks.clone()
+    refined = pamr(images, masks)
+    last = [each.contiguous(memory_format=torch.channels_last) for each in (images, masks)]
+    torch.testing.assert_close(pamr(*last), refined)
+    assert torch.equal(images, kept[0]) and torch.equal(masks, kept[1])
+    assert pamr(*last).is_contiguous()
+
+
+# --- present classes only --------------------------------------------------------------------------------------------
+
+TAGS = torch.tensor([[1, 0, 0, 1, 0, 0, 0, 1], [0] * 8, [0, 0, 1, 0, 0, 0, 0, 0], [1] * 8], dtype=torch.bool)
+
+
+@pytest.mark.parametrize("rows", [[0, 1, 2, 3], [0, 2], [1]])
+@pytest.mark.parametrize("dtype", [torch.bool, torch.float32])
+def test_present_planes_are_those_of_the_full_refinement_and_the_others_zero(rows, dtype):
+    tags = TAGS[rows].to(dtype)
+    images = pictures(len(rows), 11, 8)
+    masks = soft_masks(images, 9)
+    refined = pamr_present(images, masks, tags, (1, 2, 4), 3, "paper")
+    expected = pamr(images, masks, (1, 2, 4), 3, "paper") * F.pad(tags, (1, 0), value=1)[..., None, None]
+    torch.testing.assert_close(refined, expected, rtol=0, atol=1e-12)
+
+
+def test_present_planes_take_nothing_from_absent_ones_whatever_is_there():
+    images = pictures(2)
+    masks = soft_masks(images, 4)
+    tags = torch.tensor([[True, False, False], [True, False, True]])
+    expected = pamr_present(images, masks, tags)
+    masks[0, 2:], masks[1, 2] = math.nan, math.inf
+    assert torch.equal(pamr_present(images, masks, tags), expected)
+
+
+def test_only_as_many_planes_are_refined_as_the_richest_image_has_tags(monkeypatch):
+    seen = []
+    monkeypatch.setattr(module, "_slice_steps", lambda weights, masks, *rest: seen.append(masks) or [masks])
+    images = pictures(2)
+    pamr_present(images, soft_masks(images, 9), TAGS[[1, 2]])
+    assert [masks.shape[1] for masks in seen] == [2]
+
+
+def test_present_with_zero_iterations_only_empties_absent_planes():
+    images = pictures(1)
+    masks = soft_masks(images, 3)
+    refined = pamr_present(images, masks, torch.tensor([[0, 1]]), iterations=0)
+    assert torch.equal(refined, masks * torch.tensor([1, 0, 1])[:, None, None])
+
+
+# --- gradients and memory --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("iterations", [0, 2])
+@pytest.mark.parametrize("planes", [FEW, MANY])
+def test_nothing_carries_a_gradient(planes, iterations):
+    images = pictures().requires_grad_()
+    masks = soft_masks(images, planes).mul(1).requires_grad_()
+    tags = torch.ones(2, planes - 1)
+    assert not affinities(images).requires_grad
+    assert not pamr(images, masks * 1, iterations=iterations).requires_grad
+    assert not pamr_present(images, masks, tags, iterations=iterations).requires_grad
+    for step in pamr_steps(images, masks, iterations=iterations):
+        assert not step.requires_grad and torch.is_grad_enabled()
+    loss = (masks * pamr(images, masks, iterations=iterations)).sum()
+    loss.backward()
+    torch.testing.assert_close(masks.grad, pamr(images, masks, iterations=iterations))
+    assert images.grad is None
+
+
+class Largest(TorchDispatchMode):
+    """Notes the most elements of any tensor that an operation gives."""
+
+    elements = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        for each in result if isinstance(result, tuple | list) else [result]:
+            if isinstance(each, torch.Tensor):
+                held = each.numel() if each.layout == torch.strided else each._nnz()
+                self.elements = max(self.elements, held)
+        return result
+
+
+@pytest.mark.parametrize("planes", [FEW, MANY])
+def test_no_tensor_is_larger_than_the_affinities(planes):
+    images = pictures(2, 40, 40).float()
+    masks = soft_masks(images, planes)
+    with Largest() as largest:
+        pamr(images, masks, (1, 2, 3), 2)
+    assert largest.elements == 2 * 24 * 40 * 40
+
+
+# --- arguments -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("arguments", "said"), [
+    ({"dilations": ()}, "dilations="), ({"dilations": (1, 0)}, "dilations="), ({"bandwidth": "variance"}, "'variance'"),
+    ({"iterations": -1}, "iterations=-1"),
+])
+def test_unknown_parameters_are_refused(arguments, said):
+    images = pictures()
+    masks = soft_masks(images, 3)
+    for call in (pamr, pamr_steps):
+        with pytest.raises(ParameterError, match=said):
+            call(images, masks, **arguments)
+    with pytest.raises(ParameterError, match=said):
+        pamr_present(images, masks, torch.ones(2, 2), **arguments)
+    if "iterations" not in arguments:
+        with pytest.raises(ParameterError, match=said):
+            affinities(images, **arguments)
+
+
+@pytest.mark.parametrize("images", [
+    torch.rand(3, 5, 6), torch.rand(2, 1, 5, 6), torch.rand(0, 3, 5, 6), torch.rand(2, 3, 5, 6).half(),
+    torch.zeros(2, 3, 5, 6, dtype=torch.uint8), torch.rand(2, 3, 5, 6) - 0.5, 255 * torch.rand(2, 3, 5, 6),
+    torch.full((2, 3, 5, 6), math.nan),
+])
+def test_images_of_another_shape_type_or_range_are_refused(images):
+    with pytest.raises(DataError, match="PAMR got images"):
+        affinities(images)
+    with pytest.raises(DataError, match="PAMR got images"):
+        pamr(images, torch.rand(2, 4, 5, 6))
+    with pytest.raises(DataError, match="PAMR got images"):
+        pamr_present(images, torch.rand(2, 4, 5, 6), torch.ones(2, 3))
+
+
+def test_images_a_rounding_error_outside_the_range_are_taken():
+    assert affinities(torch.tensor([-1e-6, 1 + 1e-6]).expand(1, 3, 2, 2)).isfinite().all()
+
+
+@pytest.mark.parametrize(("shape", "dtype"), [
+    ((2, 4, 5, 7), torch.float64), ((2, 4, 6, 6), torch.float64), ((1, 4, 5, 6), torch.float64),
+    ((2, 0, 5, 6), torch.float64), ((2, 5, 6), torch.float64), ((2, 4, 5, 6), torch.float32),
+    ((2, 4, 5, 6), torch.int64),
+])
+def test_masks_that_do_not_fit_the_images_are_refused(shape, dtype):
+    masks = torch.zeros(shape, dtype=dtype)
+    with pytest.raises(DataError, match="PAMR got masks"):
+        pamr(pictures(), masks)
+    with pytest.raises(DataError, match="PAMR got masks"):
+        pamr_present(pictures(), masks, torch.ones(2, 3))
+
+
+@pytest.mark.parametrize("shape", [(2, 4), (1, 3), (3,)])
+def test_tags_that_do_not_fit_the_masks_are_refused(shape):
+    images = pictures()
+    with pytest.raises(DataError, match="PAMR got tags"):
+        pamr_present(images, soft_masks(images, 4), torch.ones(shape))

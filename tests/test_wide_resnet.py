@@ -1,0 +1,318 @@
+"""WideResNet-38: names, sizes and parameters of the published network, its shortcuts, dilations and start weights."""
+
+import json
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from wsss_lab.errors import ParameterError, WeightsError
+from wsss_lab.networks.backbones import Backbone
+from wsss_lab.networks.gap import output_size
+from wsss_lab.networks.resnet import TOY_RESNET_BLOCKS, freeze_batch_norms, resnet_trunk
+from wsss_lab.networks.vgg import SHAPES
+from wsss_lab.networks.weights import read_weights
+from wsss_lab.networks.wide_resnet import TOY_WIDE_RESNET, WIDE_RESNET38, Block, copy_layers, wide_resnet_trunk
+
+torch.set_num_threads(1)
+#: WideResNet-38 with few channels: its names, strides and dilations.
+THIN = ((2,), (3, 2, 1, 2, 2), (3, 2, 1, 3, 3), (6, 2, 1, 4, 4), (3, 1, 2, 4, 5),
+        (1, 1, 4, 2, 3, 6), (1, 1, 4, 2, 3, 7))
+TOY = Backbone("wide_resnet", TOY_WIDE_RESNET, width=8, aspp=(1, 2), dropout=0.0, side=64)
+#: The published blocks: (name, channels in, channels of each convolution).
+PLAIN = [("b2", 64, (128, 128)), ("b2_1", 128, (128, 128)), ("b2_2", 128, (128, 128)),
+         ("b3", 128, (256, 256)), ("b3_1", 256, (256, 256)), ("b3_2", 256, (256, 256)), ("b4", 256, (512, 512)),
+         *((f"b4_{index}", 512, (512, 512)) for index in range(1, 6)),
+         ("b5", 512, (512, 1024)), ("b5_1", 1024, (512, 1024)), ("b5_2", 1024, (512, 1024))]
+BOTTLENECKS = [("b6", 1024, (512, 1024, 2048)), ("b7", 2048, (1024, 2048, 4096))]
+NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+
+
+def on_meta(build):
+    """Shapes only: nothing is allocated."""
+    with torch.device("meta"):
+        return build()
+
+
+def published_shapes():
+    """The names and shapes of the published file's layers, by rule."""
+    shapes = {"conv1a.weight": (64, 3, 3, 3)}
+    norms = {"bn7": 4096}
+    for name, width, channels in PLAIN + BOTTLENECKS:
+        if name in ("b2", "b3", "b4", "b5", "b6", "b7"):
+            shapes[f"{name}.conv_branch1.weight"] = (channels[-1], width, 1, 1)
+        for step, kernel, outputs in zip(("2a", "2b1", "2b2"), (3, 3) if len(channels) == 2 else (1, 3, 1), channels):
+            norms[f"{name}.bn_branch{step}"] = width
+            shapes[f"{name}.conv_branch{step}.weight"] = (outputs, width, kernel, kernel)
+            width = outputs
+    for name, width in norms.items():
+        shapes |= {f"{name}.{each}": () if each == "num_batches_tracked" else (width,) for each in NORM}
+    return shapes
+
+
+def random_state(net, generator):
+    """Random values for a trunk's tensors; variances are positive."""
+    state = {}
+    for name, value in net.state_dict().items():
+        if value.is_floating_point():
+            value = torch.rand(value.shape, generator=generator, dtype=value.dtype)
+            value = value + 0.5 if "running_var" in name else value - 0.3
+        state[name] = value
+    return state
+
+
+@pytest.fixture(scope="module")
+def trunk():
+    return on_meta(lambda: wide_resnet_trunk("DeepLab"))
+
+
+@pytest.fixture
+def generator():
+    return torch.Generator().manual_seed(3)
+
+
+# --- the architecture ------------------------------------------------------------------------------------------------
+
+
+def test_names_and_shapes_are_those_of_the_published_file(trunk):
+    assert {name: tuple(value.shape) for name, value in trunk.state_dict().items()} == published_shapes()
+    assert len(published_shapes()) == 1 + 38 + 6 - 2 + 5 * 37  # stem; convolutions of the blocks; shortcuts; norms
+    assert trunk.out_channels == 4096
+
+
+def test_the_trunk_has_105_million_parameters(trunk):
+    convolutions = {
+        "conv1a": 3 * 64 * 9,
+        "b2": 64 * 128 * 9 + 64 * 128 + 5 * 128 * 128 * 9,
+        "b3": 128 * 256 * 9 + 128 * 256 + 5 * 256 * 256 * 9,
+        "b4": 256 * 512 * 9 + 256 * 512 + 11 * 512 * 512 * 9,
+        "b5": 512 * 512 * 9 + 512 * 1024 + 3 * 512 * 1024 * 9 + 2 * 1024 * 512 * 9,
+        "b6": 1024 * 512 + 512 * 1024 * 9 + 1024 * 2048 + 1024 * 2048,
+        "b7": 2048 * 1024 + 1024 * 2048 * 9 + 2048 * 4096 + 2048 * 4096,
+    }
+    norms = 2 * (64 + 5 * 128 + 128 + 5 * 256 + 256 + 11 * 512 + (512 + 512) + 2 * (1024 + 512)
+                 + (1024 + 512 + 1024) + (2048 + 1024 + 2048) + 4096)
+    counted = {name: 0 for name in convolutions}
+    for name, value in trunk.named_parameters():
+        if "conv" in name:
+            counted[name.split(".")[0].split("_")[0]] += value.numel()
+    assert counted == convolutions
+    assert sum(value.numel() for value in trunk.parameters()) == sum(convolutions.values()) + norms == 105_070_912
+
+
+def test_a_321_pixel_image_gives_41_by_41_positions_through_strides_1_2_4_8(trunk):
+    x, sides = torch.empty(1, 3, 321, 321, device="meta"), {}
+    for name, layer in trunk.named_children():
+        x = layer(x)
+        sides.setdefault(name.split("_")[0], x.shape[-1])
+    assert sides == {"conv1a": 321, "b2": 161, "b3": 81, "b4": 41, "b5": 41, "b6": 41, "b7": 41, "bn7": 41, "relu7": 41}
+    assert x.shape == (1, 4096, 41, 41)
+
+
+def test_dilations_of_the_last_stages_are_2_4_4_behind_a_first_convolution_without(trunk):
+    dilations = {name: layer.dilation for name, layer in trunk.named_modules()
+                 if isinstance(layer, nn.Conv2d) and layer.kernel_size == (3, 3)}
+    twos = {"b5.conv_branch2b1", *(f"b5_{index}.conv_branch{step}" for index in (1, 2) for step in ("2a", "2b1"))}
+    fours = {"b6.conv_branch2b1", "b7.conv_branch2b1"}
+    assert {name for name, value in dilations.items() if value == (2, 2)} == twos
+    assert {name for name, value in dilations.items() if value == (4, 4)} == fours
+    assert {value for name, value in dilations.items() if name not in twos | fours} == {(1, 1)}
+
+
+@pytest.mark.parametrize(("name", "reach", "step"), [("b5", 1 + 5 * 2, 1), ("b6", 4, 4), ("b7", 4, 4)])
+def test_a_position_depends_on_what_the_dilations_of_a_stage_reach(name, reach, step):
+    """b5 reaches 11 positions without holes, as its first convolution isn't dilated; the bottlenecks every fourth."""
+    trunk = wide_resnet_trunk("DeepLab", THIN).double().eval()
+    stage = nn.Sequential(*(layer for key, layer in trunk.named_children() if key.split("_")[0] == name))
+    for value in stage.parameters():  # positive throughout, so that no ReLU can hide a dependence
+        value.data.abs_().add_(0.01)
+    x = torch.rand(1, stage[0].bn_branch2a.num_features, 29, 29, dtype=torch.float64, requires_grad=True)
+    stage(x)[..., 14, 14].sum().backward()
+    reached = (x.grad.abs().sum((0, 1)) > 0).nonzero().tolist()
+    offsets = range(14 - reach, 14 + reach + 1, step)
+    assert reached == [[row, column] for row in offsets for column in offsets]
+
+
+def test_a_block_of_the_same_shape_adds_to_its_raw_input_and_another_projects_the_rectified_one():
+    x = torch.tensor([[[[-1.0, 2.0]]]])
+    same = Block(1, (1, 1), 1, 1, 1).eval()
+    other = Block(1, (1, 2), 1, 1, 1).eval()
+    strided = Block(1, (1, 1), 2, 1, 1).eval()
+    for block in (same, other, strided):
+        block.bn_branch2a.eps = 0.0  # with its first statistics the norm then changes nothing
+        nn.init.zeros_(block.conv_branch2b1.weight)
+    other.conv_branch1.weight.data = torch.tensor([3.0, -5.0]).view(2, 1, 1, 1)
+    nn.init.constant_(strided.conv_branch1.weight, 7.0)
+    assert same.conv_branch1 is None
+    assert same(x).tolist() == [[[[-1.0, 2.0]]]]
+    assert other(x).tolist() == [[[[0.0, 6.0]], [[0.0, -10.0]]]]
+    assert strided(-x).tolist() == [[[[7.0]]]]
+
+
+def literal(state, blocks, x):
+    """The network written out with functions: (B, 3, H, W) -> features, in evaluation mode."""
+    def norm(name, x):
+        mean, variance = state[f"{name}.running_mean"], state[f"{name}.running_var"]
+        scale, shift = state[f"{name}.weight"], state[f"{name}.bias"]
+        return F.relu(F.batch_norm(x, mean, variance, scale, shift, eps=1e-5))
+
+    x = F.conv2d(x, state["conv1a.weight"], padding=1)
+    dilations = {2: 1, 3: 1, 4: 1, 5: 2, 6: 4, 7: 4}
+    for number, (count, stride, *_, last) in enumerate(blocks[1:], start=2):
+        for index in range(count):
+            name = f"b{number}_{index}" if index else f"b{number}"
+            step = 1 if index else stride
+            rate = dilations[number]
+            first = 1 if name == "b5" else rate
+            h = norm(f"{name}.bn_branch2a", x)
+            shortcut = x
+            if x.shape[1] != last or step == 2:
+                shortcut = F.conv2d(h, state[f"{name}.conv_branch1.weight"], stride=step)
+            if number < 6:
+                h = F.conv2d(h, state[f"{name}.conv_branch2a.weight"], stride=step, padding=first, dilation=first)
+            else:
+                h = F.conv2d(h, state[f"{name}.conv_branch2a.weight"])
+            h = norm(f"{name}.bn_branch2b1", h)
+            h = F.conv2d(h, state[f"{name}.conv_branch2b1.weight"], padding=rate, dilation=rate)
+            if number >= 6:
+                h = F.conv2d(norm(f"{name}.bn_branch2b2", h), state[f"{name}.conv_branch2b2.weight"])
+            x = shortcut + h
+    return norm("bn7", x)
+
+
+def test_features_are_those_of_the_network_written_out(generator):
+    trunk = wide_resnet_trunk("DeepLab", THIN).double().eval()
+    state = random_state(trunk, generator)
+    trunk.load_state_dict(state)
+    x = torch.rand(2, 3, 37, 50, generator=generator, dtype=torch.float64)
+    with torch.inference_mode():
+        found = trunk(x)
+        assert found.shape == (2, 7, 5, 7) and (found > 0).any() and (found == 0).any()
+        torch.testing.assert_close(found, literal(state, THIN, x))
+
+
+def test_only_the_two_wide_bottlenecks_drop_channels(trunk):
+    rates = {name: layer.dropout.p for name, layer in trunk.named_children() if isinstance(layer, Block)}
+    assert {name: rate for name, rate in rates.items() if rate} == {"b6": 0.3, "b7": 0.5}
+    toy = TOY.trunk("DeepLab")
+    assert not any(layer.p for layer in toy.modules() if isinstance(layer, nn.Dropout2d))
+
+
+def test_whole_channels_are_dropped_before_the_last_two_convolutions_and_only_in_training():
+    torch.manual_seed(0)
+    block = Block(16, (24, 24, 8), 1, 1, 2, dropout=0.5)
+    freeze_batch_norms(block)
+    for value in block.parameters():  # positive throughout, so that only the dropout gives zeros
+        value.data.abs_()
+    dropped = {}
+
+    def watch(name):
+        def hook(_, inputs):
+            zero = inputs[0] == 0
+            whole = zero.flatten(2).all(2)
+            assert torch.equal(whole[..., None, None].expand_as(zero), zero)
+            dropped[name] = whole.float().mean().item()
+        return hook
+
+    for name in ("conv_branch2a", "conv_branch2b1", "conv_branch2b2"):
+        getattr(block, name).register_forward_pre_hook(watch(name))
+    block(torch.rand(8, 16, 5, 5) + 0.1)
+    assert dropped == {"conv_branch2a": 0.0, "conv_branch2b1": pytest.approx(0.5, abs=0.15),
+                       "conv_branch2b2": pytest.approx(0.5, abs=0.15)}
+    block.eval()(torch.rand(8, 16, 5, 5) + 0.1)
+    assert set(dropped.values()) == {0.0}
+
+
+def test_every_variant_is_the_same_trunk_and_an_unknown_one_is_refused():
+    names = {name: value.shape for name, value in wide_resnet_trunk("DeepLab", THIN).state_dict().items()}
+    for variant in SHAPES:
+        built = wide_resnet_trunk(variant, THIN)
+        assert {name: value.shape for name, value in built.state_dict().items()} == names
+        assert output_size(built, 64) == (8, 8)
+    with pytest.raises(ParameterError, match="variant 'Medium'"):
+        wide_resnet_trunk("Medium", THIN)
+
+
+# --- the small network -----------------------------------------------------------------------------------------------
+
+
+def test_the_small_network_halves_the_strides_and_stays_within_its_cost():
+    trunk, cost = TOY.trunk("DeepLab").eval(), []
+    for layer in trunk.modules():
+        if isinstance(layer, nn.Conv2d):
+            layer.register_forward_hook(lambda layer, _, y: cost.append(y[0].numel() * layer.weight[0].numel()))
+    x, sides = torch.zeros(1, 3, 64, 64), {}
+    for name, layer in trunk.named_children():
+        x = layer(x)
+        sides[name] = x.shape[-1]
+    assert sides == {"conv1a": 64, "b2": 32, "b3": 32, "b4": 16, "b5": 16, "b6": 16, "bn6": 16, "relu6": 16}
+    assert x.shape == (1, trunk.out_channels, 16, 16)
+    assert 20e6 < sum(cost) < 25e6
+
+
+def test_a_backbone_carries_the_blocks_through_json():
+    for backbone in (TOY, Backbone("wide_resnet", WIDE_RESNET38)):
+        assert Backbone.from_settings(json.loads(json.dumps(backbone.settings()))) == backbone
+
+
+def test_batch_norms_stay_as_they_were_pre_trained():
+    net = TOY.trunk("DeepLab").train()
+    TOY.prepare(net)
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    optimiser = torch.optim.SGD([each for each in net.parameters() if each.requires_grad], lr=0.1, weight_decay=0.1)
+    net(torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)) + 3).square().sum().backward()
+    optimiser.step()
+    moved = {name for name, value in net.state_dict().items() if not torch.equal(value, before[name])}
+    assert moved == {name for name in before if "conv" in name}
+
+
+# --- start weights ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("classifier", [
+    {"fc8.weight": torch.ones(1000, 7)},
+    {"linear1000.weight": torch.ones(1000, 7), "linear1000.bias": torch.ones(1000)},
+    {},
+])
+def test_a_published_file_loads_without_its_classifier_and_without_batch_counters(tmp_path, generator, classifier):
+    values = random_state(wide_resnet_trunk("DeepLab", THIN), generator)
+    values = {name: value for name, value in values.items() if "num_batches" not in name}
+    assert values.keys() == {name for name in published_shapes() if "num_batches" not in name}
+    path = tmp_path / "ilsvrc-cls_rna-a1_cls1000_ep-0001.pth"
+    torch.save(values | classifier, path)
+    trunk = wide_resnet_trunk("DeepLab", THIN)
+    copy_layers(read_weights(path), trunk, path)
+    loaded = trunk.state_dict()
+    assert all(torch.equal(loaded[name], value) for name, value in values.items())
+    assert all(value == 0 for name, value in loaded.items() if "num_batches" in name)
+
+
+def test_a_trunk_takes_the_weights_of_another_variant(generator):
+    source, trunk = TOY.trunk("HighRes"), TOY.trunk("DeepLab")
+    source(torch.rand(2, 3, 16, 16, generator=generator))  # moves statistics and counters
+    TOY.load_start(trunk, source.state_dict())
+    assert all(torch.equal(value, trunk.state_dict()[name]) for name, value in source.state_dict().items())
+    assert trunk.bn6.num_batches_tracked == 1
+
+
+def renamed(state, old, new):
+    return {name.replace(old, new): value for name, value in state.items()}
+
+
+@pytest.mark.parametrize(("source", "problem"), [
+    (lambda own: renamed(own, "conv_branch2b1", "conv_branch2c"), r"5 missing \(first: b2.conv_branch2b1.*5 unknown"),
+    (lambda own: own | {"b2.conv_branch2a.weight": torch.zeros(16, 9, 3, 3)},
+     r"1 of another shape \(first: b2.conv_branch2a.weight"),
+    (lambda own: {name: value for name, value in own.items() if not name.startswith("bn6.")}, "4 missing .first: bn6"),
+    (lambda own: own | {"b2_1.conv_branch2a.weight": torch.zeros(16, 16, 3, 3)}, "1 unknown .first: b2_1"),
+    (lambda own: resnet_trunk("DeepLab", TOY_RESNET_BLOCKS).state_dict(), "missing.*unknown"),
+    (lambda own: on_meta(lambda: wide_resnet_trunk("DeepLab")).state_dict(), "missing.*unknown.*of another shape"),
+    (lambda own: {}, "missing"),
+])
+def test_weights_of_another_architecture_are_refused(source, problem):
+    trunk = TOY.trunk("DeepLab")
+    before = {name: value.clone() for name, value in trunk.state_dict().items()}
+    with pytest.raises(WeightsError, match=f"'start.pth' is for another architecture: .*{problem}"):
+        TOY.load_start(trunk, source(trunk.state_dict()), "start.pth")
+    assert all(torch.equal(value, before[name]) for name, value in trunk.state_dict().items())

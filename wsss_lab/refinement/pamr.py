@@ -1,0 +1,224 @@
+r"""Pixel-Adaptive Mask Refinement (PAMR): masks that follow the colours of the image.
+
+Every pixel takes the average of its neighbours' labels, weighted by how alike their colours are, some ten times over:
+
+.. math:: m^t_{:,ij} = \sum_{ln \in N(ij)} \alpha_{ij,ln}\, m^{t-1}_{:,ln}, \qquad
+          \alpha_{ij,ln} = \mathrm{softmax}_{ln}\, \bar k(I_{ij}, I_{ln}), \qquad
+          k(I_{ij}, I_{ln}) = -\frac{|I_{ij} - I_{ln}|}{\sigma_{ij}^2}
+
+N(ij) are the eight neighbours at each of several dilations, without the pixel itself; borders are replicated. Nothing
+here is differentiated through. Source: Araslanov and Roth 2020, Sec. 3.3, Eqs. 7 and 8.
+"""
+
+import warnings
+from collections import deque
+from collections.abc import Iterator, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from wsss_lab.errors import DataError, ParameterError
+
+BANDWIDTHS = ("released", "paper")
+DILATIONS = (1, 2, 4, 8, 12, 24)
+ITERATIONS = 10
+RING = ((-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1))  # (row, column) steps, centre left out
+PIXELS_AT_ONCE = 2**17  # images whose affinities are worked out together: more would leave a CPU's caches
+SPARSE_PLANES = 6  # on a CPU, from so many planes on, a sparse matrix is worth building; measured
+RANGE_SLACK = 1e-3  # resizing and undoing a normalisation leave 0..1 by rounding
+
+
+@torch.no_grad()
+def affinities(images: Tensor, dilations: Sequence[int] = DILATIONS, bandwidth: str = "released") -> Tensor:
+    r"""How much each neighbour counts: weights of Eq. 7, not negative and summing to 1 over the neighbours.
+
+    images: float32 or float64 (B, 3, H, W) in [0, 1]. Returns the same dtype (B, 8 * len(dilations), H, W): one
+    dilation after the other, in each the 3x3 ring in reading order. With s the unbiased standard deviation of a
+    channel over the nine positions of every dilation (the centre counts once per dilation), |difference| is divided
+    by 1e-8 + 0.1 s for "released" (the released code) and by 1e-8 + s^2 for "paper" (Eq. 8), and then averaged over
+    the channels.
+
+    Raises ParameterError for no dilations, one below 1 or an unknown bandwidth, DataError for other images.
+    """
+    _check_parameters(dilations, bandwidth)
+    _check_images(images)
+    batch, _, height, width = images.shape
+    weights = images.new_empty(batch, 8 * len(dilations), height, width)
+    at_once = max(1, PIXELS_AT_ONCE // (height * width))
+    for some, theirs in zip(images.split(at_once), weights.split(at_once)):
+        _fill(theirs, some.contiguous(), dilations, bandwidth)
+    return weights
+
+
+def pamr(images: Tensor, masks: Tensor, dilations: Sequence[int] = DILATIONS, iterations: int = ITERATIONS,
+         bandwidth: str = "released") -> Tensor:
+    """Masks after a number of iterations of Eq. 7.
+
+    images: float32 or float64 (B, 3, H, W) in [0, 1]; masks: (B, K, H, W) of the same dtype, size and device, any
+    values. Returns (B, K, H, W); each plane is filtered for itself and stays within its own range, so masks that sum
+    to 1 over K still do. 0 iterations return the masks. Never carries a gradient.
+
+    Raises ParameterError as `affinities` does and for fewer than 0 iterations, DataError for images and masks that do
+    not fit each other.
+    """
+    return deque(pamr_steps(images, masks, dilations, iterations, bandwidth), maxlen=1).pop().contiguous()
+
+
+def pamr_steps(images: Tensor, masks: Tensor, dilations: Sequence[int] = DILATIONS, iterations: int = ITERATIONS,
+               bandwidth: str = "released") -> Iterator[Tensor]:
+    """The masks after 0, 1, ..., `iterations` iterations; arguments and errors are those of `pamr`."""
+    _check_parameters(dilations, bandwidth)
+    if iterations < 0:
+        raise ParameterError(f"iterations={iterations} of PAMR", "0 or more", f"the paper uses {ITERATIONS}")
+    _check_images(images)
+    _check_masks(images, masks)
+    return _steps(images, masks.detach(), dilations, iterations, bandwidth)
+
+
+@torch.no_grad()
+def pamr_present(images: Tensor, masks: Tensor, tags: Tensor, dilations: Sequence[int] = DILATIONS,
+                 iterations: int = ITERATIONS, bandwidth: str = "released") -> Tensor:
+    """`pamr` on the background and the classes among an image's tags only; planes of absent classes are 0.
+
+    masks: (B, C + 1, H, W), background first; tags: bool or 0/1 (B, C). Returns (B, C + 1, H, W). As planes do not mix,
+    the others come out as if all had been refined, for a fraction of the work.
+
+    Raises as `pamr` does, and DataError for tags of another shape.
+    """
+    _check_images(images)
+    _check_masks(images, masks)
+    batch, planes = masks.shape[:2]
+    if tags.shape != (batch, planes - 1):
+        raise DataError(f"PAMR got tags of shape {tuple(tags.shape)} for masks of shape {tuple(masks.shape)}",
+                        f"({batch}, {planes - 1}), one per class without the background")
+    present = F.pad(tags.to(masks.device).bool(), (1, 0), value=True)
+    # Present planes first; images with fewer tags than others fill up with planes of absent classes, emptied below.
+    chosen = present.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, : int(present.sum(1).max())]
+    index = chosen[..., None, None].expand(-1, -1, *masks.shape[2:])
+    refined = pamr(images, masks.gather(1, index), dilations, iterations, bandwidth)
+    refined = refined.masked_fill(~present.gather(1, chosen)[..., None, None], 0)
+    return torch.zeros_like(masks).scatter_(1, index, refined)
+
+
+def _pad(planes: Tensor, dilations: Sequence[int]) -> Tensor:
+    """Replicated borders as wide as the largest dilation: (B, K, H, W) -> (B, K, H + 2r, W + 2r)."""
+    return F.pad(planes, (max(dilations),) * 4, mode="replicate")
+
+
+def _neighbours(padded: Tensor, height: int, width: int, dilations: Sequence[int]) -> list[Tensor]:
+    """Views (B, K, H, W) of a padded tensor, one per neighbour: what lies there, for every pixel at once."""
+    reach = max(dilations)
+    corners = [(reach + row * dilation, reach + column * dilation) for dilation in dilations for row, column in RING]
+    return [padded[..., top : top + height, left : left + width] for top, left in corners]
+
+
+def _fill(weights: Tensor, images: Tensor, dilations: Sequence[int], bandwidth: str) -> None:
+    """Write the affinities of some images into their part of the result."""
+    around = _neighbours(_pad(images, dilations), *images.shape[2:], dilations)
+    rate = _variance(images, around, samples=9 * len(dilations))
+    if bandwidth == "released":
+        rate.sqrt_().mul_(0.1)
+    rate.add_(1e-8).reciprocal_().div_(-images.shape[1])
+    difference = torch.empty_like(images)
+    for neighbour, weight in zip(around, weights.unbind(1)):
+        torch.sub(neighbour, images, out=difference)
+        torch.sum(difference.abs_().mul_(rate), 1, out=weight)
+    weights.sub_(weights.amax(1, keepdim=True)).exp_()  # the softmax in place: this is the largest tensor here
+    weights.div_(weights.sum(1, keepdim=True))
+
+
+def _variance(images: Tensor, around: list[Tensor], samples: int) -> Tensor:
+    """Unbiased variance (B, 3, H, W) over the neighbours and the centres (one per dilation).
+
+    Sums of differences to the centre, for which the centres add nothing: a flat area gives exactly 0, and no other
+    loses digits, as the distance from centre to mean is itself part of the variance.
+    """
+    total, squares = torch.zeros_like(images), torch.zeros_like(images)
+    difference = torch.empty_like(images)
+    for neighbour in around:
+        torch.sub(neighbour, images, out=difference)
+        total.add_(difference)
+        squares.addcmul_(difference, difference)
+    return squares.addcmul_(total, total, value=-1 / samples).div_(samples - 1).clamp_(min=0)
+
+
+@torch.no_grad()
+def _steps(images: Tensor, masks: Tensor, dilations: Sequence[int], iterations: int,
+           bandwidth: str) -> Iterator[Tensor]:
+    yield masks
+    if iterations:
+        weights = affinities(images, dilations, bandwidth)
+        sparse = masks.device.type == "cpu" and masks.shape[1] >= SPARSE_PLANES
+        yield from (_sparse_steps if sparse else _slice_steps)(weights, masks, dilations, iterations)
+
+
+def _slice_steps(weights: Tensor, masks: Tensor, dilations: Sequence[int], iterations: int) -> Iterator[Tensor]:
+    """Eq. 7 by adding weighted views of the padded masks: no more memory than the masks take, on any device."""
+    masks = masks.contiguous()
+    padded = _pad(masks, dilations)
+    around = _neighbours(padded, *masks.shape[2:], dilations)
+    by_neighbour = weights.unsqueeze(2).unbind(1)  # of (B, 1, H, W)
+    for iteration in range(iterations):
+        if iteration:
+            padded.copy_(_pad(masks, dilations))
+        masks = torch.zeros_like(masks)
+        for weight, neighbour in zip(by_neighbour, around):
+            masks.addcmul_(weight, neighbour)
+        yield masks
+
+
+def _sparse_steps(weights: Tensor, masks: Tensor, dilations: Sequence[int], iterations: int) -> Iterator[Tensor]:
+    """Eq. 7 by sparse matrices (HW, HW), one per image: many planes share the reading of a weight."""
+    batch, planes, height, width = masks.shape
+    matrices = _matrices(weights, dilations)
+    rows = masks.permute(0, 2, 3, 1).reshape(batch, height * width, planes).contiguous()
+    for _ in range(iterations):
+        before, rows = rows, torch.empty_like(rows)
+        for matrix, old, new in zip(matrices, before, rows):
+            torch.mm(matrix, old, out=new)
+        yield rows.view(batch, height, width, planes).permute(0, 3, 1, 2)
+
+
+def _matrices(weights: Tensor, dilations: Sequence[int]) -> list[Tensor]:
+    """CSR matrices whose row holds the weights of a pixel's neighbours; replicated borders repeat a column."""
+    _, neighbours, height, width = weights.shape
+    steps = torch.tensor([(row * dilation, column * dilation) for dilation in dilations for row, column in RING],
+                         dtype=torch.int32)  # MKL wants 32 bits and would convert anew for every product
+    row = (torch.arange(height, dtype=torch.int32)[:, None] + steps[:, 0]).clamp_(0, height - 1)
+    column = (torch.arange(width, dtype=torch.int32)[:, None] + steps[:, 1]).clamp_(0, width - 1)
+    columns = (row[:, None] * width + column).flatten()
+    starts = torch.arange(0, len(columns) + 1, neighbours, dtype=torch.int32)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
+        return [torch.sparse_csr_tensor(starts, columns, of_image.permute(1, 2, 0).flatten(), (height * width,) * 2,
+                                        check_invariants=False) for of_image in weights]
+
+
+def _check_parameters(dilations: Sequence[int], bandwidth: str) -> None:
+    if len(dilations) == 0 or min(dilations) < 1:
+        raise ParameterError(f"dilations={tuple(dilations)} of PAMR", "at least one, each 1 or more",
+                             f"the paper uses {DILATIONS}")
+    if bandwidth not in BANDWIDTHS:
+        raise ParameterError(f"bandwidth '{bandwidth}' of PAMR is not known", " or ".join(BANDWIDTHS))
+
+
+def _check_images(images: Tensor) -> None:
+    if images.ndim != 4 or images.shape[1] != 3 or images.numel() == 0 or images.dtype not in (
+            torch.float32, torch.float64):
+        raise DataError(f"PAMR got images of {images.dtype} {tuple(images.shape)}",
+                        "float32 or float64 (B, 3, H, W), not empty")
+    low, high = images.aminmax()
+    if not (low >= -RANGE_SLACK and high <= 1 + RANGE_SLACK):
+        raise DataError(f"PAMR got images with values from {low:.3g} to {high:.3g}", "colours in 0..1",
+                        "undo the normalisation of the images first")
+
+
+def _check_masks(images: Tensor, masks: Tensor) -> None:
+    batch, _, height, width = images.shape
+    if masks.ndim != 4 or masks.shape[1] == 0 or (masks.shape[0], *masks.shape[2:]) != (batch, height, width):
+        raise DataError(f"PAMR got masks of shape {tuple(masks.shape)} for images of shape {tuple(images.shape)}",
+                        f"({batch}, K, {height}, {width})", "resize the images to the size of the masks first")
+    if masks.dtype != images.dtype or masks.device != images.device:
+        raise DataError(f"PAMR got masks of {masks.dtype} on {masks.device}", f"{images.dtype} on {images.device}, "
+                        "as the images")

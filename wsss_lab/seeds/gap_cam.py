@@ -1,0 +1,69 @@
+"""Class activation maps of the same backbone: the baseline of Araslanov & Roth 2020 (Tables 2 and 9, Fig. 2)."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from wsss_lab.data.resized_crop import crop_and_jitter
+from wsss_lab.data.views import TrainView
+from wsss_lab.networks.backbones import Backbone
+from wsss_lab.networks.deeplab_v3plus import v3plus_trunk
+from wsss_lab.networks.device import place
+from wsss_lab.networks.fit import Schedule, fit
+from wsss_lab.networks.gap import GapNet
+from wsss_lab.networks.multiscale_mean import averaged_maps
+from wsss_lab.networks.skip import freeze_trunk
+from wsss_lab.refinement.label_frames import label_frames
+from wsss_lab.seeds.cam import normalise_maps
+from wsss_lab.seeds.training import tagged_batches
+from wsss_lab.seeds.weighted_pooling import soft_margin_loss
+
+BACKGROUND = 0.1  # score of the background beside maps whose maximum is 1; released code
+
+
+def cam_net(backbone: Backbone, classes: int) -> GapNet:
+    """trunk -> channel dropout -> global average pooling -> linear layer without bias (Eqs. 1 and 2)."""
+    trunk = v3plus_trunk(backbone)
+    net = GapNet(trunk, nn.Sequential(nn.Dropout2d(backbone.dropout)), trunk.out_channels, classes)
+    nn.init.xavier_uniform_(net.classifier.weight)
+    return net
+
+
+def train_cam(view: TrainView, start: dict[str, Tensor], backbone: dict, schedule: dict, seed: int) -> dict:
+    """Train the classifier on images and tags with Eq. (6): {"state": state dict, "history": loss per iteration}."""
+    backbone, schedule = Backbone.from_settings(backbone), Schedule(**schedule)
+    torch.manual_seed(seed)
+    net = cam_net(backbone, len(view.classes))
+    backbone.load_start(net.trunk, start)
+    history = fit(place(net), tagged_batches(view, backbone.side, schedule.batch, crop_and_jitter),
+                  lambda net, images, tags: soft_margin_loss(net(images), tags), schedule, seed,
+                  prepare=lambda net: freeze_trunk(backbone.family, net.trunk))
+    return {"state": net.cpu().state_dict(), "history": history}
+
+
+def cam_maps(view: TrainView, state: dict[str, Tensor], backbone: dict,
+             scales: Sequence[float]) -> Iterator[np.ndarray]:
+    """Yield the background's score and the CAMs of an image's tags, each relative to its maximum: (1 + C, H, W)."""
+    net = cam_net(Backbone.from_settings(backbone), len(view.classes))
+    net.load_state_dict(state)
+    net = place(net).eval()
+
+    def run(images: Tensor) -> tuple[Tensor, Tensor]:
+        maps = net.class_maps(images).float()
+        return maps.relu(), maps.mean((2, 3))
+
+    for index, (maps, _) in enumerate(averaged_maps(net, run, view, backbone["side"], scales)):
+        relative = normalise_maps(maps.numpy(), view.tags[index])
+        yield np.concatenate([np.full_like(relative[:1], BACKGROUND), relative])
+
+
+def label_cams(view: TrainView, state: dict[str, Tensor], backbone: dict, scales: Sequence[float],
+               crf: dict | None = None) -> dict:
+    """Label every image of a view, whose tags are known, by its CAMs.
+
+    The dense CRF takes the scores divided by their sum. crf: its parameters, None = off.
+    Returns {"masks": frame (N, Hmax, Wmax) uint8 of labels, "refined": the same after the CRF}.
+    """
+    return label_frames(view, cam_maps(view, state, backbone, scales), crf)

@@ -4,19 +4,20 @@
 
 The usual way holds the values of all neighbours of all planes at once in every iteration: as convolutions with
 dilated one-hot filters, or as shifted copies that are stacked. It refines every plane; ours refines all, or the three
-that are present (background and two tags). Memory is what a call adds to the peak of a fresh process; the difference
-is the largest to the stacked shifts on the planes that both refine.
+that are present (background and two tags). Memory is the most that the first call adds to a fresh process (Linux
+only); the difference is the largest to the stacked shifts on the planes that both refine.
 """
 
 from __future__ import annotations
 
 import multiprocessing
-import resource
+import re
 import statistics
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -96,8 +97,10 @@ def refine(way: str, case: Case, iterations: int, images: Tensor, masks: Tensor,
     return usual({"convolved": convolved, "stacked": stacked}[way], images, masks, case.dilations, iterations)
 
 
-def peak_megabytes() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def resident_megabytes(line: str) -> float:
+    """Resident memory of this process: now ("VmRSS") or at its peak ("VmHWM")."""
+    found = re.search(rf"{line}:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    return int(found[1]) / 1024
 
 
 @torch.inference_mode()
@@ -107,13 +110,14 @@ def measure(way: str, case: Case, iterations: int, repeats: int) -> tuple[float,
     small = Case(1, 16, case.planes, case.dilations)
     refine(way, small, 1, *small.inputs())  # loads what is loaded on first use
     inputs = case.inputs()
-    before, times = peak_megabytes(), []
+    before, times = resident_megabytes("VmRSS"), []
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew from what is resident now
     for _ in range(repeats):
         start = time.process_time()
         refined = refine(way, case, iterations, *inputs)
         times.append(time.process_time() - start)
         if len(times) == 1:
-            added = peak_megabytes() - before
+            added = resident_megabytes("VmHWM") - before
     return statistics.median(times), added, refined.numpy()
 
 

@@ -148,23 +148,25 @@ def test_pamr_equals_loops_over_pixels_and_neighbours(planes, dilations, bandwid
 def test_slices_and_sparse_matrices_give_the_same(planes):
     images = pictures(3, 30, 20).float()
     arguments = affinities(images), soft_masks(images, planes), DILATIONS, 10
-    for sliced, sparse in zip(module._slice_steps(*arguments), module._sparse_steps(*arguments), strict=True):
-        torch.testing.assert_close(sliced, sparse, rtol=0, atol=2e-6)
+    torch.testing.assert_close(module._by_slices(*arguments), module._by_matrices(*arguments), rtol=0, atol=2e-6)
 
 
-@pytest.mark.parametrize(("planes", "way"), [(MANY - 2, "_slice_steps"), (MANY - 1, "_sparse_steps")])
+@pytest.mark.parametrize(("planes", "way"), [(MANY - 2, "_by_slices"), (MANY - 1, "_by_matrices")])
 def test_sparse_matrices_take_over_where_there_are_many_planes(planes, way, monkeypatch):
     images = pictures()
     marked = torch.full((2, planes, 5, 6), 7.0)
-    monkeypatch.setattr(module, way, lambda *arguments: [marked])
+    monkeypatch.setattr(module, way, lambda *arguments: marked)
     assert torch.equal(pamr(images, soft_masks(images, planes)), marked)
 
 
-def test_affinities_do_not_depend_on_how_many_images_are_worked_out_together(monkeypatch):
+@pytest.mark.parametrize("planes", [FEW, MANY])
+def test_masks_do_not_depend_on_how_many_images_are_refined_together(planes, monkeypatch):
     images = pictures(5, 9, 7)
-    together = affinities(images)
-    monkeypatch.setattr(module, "PIXELS_AT_ONCE", 2 * 9 * 7)
-    torch.testing.assert_close(affinities(images), together, rtol=0, atol=0)
+    masks = soft_masks(images, planes)
+    together = pamr(images, masks)
+    for at_once in (1, 2 * 9 * 7):
+        monkeypatch.setattr(module, "PIXELS_AT_ONCE", at_once)
+        torch.testing.assert_close(pamr(images, masks), together)
 
 
 # --- what it does to masks -------------------------------------------------------------------------------------------
@@ -273,7 +275,7 @@ def test_present_planes_take_nothing_from_absent_ones_whatever_is_there():
 
 def test_only_as_many_planes_are_refined_as_the_richest_image_has_tags(monkeypatch):
     seen = []
-    monkeypatch.setattr(module, "_slice_steps", lambda weights, masks, *rest: seen.append(masks) or [masks])
+    monkeypatch.setattr(module, "_by_slices", lambda weights, masks, *rest: seen.append(masks) or masks)
     images = pictures(2)
     pamr_present(images, soft_masks(images, 9), TAGS[[1, 2]])
     assert [masks.shape[1] for masks in seen] == [2]

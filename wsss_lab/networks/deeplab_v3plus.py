@@ -9,23 +9,28 @@ from wsss_lab.networks.backbones import Backbone
 from wsss_lab.networks.gate import GATES, CueInjection, gate
 from wsss_lab.networks.skip import freeze_trunk, shallow_and_deep, skip_channels
 
+STATISTICS = ("frozen", "trained")
+
 
 class DeepLabV3Plus(nn.Module):
     """trunk -> ASPP, joined with a skip connection -> gate with the skip's own features -> decoder of three layers.
 
     forward: normalised image (B, 3, H, W) -> scores (B, outputs, h, w) on the skip's grid (stride 4), before any
     softmax. psi, mode: of the gate; "none" passes the deep features alone to the decoder. cue: form of the cue
-    injection, see wsss_lab.networks.gate. New convolutions start as in He et al. 2015.
+    injection, see wsss_lab.networks.gate. aspp_statistics: of the ASPP's batch norms, see `prepare`. New convolutions
+    start as in He et al. 2015.
     """
 
     def __init__(self, backbone: Backbone, outputs: int, psi: float = 0.3, mode: str = "stochastic",
-                 cue: str = "released"):
+                 cue: str = "released", aspp_statistics: str = "frozen"):
         super().__init__()
         from torchvision.models.segmentation.deeplabv3 import ASPP
 
         if mode not in GATES:
             raise ParameterError(f"gate '{mode}' is not known", " or ".join(GATES))
-        self.family, self.psi, self.mode = backbone.family, psi, mode
+        if aspp_statistics not in STATISTICS:
+            raise ParameterError(f"aspp_statistics='{aspp_statistics}' is not known", " or ".join(STATISTICS))
+        self.family, self.psi, self.mode, self.aspp_statistics = backbone.family, psi, mode, aspp_statistics
         self.trunk = v3plus_trunk(backbone)
         width, skip = backbone.width, skip_channels(backbone.family, self.trunk)
         reduced = max(8, 3 * width // 16)  # 48 beside 256 channels
@@ -53,11 +58,14 @@ class DeepLabV3Plus(nn.Module):
         return self.decoder(deep)
 
     def prepare(self, _net: nn.Module | None = None) -> None:
-        """Freeze, in training mode, what the released code freezes: the trunk's batch norms and first layers, and the
-        statistics of the ASPP's batch norms, which stay 0 and 1 while their scale and shift are trained."""
+        """Freeze, in training mode, the trunk's batch norms and first layers, as the released code does.
+
+        It also leaves the statistics of the ASPP's batch norms at 0 and 1, while their scale and shift are trained
+        (aspp_statistics "frozen"; the paper doesn't say so); "trained" lets them follow the batches.
+        """
         freeze_trunk(self.family, self.trunk)
         for layer in self.aspp.modules():
-            if isinstance(layer, nn.BatchNorm2d):
+            if isinstance(layer, nn.BatchNorm2d) and self.aspp_statistics == "frozen":
                 layer.eval()
 
 

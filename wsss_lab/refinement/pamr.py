@@ -11,7 +11,6 @@ here is differentiated through. Source: Araslanov and Roth 2020, Sec. 3.3, Eqs. 
 """
 
 import warnings
-from collections import deque
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -24,7 +23,7 @@ BANDWIDTHS = ("released", "paper")
 DILATIONS = (1, 2, 4, 8, 12, 24)
 ITERATIONS = 10
 RING = ((-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1))  # (row, column) steps, centre left out
-PIXELS_AT_ONCE = 2**17  # images whose affinities are worked out together: more would leave a CPU's caches
+PIXELS_AT_ONCE = 2**17  # of the images refined together on a CPU: the weights of more would leave its caches
 SPARSE_PLANES = 6  # on a CPU, from so many planes on, a sparse matrix is worth building; measured
 RANGE_SLACK = 1e-3  # resizing and undoing a normalisation leave 0..1 by rounding
 
@@ -43,14 +42,22 @@ def affinities(images: Tensor, dilations: Sequence[int] = DILATIONS, bandwidth: 
     """
     _check_parameters(dilations, bandwidth)
     _check_images(images)
-    batch, _, height, width = images.shape
-    weights = images.new_empty(batch, 8 * len(dilations), height, width)
-    at_once = max(1, PIXELS_AT_ONCE // (height * width))
-    for some, theirs in zip(images.split(at_once), weights.split(at_once)):
-        _fill(theirs, some.contiguous(), dilations, bandwidth)
-    return weights
+    images = images.contiguous()
+    around = _neighbours(_pad(images, dilations), *images.shape[2:], dilations)
+    rate = _variance(images, around, samples=9 * len(dilations))
+    if bandwidth == "released":
+        rate.sqrt_().mul_(0.1)
+    rate.add_(1e-8).reciprocal_().div_(-images.shape[1])
+    weights = images.new_empty(len(images), len(around), *images.shape[2:])
+    difference = torch.empty_like(images)
+    for neighbour, weight in zip(around, weights.unbind(1)):
+        torch.sub(neighbour, images, out=difference)
+        torch.sum(difference.abs_().mul_(rate), 1, out=weight)
+    weights.sub_(weights.amax(1, keepdim=True)).exp_()  # the softmax in place: this is the largest tensor here
+    return weights.div_(weights.sum(1, keepdim=True))
 
 
+@torch.no_grad()
 def pamr(images: Tensor, masks: Tensor, dilations: Sequence[int] = DILATIONS, iterations: int = ITERATIONS,
          bandwidth: str = "released") -> Tensor:
     """Masks after a number of iterations of Eq. 7.
@@ -62,17 +69,20 @@ def pamr(images: Tensor, masks: Tensor, dilations: Sequence[int] = DILATIONS, it
     Raises ParameterError as `affinities` does and for fewer than 0 iterations, DataError for images and masks that do
     not fit each other.
     """
-    return deque(pamr_steps(images, masks, dilations, iterations, bandwidth), maxlen=1).pop().contiguous()
+    _check(images, masks, dilations, iterations, bandwidth)
+    if iterations == 0:
+        return masks.detach()
+    some = len(images)
+    if images.device.type == "cpu":
+        some = max(1, PIXELS_AT_ONCE // images[0, 0].numel())
+    return torch.cat([_iterate(affinities(image, dilations, bandwidth), mask, dilations, iterations)
+                      for image, mask in zip(images.split(some), masks.split(some))])
 
 
 def pamr_steps(images: Tensor, masks: Tensor, dilations: Sequence[int] = DILATIONS, iterations: int = ITERATIONS,
                bandwidth: str = "released") -> Iterator[Tensor]:
     """The masks after 0, 1, ..., `iterations` iterations; arguments and errors are those of `pamr`."""
-    _check_parameters(dilations, bandwidth)
-    if iterations < 0:
-        raise ParameterError(f"iterations={iterations} of PAMR", "0 or more", f"the paper uses {ITERATIONS}")
-    _check_images(images)
-    _check_masks(images, masks)
+    _check(images, masks, dilations, iterations, bandwidth)
     return _steps(images, masks.detach(), dilations, iterations, bandwidth)
 
 
@@ -86,8 +96,7 @@ def pamr_present(images: Tensor, masks: Tensor, tags: Tensor, dilations: Sequenc
 
     Raises as `pamr` does, and DataError for tags of another shape.
     """
-    _check_images(images)
-    _check_masks(images, masks)
+    _check(images, masks, dilations, iterations, bandwidth)
     batch, planes = masks.shape[:2]
     if tags.shape != (batch, planes - 1):
         raise DataError(f"PAMR got tags of shape {tuple(tags.shape)} for masks of shape {tuple(masks.shape)}",
@@ -113,21 +122,6 @@ def _neighbours(padded: Tensor, height: int, width: int, dilations: Sequence[int
     return [padded[..., top : top + height, left : left + width] for top, left in corners]
 
 
-def _fill(weights: Tensor, images: Tensor, dilations: Sequence[int], bandwidth: str) -> None:
-    """Write the affinities of some images into their part of the result."""
-    around = _neighbours(_pad(images, dilations), *images.shape[2:], dilations)
-    rate = _variance(images, around, samples=9 * len(dilations))
-    if bandwidth == "released":
-        rate.sqrt_().mul_(0.1)
-    rate.add_(1e-8).reciprocal_().div_(-images.shape[1])
-    difference = torch.empty_like(images)
-    for neighbour, weight in zip(around, weights.unbind(1)):
-        torch.sub(neighbour, images, out=difference)
-        torch.sum(difference.abs_().mul_(rate), 1, out=weight)
-    weights.sub_(weights.amax(1, keepdim=True)).exp_()  # the softmax in place: this is the largest tensor here
-    weights.div_(weights.sum(1, keepdim=True))
-
-
 def _variance(images: Tensor, around: list[Tensor], samples: int) -> Tensor:
     """Unbiased variance (B, 3, H, W) over the neighbours and the centres (one per dilation).
 
@@ -147,40 +141,45 @@ def _variance(images: Tensor, around: list[Tensor], samples: int) -> Tensor:
 def _steps(images: Tensor, masks: Tensor, dilations: Sequence[int], iterations: int,
            bandwidth: str) -> Iterator[Tensor]:
     yield masks
-    if iterations:
-        weights = affinities(images, dilations, bandwidth)
-        sparse = masks.device.type == "cpu" and masks.shape[1] >= SPARSE_PLANES
-        yield from (_sparse_steps if sparse else _slice_steps)(weights, masks, dilations, iterations)
-
-
-def _slice_steps(weights: Tensor, masks: Tensor, dilations: Sequence[int], iterations: int) -> Iterator[Tensor]:
-    """Eq. 7 by adding weighted views of the padded masks: no more memory than the masks take, on any device."""
-    masks = masks.contiguous()
-    padded = _pad(masks, dilations)
-    around = _neighbours(padded, *masks.shape[2:], dilations)
-    by_neighbour = weights.unsqueeze(2).unbind(1)  # of (B, 1, H, W)
-    for iteration in range(iterations):
-        if iteration:
-            padded.copy_(_pad(masks, dilations))
-        masks = torch.zeros_like(masks)
-        for weight, neighbour in zip(by_neighbour, around):
-            masks.addcmul_(weight, neighbour)
+    weights = affinities(images, dilations, bandwidth)
+    for _ in range(iterations):
+        masks = _iterate(weights, masks, dilations, 1)
         yield masks
 
 
-def _sparse_steps(weights: Tensor, masks: Tensor, dilations: Sequence[int], iterations: int) -> Iterator[Tensor]:
-    """Eq. 7 by sparse matrices (HW, HW), one per image: many planes share the reading of a weight."""
-    batch, planes, height, width = masks.shape
-    matrices = _matrices(weights, dilations)
-    rows = masks.permute(0, 2, 3, 1).reshape(batch, height * width, planes).contiguous()
-    for _ in range(iterations):
-        before, rows = rows, torch.empty_like(rows)
-        for matrix, old, new in zip(matrices, before, rows):
-            torch.mm(matrix, old, out=new)
-        yield rows.view(batch, height, width, planes).permute(0, 3, 1, 2)
+def _iterate(weights: Tensor, masks: Tensor, dilations: Sequence[int], iterations: int) -> Tensor:
+    """Eq. 7, one or more times: weights (B, N, H, W), masks (B, K, H, W) -> (B, K, H, W)."""
+    sparse = masks.device.type == "cpu" and masks.shape[1] >= SPARSE_PLANES
+    return (_by_matrices if sparse else _by_slices)(weights, masks, dilations, iterations)
 
 
-def _matrices(weights: Tensor, dilations: Sequence[int]) -> list[Tensor]:
+def _by_slices(weights: Tensor, masks: Tensor, dilations: Sequence[int], iterations: int) -> Tensor:
+    """Add up weighted views of the padded masks: no more memory than the masks take, on any device."""
+    padded = _pad(masks.contiguous(), dilations)
+    around = _neighbours(padded, *masks.shape[2:], dilations)
+    weights_around = weights.unsqueeze(2).unbind(1)  # each (B, 1, H, W)
+    refined = torch.empty_like(masks, memory_format=torch.contiguous_format)
+    for iteration in range(iterations):
+        if iteration:
+            padded.copy_(_pad(refined, dilations))
+        refined.zero_()
+        for weight, neighbour in zip(weights_around, around):
+            refined.addcmul_(weight, neighbour)
+    return refined
+
+
+def _by_matrices(weights: Tensor, masks: Tensor, dilations: Sequence[int], iterations: int) -> Tensor:
+    """Multiply by a sparse matrix (HW, HW) per image: all planes of a pixel share the reading of its weights."""
+    refined = torch.empty_like(masks, memory_format=torch.contiguous_format)
+    for matrix, mask, result in zip(_matrices(weights, dilations), masks, refined):
+        pixels = mask.flatten(1).T.contiguous()  # (HW, K)
+        for _ in range(iterations):
+            pixels = matrix @ pixels
+        result.copy_(pixels.T.view_as(result))
+    return refined
+
+
+def _matrices(weights: Tensor, dilations: Sequence[int]) -> Iterator[Tensor]:
     """CSR matrices whose row holds the weights of a pixel's neighbours; replicated borders repeat a column."""
     _, neighbours, height, width = weights.shape
     steps = torch.tensor([(row * dilation, column * dilation) for dilation in dilations for row, column in RING],
@@ -189,10 +188,20 @@ def _matrices(weights: Tensor, dilations: Sequence[int]) -> list[Tensor]:
     column = (torch.arange(width, dtype=torch.int32)[:, None] + steps[:, 1]).clamp_(0, width - 1)
     columns = (row[:, None] * width + column).flatten()
     starts = torch.arange(0, len(columns) + 1, neighbours, dtype=torch.int32)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
-        return [torch.sparse_csr_tensor(starts, columns, of_image.permute(1, 2, 0).flatten(), (height * width,) * 2,
-                                        check_invariants=False) for of_image in weights]
+    for of_image in weights:
+        values = of_image.permute(1, 2, 0).flatten()
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
+            matrix = torch.sparse_csr_tensor(starts, columns, values, (height * width,) * 2, check_invariants=False)
+        yield matrix
+
+
+def _check(images: Tensor, masks: Tensor, dilations: Sequence[int], iterations: int, bandwidth: str) -> None:
+    _check_parameters(dilations, bandwidth)
+    if iterations < 0:
+        raise ParameterError(f"iterations={iterations} of PAMR", "0 or more", f"the paper uses {ITERATIONS}")
+    _check_images(images)
+    _check_masks(images, masks)
 
 
 def _check_parameters(dilations: Sequence[int], bandwidth: str) -> None:

@@ -33,7 +33,8 @@ class Method:
 
     power, floor: p and lambda of the size penalty; penalty: False leaves it out. epsilon: of the weighted pooling.
     psi, gate, cue: see wsss_lab.networks.gate. dilations, iterations, bandwidth: of PAMR, 0 iterations = without it.
-    average: see wsss_lab.segmenter.balanced_loss. least: see wsss_lab.fusion.confident.
+    average: see wsss_lab.segmenter.balanced_loss. least: see wsss_lab.fusion.confident. aspp_statistics: see
+    wsss_lab.networks.deeplab_v3plus.
     """
 
     power: float = POWER
@@ -48,6 +49,7 @@ class Method:
     bandwidth: str = "released"
     average: str = "released"
     least: float = LEAST
+    aspp_statistics: str = "frozen"
 
     def settings(self) -> dict:
         """As plain JSON values, for the settings of a step."""
@@ -55,7 +57,7 @@ class Method:
 
     def network(self, backbone: Backbone, classes: int) -> DeepLabV3Plus:
         """The network that this method trains: one output per class, as the background's score is constant."""
-        return DeepLabV3Plus(backbone, classes, self.psi, self.gate, self.cue)
+        return DeepLabV3Plus(backbone, classes, self.psi, self.gate, self.cue, self.aspp_statistics)
 
     def refined(self, images: Tensor, masks: Tensor, tags: Tensor) -> Tensor:
         """Masks after PAMR, on their own grid; planes of classes that are not tags are 0.

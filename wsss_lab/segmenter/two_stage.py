@@ -20,15 +20,16 @@ from wsss_lab.segmenter.training import labelled_batches
 
 
 def train_second_stage(view: TrainView, pseudo_masks: np.ndarray, start: dict[str, Tensor], backbone: dict,
-                       schedule: dict, seed: int) -> dict:
+                       schedule: dict, seed: int, aspp_statistics: str = "frozen") -> dict:
     """Train a plain DeepLabv3+ (no gate) with cross-entropy on labels, as in full supervision.
 
     pseudo_masks: frame (N, Hmax, Wmax) uint8, 255 = ignore. start: state dict of the pre-trained trunk.
+    aspp_statistics: see wsss_lab.networks.deeplab_v3plus.
     Returns {"state": state dict, "history": loss per iteration}.
     """
     backbone, schedule = Backbone.from_settings(backbone), Schedule(**schedule)
     torch.manual_seed(seed)
-    net = DeepLabV3Plus(backbone, len(view.classes) + 1, mode="none")
+    net = DeepLabV3Plus(backbone, len(view.classes) + 1, mode="none", aspp_statistics=aspp_statistics)
     backbone.load_start(net.trunk, start)
 
     def loss_of(net: DeepLabV3Plus, images: Tensor, labels: Tensor, _pixels: Tensor, _tags: Tensor) -> Tensor:

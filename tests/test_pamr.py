@@ -185,6 +185,12 @@ def test_flat_image_weighs_all_neighbours_alike(bandwidth):
     torch.testing.assert_close(weights, torch.full((1, 16, 6, 6), 1 / 16))
 
 
+def test_faint_texture_does_not_underflow():
+    """Differences of 1e-4 over a variance of 1e-8: the exponential of such a kernel is 0 for every neighbour."""
+    weights = affinities(0.5 + 1e-4 * pictures(1, 20, 30).float(), bandwidth="paper")
+    torch.testing.assert_close(weights.sum(1), torch.ones(1, 20, 30))
+
+
 @pytest.mark.parametrize("planes", [FEW, MANY])
 def test_pamr_keeps_a_constant_mask(planes):
     images = pictures(2, 20, 30).float()
@@ -228,12 +234,6 @@ def test_steps_are_the_masks_after_every_iteration(planes):
     assert len(steps) == 5 and torch.equal(steps[0], masks)
     for iterations, step in enumerate(steps):
         torch.testing.assert_close(step, pamr(images, masks, (1, 3), iterations, "paper"))
-
-
-def test_zero_iterations_return_the_masks():
-    images = pictures()
-    masks = soft_masks(images, 3)
-    assert torch.equal(pamr(images, masks, iterations=0), masks)
 
 
 @pytest.mark.parametrize("planes", [FEW, MANY])
@@ -329,6 +329,14 @@ def test_no_tensor_is_larger_than_the_affinities(planes):
     with Largest() as largest:
         pamr(images, masks, (1, 2, 3), 2)
     assert largest.elements == 2 * 24 * 40 * 40
+
+
+def test_sparse_matrices_come_without_warnings(recwarn):
+    images = pictures()
+    torch.set_warn_always(True)
+    pamr(images, soft_masks(images, MANY))
+    torch.set_warn_always(False)
+    assert not recwarn.list
 
 
 # --- arguments -------------------------------------------------------------------------------------------------------

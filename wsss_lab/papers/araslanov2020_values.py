@@ -90,7 +90,8 @@ _TOY = Backbone("wide_resnet", TOY_WIDE_RESNET, width=16, aspp=_SMALL_ASPP, drop
 _TOY_NETS = {"VGG16": replace(_TOY, family="vgg", blocks=TOY_BLOCKS),
              "ResNet-50": replace(_TOY, family="resnet", blocks=TOY_RESNET_BLOCKS),
              "ResNet-101": replace(_TOY, family="resnet", blocks=TOY_RESNET_DEEP_BLOCKS)}
-_TOY_SCHEDULE = Schedule(300, 8, 1e-3, head_lr=3.0)
+_TOY_SCHEDULE = Schedule(300, 8, 0.02, "sgd", "poly", head_lr=PUBLISHED.head_lr)
+_TOY_LABELLED = Schedule(300, 8, 1e-3, head_lr=3.0)
 _PHOTO = replace(oh2017_values.SCALES["photos"].backbone, width=32, aspp=_SMALL_ASPP)
 _PHOTO_SCHEDULE = Schedule(160, 8, 1e-4, head_lr=10.0)
 _PAPER = Backbone("wide_resnet", WIDE_RESNET38, PUBLISHED.width, aspp=PUBLISHED.aspp, dropout=PUBLISHED.dropout,
@@ -104,7 +105,7 @@ _SMALL = {"mask_side": 32, "scales": (1.0, 0.75), "exchanged_scales": (1.0, 0.75
 SCALES = {
     "quick": Scale(_TOY, Schedule(8, 4), Schedule(6, 4), Schedule(6, 4), _TOY_NETS, pretraining=Schedule(6, 32),
                    **_SMALL),
-    "toy": Scale(_TOY, _TOY_SCHEDULE, _TOY_SCHEDULE, _TOY_SCHEDULE, _TOY_NETS, pretraining=Schedule(500, 64, 3e-3),
+    "toy": Scale(_TOY, _TOY_SCHEDULE, _TOY_LABELLED, _TOY_LABELLED, _TOY_NETS, pretraining=Schedule(500, 64, 3e-3),
                  **_SMALL),
     "photos": Scale(_PHOTO, _PHOTO_SCHEDULE, _PHOTO_SCHEDULE, _PHOTO_SCHEDULE, mask_side=64,
                     scales=(1.0, 0.75, 1.25), exchanged_scales=(1.0, 0.75, 1.25), aspp_statistics="trained"),

@@ -10,7 +10,7 @@ from wsss_lab.data.toyvoc import CLASSES, make_scenes
 from wsss_lab.data.views import EvalView
 from wsss_lab.lab.published import published
 from wsss_lab.lab.steps import Output, Step
-from wsss_lab.papers import chaudhry2017, oh2017
+from wsss_lab.papers import araslanov2020, chaudhry2017, oh2017
 
 SIDE = 64
 
@@ -66,4 +66,12 @@ def chaudhry2017_routes(profile: str, seeds: int) -> list:
     photos, real = profile == "photos", chaudhry2017.routes("quick", 1)[0]
     scale = chaudhry2017.SCALES["photos"] if photos else real.scale
     return [chaudhry2017.Route(real.world, scale, seed, real.starts, guided)
+            for seed, guided in enumerate(oh2017_routes(seeds, ready_made=photos))]
+
+
+def araslanov2020_routes(profile: str, seeds: int) -> list:
+    """Routes of the quick profile, or such as those of photographs: one backbone, few rows."""
+    photos, real = profile == "photos", araslanov2020.routes("quick", 1)[0]
+    scale = araslanov2020.SCALES["photos"] if photos else real.scale
+    return [araslanov2020.Route(real.world, scale, seed, real.starts, guided)
             for seed, guided in enumerate(oh2017_routes(seeds, ready_made=photos))]

@@ -13,7 +13,7 @@ from wsss_lab.lab.steps import EVALUATION_READS, Step
 from wsss_lab.lab.store import Entry, Store
 from wsss_lab.lab.worlds import FolderWorld, ToyWorld, WeightsFile
 from wsss_lab.networks.fit import Schedule
-from wsss_lab.papers import chaudhry2017, oh2017
+from wsss_lab.papers import araslanov2020, chaudhry2017, oh2017
 from wsss_lab.papers.oh2017 import ROWS, SCALES, Route
 
 torch.set_num_threads(1)
@@ -174,6 +174,36 @@ def test_ready_made_saliency_is_the_only_pixel_supervision_of_dcsp_on_photograph
     assert not any(masks_among_inputs(step) for name in rows for step in graph(route.trained(name)))
 
 
+# --- the graph of Araslanov & Roth 2020 ------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def single():
+    return araslanov2020.routes("quick", seeds=1)[0]
+
+
+def single_weak(route):
+    """Everything of the paper that is made from images and tags, or made to be learned from."""
+    steps = [route.prediction(name) for name in araslanov2020.ROWS]
+    steps += [route.cam_labels(net, "train") for net in araslanov2020.trained_nets("quick")]
+    return [*steps, route.prediction("ours", "train", "known"), route.second_labels("ours"), route.memory(),
+            route.pictures((0,)), route.pictures((0,), late=True)]
+
+
+def test_no_step_behind_a_single_stage_is_given_masks(single):
+    for step in single_weak(single):
+        assert step.pixel_labels() == ()
+        for each in graph(step):
+            assert masks_among_inputs(each) == [] and each.reads_masks == "", each
+
+
+def test_full_supervision_beside_the_single_stage_says_so(single):
+    full = single.second_labels("full", "main")
+    assert full.pixel_labels() == (LABELLED["full"],)
+    assert set(single.score(full).pixel_labels()) == {EVALUATION_READS, LABELLED["full"]}
+    assert single.score(single.second_labels("ours")).pixel_labels() == (EVALUATION_READS,)
+
+
 # --- at run time -----------------------------------------------------------------------------------------------------
 
 
@@ -252,6 +282,34 @@ def test_dcsp_is_trained_on_a_world_whose_masks_cannot_be_read(drawn_dcsp, store
 def test_the_seal_holds_for_the_parts_of_dcsp_that_do_read_masks(drawn_dcsp, store, sealed, touching):
     step = {"full": drawn_dcsp.cues_of("full"), "tuned gamma": drawn_dcsp.cues_of("S3, arithmetic mean"),
             "score": drawn_dcsp.score(drawn_dcsp.cues_of("S3"), "train")}[touching]
+    with pytest.raises(LabError, match="masks of toyvoc .* were touched"):
+        run([step], store)
+
+
+@pytest.fixture(scope="module")
+def drawn_single(drawn, single):
+    """On the same drawn world, each backbone from weights of a single iteration."""
+    start = {name: dataclasses.replace(value.step, inputs=drawn.start.step.inputs, settings=value.step.settings | {
+        "schedule": Schedule(1, 4).settings()})["state"] for name, value in single.starts.items()}
+    return araslanov2020.Route(drawn.world, shortest(single.scale), 0, start, drawn)
+
+
+def test_a_single_stage_is_trained_on_a_world_whose_masks_cannot_be_read(drawn_single, store, sealed):
+    """Rows whose training runs through other code, and a backbone of each family."""
+    rows = ("no PAMR", "no gate", "injection of Eq. 11", "average of Eq. 23", "VGG16", "ResNet-50")
+    steps = [drawn_single.trained(name) for name in rows] + [drawn_single.prediction("ours")]
+    steps += [drawn_single.cam_labels("main"), drawn_single.second_labels("ours", "main"), drawn_single.memory(),
+              drawn_single.pictures((0, 1), late=True)]
+    run(steps, store)
+    functions = {step.function.__name__ for each in steps for step in graph(each)}
+    assert {"pretrain", "train_single_stage", "segment_single_stage", "train_cam", "label_cams", "train_second_stage",
+            "segment_second_stage", "measure_memory", "training_pictures"} <= functions
+
+
+@pytest.mark.parametrize("touching", ["full", "score"])
+def test_the_seal_holds_for_the_parts_around_a_single_stage_that_do_read_masks(drawn_single, store, sealed, touching):
+    step = {"full": drawn_single.second("full", "main"),
+            "score": drawn_single.score(drawn_single.prediction("ours", "train"), "train")}[touching]
     with pytest.raises(LabError, match="masks of toyvoc .* were touched"):
         run([step], store)
 

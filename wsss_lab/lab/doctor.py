@@ -35,6 +35,10 @@ WEIGHT_FILES = {
     "resnet101_imagenet.pth": (
         "ImageNet weights for PROFILE=voc", "https://download.pytorch.org/models/resnet101-63fe2227.pth",
     ),
+    "resnet50_imagenet.pth": (
+        "ImageNet weights for PROFILE=voc", "https://download.pytorch.org/models/resnet50-0676ba61.pth",
+    ),
+    "ilsvrc-cls_rna-a1_cls1000_ep-0001.pth": ("ImageNet weights of WideResNet-38 for PROFILE=voc", ""),
     "u2netp_saliency.pth": ("U2-Net-P, an off-the-shelf saliency detector", ""),
 }  # fmt: skip
 MEMORY_WANTED, DISK_WANTED = 4, 5  # GiB

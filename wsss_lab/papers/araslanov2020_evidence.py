@@ -33,7 +33,7 @@ class Evidence(SeededEvidence):
     def curves(self, row: str) -> dict[str, np.ndarray]:
         """What a training wrote down per iteration, name -> (S, iterations); shorter where it starts after the warm-up,
         see wsss_lab.segmenter.single_stage.Losses."""
-        each = [self.run.load(route.trained(row)["curves"]) for route in self.run.routes]
+        each = self.stack(lambda route: route.trained(row), "curves")
         return {name: np.array([curves[name] for curves in each]) for name in each[0]}
 
     def class_scores(self, row: str) -> np.ndarray:
@@ -42,5 +42,5 @@ class Evidence(SeededEvidence):
 
     def memory(self) -> dict[str, int]:
         """Bytes of a training iteration and of PAMR inside it, see wsss_lab.papers.araslanov2020_steps."""
-        step = self.run.route.memory()
-        return {name: int(self.run.load(step[name])) for name in ("training", "pamr_iteration", "pamr_weights")}
+        names = ("training", "pamr_iteration", "pamr_weights")
+        return {name: int(self.stack(lambda route: route.memory(), name)[0]) for name in names}

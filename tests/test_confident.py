@@ -1,0 +1,129 @@
+"""Pseudo ground truth by hand: shares of the maximum, the floor, conflicts, images that give nothing."""
+
+import pytest
+import torch
+
+from wsss_lab.errors import ParameterError
+from wsss_lab.fusion.confident import BACKGROUND_CONFIDENCE, CONFIDENCE, IGNORE, LEAST, confident_labels
+
+torch.set_num_threads(1)
+
+
+def row(*planes):
+    """Masks of one image of one row of pixels: (1, planes, 1, pixels)."""
+    return torch.tensor(planes)[None, :, None]
+
+
+def label(masks, *tags, **options):
+    """Labels of the pixels of a single row, and whether the image is kept."""
+    labels, kept = confident_labels(masks, torch.tensor([tags]), **options)
+    assert labels.dtype == torch.int64 and kept.dtype == torch.bool
+    return labels[0, 0].tolist(), bool(kept)
+
+
+def literally(masks, tags, confidence, background_confidence, least):
+    """Sec. 3.3, pixel by pixel."""
+    batch, planes, height, width = masks.shape
+    labels, kept = torch.full((batch, height, width), 255), []
+    for image in range(batch):
+        present = [0] + [c + 1 for c in range(planes - 1) if tags[image, c]]
+        limit = {c: max(least, (confidence if c else background_confidence) * float(masks[image, c].max()))
+                 for c in present}
+        for y in range(height):
+            for x in range(width):
+                sure = [c for c in present if float(masks[image, c, y, x]) > limit[c]]
+                if len(sure) == 1:
+                    labels[image, y, x] = sure[0]
+        kept.append(set(present) <= set(labels[image].unique().tolist()))
+        if not kept[-1]:
+            labels[image] = 255
+    return labels, torch.tensor(kept)
+
+
+def test_the_values_are_those_of_the_paper_and_its_code():
+    assert (CONFIDENCE, BACKGROUND_CONFIDENCE, LEAST, IGNORE) == (0.6, 0.7, 0.2, 255)
+
+
+def test_classes_need_60_and_background_70_percent_of_their_own_maximum():
+    """Background: above 0.7 * 0.8 = 0.56; the class: above 0.6 * 0.5 = 0.3."""
+    masks = row([0.8, 0.57, 0.55, 0.1, 0.1, 0.1], [0.1, 0.1, 0.1, 0.29, 0.31, 0.5])
+    assert label(masks, 1) == ([0, 0, IGNORE, IGNORE, 1, 1], True)
+
+
+def test_the_share_itself_is_not_enough():
+    """Exact numbers: half of 1 and half of 0.5."""
+    masks = row([1.0, 0.5, 0.0, 0.0], [0.0, 0.0, 0.25, 0.5])
+    assert label(masks, 1, confidence=0.5, background_confidence=0.5) == ([0, IGNORE, IGNORE, 1], True)
+
+
+def test_no_mask_is_confident_below_the_least_confidence():
+    """60 % of 0.25 is 0.15, so that 0.18 counts only without the floor of 0.2."""
+    masks = row([0.9, 0.1, 0.1], [0.0, 0.18, 0.25])
+    assert label(masks, 1) == ([0, IGNORE, 1], True)
+    assert label(masks, 1, least=0.0) == ([0, 1, 1], True)
+
+
+def test_the_floor_holds_for_the_background_too():
+    masks = row([0.19, 0.1], [0.1, 0.9])
+    assert label(masks, 1) == ([IGNORE, IGNORE], False)
+    assert label(masks, 1, least=0.0) == ([0, 1], True)
+
+
+def test_pixels_of_several_confident_masks_are_ignored():
+    """Pixel 1: background and class; pixel 3: both classes, the sum of whose numbers is no label either."""
+    masks = row([0.5, 0.5, 0.1, 0.1, 0.1], [0.1, 0.4, 0.4, 0.4, 0.1], [0.1, 0.1, 0.1, 0.4, 0.4])
+    assert label(masks, 1, 1) == ([0, IGNORE, 1, IGNORE, 2], True)
+
+
+def test_classes_that_are_no_tags_neither_label_nor_disturb():
+    masks = row([0.9, 0.1, 0.1], [0.9, 0.9, 0.9], [0.1, 0.1, 0.8])
+    assert label(masks, 0, 1) == ([0, IGNORE, 2], True)
+    assert label(masks, 1, 1)[1] is False  # as a tag it is in conflict with both
+
+
+def test_a_tag_without_a_pixel_of_its_own_drops_the_image():
+    """The second class is confident only where the first one is too."""
+    masks = row([0.9, 0.1, 0.1], [0.1, 0.5, 0.5], [0.0, 0.0, 0.5])
+    assert label(masks, 1, 1) == ([IGNORE] * 3, False)
+    assert label(masks, 1, 0) == ([0, 1, 1], True)
+
+
+def test_an_image_without_background_is_dropped():
+    masks = row([0.1, 0.1], [0.9, 0.8])
+    assert label(masks, 1) == ([IGNORE] * 2, False)
+
+
+def test_images_are_judged_on_their_own():
+    """The second image's maximum, not the first one's, counts for it, and dropping one keeps the other."""
+    masks = torch.cat([row([1.0, 0.0], [0.0, 1.0]), row([0.4, 0.0], [0.0, 0.4]), row([0.0, 0.0], [1.0, 1.0])])
+    labels, kept = confident_labels(masks, torch.ones(3, 1))
+    assert labels[:, 0].tolist() == [[0, 1], [0, 1], [IGNORE, IGNORE]] and kept.tolist() == [True, True, False]
+
+
+def test_an_image_without_tags_is_labelled_by_its_background():
+    assert label(row([0.9, 0.1], [0.1, 0.9]), 0) == ([0, IGNORE], True)
+
+
+@pytest.mark.parametrize("least", [0.0, 0.2, 0.45])
+def test_random_masks_are_labelled_as_a_loop_does(least):
+    generator = torch.Generator().manual_seed(0)
+    masks = torch.rand(30, 4, 3, 4, generator=generator).pow(2)
+    masks = (masks / masks.sum(1, keepdim=True)).double()
+    tags = (torch.rand(30, 3, generator=generator) < 0.6).float()
+    found, kept = confident_labels(masks, tags, 0.6, 0.7, least)
+    expected, expected_kept = literally(masks, tags, 0.6, 0.7, least)
+    assert torch.equal(found, expected) and torch.equal(kept, expected_kept)
+    assert 3 < int(kept.sum()) < 30 and set(found.unique().tolist()) == {0, 1, 2, 3, IGNORE}
+
+
+def test_the_last_of_many_classes_keeps_its_number():
+    """Labels up to 254 and the ignored one fit into a byte side by side."""
+    masks, tags = torch.zeros(1, 255, 1, 2), torch.zeros(1, 254)
+    masks[0, 0, 0, 0] = masks[0, 254, 0, 1] = tags[0, 253] = 1
+    assert confident_labels(masks, tags)[0].flatten().tolist() == [0, 254]
+
+
+@pytest.mark.parametrize("options", [{"confidence": 0.0}, {"confidence": 1.0}, {"background_confidence": 1.2}])
+def test_a_share_that_means_nothing_is_refused(options):
+    with pytest.raises(ParameterError, match="a confident share of"):
+        confident_labels(torch.zeros(1, 2, 1, 1), torch.ones(1, 1), **options)

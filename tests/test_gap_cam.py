@@ -1,0 +1,167 @@
+"""The CAM baseline: its network, its training, and labels by maps relative to their maximum."""
+
+from dataclasses import asdict, replace
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from tiny_views import blobs
+from torch import nn
+
+from wsss_lab.data import frames
+from wsss_lab.data.canvas import from_canvas, normalise
+from wsss_lab.data.resized_crop import crop_and_jitter
+from wsss_lab.networks.backbones import Backbone
+from wsss_lab.networks.deeplab_v3plus import v3plus_trunk
+from wsss_lab.networks.device import place
+from wsss_lab.networks.fit import Schedule
+from wsss_lab.networks.multiscale_mean import multiscale_mean
+from wsss_lab.networks.skip import freeze_trunk
+from wsss_lab.networks.wide_resnet import TOY_WIDE_RESNET
+from wsss_lab.refinement.dense_crf import V1
+from wsss_lab.refinement.label_frames import label_image
+from wsss_lab.seeds.gap_cam import BACKGROUND, cam_maps, cam_net, label_cams, train_cam
+from wsss_lab.seeds.training import tagged_batches
+
+torch.set_num_threads(1)
+SIZES = ((32, 32), (24, 32), (32, 20))
+BACKBONE = Backbone("wide_resnet", TOY_WIDE_RESNET, width=16, dropout=0.5, side=32)
+SCHEDULE = Schedule(3, 4, policy="constant")
+
+
+@pytest.fixture(scope="module")
+def view():
+    return blobs(SIZES)
+
+
+@pytest.fixture(scope="module")
+def start():
+    torch.manual_seed(5)
+    return v3plus_trunk(BACKBONE).state_dict()
+
+
+def train(view, start, schedule=SCHEDULE, seed=0):
+    return train_cam(view, start, BACKBONE.settings(), schedule.settings(), seed)
+
+
+@pytest.fixture(scope="module")
+def trained(view, start):
+    return train(view.train_view(), start)
+
+
+@pytest.fixture(scope="module")
+def net(trained):
+    net = cam_net(BACKBONE, 2)
+    net.load_state_dict(trained["state"])
+    return net.eval()
+
+
+# --- the network -----------------------------------------------------------------------------------------------------
+
+
+def test_scores_are_a_linear_layer_of_pooled_features(net):
+    """Eqs. (1) and (2): no bias, so the score is the mean of the maps."""
+    x = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        weights, features = net.classifier.weight[:, :, 0, 0], net.trunk(x)
+        torch.testing.assert_close(net(x), F.linear(features.mean((2, 3)), weights))
+        torch.testing.assert_close(net.class_maps(x), torch.einsum("ck,bkhw->bchw", weights, features))
+        torch.testing.assert_close(net(x), net.class_maps(x).mean((2, 3)), rtol=1e-4, atol=1e-5)
+    assert net.classifier.bias is None
+
+
+def test_whole_channels_are_dropped_before_the_pooling():
+    net = cam_net(BACKBONE, 2)
+    dropout, = net.head
+    assert isinstance(dropout, nn.Dropout2d) and dropout.p == 0.5
+    torch.manual_seed(0)
+    kept = dropout(torch.ones(1, 400, 3, 3)).flatten(2)
+    assert set(kept.unique().tolist()) == {0, 2} and torch.equal(kept.amin(2), kept.amax(2))
+
+
+def test_new_weights_start_as_xavier_does():
+    torch.manual_seed(0)
+    weights = cam_net(BACKBONE, 40).classifier.weight
+    bound = (6 / (64 + 40)) ** 0.5
+    assert 0.95 * bound < weights.abs().max() <= bound
+    assert weights.std().item() == pytest.approx(bound / 3**0.5, rel=0.05)
+
+
+# --- training --------------------------------------------------------------------------------------------------------
+
+
+def test_the_first_loss_is_the_soft_margin_of_the_tags(view, start):
+    """Retraced, dropout and batch from the seed."""
+    history = train(view, start, replace(SCHEDULE, iterations=1), 3)["history"]
+    torch.manual_seed(3)
+    net = place(cam_net(BACKBONE, 2))
+    net.trunk.load_state_dict(start)
+    torch.manual_seed(3)
+    net.train()
+    freeze_trunk("wide_resnet", net.trunk)
+    images, tags = tagged_batches(view, 32, 4, crop_and_jitter)(torch.Generator().manual_seed(3))
+    expected = F.multilabel_soft_margin_loss(net(images), tags)
+    assert history == [pytest.approx(expected.item(), rel=1e-5)]
+
+
+def test_images_and_tags_are_enough_and_the_seed_decides(view, start, trained):
+    again, other = train(view.guarded(), start), train(view, start, seed=1)
+    assert again["history"] == trained["history"] != other["history"] and len(again["history"]) == 3
+    assert all(torch.equal(value, trained["state"][name]) for name, value in again["state"].items())
+
+
+def test_norms_and_first_layers_of_the_trunk_stay(start, trained):
+    changed = {name for name, value in start.items() if not torch.equal(value, trained["state"][f"trunk.{name}"])}
+    assert changed and not any(name.startswith(("conv1a.", "b2.")) or "bn" in name for name in changed)
+
+
+# --- maps and labels -------------------------------------------------------------------------------------------------
+
+
+def maps_literally(net, view, index, scales):
+    """Rectified maps, averaged over scales and mirror images, cut to the image, then divided by their maximum."""
+    canvas, boxes = view.canvas([index], 32)
+
+    def run(images):
+        maps = net.class_maps(images)
+        return maps.relu(), maps.mean((2, 3))
+
+    with torch.inference_mode():
+        mean = multiscale_mean(run, normalise(canvas), scales)[0][0]
+    mean = from_canvas(mean, boxes[0], 32, view.size(index)).numpy()
+    relative = [plane / plane.max() if tag and plane.max() > 0 else 0 * plane
+                for plane, tag in zip(mean, view.tags[index])]
+    return np.stack([np.full(view.size(index), 0.1), *relative])
+
+
+def found_maps(view, trained, scales=(1.0, 0.5)):
+    return list(cam_maps(view.train_view(), trained["state"], BACKBONE.settings(), scales))
+
+
+@pytest.mark.parametrize("scales", [(1.0,), (1.0, 0.5)])
+def test_maps_of_tags_are_relative_to_their_maximum(net, view, trained, scales):
+    for index, maps in enumerate(found_maps(view, trained, scales)):
+        assert maps.shape == (3, *SIZES[index])
+        np.testing.assert_allclose(maps, maps_literally(net, view, index, scales), rtol=1e-3, atol=1e-4)
+
+
+def test_the_background_has_a_tenth_of_the_maximum_and_other_classes_nothing(view, trained):
+    assert BACKGROUND == 0.1
+    peaks = []
+    for index, maps in enumerate(found_maps(view, trained)):
+        assert (maps[0] == np.float32(0.1)).all()
+        assert not maps[2 - index % 2].any()
+        peaks.append(maps[1 + index % 2].max())
+    assert set(np.round(peaks, 5)) <= {0, 1} and max(peaks) == 1
+
+
+@pytest.mark.parametrize("crf", [None, V1.scaled(0.1)])
+def test_labels_are_those_of_the_maps(view, trained, crf):
+    found = label_cams(view.train_view(), trained["state"], BACKBONE.settings(), (1.0, 0.5), crf and asdict(crf))
+    for index, maps in enumerate(found_maps(view, trained)):
+        plain, refined = label_image(view.image(index), maps, crf)
+        np.testing.assert_array_equal(frames.rows_of(view, found["masks"])[index], plain)
+        np.testing.assert_array_equal(frames.rows_of(view, found["refined"])[index], refined)
+        assert set(np.unique(plain)) <= {0, 1 + index % 2}
+    assert found["masks"].any() and (found["masks"] == found["refined"]).all() == (crf is None)

@@ -1,0 +1,274 @@
+"""Weighted pooling and the size penalty: equations by hand, limits of Appendix B, gradients, the soft margin."""
+
+import math
+from functools import partial
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from wsss_lab.errors import ParameterError
+from wsss_lab.seeds.weighted_pooling import (
+    BACKGROUND,
+    average_pooling,
+    class_scores,
+    masks_of,
+    size_penalty,
+    soft_margin_loss,
+    weighted_pooling,
+    with_background,
+)
+
+torch.set_num_threads(1)
+
+
+def doubles(*shape, seed=0):
+    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+def shares(*shape, seed=1):
+    return torch.rand(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+def pooled_literally(scores, masks, epsilon):
+    """Eq. (3) as it is printed, pixel by pixel."""
+    result = torch.empty(scores.shape[:2], dtype=scores.dtype)
+    for image in range(scores.shape[0]):
+        for label in range(scores.shape[1]):
+            above, below = 0.0, epsilon
+            for score, mask in zip(scores[image, label].flatten().tolist(), masks[image, label].flatten().tolist()):
+                above, below = above + mask * score, below + mask
+            result[image, label] = above / below
+    return result
+
+
+# --- masks -----------------------------------------------------------------------------------------------------------
+
+
+def test_masks_are_the_softmax_with_a_constant_background_by_hand():
+    """Scores 1 and 1 + log 2 beside the background's 1: shares 1, 1 and 2 of 4."""
+    masks = masks_of(torch.tensor([1.0, 1 + math.log(2)]).view(1, 2, 1, 1))
+    assert masks.flatten().tolist() == pytest.approx([0.25, 0.25, 0.5])
+
+
+def test_the_background_comes_first_and_is_the_same_everywhere():
+    scores = torch.randn(2, 3, 4, 5)
+    padded = with_background(scores)
+    assert torch.equal(padded[:, 1:], scores)
+    assert BACKGROUND == 1 and torch.equal(padded[:, 0], torch.ones(2, 4, 5))
+
+
+# --- weighted pooling ------------------------------------------------------------------------------------------------
+
+
+def test_weighted_pooling_is_eq_3():
+    scores, masks = doubles(2, 3, 4, 5), shares(2, 3, 4, 5)
+    for epsilon in (0.0, 1.0, 2.5):
+        torch.testing.assert_close(weighted_pooling(scores, masks, epsilon), pooled_literally(scores, masks, epsilon))
+    assert torch.equal(weighted_pooling(scores, masks), weighted_pooling(scores, masks, 1.0))
+
+
+@pytest.mark.parametrize("area", [1, 4, 12])
+def test_a_constant_score_on_a_binary_mask_is_pooled_by_hand(area):
+    """Score 3 on A pixels: 3 A / (1 + A), where average pooling would give 3 A / 12."""
+    mask = (torch.arange(12) < area).double().view(1, 1, 3, 4)
+    scores = 3 * mask - 5 * (1 - mask)
+    assert weighted_pooling(scores, mask).item() == pytest.approx(3 * area / (1 + area))
+    assert weighted_pooling(scores, mask, 0.0).item() == pytest.approx(3)
+    assert average_pooling(3 * mask).item() == pytest.approx(area / 4)
+
+
+def test_the_value_of_a_constant_mask_does_not_matter_without_epsilon():
+    scores = doubles(2, 3, 4, 5)
+    for value in (0.01, 0.5, 1.0):
+        constant = torch.full_like(scores, value)
+        torch.testing.assert_close(weighted_pooling(scores, constant, 0.0), average_pooling(scores))
+        expected = average_pooling(scores) * 20 * value / (1 + 20 * value)
+        torch.testing.assert_close(weighted_pooling(scores, constant), expected)
+
+
+def test_repeated_pixels_change_the_score_through_epsilon_only():
+    """An image of n copies pools as one copy does with epsilon / n."""
+    scores, masks = doubles(1, 2, 3, 3), shares(1, 2, 3, 3)
+    for times in (2, 7):
+        many_scores, many_masks = (each.repeat(1, 1, 1, times) for each in (scores, masks))
+        torch.testing.assert_close(weighted_pooling(many_scores, many_masks, 0.0), weighted_pooling(scores, masks, 0.0))
+        torch.testing.assert_close(weighted_pooling(many_scores, many_masks),
+                                   weighted_pooling(scores, masks, 1 / times))
+    plain = weighted_pooling(scores, masks)
+    often = weighted_pooling(scores.repeat(1, 1, 50, 50), masks.repeat(1, 1, 50, 50))
+    limit = weighted_pooling(scores, masks, 0.0)
+    assert ((often - limit).abs() < 1e-3).all() and ((plain - limit).abs() > 1e-3).all()
+
+
+def test_an_empty_mask_scores_0_and_without_epsilon_nothing():
+    scores, empty = doubles(1, 2, 3, 3), torch.zeros(1, 2, 3, 3, dtype=torch.float64)
+    assert weighted_pooling(scores, empty).tolist() == [[0, 0]]
+    assert weighted_pooling(scores, empty, 0.0).isnan().all()
+
+
+def test_average_pooling_by_hand():
+    assert average_pooling(torch.tensor([[[[1.0, 2.0], [3.0, 6.0]], [[0.0, 0.0], [0.0, -4.0]]]])).tolist() == [[3, -1]]
+
+
+def test_a_negative_epsilon_is_refused():
+    with pytest.raises(ParameterError, match="epsilon=-1"):
+        weighted_pooling(torch.zeros(1, 1, 2, 2), torch.zeros(1, 1, 2, 2), -1)
+
+
+# --- the limits of Appendix B ----------------------------------------------------------------------------------------
+
+
+def towards(pixel, mass):
+    """A mask of 2 x 2 pixels with little mass, all of it on one pixel."""
+    return (mass * F.one_hot(torch.tensor(pixel), 4)).double().view(1, 1, 2, 2)
+
+
+def test_with_epsilon_the_score_of_a_vanishing_mask_tends_to_0():
+    """Eq. (17), whatever the path."""
+    scores = torch.tensor([2.0, -3.0, 5.0, -7.0], dtype=torch.float64).view(1, 1, 2, 2)
+    for pixel in range(4):
+        found = [weighted_pooling(scores, towards(pixel, 10.0**-power)).abs().item() for power in (0, 3, 6, 9)]
+        assert found == sorted(found, reverse=True) and found[0] >= 1 and found[-1] < 1e-8
+
+
+def test_without_epsilon_equal_scores_keep_their_value_for_any_mask():
+    """Eq. (18)."""
+    scores = torch.full((1, 1, 2, 2), -4.0, dtype=torch.float64)
+    for power in (0, 3, 9, 30):
+        assert weighted_pooling(scores, 10.0**-power * shares(1, 1, 2, 2), 0.0).item() == pytest.approx(-4)
+
+
+def test_without_epsilon_the_limit_depends_on_the_path():
+    """Lemma 1 and Eq. (19): mass on pixel k alone gives y_k, on pixel l alone y_l, however small it is."""
+    scores = torch.tensor([2.0, -3.0, 5.0, -7.0], dtype=torch.float64).view(1, 1, 2, 2)
+    for pixel, expected in enumerate((2, -3, 5, -7)):
+        for power in (0, 9, 30):
+            assert weighted_pooling(scores, towards(pixel, 10.0**-power), 0.0).item() == pytest.approx(expected)
+
+
+def test_epsilon_raises_negative_scores():
+    """Eq. (20) on random scores below 0 and masks."""
+    scores, masks = -shares(200, 1, 3, 3, seed=2) - 1e-3, shares(200, 1, 3, 3, seed=3)
+    masks = masks * 10 ** (-6 * shares(200, 1, 1, 1, seed=4))
+    assert (weighted_pooling(scores, masks, 1.0) > weighted_pooling(scores, masks, 0.0)).all()
+    assert (weighted_pooling(-scores, masks, 1.0) < weighted_pooling(-scores, masks, 0.0)).all()
+
+
+# --- size penalty ----------------------------------------------------------------------------------------------------
+
+
+def test_the_penalty_by_hand():
+    """A quarter of the pixels, p = 3, lambda = 0.01: (3/4)^3 log 0.26."""
+    mask = torch.tensor([1.0, 0.0, 0.0, 0.0], dtype=torch.float64).view(1, 1, 2, 2)
+    assert size_penalty(mask).item() == pytest.approx(27 / 64 * math.log(0.26))
+    assert size_penalty(mask, 5, 0.1).item() == pytest.approx(0.75**5 * math.log(0.35))
+    assert torch.equal(size_penalty(mask), size_penalty(mask, 3, 0.01))
+
+
+def test_power_0_is_eq_4():
+    masks = shares(4, 3, 5, 5)
+    for floor in (0.1, 0.01, 0.001):
+        torch.testing.assert_close(size_penalty(masks, 0, floor), torch.log(floor + masks.mean((2, 3))))
+
+
+@pytest.mark.parametrize("power", [0, 3, 5])
+def test_an_empty_mask_is_fined_log_lambda_and_a_full_one_next_to_nothing(power):
+    empty, full = torch.zeros(1, 1, 4, 4), torch.ones(1, 1, 4, 4)
+    for floor, expected in ((0.1, -2.3), (0.01, -4.6), (0.001, -6.9)):
+        assert size_penalty(empty, power, floor).item() == pytest.approx(expected, abs=0.01)
+        left = math.log(1 + floor) if power == 0 else 0
+        assert size_penalty(full, power, floor).item() == pytest.approx(left, abs=1e-6)
+
+
+def test_larger_powers_stop_pushing_earlier():
+    """The slope at a mask that covers much of the image falls with p."""
+    slopes = []
+    for power in (0, 3, 5):
+        mask = torch.full((1, 1, 3, 3), 0.6, dtype=torch.float64, requires_grad=True)
+        size_penalty(mask, power).backward()
+        slopes.append(mask.grad.sum().item())
+    assert slopes[0] > slopes[1] > slopes[2] > 0
+    assert slopes[0] == pytest.approx(1 / 0.61) and slopes[2] < 0.1 * slopes[0]
+
+
+def test_the_penalty_has_a_gradient_for_a_mask_that_fills_the_image():
+    mask = torch.ones(1, 1, 3, 3, requires_grad=True)
+    size_penalty(mask).backward()
+    assert mask.grad.isfinite().all()
+
+
+@pytest.mark.parametrize(("power", "floor"), [(-1, 0.01), (3, 0), (3, -0.1)])
+def test_a_penalty_that_means_nothing_is_refused(power, floor):
+    with pytest.raises(ParameterError, match="size penalty with"):
+        size_penalty(torch.zeros(1, 1, 2, 2), power, floor)
+
+
+# --- both terms ------------------------------------------------------------------------------------------------------
+
+
+def test_class_scores_are_both_terms_of_the_masks_of_the_scores():
+    scores = torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    exponents = torch.cat([torch.full((2, 1, 4, 4), math.e), scores.exp()], 1)
+    masks = (exponents / exponents.sum(1, keepdim=True))[:, 1:]
+    pooled, penalty = class_scores(scores, 5, 0.1, 0.5)
+    torch.testing.assert_close(pooled, pooled_literally(scores, masks, 0.5))
+    torch.testing.assert_close(penalty, (1 - masks.mean((2, 3))) ** 5 * (0.1 + masks.mean((2, 3))).log())
+
+
+def test_without_penalty_the_second_term_is_0_and_the_first_the_same():
+    scores = torch.randn(2, 3, 4, 4)
+    pooled, penalty = class_scores(scores, penalty=False)
+    assert torch.equal(pooled, class_scores(scores)[0]) and not penalty.any() and class_scores(scores)[1].all()
+
+
+def test_gradients_flow_through_masks_and_scores():
+    scores = torch.randn(1, 2, 3, 3, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    fixed = masks_of(scores)[:, 1:].detach()
+    whole, = torch.autograd.grad(class_scores(scores, penalty=False)[0].sum(), scores)
+    through_scores, = torch.autograd.grad(weighted_pooling(scores, fixed).sum(), scores)
+    through_masks, = torch.autograd.grad(weighted_pooling(scores.detach(), masks_of(scores)[:, 1:]).sum(), scores)
+    assert through_masks.abs().sum() > 0.01
+    torch.testing.assert_close(whole, through_scores + through_masks)
+
+
+@pytest.mark.parametrize("epsilon", [0.0, 1.0])
+def test_gradients_of_the_pooling(epsilon):
+    inputs = doubles(1, 2, 2, 3).requires_grad_(), (shares(1, 2, 2, 3) + 0.1).requires_grad_()
+    assert torch.autograd.gradcheck(partial(weighted_pooling, epsilon=epsilon), inputs)
+
+
+@pytest.mark.parametrize("power", [0, 3, 5])
+def test_gradients_of_the_penalty(power):
+    assert torch.autograd.gradcheck(partial(size_penalty, power=power), (shares(1, 2, 2, 3).requires_grad_(),))
+
+
+# --- soft margin -----------------------------------------------------------------------------------------------------
+
+
+def soft_margin_literally(scores, tags):
+    """Eq. (6) as it is printed, and the mean over images."""
+    losses = []
+    for of_image, present in zip(scores.tolist(), tags.tolist()):
+        terms = [z * math.log(1 / (1 + math.exp(-y))) + (1 - z) * math.log(math.exp(-y) / (1 + math.exp(-y)))
+                 for y, z in zip(of_image, present)]
+        losses.append(-sum(terms) / len(terms))
+    return sum(losses) / len(losses)
+
+
+def test_the_soft_margin_is_eq_6_and_torchs():
+    scores, tags = 3 * torch.randn(4, 5, generator=torch.Generator().manual_seed(0)), (torch.eye(5)[:4] + 0.0)
+    assert soft_margin_loss(scores, tags).item() == pytest.approx(soft_margin_literally(scores, tags), rel=1e-5)
+    torch.testing.assert_close(soft_margin_loss(scores, tags), torch.nn.MultiLabelSoftMarginLoss()(scores, tags))
+
+
+def test_the_soft_margin_of_one_class_are_the_curves_of_fig_9():
+    """log(1 + e^-y) for a tag, log(1 + e^y) for another class; both log 2 at 0."""
+    for score in (-3.0, 0.0, 2.0):
+        for tag, expected in ((1.0, math.log(1 + math.exp(-score))), (0.0, math.log(1 + math.exp(score)))):
+            assert soft_margin_loss(torch.tensor([[score]]), torch.tensor([[tag]])).item() == pytest.approx(expected)
+
+
+def test_the_soft_margin_stays_finite_for_large_scores():
+    loss = soft_margin_loss(torch.tensor([[1000.0, -1000.0]]), torch.tensor([[0.0, 0.0]]))
+    assert loss.item() == pytest.approx(500)

@@ -51,9 +51,16 @@ def trained(view, start):
 
 
 @pytest.fixture(scope="module")
-def net(trained):
+def state(trained):
+    """Trained, but with weights of both signs, so that maps have both signs too."""
+    weights = torch.randn(2, 64, 1, 1, generator=torch.Generator().manual_seed(2))
+    return trained["state"] | {"classifier.weight": weights - weights.mean(1, keepdim=True)}
+
+
+@pytest.fixture(scope="module")
+def net(state):
     net = cam_net(BACKBONE, 2)
-    net.load_state_dict(trained["state"])
+    net.load_state_dict(state)
     return net.eval()
 
 
@@ -135,21 +142,21 @@ def maps_literally(net, view, index, scales):
     return np.stack([np.full(view.size(index), 0.1), *relative])
 
 
-def found_maps(view, trained, scales=(1.0, 0.5)):
-    return list(cam_maps(view.train_view(), trained["state"], BACKBONE.settings(), scales))
+def found_maps(view, state, scales=(1.0, 0.5)):
+    return list(cam_maps(view.train_view(), state, BACKBONE.settings(), scales))
 
 
 @pytest.mark.parametrize("scales", [(1.0,), (1.0, 0.5)])
-def test_maps_of_tags_are_relative_to_their_maximum(net, view, trained, scales):
-    for index, maps in enumerate(found_maps(view, trained, scales)):
+def test_maps_of_tags_are_relative_to_their_maximum(net, view, state, scales):
+    for index, maps in enumerate(found_maps(view, state, scales)):
         assert maps.shape == (3, *SIZES[index])
         np.testing.assert_allclose(maps, maps_literally(net, view, index, scales), rtol=1e-3, atol=1e-4)
 
 
-def test_the_background_has_a_tenth_of_the_maximum_and_other_classes_nothing(view, trained):
+def test_the_background_has_a_tenth_of_the_maximum_and_other_classes_nothing(view, state):
     assert BACKGROUND == 0.1
     peaks = []
-    for index, maps in enumerate(found_maps(view, trained)):
+    for index, maps in enumerate(found_maps(view, state)):
         assert (maps[0] == np.float32(0.1)).all()
         assert not maps[2 - index % 2].any()
         peaks.append(maps[1 + index % 2].max())
@@ -157,9 +164,9 @@ def test_the_background_has_a_tenth_of_the_maximum_and_other_classes_nothing(vie
 
 
 @pytest.mark.parametrize("crf", [None, V1.scaled(0.1)])
-def test_labels_are_those_of_the_maps(view, trained, crf):
-    found = label_cams(view.train_view(), trained["state"], BACKBONE.settings(), (1.0, 0.5), crf and asdict(crf))
-    for index, maps in enumerate(found_maps(view, trained)):
+def test_labels_are_those_of_the_maps(view, state, crf):
+    found = label_cams(view.train_view(), state, BACKBONE.settings(), (1.0, 0.5), crf and asdict(crf))
+    for index, maps in enumerate(found_maps(view, state)):
         plain, refined = label_image(view.image(index), maps, crf)
         np.testing.assert_array_equal(frames.rows_of(view, found["masks"])[index], plain)
         np.testing.assert_array_equal(frames.rows_of(view, found["refined"])[index], refined)

@@ -7,6 +7,7 @@ import pytest
 from tiny_views import blobs
 
 from wsss_lab.data import frames
+from wsss_lab.refinement import label_frames as module
 from wsss_lab.refinement.dense_crf import V1, refine_probabilities
 from wsss_lab.refinement.label_frames import label_frames, label_image
 
@@ -44,6 +45,19 @@ def test_the_crf_takes_masks_divided_by_their_sum_and_no_label_without_a_mask(vi
         np.testing.assert_array_equal(refined, np.array(kept)[expected])
         np.testing.assert_array_equal(plain, mask.argmax(0))
         assert (plain != refined).any() and refined.dtype == np.uint8
+
+
+def test_labels_without_a_mask_do_not_even_take_part(view, masks, monkeypatch):
+    taken = []
+
+    def recorded(image, probabilities, crf, labels):
+        taken.append(list(labels))
+        return refine_probabilities(image, probabilities, crf, labels)
+
+    monkeypatch.setattr(module, "refine_probabilities", recorded)
+    for index in range(3):
+        label_image(view.image(index), masks[index], CRF)
+    assert taken == [[0, 1], [0, 1, 2], [0, 1, 2]]
 
 
 def test_the_size_of_the_masks_does_not_matter_to_the_crf(view, masks):

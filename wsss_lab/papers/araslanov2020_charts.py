@@ -93,7 +93,8 @@ def ablation_bars(run: Session) -> Drawn:
                   weight="bold")
         for at, row in enumerate(rows, line + 1):
             found[row] = difference_interval(evidence.confusions(row), reference, mean_iou).percent("pp")
-            _difference(axes, at, found[row], printed.get(row, np.nan) - printed["reference"])
+            _difference(axes, at, found[row], printed.get(row, np.nan) - printed["reference"],
+                        f"ours: {run.world.name} val")
             ticks[at] = name_of(row)
         line += len(rows) + 1
     _ablation_axes(axes, ticks, lines)
@@ -103,19 +104,19 @@ def ablation_bars(run: Session) -> Drawn:
     order = sorted(found, key=lambda row: found[row].mean)
     below = sum(each.high < 0 for each in found.values())
     alt = (f"Difference in val mIoU, without CRF, of {len(found)} variants to the reference model, {over_seeds(run)}, "
-           "with 95 % intervals, and the paper's difference where it is known. The largest losses: "
+           "with 95 % intervals, and the paper's difference where it is known. The worst: "
            + ", ".join(f"{name_of(row)} {found[row].mean:+.1f}" for row in order[:3]) + "; the best: "
-           f"{name_of(order[-1])} {found[order[-1]].mean:+.1f} pp. Intervals of {below} lie below zero.")
+           f"{name_of(order[-1])} {found[order[-1]].mean:+.1f} pp. {below} of the intervals lie below zero.")
     return Drawn(figure, "What each part is worth", alt, "measured")
 
 
-def _difference(axes: "Axes", at: int, ours: Interval, paper: float) -> None:
+def _difference(axes: "Axes", at: int, ours: Interval, paper: float, label: str) -> None:
     """One row: our difference with its interval, and the paper's."""
     clear = ours.excludes_zero
     axes.hlines(at, ours.low, ours.high, color=charts.OUR_COLOUR, lw=1.6)
     axes.plot(paper, at, "D", mfc="none", mec=charts.PAPER_COLOUR, mew=1.4, ms=5.5, label="paper: VOC 2012 val")
     axes.plot(ours.mean, at, "o", ms=5.5, color=charts.OUR_COLOUR, mfc=charts.OUR_COLOUR if clear else "white",
-              label="ours, 95 % interval" if clear else "ours, 0 is in the interval")
+              label=label + (", 95 % interval" if clear else ", 0 inside"))
 
 
 def _ablation_axes(axes: "Axes", ticks: dict[int, str], lines: int) -> None:

@@ -34,14 +34,14 @@ def measure_memory(view: TrainView, backbone: dict, schedule: dict, method: dict
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         loss = Losses(method, warm_up=0)(net, pixels, tags)
+    held |= {weight.data_ptr(): _bytes(weight) for weight in net.parameters()}  # activations among them count once
     optimiser = make_optimiser(net, schedule)
-    loss.backward()
+    loss.backward()  # frees activations, whose places others may take
     optimiser.step()
     state = [value for values in optimiser.state.values() for value in values.values() if isinstance(value, Tensor)]
-    trained = [weight for weight in net.parameters() if weight.grad is not None]
-    held |= {tensor.data_ptr(): _bytes(tensor)
-             for tensor in [*net.parameters(), *(weight.grad for weight in trained), *state]}
-    return {"training": sum(held.values()), **_pamr_bytes(net, pixels, tags, method)}
+    gradients = [weight.grad for weight in net.parameters() if weight.grad is not None]
+    total = sum(held.values()) + sum(map(_bytes, [*gradients, *state]))
+    return {"training": total, **_pamr_bytes(net, pixels, tags, method)}
 
 
 def _pamr_bytes(net: nn.Module, pixels: Tensor, tags: Tensor, method: Method) -> dict[str, int]:

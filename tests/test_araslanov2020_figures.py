@@ -1,0 +1,479 @@
+"""The figures of Araslanov & Roth 2020, drawn from made-up results of the right shapes."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from fake_run import FakeRun, araslanov2020_routes
+
+from wsss_lab.data.canvas import normalise
+from wsss_lab.data.toyvoc import CLASSES
+from wsss_lab.data.views import EvalView
+from wsss_lab.evaluation.confusion import mean_iou
+from wsss_lab.lab.plots import colour_mask
+from wsss_lab.lab.published import artifact_list
+from wsss_lab.lab.steps import topological
+from wsss_lab.networks.gate import gate
+from wsss_lab.papers import araslanov2020_figures
+from wsss_lab.papers.araslanov2020 import KERNELS, SCALES, trained_rows
+from wsss_lab.papers.araslanov2020_charts import ABLATIONS, name_of, printed_scores
+from wsss_lab.papers.araslanov2020_evidence import Evidence
+from wsss_lab.papers.araslanov2020_figures import FIGURES
+from wsss_lab.papers.araslanov2020_pictures import ALIKE, WATCHED, Pictures, Watched
+from wsss_lab.papers.araslanov2020_pooling import pooled_maps
+from wsss_lab.refinement.pamr import RING, affinities
+from wsss_lab.seeds.gap_cam import cam_net
+from wsss_lab.segmenter.single_stage import Method
+
+IMAGES, LABELS, ITERATIONS, WARM_UP = 24, len(CLASSES) + 1, 40, 10
+MEASURED = {"learning_curves", "ablation_bars", "kernels"}
+DIAGRAMS = {"fig3", "fig7", "fig9", "penalty_curves", "pooling_limits"}
+DISPLAYED = {"kernels"}  # not saved
+
+
+def make(run: FakeRun, function: str, settings: dict) -> dict:
+    return globals()[f"make_{function}"](run, settings)
+
+
+def make_score_masks(run: FakeRun, _settings: dict) -> dict:
+    return {"confusions": run.draw(9, IMAGES, LABELS, LABELS + 1) * run.draw(1, IMAGES, LABELS, LABELS + 1)}
+
+
+def make_segment_single_stage(run: FakeRun, _settings: dict) -> dict:
+    return {"masks": run.draw_frames(LABELS - 1, IMAGES), "refined": run.draw_frames(LABELS - 1, IMAGES)}
+
+
+make_label_cams = make_segment_single_stage
+
+
+def make_train_single_stage(run: FakeRun, _settings: dict) -> dict:
+    late = ITERATIONS - WARM_UP
+    curves = {name: run.rng.random(ITERATIONS).tolist() for name in (
+        "classification", "absent score", "absent pooling", "absent penalty")}
+    curves |= {name: run.rng.random(late).tolist() for name in ("kept images", "labelled pixels")}
+    return {"curves": curves | {"segmentation": [0.0] * WARM_UP + run.rng.random(late).tolist()}}
+
+
+def make_training_pictures(run: FakeRun, settings: dict) -> dict:
+    images, side, steps = settings["images"], settings["backbone"]["side"], settings["method"]["iterations"] + 1
+    masks = run.rng.random((len(images), steps, LABELS, side // 4, side // 4)) ** 8
+    present = np.concatenate([np.ones((len(images), 1), bool), run.scenes["tags"][images]], 1)
+    labels = run.draw(LABELS, len(images), side, side)
+    labels[0] = LABELS
+    return {"masks": (masks * present[:, None, :, None, None]).astype(np.float16),
+            "labels": np.where(labels == LABELS, 255, labels).astype(np.uint8)}
+
+
+def make_pooled_maps(run: FakeRun, settings: dict) -> dict:
+    shape = len(settings["images"]), len(CLASSES)
+    return {"class_maps": run.rng.normal(size=(*shape, 8, 8)).astype(np.float32),
+            "pixel_scores": run.rng.normal(size=(*shape, 16, 16)).astype(np.float32)}
+
+
+class WideRun(FakeRun):
+    """Images that are wider than high: canvases have a margin."""
+
+    def view(self, split: str) -> EvalView:
+        names = [f"{split}{number}" for number in range(self.images)]
+        return EvalView.from_arrays(split, CLASSES, names, self.scenes["tags"], self.scenes["images"][:, :48],
+                                    "generator", masks=self.scenes["masks"][:, :48])
+
+
+def fake_run(profile: str = "quick", seeds: int = 2) -> FakeRun:
+    kind = WideRun if profile == "photos" else FakeRun
+    return kind("araslanov2020", profile, araslanov2020_routes(profile, seeds), make, IMAGES)
+
+
+@pytest.fixture(scope="module")
+def run():
+    return fake_run()
+
+
+@pytest.fixture(scope="module")
+def figures(run):
+    """All figures, drawn once."""
+    return {name: draw(run) for name, draw in FIGURES.items()}
+
+
+@pytest.fixture(scope="module")
+def photos():
+    return fake_run("photos", 1)
+
+
+@pytest.fixture(scope="module")
+def of_photos(photos):
+    return {name: draw(photos) for name, draw in FIGURES.items()}
+
+
+def panels(figure) -> list:
+    return [axes for axes in figure.axes if axes.get_label() != "scale of maps"]
+
+
+def shown(axes) -> np.ndarray:
+    return np.asarray(axes.images[-1].get_array())
+
+
+def rows_shown(run, figure, places) -> list[int]:
+    """Which images the panels at these places show."""
+    axes = panels(figure)
+    return [next(i for i in range(IMAGES) if np.array_equal(run.scenes["images"][i], shown(axes[place])))
+            for place in places]
+
+
+def words(figure) -> list[str]:
+    return [text.get_text() for text in figure.texts]
+
+
+def legend(axes) -> list[str]:
+    return [text.get_text() for text in axes.get_legend().get_texts()]
+
+
+def scores_of(run, crf: bool = False) -> np.ndarray:
+    route = run.route
+    return mean_iou(run.load(route.score(route.prediction("ours"), crf=crf)["confusions"]))
+
+
+# --- all figures -----------------------------------------------------------------------------------------------------
+
+
+def test_every_figure_of_the_paper_is_here():
+    listed = artifact_list("araslanov2020")
+    figures = list(listed["id"][listed["kind"] == "figure"])
+    assert list(FIGURES)[:len(figures)] == figures
+
+
+EXPECTED = {"fig1": 18, "fig2": 9, "fig3": 1, "fig5": 10, "fig6": 40, "fig7": 2, "fig8": 40, "fig9": 1, "fig10": 28,
+            "penalty_curves": 2, "pooling_limits": 2, "learning_curves": 3, "ablation_bars": 1, "kernels": 1}
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_figure_has_its_panels_a_title_and_an_alt_text(figures, of_photos, name):
+    if name in EXPECTED:
+        assert len(panels(figures[name].figure)) == EXPECTED[name]
+    for drawn in (figures[name], of_photos[name]):
+        assert 5 < len(drawn.title) < 60 and not drawn.title.endswith(".")
+        assert 60 < len(drawn.alt) < 600 and drawn.alt.endswith(".") and "\n" not in drawn.alt
+        assert "nan" not in drawn.alt
+        assert drawn.kind == ("measured" if name in MEASURED else "schematic" if name in DIAGRAMS else "qualitative")
+
+
+@pytest.mark.usefixtures("figures", "of_photos")
+def test_steps_names_all_that_the_figures_load(run, photos):
+    for each in (run, photos):
+        promised = set(topological(araslanov2020_figures.steps(each)))
+        assert each.loaded and not [str(step) for step in each.loaded if step not in promised]
+
+
+def test_diagrams_need_no_results():
+    run = fake_run()
+    for name in DIAGRAMS:
+        FIGURES[name](run)
+    assert not run.loaded
+
+
+def test_pictures_are_of_seed_zero_and_charts_of_all_seeds(run, figures):
+    of_seed_one = {step.function.__name__ for step in run.loaded if "seed 1" in step.label}
+    assert of_seed_one == {"score_masks", "train_single_stage"}
+
+
+def test_photographs_stay_out_of_the_repository_and_charts_do_not():
+    kept = (Path(__file__).parent.parent / ".gitignore").read_text().splitlines()
+    for name in FIGURES.keys() - DISPLAYED:
+        assert (f"!figures/photos/araslanov2020/{name}.png" in kept) == (name in MEASURED | DIAGRAMS), name
+
+
+# --- pictures --------------------------------------------------------------------------------------------------------
+
+
+def test_fig1_shows_the_best_images_with_several_tags(run, figures):
+    several = np.flatnonzero(run.scenes["tags"].sum(1) > 1)
+    best = sorted(several, key=lambda i: -scores_of(run)[i])[:6]
+    assert rows_shown(run, figures["fig1"].figure, range(0, 18, 3)) == best
+
+
+def test_fig2_shows_the_image_where_each_shortcoming_is_largest(run, figures):
+    route, val = run.route, Pictures(run, "val")
+    confusions = run.load(route.score(route.cam_labels())["confusions"]).astype(float)
+    labels = run.load(route.cam_labels()["masks"])
+    neighbours = [((y, x), there) for y in range(64) for x in range(64) for there in ((y + 1, x), (y, x + 1))
+                  if max(there) < 64]
+    torn, false, missed, mistaken = [], [], [], []
+    for counts, image, mask, label in zip(confusions, run.scenes["images"] / 255, run.scenes["masks"], labels):
+        pairs = differ = 0
+        for here, there in neighbours:
+            look_alike = np.abs(image[here] - image[there]).mean() < ALIKE
+            if 0 < mask[here] < 255 and mask[here] == mask[there] and look_alike:
+                pairs, differ = pairs + 1, differ + (label[here] != label[there])
+        torn.append(differ / pairs)
+        objects, on_background = counts[1:], counts[0, 1:-1].sum()
+        false.append(on_background / (on_background + objects[:, 1:-1].sum()))
+        missed.append(objects[:, 0].sum() / objects.sum())
+        mistaken.append((objects[:, 1:-1].sum() - np.trace(objects[:, 1:-1])) / objects.sum())
+    np.testing.assert_allclose(val.cam_torn, torn)
+    np.testing.assert_allclose(val.cam_mistaken, mistaken)
+    precise = np.array(false) <= np.quantile(false, 0.25)
+    assert precise.sum() == 6
+    np.testing.assert_allclose(val.cam_missed, np.where(precise, missed, np.nan))
+    expected = []
+    for values in (np.array(torn), np.where(precise, missed, -1), np.array(mistaken)):
+        expected.append(next(i for i in np.argsort(-values, kind="stable") if i not in expected))
+    assert rows_shown(run, figures["fig2"].figure, (0, 3, 6)) == expected
+    assert f"incomplete:\n{100 * missed[expected[1]]:.0f} % of the object\npixels missed" in words(
+        figures["fig2"].figure)
+
+
+def test_fig4_writes_down_the_scores_of_both_ways_of_pooling(run, figures):
+    watched = Watched(run)
+    stored = run.load(watched.pooling())
+    (index,) = rows_shown(run, figures["fig4"].figure, [0])
+    place = watched.images.index(index)
+
+    def literal(place: int, label: int) -> tuple[float, float]:
+        scores = stored["pixel_scores"][place].astype(float)
+        mask = np.exp(scores[label]) / (np.e + np.exp(scores).sum(0))
+        size = mask.mean()
+        return (mask * scores[label]).sum() / (1 + mask.sum()), (1 - size) ** 3 * np.log(0.01 + size)
+
+    weakest = [min(sum(literal(each, label)) for label in np.flatnonzero(run.scenes["tags"][image]))
+               for each, image in enumerate(watched.images)]
+    assert weakest[place] == max(weakest)
+    absent = [label for label in range(len(CLASSES)) if not run.scenes["tags"][index, label]]
+    rows = [*np.flatnonzero(run.scenes["tags"][index]), max(absent, key=lambda label: sum(literal(place, label)))]
+    written = [text.get_text().replace("−", "-") for axes in figures["fig4"].figure.axes for text in axes.texts]
+    for label in rows:
+        pooled, penalty = literal(place, label)
+        assert f"{pooled:+.2f}\n{penalty:+.2f}\n= {pooled + penalty:+.2f}" in written
+        assert f"{stored['class_maps'][place, label].mean():+.2f}" in written
+
+
+def test_fig5_shows_the_weights_of_one_pixels_neighbours(run, figures):
+    watched, axes = Watched(run), panels(figures["fig5"].figure)
+    dilations = run.route.scale.dilations(KERNELS["reference"])
+    (marker,) = axes[1].lines
+    column, row = int(marker.get_xdata()[0]), int(marker.get_ydata()[0])
+    index = watched.images[int(np.nanargmax(watched.gain))]
+    label, masks = watched.most_changed(index), watched.on_canvas(index)
+    np.testing.assert_array_equal(shown(axes[1]), masks[0, label])
+    np.testing.assert_array_equal(shown(axes[4]), masks[-1, label])
+    moved = np.abs(masks[-1, label] - masks[0, label])
+    room = min(max(dilations), (len(moved) - 1) // 2)
+    assert moved[row, column] == moved[room:-room, room:-room].max()
+    small = watched.small_image(index, masks.shape[-2:])
+    weights = affinities(small, dilations)[0, :, row, column].numpy()
+    for number, (dilation, drawn) in enumerate(zip(dilations, axes[5:])):
+        ring = weights[8 * number:8 * number + 8]
+        for (down, right), weight in zip(RING, ring):
+            assert shown(drawn)[1 + down, 1 + right] == pytest.approx(weight / weights.max())
+        assert np.isnan(shown(drawn)[1, 1])
+        assert drawn.get_title() == f"dilation {dilation}: {100 * ring.sum():.0f} %"
+    (dots,) = axes[0].collections
+    brightest = np.argmax(dots.get_array())
+    number, direction = divmod(int(weights.argmax()), 8)
+    down, right = dilations[number] * np.array(RING[direction])
+    assert dots.get_offsets()[brightest].tolist() == [column + right, row + down]
+
+
+def test_fig6_shows_masks_before_and_after_pamr_and_pseudo_labels(run, figures):
+    watched, axes = Watched(run), panels(figures["fig6"].figure)
+    indices = rows_shown(run, figures["fig6"].figure, range(0, 40, 8))
+    gains = [watched.gain[watched.images.index(index)] for index in indices]
+    useful = watched.gives_labels(late=True)
+    assert list(useful) == [False] + [True] * (len(useful) - 1) and watched.images[0] not in indices
+    assert gains == sorted(gains, reverse=True)
+    assert (gains[0], gains[-1]) == (watched.gain[useful].max(), watched.gain[useful].min())
+    for first, index in zip(range(0, 40, 8), indices):
+        for place, late in ((2, False), (5, True)):
+            expected = (watched.winners(index, 0, late), watched.winners(index, 10, late),
+                        watched.pseudo_labels(index, late))
+            for drawn, panel in zip(axes[first + place:], expected):
+                np.testing.assert_array_equal(shown(drawn), colour_mask(panel.data, len(CLASSES)))
+    assert "after 2 iterations" in words(figures["fig6"].figure)  # 0.3 of 8
+
+
+def test_watched_images_show_several_classes(run):
+    watched = Watched(run)
+    several = (run.scenes["tags"].sum(1) > 1).sum()
+    assert len(set(watched.images)) == len(watched.images) == min(WATCHED, several)
+    assert all(run.scenes["tags"][index].sum() > 1 for index in watched.images)
+
+
+def test_masks_are_cut_to_the_image(photos):
+    watched = Watched(photos)
+    index, side = watched.images[2], photos.route.backbone()["side"]
+    winners, pseudo, soft = watched.winners(index, 0), watched.pseudo_labels(index), watched.soft(1, index, 3)
+    assert winners.data.shape == (48, 64)
+    margin = side // 8  # of a canvas whose image is 3/4 as high as wide
+    stored = photos.load(watched.step(late=False))
+    np.testing.assert_array_equal(pseudo.data, stored["labels"][2][margin:side - margin])
+    grid = stored["masks"][2, 3].astype(np.float32)[:, margin // 4:(side - margin) // 4]
+    np.testing.assert_array_equal(soft.data, grid[1])
+    np.testing.assert_array_equal(soft.outline, grid.argmax(0) == 1)
+
+
+def test_changes_by_pamr_are_measured_on_the_images_pixels(run):
+    watched = Watched(run)
+    before, after = (watched.winners(watched.images[1], step).data for step in (0, 10))
+    assert watched.changed[1] == pytest.approx(np.mean(before != after))
+    mask = run.scenes["masks"][watched.images[1]]
+
+    def score(labels: np.ndarray) -> float:
+        known = mask != 255
+        pairs = [(labels[known] == label, mask[known] == label) for label in range(LABELS)]
+        return np.mean([(a & b).sum() / (a | b).sum() for a, b in pairs if (a | b).any()])
+
+    assert watched.gain[1] == pytest.approx(score(after) - score(before))
+
+
+def test_fig8_goes_from_the_best_image_down_and_ends_with_the_two_worst(run, figures):
+    places = rows_shown(run, figures["fig8"].figure, range(0, 40, 4))
+    scores = scores_of(run)[places]
+    assert scores[0] == scores_of(run).max() and np.all(np.diff(scores[:8]) <= 0)
+    assert sorted(scores[8:]) == sorted(scores_of(run))[:2] and scores[7] > max(scores[8:])
+    titles = [axes.get_title() for axes in panels(figures["fig8"].figure)[:4]]
+    assert titles == ["", f"IoU {100 * scores[0]:.0f} %", f"IoU {100 * scores_of(run, True)[places[0]]:.0f} %", ""]
+
+
+def test_fig10_shows_the_iterations_of_the_images_that_change_most(run, figures):
+    watched, axes = Watched(run), panels(figures["fig10"].figure)
+    indices = rows_shown(run, figures["fig10"].figure, range(0, 28, 7))
+    changed = [watched.changed[watched.images.index(index)] for index in indices]
+    assert changed == sorted(watched.changed, reverse=True)[:4]
+    masks = watched.on_canvas(indices[0])
+    label = watched.most_changed(indices[0])
+    for drawn, count in zip(axes[1:6], (0, 1, 2, 5, 10)):
+        np.testing.assert_array_equal(shown(drawn), masks[count, label])
+
+
+def test_ground_truth_of_one_class_keeps_void(run):
+    val, mask, label = Pictures(run, "val"), run.scenes["masks"][3], int(run.scenes["tags"][3].argmax()) + 1
+    drawn = val.truth_of(label, 3).data
+    np.testing.assert_array_equal(drawn == label, mask == label)
+    np.testing.assert_array_equal(drawn == 255, mask == 255)
+    assert set(np.unique(drawn)) == {0, label, 255} and val.area(label, 3) == (mask == label).mean()
+
+
+def test_pooled_maps_are_what_the_networks_pool():
+    backbone, method = SCALES["quick"].main, Method(aspp_statistics="trained")
+    view = WideRun("araslanov2020", "quick", araslanov2020_routes("quick", 1), make, 4).view("train")
+    torch.manual_seed(0)
+    baseline, net = cam_net(backbone, len(CLASSES)), method.network(backbone, len(CLASSES))
+    maps = pooled_maps(view, baseline.state_dict(), net.state_dict(), backbone.settings(), method.settings(), [3, 1])
+    pixels = normalise(view.canvas([3, 1], backbone.side)[0])
+    with torch.inference_mode():
+        expected = baseline.eval()(pixels), net.eval()(pixels)
+    np.testing.assert_allclose(maps["class_maps"].mean((2, 3)), expected[0], atol=1e-5)
+    np.testing.assert_allclose(maps["pixel_scores"], expected[1], atol=1e-4)
+
+
+# --- diagrams and functions of the method ----------------------------------------------------------------------------
+
+
+def test_fig7_takes_a_share_psi_and_keeps_the_mean(figures):
+    axes = figures["fig7"].figure.axes[1]
+    low, high = axes.patches
+    assert low.get_height() == pytest.approx(30, abs=0.5) and high.get_height() == pytest.approx(70, abs=0.5)
+    centres = [bar.get_x() + bar.get_width() / 2 for bar in (low, high)]
+    assert centres == pytest.approx([0.2, (1 - 0.3 * 0.2) / 0.7], abs=1e-4)
+    assert axes.lines[0].get_xdata()[0] == pytest.approx(1, abs=0.01)
+
+
+def test_fig7_leaves_the_random_numbers_of_others_alone(run):
+    torch.manual_seed(5)
+    expected = gate(torch.ones(4), torch.zeros(4), 0.3, training=True)
+    torch.manual_seed(5)
+    FIGURES["fig7"](run)
+    assert torch.equal(gate(torch.ones(4), torch.zeros(4), 0.3, training=True), expected)
+
+
+def test_fig9_draws_the_soft_margin_loss(figures):
+    positive, negative, _zero = figures["fig9"].figure.axes[0].lines
+    scores = np.asarray(positive.get_xdata())
+    np.testing.assert_allclose(positive.get_ydata(), np.log1p(np.exp(-scores)), rtol=1e-5)
+    np.testing.assert_allclose(negative.get_ydata(), np.log1p(np.exp(scores)), rtol=1e-5)
+
+
+def test_penalty_curves_are_equations_four_and_five(figures):
+    left, right = figures["penalty_curves"].figure.axes
+    for lines, settings in ((left.lines, [(0, 0.01), (3, 0.01), (5, 0.01)]),
+                            (right.lines, [(3, 0.1), (3, 0.01), (3, 0.001)])):
+        for line, (power, floor) in zip(lines, settings, strict=True):
+            size = np.asarray(line.get_xdata(), float)
+            np.testing.assert_allclose(line.get_ydata(), (1 - size) ** power * np.log(floor + size), atol=1e-5)
+
+
+def test_pooling_has_a_limit_only_with_epsilon(figures):
+    left, right = figures["pooling_limits"].figure.axes
+    assert [line.get_ydata()[-1] for line in left.lines] == pytest.approx([2, 0, -3, 0], abs=1e-3)
+    without, with_epsilon = right.lines
+    np.testing.assert_allclose(without.get_ydata(), -2)
+    assert np.all(np.asarray(with_epsilon.get_ydata()) > -2)
+    assert with_epsilon.get_ydata()[-1] == pytest.approx(0, abs=1e-3)
+
+
+# --- charts ----------------------------------------------------------------------------------------------------------
+
+
+def test_printed_scores_leave_out_what_is_lost(run):
+    assert printed_scores(run) == {
+        "reference": 59.4, "no penalty": 56.6, "no PAMR": 31.8, "psi=0.5, no GCI": 59.8, "ours": 59.7,
+        "psi=0.3, no GCI": 57.7, "no gate": 55.6, "deterministic gate": 57.5, "5 iterations": 59.1,
+        "15 iterations": 59.0}
+
+
+def test_ablation_bars_draw_every_row_as_a_difference_to_the_reference(run, figures):
+    (axes,) = figures["ablation_bars"].figure.axes
+    at = {label.get_text(): tick for label, tick in zip(axes.get_yticklabels(), axes.get_yticks())}
+    rows = [row for rows in ABLATIONS.values() for row in rows if row != "reference"]
+    assert list(at) == [name_of(row) for row in rows] and len(set(at)) == len(rows) == 31
+    points = {(line.get_label().split(":")[0], float(line.get_ydata()[0])): line.get_xdata()[0]
+              for line in axes.lines if line.get_marker() in "oD"}
+    printed = printed_scores(run)
+
+    def score(row: str) -> float:
+        return 100 * mean_iou(Evidence(run).confusions(row).sum(1)).mean()
+
+    for row in rows:
+        assert points["ours", at[name_of(row)]] == pytest.approx(score(row) - score("reference"))
+        paper = points["paper", at[name_of(row)]]
+        assert paper == pytest.approx(printed[row] - 59.4) if row in printed else np.isnan(paper)
+
+
+def test_ablation_bars_show_the_rows_that_a_profile_trains(of_photos):
+    (axes,) = of_photos["ablation_bars"].figure.axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["no PAMR", "ψ=0.3 (the final model)", "no gate"]
+
+
+def test_kernels_stand_in_order_and_the_papers_open_assignment_is_shown_as_such(run, figures, of_photos):
+    (axes,) = figures["kernels"].figure.axes
+    by_label = {}
+    for line in axes.lines:
+        by_label.setdefault(line.get_label(), []).append(line)
+    (ours,), (paper,) = by_label["ours: toyvoc val, 95 % interval"], by_label["paper: VOC 2012 val"]
+    scores = [100 * mean_iou(Evidence(run).confusions(row).sum(1)).mean() for row in KERNELS]
+    np.testing.assert_allclose(ours.get_ydata(), scores)
+    np.testing.assert_array_equal(paper.get_ydata(), [31.8, np.nan, np.nan, np.nan, np.nan, 59.4])
+    either = {tuple(line.get_xdata()): set() for line in by_label["paper, one of the two"]}
+    for line in by_label["paper, one of the two"]:
+        either[tuple(line.get_xdata())].add(line.get_ydata()[0])
+    assert either == {(1, 2): {50.6, 55.7}, (3, 4): {57.9, 58.2}}
+    ticks = [label.get_text() for label in axes.get_xticklabels()]
+    assert ticks[0] == "none" and ticks[-1] == "1-2-4-8-12-24\nhere 1-2-3-5-9"
+    (of_two,) = [line for line in of_photos["kernels"].figure.axes[0].lines if line.get_label().startswith("ours")]
+    assert list(of_two.get_xdata()) == [0, 5]
+
+
+def test_learning_curves_are_means_over_seeds_and_start_labels_after_the_warm_up(run, figures):
+    losses, shares, absent = figures["learning_curves"].figure.axes
+    raw = [line for line in shares.lines if line.get_lw() == 0.6]
+    for line, name in zip(raw, ("kept images", "labelled pixels"), strict=True):
+        assert (line.get_xdata()[0], line.get_xdata()[-1]) == (WARM_UP + 1, ITERATIONS)
+        np.testing.assert_allclose(line.get_ydata(), 100 * Evidence(run).curves("ours")[name].mean(0))
+    assert [line.get_xdata()[0] for line in losses.lines if line.get_lw() == 0.6] == [1, WARM_UP + 1]
+    assert legend(absent) == ["pooling, ε = 1", "penalty, ε = 1", "pooling, ε = 0", "penalty, ε = 0"]
+
+
+def test_learning_curves_leave_out_what_a_profile_does_not_train(of_photos):
+    assert "epsilon=0" not in trained_rows("photos")
+    assert legend(of_photos["learning_curves"].figure.axes[2]) == ["pooling, ε = 1", "penalty, ε = 1"]
+    assert "epsilon" not in of_photos["learning_curves"].alt

@@ -5,7 +5,6 @@ from itertools import product
 
 import pytest
 import torch
-from tiny_views import write_photographs
 
 from wsss_lab.errors import DataError, ParameterError, WeightsError
 from wsss_lab.lab import worlds
@@ -13,7 +12,6 @@ from wsss_lab.lab.published import published
 from wsss_lab.lab.steps import EVALUATION_READS, topological
 from wsss_lab.networks.backbones import Backbone
 from wsss_lab.networks.resnet import RESNET50_BLOCKS, RESNET101_BLOCKS
-from wsss_lab.networks.u2netp import U2NetP
 from wsss_lab.networks.vgg import TOY_BLOCKS, VGG16_BLOCKS, vgg_trunk
 from wsss_lab.networks.wide_resnet import WIDE_RESNET38
 from wsss_lab.papers import araslanov2020, chaudhry2017, oh2017
@@ -355,21 +353,6 @@ def test_a_step_says_which_seed_it_belongs_to_once(routes):
 
 
 # --- other profiles --------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def photographs(tmp_path, monkeypatch):
-    """WSSS_DATA and WSSS_WEIGHTS for the profile on photographs."""
-    from torchvision.models import mobilenet_v2
-
-    worlds._folder.cache_clear()
-    folder = tmp_path / "weights"
-    folder.mkdir()
-    torch.save(mobilenet_v2(weights=None).state_dict(), folder / "mobilenet_v2_imagenet.pth")
-    torch.save(U2NetP().state_dict(), folder / "u2netp_saliency.pth")
-    monkeypatch.setenv("WSSS_DATA", str(write_photographs(tmp_path / "photos", masks=True)))
-    monkeypatch.setenv("WSSS_WEIGHTS", str(folder))
-    return folder
 
 
 def test_photographs_start_from_the_weights_that_the_first_paper_uses(photographs):

@@ -6,7 +6,6 @@ from itertools import product
 import pytest
 import torch
 from fake_run import chaudhry2017_routes
-from tiny_views import write_photographs
 
 from wsss_lab.errors import DataError, ParameterError, WeightsError
 from wsss_lab.fusion.harmonic import MEANS
@@ -15,7 +14,6 @@ from wsss_lab.lab.published import published
 from wsss_lab.lab.steps import topological
 from wsss_lab.networks.backbones import Backbone
 from wsss_lab.networks.resnet import RESNET101_BLOCKS
-from wsss_lab.networks.u2netp import U2NetP
 from wsss_lab.networks.vgg import TOY_BLOCKS, VGG16_BLOCKS, vgg_trunk
 from wsss_lab.papers import chaudhry2017, oh2017
 from wsss_lab.papers.chaudhry2017 import POSTPROCESSED, ROWS, TESTED, Row, has_test, trained_rows, tuning_split
@@ -354,21 +352,6 @@ def test_photographs_are_looked_at_by_a_ready_made_detector():
     assert "seed" not in found.label and route.network_name("main") == "MobileNetV2"
     for name in trained_rows("photos"):
         assert "train_saliency" not in functions(route.trained(name))
-
-
-@pytest.fixture
-def photographs(tmp_path, monkeypatch):
-    """WSSS_DATA and WSSS_WEIGHTS for the profile on photographs."""
-    from torchvision.models import mobilenet_v2
-
-    worlds._folder.cache_clear()
-    folder = tmp_path / "weights"
-    folder.mkdir()
-    torch.save(mobilenet_v2(weights=None).state_dict(), folder / "mobilenet_v2_imagenet.pth")
-    torch.save(U2NetP().state_dict(), folder / "u2netp_saliency.pth")
-    monkeypatch.setenv("WSSS_DATA", str(write_photographs(tmp_path / "photos", masks=True)))
-    monkeypatch.setenv("WSSS_WEIGHTS", str(folder))
-    return folder
 
 
 def test_photographs_start_from_the_weights_that_the_first_paper_uses(photographs):

@@ -1,6 +1,6 @@
 """What the claims of Araslanov & Roth 2020 read: its stored results, with a reason where a profile leaves one out."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -9,7 +9,7 @@ from wsss_lab.evaluation.intervals import Interval, Statistic, combined_interval
 from wsss_lab.lab.claims import NotMeasured
 from wsss_lab.papers.araslanov2020 import trained_nets, trained_rows
 from wsss_lab.papers.araslanov2020_evidence import Evidence
-from wsss_lab.papers.shared_claims import Cell, MeasuredEvidence, gain, if_measured, name_of
+from wsss_lab.papers.shared_claims import Cell, MeasuredEvidence
 
 #: Splits on which CAMs and our labels are compared with tags known (Table 2).
 KNOWN_TAGS = ("train", "val")
@@ -101,15 +101,6 @@ def cells(rows: Sequence[str], crf: bool = False) -> list[Cell]:
     return [(row, crf) for row in rows]
 
 
-def change(better: Cell, worse: Cell) -> Callable[[ClaimEvidence], str]:
-    """A part of a sentence with a difference of mIoU, as in "ours + CRF against ours +3.1 [+2.0, +4.2] pp"."""
-    return lambda evidence: f"{name_of(better)} against {name_of(worse)} {gain(evidence, better, worse)}"
-
-
-def also(evidence: ClaimEvidence, *changes: Callable[[ClaimEvidence], str]) -> str:
-    """A sentence on further differences, those that were measured."""
-    known = [text for each in changes if (text := if_measured(each, evidence))]
-    return f"Also: {'; '.join(known)}." if known else ""
 
 
 def loaded(evidence: ClaimEvidence, cells: Sequence[Cell]) -> list[np.ndarray]:

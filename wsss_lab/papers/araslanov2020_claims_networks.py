@@ -22,12 +22,12 @@ from wsss_lab.papers.araslanov2020 import has_test, trained_nets
 from wsss_lab.papers.araslanov2020_claims_evidence import (
     KNOWN_TAGS,
     ClaimEvidence,
-    also,
     mean_difference,
     row_of,
 )
 from wsss_lab.papers.shared_claims import (
     all_positive,
+    also,
     figures,
     foreground_quality,
     gain,

@@ -20,9 +20,7 @@ from wsss_lab.lab.claims import (
 from wsss_lab.papers.araslanov2020 import FLOORS, POWERS, PSIS, gate_row, penalty_row
 from wsss_lab.papers.araslanov2020_claims_evidence import (
     ClaimEvidence,
-    also,
     cells,
-    change,
     loaded,
     mean_difference,
     mean_figure,
@@ -31,8 +29,10 @@ from wsss_lab.papers.araslanov2020_claims_evidence import (
     tail,
 )
 from wsss_lab.papers.shared_claims import (
+    also,
     best_of,
     better_by,
+    change,
     figures,
     foreground_quality,
     gain,

@@ -22,13 +22,14 @@ from wsss_lab.papers.chaudhry2017 import has_test
 from wsss_lab.papers.chaudhry2017_claims_evidence import ClaimEvidence, final_split
 from wsss_lab.papers.shared_claims import (
     Cell,
+    also,
     better_by,
+    change,
     figures,
     gain,
     half_size,
     if_measured,
     miou,
-    name_of,
     over_seeds,
     pooled_miou,
     quality_of_labels,
@@ -51,20 +52,11 @@ def splits(evidence: ClaimEvidence) -> tuple[str, ...]:
     return ("val", "test") if has_test(evidence.profile) else ("val",)
 
 
-def change(better: Cell, worse: Cell) -> Sentence:
-    """A part of a sentence with a difference of mIoU, as in "S3 against S1 +3.1 [+2.0, +4.2] pp"."""
-    return lambda evidence: f"{name_of(better)} against {name_of(worse)} {gain(evidence, better, worse)}"
-
 
 def cue_quality(*rows: str) -> Sentence:
     """A sentence on the cues that the first round of rows learns from."""
     return lambda evidence: quality_of_labels({row: evidence.cue_confusions(row) for row in rows})
 
-
-def also(evidence: ClaimEvidence, *changes: Sentence) -> str:
-    """A sentence on further differences, those that were measured."""
-    known = [text for each in changes if (text := if_measured(each, evidence))]
-    return f"Also: {'; '.join(known)}." if known else ""
 
 
 def explained(better: Cell, worse: Cell, rows: tuple[str, str] | None = None) -> Sentence:

@@ -138,6 +138,17 @@ def if_measured(sentence: Callable[[Any], str], evidence: Any) -> str:
         return ""
 
 
+def change(better: Cell, worse: Cell) -> Callable[[Any], str]:
+    """A part of a sentence with a difference of mIoU, as in "S3 against S1 +3.1 [+2.0, +4.2] pp"."""
+    return lambda evidence: f"{name_of(better)} against {name_of(worse)} {gain(evidence, better, worse)}"
+
+
+def also(evidence: Any, *changes: Callable[[Any], str]) -> str:
+    """A sentence on further differences, those that were measured."""
+    known = [text for each in changes if (text := if_measured(each, evidence))]
+    return f"Also: {'; '.join(known)}." if known else ""
+
+
 def all_positive(claim: Claim, differences: Mapping[str, Interval], what: str) -> Decision:
     """A claim of many differences that must all be above 0 with intervals that exclude it; shows the least one.
 

@@ -108,7 +108,7 @@ SCALES = {
     "toy": Scale(_TOY, _TOY_SCHEDULE, _TOY_LABELLED, _TOY_LABELLED, _TOY_NETS, pretraining=Schedule(500, 64, 3e-3),
                  **_SMALL),
     "photos": Scale(_PHOTO, _PHOTO_SCHEDULE, _PHOTO_SCHEDULE, _PHOTO_SCHEDULE, mask_side=64,
-                    scales=(1.0, 0.75, 1.25), exchanged_scales=(1.0, 0.75, 1.25), aspp_statistics="trained"),
+                    scales=(1.0,), exchanged_scales=(1.0,), aspp_statistics="trained"),
     "voc": Scale(
         _PAPER, paper_schedule(PUBLISHED.epochs), paper_schedule(PUBLISHED.cam_epochs),
         paper_schedule(PUBLISHED.epochs),

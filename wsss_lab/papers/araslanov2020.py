@@ -115,8 +115,8 @@ def has_test(profile: str) -> bool:
 class Route:
     """The steps of one full run of the paper at one seed, on one world.
 
-    starts: start weights by backbone, "main" and names of Table 9. guided: the route of Oh et al. 2017 on the same world,
-    whose ground truth full supervision takes. Every method returns a Step; equal arguments give the same step.
+    starts: start weights by backbone, "main" and names of Table 9. guided: the route of Oh et al. 2017 on the same
+    world, whose ground truth full supervision takes. Every method returns a Step; equal arguments give the same step.
     """
 
     world: World

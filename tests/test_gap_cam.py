@@ -13,6 +13,7 @@ from wsss_lab.data import frames
 from wsss_lab.data.canvas import from_canvas, normalise
 from wsss_lab.data.resized_crop import crop_and_jitter
 from wsss_lab.networks.backbones import Backbone
+from wsss_lab.networks.batches import tagged_batches
 from wsss_lab.networks.deeplab_v3plus import v3plus_trunk
 from wsss_lab.networks.device import place
 from wsss_lab.networks.fit import Schedule
@@ -22,7 +23,6 @@ from wsss_lab.networks.wide_resnet import TOY_WIDE_RESNET
 from wsss_lab.refinement.dense_crf import V1
 from wsss_lab.refinement.label_frames import label_image
 from wsss_lab.seeds.gap_cam import BACKGROUND, cam_maps, cam_net, label_cams, train_cam
-from wsss_lab.seeds.training import tagged_batches
 
 torch.set_num_threads(1)
 SIZES = ((32, 32), (24, 32), (32, 20))

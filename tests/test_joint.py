@@ -14,6 +14,7 @@ from wsss_lab.data.canvas import from_canvas, normalise
 from wsss_lab.errors import ParameterError, TrainingError
 from wsss_lab.evaluation.scoring import ground_truth
 from wsss_lab.networks.backbones import Backbone
+from wsss_lab.networks.batches import labelled_batches
 from wsss_lab.networks.fcan import AttentionNet
 from wsss_lab.networks.fit import Schedule
 from wsss_lab.networks.resnet import TOY_RESNET_BLOCKS
@@ -29,7 +30,6 @@ from wsss_lab.segmenter.joint import (
     segment_multiscale,
     train_joint,
 )
-from wsss_lab.segmenter.training import labelled_batches
 
 torch.set_num_threads(1)
 RESNET = Backbone("resnet", TOY_RESNET_BLOCKS, width=8, aspp=(1, 2), dropout=0.0, side=32).settings()

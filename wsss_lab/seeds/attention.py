@@ -1,23 +1,21 @@
 """Attention maps of a fully convolutional classifier (Chaudhry et al. 2017, Sec. 4.1)."""
 
 from collections.abc import Iterator, Sequence
-from functools import partial
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from wsss_lab.data.canvas import augment, canvas_box, from_canvas
-from wsss_lab.data.scale_crop import scale_crop
+from wsss_lab.data.canvas import canvas_box, from_canvas
 from wsss_lab.data.views import EvalView, TrainView
 from wsss_lab.evaluation.scoring import score_seeds
 from wsss_lab.networks.backbones import Backbone
+from wsss_lab.networks.batches import augmentation, tagged_batches
 from wsss_lab.networks.device import place
 from wsss_lab.networks.fcan import AttentionNet, attention_net
 from wsss_lab.networks.fit import Schedule, fit
 from wsss_lab.networks.multiscale import SCALES, volumes
-from wsss_lab.seeds.training import tagged_batches
 
 EPSILON = 1e-12
 
@@ -32,11 +30,6 @@ def class_loss(scores: Tensor, tags: Tensor) -> Tensor:
     scores: (N, C) logits. tags: (N, C) in {0, 1}. Returns a scalar.
     """
     return F.binary_cross_entropy_with_logits(scores.float(), tags)
-
-
-def augmentation(random_scale: Sequence[float] | None):
-    """How batches are changed: random scale and crop between two factors, as in the paper, or None: trim and mirror."""
-    return augment if random_scale is None else partial(scale_crop, low=random_scale[0], high=random_scale[1])
 
 
 def train_attention(view: TrainView, start: dict[str, Tensor], backbone: dict, schedule: dict, seed: int,

@@ -3,32 +3,16 @@
 import torch
 from torch import Tensor
 
-from wsss_lab.data.canvas import augment, normalise
+from wsss_lab.data.canvas import normalise
 from wsss_lab.data.views import TrainView
 from wsss_lab.networks.backbones import Backbone
+from wsss_lab.networks.batches import tagged_batches
 from wsss_lab.networks.device import place, resolve_device
 from wsss_lab.networks.fit import Schedule, fit
 from wsss_lab.networks.gap import GapNet, gap_net
 from wsss_lab.networks.losses import tag_loss
 from wsss_lab.seeds.backprop import backprop_maps
 from wsss_lab.seeds.cam import raw_class_maps
-
-
-def tagged_batches(view: TrainView, side: int, batch: int, change=augment):
-    """A function that draws one augmented batch (images, tags) of a view with a given generator.
-
-    change: the augmentation, see wsss_lab.data.canvas.augment.
-    """
-    device = resolve_device()
-    tags = torch.tensor(view.tags, dtype=torch.float32)
-
-    def draw(generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        indices = torch.randint(len(view), (batch,), generator=generator)
-        images, _ = view.canvas(indices.numpy(), side)
-        images, _ = change(images, None, generator)
-        return normalise(images.to(device)), tags[indices].to(device)
-
-    return draw
 
 
 def train_classifier(view: TrainView, start: dict[str, Tensor], variant: str, backbone: dict, schedule: dict,

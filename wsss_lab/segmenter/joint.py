@@ -11,14 +11,14 @@ from wsss_lab.data.canvas import from_canvas
 from wsss_lab.data.views import TrainView
 from wsss_lab.errors import ParameterError
 from wsss_lab.networks.backbones import Backbone
+from wsss_lab.networks.batches import augmentation, labelled_batches
 from wsss_lab.networks.device import place
 from wsss_lab.networks.fcan import AttentionNet
 from wsss_lab.networks.fit import Schedule, fit
 from wsss_lab.networks.losses import pixel_loss
 from wsss_lab.networks.multiscale import SCALES, volumes
 from wsss_lab.refinement.dense_crf import CrfParameters, refine_probabilities
-from wsss_lab.seeds.attention import augmentation, class_loss, restore_attention
-from wsss_lab.segmenter.training import labelled_batches
+from wsss_lab.seeds.attention import class_loss, restore_attention
 
 GRADIENTS = ("joint", "released", "pixel")
 ABSENT = ("excluded", "zero")
@@ -49,7 +49,7 @@ def train_joint(view: TrainView, cues: np.ndarray, state: dict[str, Tensor], bac
     """Train with Eq. (2) on pixel cues, from a network's present weights: one round of the paper's second half.
 
     cues: frame (N, Hmax, Wmax) uint8 of labels, 255 = ignore. state: of the whole network (`train_attention`, or an
-    earlier round). gradient: see `joint_losses`. random_scale: see wsss_lab.seeds.attention.augmentation.
+    earlier round). gradient: see `joint_losses`. random_scale: see wsss_lab.networks.batches.augmentation.
     The learning rate starts anew in every round.
     Returns {"state": state dict, "history": total loss, "classification": l_c, "pixel": l_s, per iteration}.
     """

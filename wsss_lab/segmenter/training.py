@@ -5,40 +5,16 @@ import torch
 from torch import Tensor
 
 from wsss_lab.data import frames
-from wsss_lab.data.canvas import augment, label_canvas, normalise
 from wsss_lab.data.views import TrainView
 from wsss_lab.networks.backbones import Backbone
+from wsss_lab.networks.batches import labelled_batches
 from wsss_lab.networks.deeplab import DeepLab, deeplab
-from wsss_lab.networks.device import place, resolve_device
+from wsss_lab.networks.device import place
 from wsss_lab.networks.fit import Schedule, fit
 from wsss_lab.networks.inference import label_probabilities
 from wsss_lab.networks.losses import pixel_loss
 from wsss_lab.refinement.constrain_to_boundary import boundary_loss, crf_targets
 from wsss_lab.refinement.dense_crf import CrfParameters, refine_probabilities
-
-
-def labelled_batches(view: TrainView, pseudo_masks: np.ndarray, side: int, batch: int, change=augment):
-    """A function that draws one augmented batch (normalised images, labels, uint8 images, tags).
-
-    pseudo_masks: (N, Hmax, Wmax) uint8, image i in the top-left corner of row i. change: the augmentation, see
-    wsss_lab.data.canvas.augment.
-    """
-    device = resolve_device()
-    tags = torch.tensor(view.tags, dtype=torch.float32)
-
-    def label_of(index: int) -> np.ndarray:
-        height, width = view.size(index)
-        return label_canvas(np.asarray(pseudo_masks[index, :height, :width]), side)
-
-    def draw(generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        drawn = torch.randint(len(view), (batch,), generator=generator)
-        indices = drawn.numpy()
-        images, _ = view.canvas(indices, side)
-        labels = torch.from_numpy(np.stack([label_of(int(index)) for index in indices]))
-        images, labels = change(images, labels, generator)
-        return normalise(images.to(device)), labels.to(device), images, tags[drawn].to(device)
-
-    return draw
 
 
 def train_segmenter(view: TrainView, pseudo_masks: np.ndarray, start: dict[str, Tensor], backbone: dict,

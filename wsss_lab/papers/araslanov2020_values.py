@@ -90,7 +90,7 @@ _TOY = Backbone("wide_resnet", TOY_WIDE_RESNET, width=16, aspp=_SMALL_ASPP, drop
 _TOY_NETS = {"VGG16": replace(_TOY, family="vgg", blocks=TOY_BLOCKS),
              "ResNet-50": replace(_TOY, family="resnet", blocks=TOY_RESNET_BLOCKS),
              "ResNet-101": replace(_TOY, family="resnet", blocks=TOY_RESNET_DEEP_BLOCKS)}
-_TOY_SCHEDULE = Schedule(300, 8, 0.02, "sgd", "poly", head_lr=PUBLISHED.head_lr)
+_TOY_SCHEDULE = Schedule(120, 16, 0.02, "sgd", "poly", head_lr=PUBLISHED.head_lr)
 _TOY_LABELLED = Schedule(300, 8, 1e-3, head_lr=3.0)
 _PHOTO = replace(oh2017_values.SCALES["photos"].backbone, width=32, aspp=_SMALL_ASPP)
 _PHOTO_SCHEDULE = Schedule(160, 8, 1e-4, head_lr=10.0)

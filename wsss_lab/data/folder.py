@@ -49,7 +49,7 @@ class VocFolder:
 
     def __init__(self, root: str | os.PathLike, tags: str = "auto"):
         self.root = Path(root)
-        self._images = _listing(self.root / IMAGES, ".jpg")
+        self._images = listing(self.root / IMAGES, ".jpg")
         if not self._images:
             raise DataError(
                 f"{self.root}: no image in {IMAGES}" if self.root.is_dir() else f"no folder {self.root}",
@@ -59,7 +59,7 @@ class VocFolder:
         self.classes = _read_list(self.root / CLASS_LIST, VOC_CLASSES)
         self.context_classes = _read_list(self.root / CONTEXT_LIST, ())
         self.has_context = bool(self.context_classes) and (self.root / CONTEXTS).is_dir()
-        self.splits = tuple(sorted(_listing(self.root / SPLITS, ".txt")))
+        self.splits = tuple(sorted(listing(self.root / SPLITS, ".txt")))
         self.tags_source = self._resolve(tags)
         self._tags: dict[str, Tags] = {}
 
@@ -125,7 +125,7 @@ class VocFolder:
         folders = [(IMAGES, ".jpg"), (MASKS, ".png")]
         folders += [(CONTEXTS, ".png")] if self.has_context else []
         folders += [(ANNOTATIONS, ".xml")] if self.tags_source == "xml" else []
-        stamps = [_listing(self.root / folder, suffix) for folder, suffix in folders]
+        stamps = [listing(self.root / folder, suffix) for folder, suffix in folders]
         for split in self.splits:
             names = self.names(split)
             digest.update(repr((split, names)).encode())
@@ -186,7 +186,7 @@ class VocFolder:
         return self._tags[split]
 
     def _require_masks(self, split: str, names: Sequence[str]) -> None:
-        present = _listing(self.root / MASKS, ".png")
+        present = listing(self.root / MASKS, ".png")
         missing = [name for name in names if name not in present]
         if missing:
             raise DataError(
@@ -348,7 +348,7 @@ def _problem_of(read: Callable[[], object]) -> DataError | None:
     return None
 
 
-def _listing(folder: Path, suffix: str) -> dict[str, tuple[int, int]]:
+def listing(folder: Path, suffix: str) -> dict[str, tuple[int, int]]:
     """Stem -> (size, time of change in ns) of the files with this suffix; empty without the folder."""
     try:
         with os.scandir(folder) as entries:

@@ -3,8 +3,9 @@
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -14,30 +15,46 @@ import numpy as np
 from wsss_lab.data.toyvoc import SPLITS
 from wsss_lab.data.toyvoc_steps import toy_crops, toy_saliency_scenes, toy_scenes
 from wsss_lab.data.views import EvalView, TrainView
-from wsss_lab.errors import DataError
+from wsss_lab.errors import DataError, ParameterError
 from wsss_lab.lab.profiles import check_inputs, profile_named, unknown_name
 from wsss_lab.lab.steps import Step
 
 
 @dataclass(frozen=True)
 class View:
-    """A reference to one split of a world, with masks (EvalView) or without any way to them (TrainView)."""
+    """A reference to one split of a world, with masks (EvalView) or without any way to them (TrainView).
+
+    split: its name, or the first images of it, as in "train[:500]".
+    """
 
     world: Any
     split: str
     exposes_masks: bool
 
     @cached_property
+    def _part(self) -> tuple[str, int]:
+        """Name of the split, and how many of its images, 0 = all. Raises ParameterError for another form."""
+        form = re.fullmatch(r"([^\[\]]+)(?:\[:([1-9][0-9]*)\])?", self.split)
+        if form is None:
+            raise ParameterError(f"split '{self.split}'",
+                                 "a name such as train, or the first of its images, as in train[:500]")
+        return form[1], int(form[2] or 0)
+
+    @cached_property
     def key(self) -> str:
-        return f"{self.world.key(self.split)}/{'masks' if self.exposes_masks else 'tags'}"
+        split, count = self._part
+        images = f"/first {count}" if count else ""
+        return f"{self.world.key(split)}{images}/{'masks' if self.exposes_masks else 'tags'}"
 
     @property
     def steps(self) -> tuple[Step, ...]:
-        return self.world.steps(self.split)
+        return self.world.steps(self._part[0])
 
     def load(self, store) -> TrainView | EvalView:
         """The view itself; image data stays on disk until it is read."""
-        return self.world.open(self.split, self.exposes_masks, store)
+        split, count = self._part
+        view = self.world.open(split, self.exposes_masks, store)
+        return view.subset(range(min(count, len(view)))) if count else view
 
 
 class World:
@@ -134,8 +151,41 @@ def _folder(root: str, tags: str):
     return VocFolder(root, tags)
 
 
+@lru_cache(maxsize=4)
+def _coco(root: str):
+    from wsss_lab.data.coco import CocoFolder
+
+    return CocoFolder(root)
+
+
+class PhotoWorld(World):
+    """What worlds of photographs share: views straight from a folder, without steps.
+
+    A subclass is a dataclass with `root` first and `limit` among its fields; its `folder` reads the files.
+    """
+
+    @property
+    def name(self) -> str:
+        return Path(self.root).name
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.folder.classes
+
+    def key(self, split: str) -> str:
+        identity = [self.folder.fingerprint, split, *astuple(self)[1:]]
+        return hashlib.blake2b(json.dumps(identity).encode(), digest_size=16).hexdigest()
+
+    def steps(self, split: str) -> tuple[Step, ...]:
+        return ()
+
+    def open(self, split: str, masks: bool, store) -> TrainView | EvalView:
+        view = self.folder.eval_view(split) if masks else self.folder.train_view(split)
+        return view.subset(range(min(self.limit, len(view)))) if self.limit else view
+
+
 @dataclass(frozen=True)
-class FolderWorld(World):
+class FolderWorld(PhotoWorld):
     """Photographs in VOC layout.
 
     root: the folder. tags: "auto", "xml", "csv" or "masks". limit: at most so many images per split, 0 = all.
@@ -146,24 +196,23 @@ class FolderWorld(World):
     limit: int = 0
 
     @property
-    def name(self) -> str:
-        return Path(self.root).name
+    def folder(self):
+        return _folder(self.root, self.tags)
+
+
+@dataclass(frozen=True)
+class CocoWorld(PhotoWorld):
+    """COCO 2014 with the masks of COCO-Stuff (wsss_lab.data.coco).
+
+    root: the folder. limit: at most so many images per split, 0 = all.
+    """
+
+    root: str
+    limit: int = 0
 
     @property
-    def classes(self) -> tuple[str, ...]:
-        return _folder(self.root, self.tags).classes
-
-    def key(self, split: str) -> str:
-        identity = [_folder(self.root, self.tags).fingerprint, split, self.tags, self.limit]
-        return hashlib.blake2b(json.dumps(identity).encode(), digest_size=16).hexdigest()
-
-    def steps(self, split: str) -> tuple[Step, ...]:
-        return ()
-
-    def open(self, split: str, masks: bool, store) -> TrainView | EvalView:
-        folder = _folder(self.root, self.tags)
-        view = folder.eval_view(split) if masks else folder.train_view(split)
-        return view.subset(range(min(self.limit, len(view)))) if self.limit else view
+    def folder(self):
+        return _coco(self.root)
 
 
 @dataclass(frozen=True)

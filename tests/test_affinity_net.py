@@ -1,0 +1,189 @@
+"""AffinityNet: its levels layer by layer for every family of trunks, what is frozen, and its training."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from tiny_views import BACKBONE as VGG
+from tiny_views import blobs
+from torch import nn
+
+from wsss_lab.data import frames
+from wsss_lab.data.canvas import normalise
+from wsss_lab.data.resized_crop import crop_and_jitter
+from wsss_lab.networks.affinity_net import AffinityNet
+from wsss_lab.networks.backbones import Backbone
+from wsss_lab.networks.batches import labelled_batches
+from wsss_lab.networks.deeplab_v3plus import v3plus_trunk
+from wsss_lab.networks.device import place
+from wsss_lab.networks.fit import Schedule
+from wsss_lab.networks.losses import reduce_labels
+from wsss_lab.networks.resnet import RESNET50_BLOCKS, TOY_RESNET_BLOCKS
+from wsss_lab.networks.vgg import TOY_BLOCKS, VGG16_BLOCKS
+from wsss_lab.networks.wide_resnet import TOY_WIDE_RESNET, WIDE_RESNET38
+from wsss_lab.refinement.affinity_pairs import affinities, affinity_loss, half_disc, pair_labels
+from wsss_lab.refinement.affinity_training import train_affinity
+
+torch.set_num_threads(1)
+FAMILIES = {"wide_resnet": TOY_WIDE_RESNET, "vgg": TOY_BLOCKS, "resnet": TOY_RESNET_BLOCKS, "mobilenet": ()}
+SCHEDULE = Schedule(3, 4, policy="constant")
+
+
+def build(family):
+    """A small network whose norms have seen some images, so that they do something in evaluation mode too."""
+    torch.manual_seed(0)
+    net = AffinityNet(Backbone(family, FAMILIES[family]))
+    net.trunk(torch.randn(4, 3, 64, 64) * 2 + 1)
+    return net
+
+
+def literal_levels(family, trunk, x):
+    """The three levels, layer by layer."""
+    if family == "wide_resnet":
+        fifth = trunk.b4(trunk.b3(trunk.b2(trunk.conv1a(x))))
+        sixth = trunk.b5(fifth)
+        return [F.relu(trunk.b5.bn_branch2a(fifth)), F.relu(trunk.b6.bn_branch2a(sixth)),
+                F.relu(trunk.bn6(trunk.b6(sixth)))]
+    if family == "resnet":
+        second = trunk.layer2(trunk.layer1(trunk.maxpool(trunk.relu(trunk.bn1(trunk.conv1(x))))))
+        third = trunk.layer3(second)
+        return [second, third, trunk.layer4(third)]
+    # (past the last layer) of each level: conv3 with pool3 and conv4 with pool4; features[6] and features[13].
+    first, second = {"vgg": (6, 9), "mobilenet": (7, 14)}[family]
+    return [trunk[:first](x), trunk[:second](x), trunk(x)]
+
+
+# --- structure -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("family", "blocks", "levels", "features", "side"), [
+    ("wide_resnet", WIDE_RESNET38, (512, 1024, 4096), 448, 41),
+    ("resnet", RESNET50_BLOCKS, (512, 1024, 2048), 448, 21),
+    ("vgg", VGG16_BLOCKS, (256, 512, 512), 448, 41),
+    ("mobilenet", (), (32, 96, 1280), 384, 21),
+])
+def test_full_networks_have_the_published_channels(family, blocks, levels, features, side):
+    with torch.device("meta"):  # shapes only: nothing is allocated
+        net = AffinityNet(Backbone(family, blocks))
+        found, out = net.levels(torch.empty(1, 3, 321, 321)), net(torch.empty(1, 3, 321, 321))
+    widths = [min(width, channels) for width, channels in zip((64, 128, 256), levels)]
+    assert [tuple(layer.weight.shape[:2]) for layer in net.reduce] == list(zip(widths, levels))
+    assert tuple(each.shape[1] for each in found) == levels
+    assert net.features == features and out.shape == (1, features, side, side)
+    assert not any(isinstance(layer, nn.Conv2d) and layer.bias is not None for layer in (*net.reduce, net.merge))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_levels_are_those_of_the_trunk_layer_by_layer(family):
+    net, x = build(family).eval(), torch.randn(2, 3, 64, 64)
+    with torch.inference_mode():
+        found = net.levels(x)
+        for level, expected in zip(found, literal_levels(family, net.trunk, x), strict=True):
+            assert torch.equal(level, expected) and level.std() > 0
+        assert torch.equal(found[-1], net.trunk(x))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_features_are_joined_on_the_grid_of_the_trunks_output(family):
+    net, x = build(family).eval(), torch.randn(2, 3, 64, 64)
+    with torch.inference_mode():
+        levels = literal_levels(family, net.trunk, x)
+        size = levels[-1].shape[-2:]
+        reduced = []
+        for layer, level in zip(net.reduce, levels):
+            factor = level.shape[-1] // size[-1]
+            reduced.append(F.elu(layer(F.avg_pool2d(level, factor))))
+        expected = F.elu(torch.einsum("oi,bihw->bohw", net.merge.weight[:, :, 0, 0], torch.cat(reduced, 1)))
+        torch.testing.assert_close(net(x), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_step_of_training_moves_new_layers_and_no_norm_and_none_of_the_first_layers(family):
+    net = build(family).train()
+    net.prepare()
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    optimiser = torch.optim.SGD([each for each in net.parameters() if each.requires_grad], lr=0.1)
+    affinities(net(torch.randn(2, 3, 64, 64) + 3), half_disc()).square().sum().backward()
+    optimiser.step()
+    moved = {name for name, value in net.state_dict().items() if not torch.equal(value, before[name])}
+    norms = {f"trunk.{name}." for name, layer in net.trunk.named_modules() if isinstance(layer, nn.BatchNorm2d)}
+    first = {"wide_resnet": ("trunk.conv1a.", "trunk.b2."), "resnet": ("trunk.conv1.",), "vgg": (),
+             "mobilenet": tuple(f"trunk.{index}." for index in range(7))}[family]
+    assert moved == {name for name in before if not name.startswith((*norms, *first))}
+
+
+# --- training --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def labelled():
+    return blobs(((32, 32), (24, 32), (32, 20)))
+
+
+@pytest.fixture(scope="module")
+def labels(labelled):
+    found = frames.stack(labelled, [labelled.mask(index) for index in range(3)])
+    found[:, :4] = 255
+    return found
+
+
+@pytest.fixture(scope="module")
+def start():
+    torch.manual_seed(5)
+    return v3plus_trunk(Backbone.from_settings(VGG)).state_dict()
+
+
+def train(view, labels, start, schedule=SCHEDULE, seed=0, radius=5):
+    return train_affinity(view, labels, start, VGG, schedule.settings(), seed, radius)
+
+
+@pytest.fixture(scope="module")
+def trained(labelled, labels, start):
+    return train(labelled.train_view(), labels, start)
+
+
+def test_the_first_loss_is_that_of_the_labels_on_the_networks_grid(labelled, labels, start):
+    history = train(labelled.train_view(), labels, start, replace(SCHEDULE, iterations=1), 3, 3)["history"]
+    torch.manual_seed(3)
+    net = place(AffinityNet(Backbone.from_settings(VGG)))
+    net.trunk.load_state_dict(start)
+    draw = labelled_batches(labelled.train_view(), labels, 32, 4, crop_and_jitter)
+    _, drawn, pixels, _ = draw(torch.Generator().manual_seed(3))
+    features = net(normalise(pixels).to(next(net.parameters()).device))
+    pairs = pair_labels(reduce_labels(drawn, (8, 8)), half_disc(3))
+    assert features.shape[-2:] == (8, 8) and all(group.any() for group in pairs)
+    assert history == [pytest.approx(affinity_loss(affinities(features, half_disc(3)), pairs).item(), rel=1e-4)]
+
+
+def test_the_loss_falls(labelled, labels, start):
+    history = train(labelled.train_view(), labels, start, Schedule(40, 4, lr=3e-3))["history"]
+    assert np.mean(history[-5:]) < 0.7 * np.mean(history[:3])
+
+
+def test_a_seed_decides_and_images_and_labels_are_enough(labelled, labels, start, trained):
+    """The masks of a guarded view raise when they are read: it learns from the frame alone."""
+    again, other = train(labelled.guarded(), labels, start), train(labelled.train_view(), labels, start, seed=1)
+    assert again["history"] == trained["history"] != other["history"] and len(again["history"]) == 3
+    assert all(torch.equal(value, trained["state"][name]) for name, value in again["state"].items())
+
+
+def test_other_labels_teach_something_else(labelled, labels, start, trained):
+    other = train(labelled.train_view(), np.where(labels == 1, 0, labels).astype(np.uint8), start)
+    assert other["history"] != trained["history"]
+    assert not torch.equal(other["state"]["merge.weight"], trained["state"]["merge.weight"])
+
+
+def test_without_any_label_there_is_nothing_to_learn(labelled, labels, start):
+    assert train(labelled.train_view(), np.full_like(labels, 255), start)["history"] == [0, 0, 0]
+
+
+def test_norms_of_the_trunk_stay_as_they_were_pre_trained(labelled, labels):
+    backbone = Backbone("resnet", TOY_RESNET_BLOCKS, side=32)
+    torch.manual_seed(0)
+    start = v3plus_trunk(backbone).state_dict()
+    state = train_affinity(labelled.train_view(), labels, start, backbone.settings(), SCHEDULE.settings(), 0)["state"]
+    kept = {name for name, value in start.items() if torch.equal(state[f"trunk.{name}"], value)}
+    norms = {name for name in start if "conv" not in name and "downsample.0" not in name}
+    assert kept == norms | {"conv1.weight"}

@@ -1,0 +1,306 @@
+"""Boundaries of label maps against those of the ground truth, by hand."""
+
+import itertools
+
+import numpy as np
+import pytest
+from tiny_views import make_view
+
+from wsss_lab.errors import DataError, ParameterError
+from wsss_lab.evaluation.boundaries import (
+    boundary_counts,
+    boundary_scores,
+    edges,
+    matches,
+    reference_edges,
+    score_boundaries,
+    tolerance_pixels,
+)
+from wsss_lab.evaluation.intervals import interval
+from wsss_lab.lab.published import published
+
+
+def drawn(text):
+    """A mask or a map from rows of digits; v is 255."""
+    return np.array([[255 if sign == "v" else int(sign) for sign in row] for row in text.split()], np.uint8)
+
+
+def square(top, left, side=20, size=64, label=1):
+    mask = np.zeros((size, size), np.uint8)
+    mask[top:top + side, left:left + side] = label
+    return mask
+
+
+def halves(first, width=64, height=3):
+    """Label 1 from column `first` on."""
+    return np.repeat((np.arange(width) >= first).astype(np.uint8)[None], height, 0)
+
+
+def share_of(pixels, size):
+    return pixels / np.hypot(*size)
+
+
+# --- edges -----------------------------------------------------------------------------------------------------------
+
+
+def test_edges_are_the_pixels_on_both_sides_of_a_boundary():
+    found = edges(drawn("00000 01110 01110 01110 00000"))
+    assert found.astype(int).tolist() == [
+        [0, 1, 1, 1, 0], [1, 1, 1, 1, 1], [1, 1, 0, 1, 1], [1, 1, 1, 1, 1], [0, 1, 1, 1, 0],
+    ]
+
+
+def test_edges_are_where_the_laplacian_of_some_labels_indicator_is_not_zero():
+    labels = np.random.default_rng(0).choice(np.array([0, 0, 0, 1, 2, 255], np.uint8), (12, 9))
+    expected = np.zeros(labels.shape, bool)
+    for label in np.unique(labels):
+        inside = np.pad((labels == label).astype(int), 1, mode="edge")
+        around = inside[:-2, 1:-1] + inside[2:, 1:-1] + inside[1:-1, :-2] + inside[1:-1, 2:]
+        expected |= around - 4 * inside[1:-1, 1:-1] != 0
+    assert np.array_equal(edges(labels), expected) and not expected.all()
+
+
+def test_edges_do_not_depend_on_how_labels_are_numbered():
+    assert edges(drawn("11233")).tolist() == edges(drawn("22911")).tolist() == [[False, True, True, True, False]]
+
+
+def test_a_map_of_one_label_has_no_edges_not_even_at_its_rim():
+    assert not edges(np.full((4, 5), 3, np.uint8)).any() and not edges(np.full((1, 1), 3, np.uint8)).any()
+
+
+@pytest.mark.parametrize("labels", [np.zeros((3, 3), int), np.zeros((2, 3, 3), np.uint8)])
+def test_labels_of_another_type_or_shape_are_refused(labels):
+    with pytest.raises(DataError, match="labels"):
+        edges(labels)
+    with pytest.raises(DataError, match="mask"):
+        reference_edges(labels, 1)
+
+
+# --- the reference ---------------------------------------------------------------------------------------------------
+
+
+def test_a_line_of_void_leaves_an_edge_in_its_middle():
+    found, undecided = reference_edges(drawn("000vv11 000vv11"), depth=1)
+    assert found[0].tolist() == [False, False, False, True, True, False, False] and not undecided.any()
+
+
+def test_void_at_the_rim_of_a_single_region_leaves_no_edge():
+    found, _ = reference_edges(drawn("0000 0vv0 0000"), depth=5)
+    assert not found.any()
+
+
+def test_deep_in_void_there_are_no_edges_and_nothing_is_decided():
+    mask = np.full((5, 20), 255, np.uint8)
+    mask[:, :5], mask[:, 15:] = 0, 1
+    found, undecided = reference_edges(mask, depth=3)
+    assert not found.any()
+    assert undecided[2].nonzero()[0].tolist() == [8, 9, 10, 11]
+    found, undecided = reference_edges(mask, depth=5)
+    assert found[2].nonzero()[0].tolist() == [9, 10] and not undecided.any()
+
+
+def test_a_mask_of_void_alone_decides_nothing():
+    found, undecided = reference_edges(np.full((4, 4), 255, np.uint8), depth=100)
+    assert not found.any() and undecided.all()
+
+
+# --- matching --------------------------------------------------------------------------------------------------------
+
+
+def largest_matching(near):
+    """Literal: try all partners, the last of them "no partner", for one pixel after the other."""
+    if not len(near):
+        return 0
+    best = largest_matching(near[1:])
+    for partner in near[0].nonzero()[0]:
+        rest = near[1:].copy()
+        rest[:, partner] = False
+        best = max(best, 1 + largest_matching(rest))
+    return best
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_matches_agree_with_trying_all_pairings(seed):
+    rng = np.random.default_rng(seed)
+    found, reference = rng.random((2, 6, 6)) < 0.2
+    ours, theirs = np.argwhere(found), np.argwhere(reference)
+    distance = np.linalg.norm(ours[:, None] - theirs[None], axis=-1)
+    for tolerance in (1, 1.5, 2):
+        assert matches(found, reference, tolerance) == largest_matching(distance <= tolerance)
+
+
+def test_matching_finds_pairs_that_taking_the_nearest_first_would_miss():
+    """Found 0 and 2, reference 2 and 4: the nearest pair (2, 2) would leave 0 and 4 alone."""
+    found, reference = np.zeros((2, 1, 5), bool)
+    found[0, [0, 2]] = reference[0, [2, 4]] = True
+    assert matches(found, reference, 2) == 2 and matches(found, reference, 1.9) == 1
+
+
+def test_a_pixel_is_matched_once_only():
+    found, reference = np.zeros((2, 5, 5), bool)
+    found[1:4, 1:4], reference[2, 2] = True, True
+    assert matches(found, reference, 2) == matches(reference, found, 2) == 1
+
+
+def test_distances_are_euclidean_and_the_tolerance_is_included():
+    found, reference = np.zeros((2, 6, 6), bool)
+    found[0, 0] = reference[3, 4] = True
+    assert matches(found, reference, 5) == 1 and matches(found, reference, 4.99) == 0
+
+
+def test_pixels_at_the_same_place_match_and_none_match_nothing():
+    found = np.eye(4, dtype=bool)
+    assert matches(found, found, 1) == 4
+    assert matches(found, np.zeros_like(found), 9) == matches(np.zeros_like(found), found, 9) == 0
+
+
+# --- tolerance -------------------------------------------------------------------------------------------------------
+
+
+def test_the_tolerance_is_a_share_of_the_diagonal_and_never_below_a_pixel():
+    assert tolerance_pixels((375, 500), 0.0075) == pytest.approx(4.6875)
+    assert tolerance_pixels((30, 40), 0.02) == 1
+    assert tolerance_pixels((64, 64), 0.02) == pytest.approx(1.81, abs=0.001)
+
+
+@pytest.mark.parametrize("share", [0, -0.1, 1, 2, float("nan")])
+def test_a_share_that_means_nothing_is_refused(share):
+    with pytest.raises(ParameterError, match="of the diagonal"):
+        tolerance_pixels((10, 10), share)
+
+
+# --- counts of an image ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("share", [0.0075, 0.02, 0.1])
+def test_the_mask_itself_is_perfect(share):
+    mask = square(10, 12)
+    counts = boundary_counts(mask, mask, share)
+    # 4 x 20 pixels around the square and 4 x 19 on its rim.
+    assert counts.tolist() == [156] * 3 and counts.dtype == np.int64
+    assert [float(score) for score in boundary_scores(counts)] == [1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("shift", "tolerance", "matched"),
+    [(1, 1, 6), (2, 1, 3), (2, 2, 6), (5, 1, 0), (5, 3.9, 0), (5, 4, 3), (5, 5, 6), (0, 1, 6)],
+)
+def test_a_straight_boundary_counts_up_to_the_tolerance_and_half_a_pixel_further(shift, tolerance, matched):
+    """Two columns of 3 pixels each; shifted by one pixel more than the tolerance, the nearer column still matches."""
+    counts = boundary_counts(halves(20 + shift), halves(20), share_of(tolerance, (3, 64)) + 1e-12)
+    assert counts.tolist() == [matched, 6, 6]
+
+
+def test_a_square_shifted_by_the_tolerance_is_perfect():
+    for shift in (1, 2, 5):
+        counts = boundary_counts(square(20, 20 + shift), square(20, 20), share_of(shift, (64, 64)) + 1e-12)
+        assert counts.tolist() == [156] * 3
+
+
+@pytest.mark.parametrize(
+    ("shift", "matched"),
+    [(1, 156), (2, 2 * 19 + 2 * 21 + 18 * 2 + 2 * 1), (5, 2 * 16 + 2 * 18 + 2 * 2)],
+)
+def test_a_shifted_square_keeps_its_upper_and_lower_edges(shift, matched):
+    """By hand, for a tolerance of 1: rows outside the square, its first and last row, the 18 rows between those.
+
+    Pixels of the first and last row lie over each other but for their ends, and at each of them as many pixels of the
+    row next to it find a partner in it as the shift moved the sides beyond the tolerance, two at most.
+    """
+    counts = boundary_counts(square(20, 20 + shift), square(20, 20), 0.0075)
+    assert counts.tolist() == [matched, 156, 156]
+
+
+def test_an_empty_prediction_finds_nothing_and_an_empty_mask_has_nothing_to_find():
+    mask, empty = square(10, 10), np.zeros((64, 64), np.uint8)
+    assert boundary_counts(empty, mask, 0.02).tolist() == [0, 0, 156]
+    assert boundary_counts(mask, empty, 0.02).tolist() == [0, 156, 0]
+
+
+def test_counts_are_symmetric_without_void():
+    rng = np.random.default_rng(1)
+    first, second = (np.kron(rng.integers(0, 3, (8, 8)), np.ones((4, 4))).astype(np.uint8) for _ in range(2))
+    there, back = boundary_counts(first, second, 0.05), boundary_counts(second, first, 0.05)
+    assert there.tolist() == back[[0, 2, 1]].tolist() and 0 < there[0] < min(there[1:])
+
+
+def test_classes_do_not_matter_but_boundaries_between_them_do():
+    mask = square(10, 10)
+    assert boundary_counts(square(10, 10, label=2), mask, 0.0075).tolist() == [156] * 3
+    parted = mask.copy()
+    parted[10:30, 20:30] = 2
+    # Two more columns of 20 pixels, whose ends are edges already.
+    assert boundary_counts(parted, mask, 0.0075).tolist() == [156, 156 + 2 * 18, 156]
+
+
+def test_a_void_band_is_forgiven_within_the_tolerance():
+    mask = halves(20)
+    mask[:, 18:22] = 255
+    share = share_of(2, mask.shape) + 1e-12
+    for first in (18, 20, 22):
+        assert boundary_counts(halves(first), mask, share).tolist() == [6, 6, 6]
+    assert boundary_counts(halves(24), mask, share).tolist() == [0, 6, 6]
+
+
+def test_what_is_found_deep_in_void_is_left_out():
+    mask = np.zeros((40, 40), np.uint8)
+    mask[5:35, 5:35] = 255
+    assert boundary_counts(square(15, 15, side=8, size=40), mask, 0.02).tolist() == [0, 0, 0]
+    outside = square(0, 0, side=3, size=40)
+    assert boundary_counts(outside, mask, 0.02).tolist() == [0, edges(outside).sum(), 0]
+
+
+def test_undecided_labels_count_as_background():
+    mask, prediction = square(10, 10), square(10, 10)
+    prediction[50:60] = 255
+    assert boundary_counts(prediction, mask, 0.0075).tolist() == [156] * 3
+    assert boundary_counts(np.where(mask == 0, np.uint8(255), mask), mask, 0.0075).tolist() == [156] * 3
+
+
+def test_maps_of_different_sizes_are_refused():
+    with pytest.raises(DataError, match="do not match"):
+        boundary_counts(np.zeros((4, 4), np.uint8), np.zeros((4, 5), np.uint8), 0.02)
+
+
+# --- scores ----------------------------------------------------------------------------------------------------------
+
+
+def test_f1_of_the_printed_recall_and_precision_is_the_printed_one():
+    table = published("lee2021", "table1")
+    recall, precision = (10 * table[f"boundary_{name}_pct"].to_numpy() for name in ("recall", "precision"))
+    counts = np.stack([recall * precision, 1000 * recall, 1000 * precision], -1).round().astype(np.int64)
+    scores = boundary_scores(counts)
+    np.testing.assert_allclose(1000 * scores.recall, recall)
+    np.testing.assert_allclose(1000 * scores.precision, precision)
+    np.testing.assert_array_equal((100 * scores.f1).round(1), table["boundary_f1_pct"])
+    assert table["boundary_f1_pct"].tolist() == [27.5, 42.5, 45.9, 65.9]
+
+
+def test_scores_that_are_not_defined_are_nan():
+    scores = boundary_scores(np.array([[0, 0, 5], [0, 5, 0], [0, 0, 0]]))
+    np.testing.assert_array_equal(scores.recall, [0, np.nan, np.nan])
+    np.testing.assert_array_equal(scores.precision, [np.nan, 0, np.nan])
+    np.testing.assert_array_equal(scores.f1, [0, 0, np.nan])
+
+
+# --- a view ----------------------------------------------------------------------------------------------------------
+
+
+def test_images_of_a_view_are_counted_in_their_own_corner_for_every_tolerance():
+    masks = [square(4, 4, side=8, size=30), halves(20, width=40, height=10)]
+    view = make_view([np.zeros((*mask.shape, 3), np.uint8) for mask in masks], masks)
+    frame = np.full((2, 30, 40), 255, np.uint8)
+    frame[0, :30, :30], frame[1, :10, :40] = square(4, 6, side=8, size=30), masks[1]
+    counts = score_boundaries(view, frame, [0.0075, 0.05])["counts"]
+    assert counts.shape == (2, 2, 3) and counts.dtype == np.int64
+    for index, share in itertools.product(range(2), range(2)):
+        height, width = masks[index].shape
+        expected = boundary_counts(frame[index, :height, :width], masks[index], [0.0075, 0.05][share])
+        assert counts[index, share].tolist() == expected.tolist()
+    assert counts[0, 0, 0] < counts[0, 1, 0] == counts[0, 1, 2] and counts[1, 0].tolist() == [20] * 3
+
+
+def test_counts_can_be_resampled():
+    counts = np.array([[[30, 40, 60], [10, 40, 20]]])
+    found = interval(counts, lambda sums: boundary_scores(sums).f1, replicates=50)
+    assert found.mean == pytest.approx(0.5) and found.low <= 0.5 <= found.high

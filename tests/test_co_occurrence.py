@@ -1,0 +1,271 @@
+"""Surroundings that are labelled as the object in them, by hand."""
+
+import numpy as np
+import pytest
+from PIL import Image
+from tiny_views import make_view, write_photographs
+
+from wsss_lab.data.folder import VocFolder
+from wsss_lab.data.views import EvalView
+from wsss_lab.errors import DataError, ParameterError
+from wsss_lab.evaluation.co_occurrence import (
+    co_occurring_pairs,
+    confusion_ratio,
+    context_counts,
+    pair_sums,
+    score_contexts,
+)
+from wsss_lab.evaluation.confusion import confusion_matrix
+from wsss_lab.evaluation.intervals import interval, ratio
+
+
+def drawn(text):
+    """A map from rows of digits; v is 255."""
+    return np.array([[255 if sign == "v" else int(sign) for sign in row] for row in text.split()], np.uint8)
+
+
+#: Classes boat (1) and train (2); contexts water (1), railroad (2) and boat (3).
+MASK = drawn("""
+    000000
+    011v00
+    011000
+    0000vv
+    000022
+""")
+CONTEXT = drawn("""
+    111100
+    133110
+    133111
+    111122
+    22v222
+""")
+PREDICTION = drawn("""
+    1110v1
+    111100
+    101000
+    110011
+    100122
+""")
+WATER, RAILROAD, BOATS = range(3)
+BOAT, TRAIN = range(2)
+
+
+def view_of(masks, contexts=None, names=("water", "railroad", "boat")):
+    arrays = np.stack(masks)
+    tags = np.array([[(mask == label).any() for label in (1, 2)] for mask in masks])
+    return EvalView.from_arrays("tiny/train", ("boat", "train"), [f"image{i}" for i in range(len(masks))], tags,
+                                np.zeros((*arrays.shape, 3), np.uint8), "generator", arrays,
+                                None if contexts is None else np.stack(contexts), () if contexts is None else names)
+
+
+# --- counts of an image ----------------------------------------------------------------------------------------------
+
+
+def test_wrong_pixels_of_each_context_by_hand():
+    """Boat on water: 3, 1, 1 and 2 pixels row by row, on railroad 2 in the last row; none in void."""
+    counts = context_counts(PREDICTION, MASK, CONTEXT, classes=2, contexts=3)
+    assert counts.tolist() == [[7, 0], [2, 0], [0, 0]] and counts.dtype == np.int64
+
+
+def test_counts_agree_with_looking_at_one_pixel_after_the_other():
+    rng = np.random.default_rng(0)
+    prediction, mask, context = (rng.choice(np.array([0, 1, 2, 3, 255], np.uint8), (20, 15)) for _ in range(3))
+    expected = np.zeros((4, 3), int)
+    for found, true, k in zip(prediction.ravel(), mask.ravel(), context.ravel()):
+        if true != 255 and 1 <= k <= 4 and 1 <= found <= 3 and found != true:
+            expected[k - 1, found - 1] += 1
+    assert np.array_equal(context_counts(prediction, mask, context, 3, 4), expected) and expected.any()
+
+
+def test_void_of_the_mask_is_left_out():
+    everything = np.ones((1, 4), np.uint8)
+    assert context_counts(everything, drawn("0v12"), everything, 2, 1).tolist() == [[2, 0]]
+
+
+def test_void_of_the_context_and_undecided_labels_count_for_nothing():
+    assert context_counts(drawn("11v0"), drawn("0000"), drawn("v011"), 2, 1).tolist() == [[0, 0]]
+
+
+def test_without_contexts_there_are_no_counts():
+    assert context_counts(PREDICTION, MASK, CONTEXT, 2, 0).shape == (0, 2)
+
+
+def test_maps_of_different_sizes_are_refused():
+    with pytest.raises(DataError, match="do not match"):
+        context_counts(PREDICTION, MASK, CONTEXT[1:], 2, 3)
+
+
+# --- a view ----------------------------------------------------------------------------------------------------------
+
+
+def test_images_of_a_view_are_scored_one_by_one():
+    empty = np.zeros_like(MASK)
+    scored = score_contexts(view_of([MASK, empty], [CONTEXT, empty]), np.stack([PREDICTION, PREDICTION]))
+    assert scored["false"].tolist() == [[[7, 0], [2, 0], [0, 0]], [[0, 0]] * 3]
+    assert scored["confusions"].dtype == np.int32
+    expected = [confusion_matrix(PREDICTION, mask, 3).tolist() for mask in (MASK, empty)]
+    assert scored["confusions"].tolist() == expected
+    assert scored["known"].tolist() == [True, True] and scored["missing"] == 0
+    assert {name: scored[name].dtype for name in ("false", "present", "known")} == {
+        "false": np.int64, "present": bool, "known": bool}
+
+
+def test_a_context_that_is_the_object_itself_does_not_surround_it():
+    """Railroad has four pixels beside the train and two on it, boats are all of the boat."""
+    assert score_contexts(view_of([MASK], [CONTEXT]), PREDICTION[None])["present"].tolist() == [[True, True, False]]
+    mostly_train = drawn("220 220 200")
+    ground = drawn("222 222 200")
+    assert score_contexts(view_of([mostly_train], [ground]), ground[None])["present"].tolist() == [[False] * 3]
+
+
+def test_a_context_that_only_void_covers_is_not_present():
+    scored = score_contexts(view_of([drawn("vv0")], [drawn("110")]), drawn("111")[None])
+    assert scored["present"].tolist() == [[False] * 3] and not scored["false"].any()
+
+
+def test_a_world_without_contexts_gives_empty_arrays():
+    scored = score_contexts(view_of([MASK, MASK]), np.stack([PREDICTION] * 2))
+    assert scored["false"].shape == (2, 0, 2) and scored["present"].shape == (2, 0) and scored["missing"] == 0
+    assert scored["confusions"][1].tolist() == confusion_matrix(PREDICTION, MASK, 3).tolist()
+    assert co_occurring_pairs(np.eye(2, dtype=bool), scored["present"]) == []
+
+
+def test_images_are_read_in_their_own_corner():
+    small = MASK[:2, :3]
+    view = make_view([np.zeros((*mask.shape, 3), np.uint8) for mask in (MASK, small)], [MASK, small])
+    frame = np.full((2, 5, 6), 255, np.uint8)
+    frame[0], frame[1, :2, :3] = PREDICTION, PREDICTION[:2, :3]
+    expected = confusion_matrix(PREDICTION[:2, :3], small, 3)
+    assert score_contexts(view, frame)["confusions"][1].tolist() == expected.tolist()
+
+
+def test_images_without_a_context_map_are_left_out_and_the_rest_goes_on(tmp_path):
+    root = write_photographs(tmp_path / "world", masks=True)
+    (root / "context_classes.txt").write_text("grass\n")
+    (root / "SegmentationContext").mkdir()
+    for name in ("p0", "p2"):
+        Image.fromarray(np.ones((24, 36), np.uint8)).save(root / f"SegmentationContext/{name}.png")
+    view = VocFolder(root).eval_view("train")
+    scored = score_contexts(view, np.ones((3, 24, 36), np.uint8))
+    assert scored["missing"] == 1 and scored["known"].tolist() == [True, False, True]
+    assert scored["present"].tolist() == [[True], [False], [True]]
+    # All of 24 x 36 pixels but the cat, which is 12 rows of 16 and of 14 pixels.
+    assert scored["false"].tolist() == [[[672, 0]], [[0, 0]], [[696, 0]]]
+    assert scored["confusions"].sum((1, 2)).tolist() == [864] * 3
+    found = confusion_ratio(scored["false"], scored["present"], scored["confusions"], view.tags, 0, 0)
+    assert found.ratio == pytest.approx((672 + 696) / (192 + 168)) and found.images == 2
+
+
+# --- the ratio -------------------------------------------------------------------------------------------------------
+
+
+def four_images():
+    """Images 0 and 1 show boat and water, 2 only a boat, 3 only water; each with its counts: FP, TP, missed, wrong."""
+    false, confusions = np.zeros((4, 3, 2), np.int64), np.zeros((4, 3, 4), np.int32)
+    for image, (wrong, right, missed, elsewhere) in enumerate([(3, 10, 2, 1), (1, 6, 0, 0), (0, 50, 9, 9),
+                                                               (80, 0, 0, 0)]):
+        false[image, WATER, BOAT] = wrong
+        confusions[image, 1, :2] = missed, right
+        confusions[image, 0, 1] = wrong + elsewhere
+    present = np.zeros((4, 3), bool)
+    present[[0, 1, 3], WATER] = True
+    tags = np.zeros((4, 2), bool)
+    tags[:3, BOAT] = True
+    return false, present, confusions, tags
+
+
+def test_the_ratio_is_pooled_over_images_with_the_tag_and_the_context():
+    found = confusion_ratio(*four_images(), WATER, BOAT)
+    assert found.ratio == 4 / 16 and found.images == 2
+    assert found.iou == 16 / (16 + 2 + 5)
+
+
+def test_the_ratio_of_a_drawn_image():
+    scored = score_contexts(view_of([MASK], [CONTEXT]), PREDICTION[None])
+    arguments = (scored["false"], scored["present"], scored["confusions"], np.array([[True, True]]))
+    # Three of four pixels of the boat are found; 12 of the background and none of the train are labelled boat.
+    assert [float(x) for x in confusion_ratio(*arguments, WATER, BOAT)] == [7 / 3, 3 / (4 + 12 - 2), 1]
+    assert [float(x) for x in confusion_ratio(*arguments, RAILROAD, TRAIN)] == [0, 1, 1]
+
+
+def test_without_true_positives_the_ratio_is_nan_and_without_images_the_iou_too():
+    false, present, confusions, tags = four_images()
+    confusions[:2, 1] = [4, 0, 0, 0]
+    found = confusion_ratio(false, present, confusions, tags, WATER, BOAT)
+    assert np.isnan(found.ratio) and found.iou == 0 and found.images == 2
+    found = confusion_ratio(false, present, confusions, tags, RAILROAD, BOAT)
+    assert np.isnan(found.ratio) and np.isnan(found.iou) and found.images == 0
+
+
+def test_per_image_sums_give_the_same_ratio_and_can_be_resampled():
+    arguments = four_images()
+    sums = pair_sums(*arguments, WATER, BOAT)
+    assert sums.tolist() == [[3, 10], [1, 6], [0, 0], [0, 0]]
+    found = interval(sums[None], ratio, replicates=200)
+    assert found.mean == confusion_ratio(*arguments, WATER, BOAT).ratio
+    assert 1 / 6 <= found.low < found.mean < found.high <= 3 / 10
+
+
+def test_training_seeds_keep_their_own_figures():
+    false, present, confusions, tags = four_images()
+    seeds = (np.stack([false, 2 * false]), np.stack([present] * 2), np.stack([confusions] * 2), tags)
+    found = confusion_ratio(*seeds, WATER, BOAT)
+    assert found.ratio.tolist() == [0.25, 0.5] and found.images.tolist() == [2, 2] and found.iou.shape == (2,)
+    assert pair_sums(*seeds, WATER, BOAT).shape == (2, 4, 2)
+    shared = pair_sums(seeds[0], present, confusions, tags, WATER, BOAT)
+    assert np.array_equal(shared, pair_sums(*seeds, WATER, BOAT))
+
+
+@pytest.mark.parametrize(("k", "c"), [(3, 0), (0, 2), (-1, 0), (0, -1)])
+def test_a_pair_that_is_not_there_is_refused(k, c):
+    with pytest.raises(ParameterError, match=f"context {k} and class {c}"):
+        pair_sums(*four_images(), k, c)
+
+
+# --- which pairs -----------------------------------------------------------------------------------------------------
+
+
+def world(*groups):
+    """Tags (N, C) and presence (N, R) from groups (how many images, tags, contexts), as strings of 0 and 1."""
+    rows = [(tags, contexts) for count, tags, contexts in groups for _ in range(count)]
+    return tuple(np.array([[sign == "1" for sign in row[part]] for row in rows]) for part in range(2))
+
+
+def test_each_class_gets_the_context_that_comes_with_it():
+    tags, present = world((8, "10", "10"), (2, "10", "00"), (6, "01", "01"), (4, "01", "00"), (10, "00", "00"))
+    assert co_occurring_pairs(tags, present) == [(0, 0), (1, 1)]
+
+
+def test_a_context_needs_half_of_the_images_of_a_class():
+    tags, present = world((5, "1", "1"), (5, "1", "0"), (10, "0", "0"))
+    assert co_occurring_pairs(tags, present) == [(0, 0)]
+    assert co_occurring_pairs(tags, present, least=0.51) == []
+    assert co_occurring_pairs(*world((4, "1", "1"), (6, "1", "0"), (10, "0", "0"))) == []
+
+
+def test_a_context_of_all_images_goes_with_none():
+    """Sky in 9 of 10 images with and 5 of 10 without the class: below twice as often."""
+    assert co_occurring_pairs(*world((9, "1", "1"), (1, "1", "0"), (5, "0", "1"), (5, "0", "0"))) == []
+    assert co_occurring_pairs(*world((10, "1", "1"), (5, "0", "1"), (5, "0", "0"))) == [(0, 0)]
+
+
+def test_frequent_surroundings_are_preferred_to_rare_ones_that_occur_nowhere_else():
+    """Pier in 6 and water in 10 of 10 images of boats; one of 10 others shows water, none a pier."""
+    tags, present = world((6, "1", "11"), (4, "1", "01"), (1, "0", "01"), (9, "0", "00"))
+    assert co_occurring_pairs(tags, present) == [(1, 0)]
+
+
+def test_what_is_common_everywhere_does_not_hide_what_goes_with_the_class():
+    """Sky in all 10 images of boats and 9 of the others, water in 7 and none."""
+    tags, present = world((7, "1", "11"), (3, "1", "10"), (9, "0", "10"), (1, "0", "00"))
+    assert co_occurring_pairs(tags, present) == [(1, 0)]
+
+
+def test_the_first_of_equal_contexts_is_taken():
+    assert co_occurring_pairs(*world((5, "1", "011"), (5, "0", "000"))) == [(1, 0)]
+
+
+def test_two_images_are_too_few_and_classes_of_all_or_no_images_have_no_pair():
+    assert co_occurring_pairs(*world((2, "1", "1"), (5, "0", "0"))) == []
+    assert co_occurring_pairs(*world((3, "1", "1"), (5, "0", "0"))) == [(0, 0)]
+    assert co_occurring_pairs(*world((5, "10", "1"))) == []

@@ -1,0 +1,219 @@
+"""The dial of saliency quality: each kind of damage by hand, against literal references, and how its amount acts."""
+
+import numpy as np
+import pytest
+from tiny_views import make_view
+
+from wsss_lab.data import frames
+from wsss_lab.errors import ParameterError
+from wsss_lab.fusion.components import components
+from wsss_lab.saliency.dial import DAMAGES, damaged, dial_frames
+from wsss_lab.saliency.frames import oracle_frames
+
+
+def generator(seed=0):
+    return np.random.default_rng(seed)
+
+
+def box(size, top, left, height, width):
+    mask = np.zeros(size, bool)
+    mask[top : top + height, left : left + width] = True
+    return mask
+
+
+def grid_of_objects():
+    """100 objects of 5x5 pixels in a corner of 200x200 pixels."""
+    mask = np.zeros((200, 200), bool)
+    for row in range(10):
+        for column in range(10):
+            mask[10 * row + 2 : 10 * row + 7, 10 * column + 2 : 10 * column + 7] = True
+    return mask
+
+
+def ragged(seed, size=(24, 31)):
+    """An irregular mask with several components."""
+    smooth = generator(seed).normal(size=size).cumsum(0).cumsum(1)
+    return smooth > np.median(smooth)
+
+
+# --- every kind ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", DAMAGES)
+@pytest.mark.parametrize("amount", [0.0, 0.1, 0.6, 1.0])
+def test_every_map_is_float32_between_zero_and_one(kind, amount):
+    for mask in (ragged(1), np.zeros((6, 9), bool), np.ones((6, 9), bool)):
+        before = mask.copy()
+        found = damaged(mask, kind, amount, generator())
+        assert found.dtype == np.float32 and found.shape == mask.shape
+        assert found.min() >= 0 and found.max() <= 1
+        np.testing.assert_array_equal(mask, before)
+
+
+@pytest.mark.parametrize("kind", ["oracle", "eroded", "blurred", "noisy"])
+def test_without_any_amount_every_kind_is_the_foreground(kind):
+    np.testing.assert_array_equal(damaged(ragged(2), kind, 0, generator()), ragged(2))
+
+
+@pytest.mark.parametrize("amount", [0.3, 1.0])
+def test_the_oracle_and_the_empty_map_have_no_amount(amount):
+    np.testing.assert_array_equal(damaged(ragged(3), "oracle", amount, generator()), ragged(3))
+    assert not damaged(ragged(3), "none", amount, generator()).any()
+
+
+def test_unknown_kinds_and_amounts_are_refused():
+    mask = ragged(4)
+    with pytest.raises(ParameterError, match="no kind of damage 'dilated'") as caught:
+        damaged(mask, "dilated", 0.1, generator())
+    assert caught.value.expected == "one of oracle, eroded, blurred, noisy, none"
+    for amount in (-0.01, 1.01, float("nan")):
+        with pytest.raises(ParameterError, match="amount is"):
+            damaged(mask, "eroded", amount, generator())
+    view = make_view([np.zeros((4, 4, 3), np.uint8)], [np.zeros((4, 4), np.uint8)])
+    for kind, amount in (("worse", 0.1), ("none", 2)):
+        with pytest.raises(ParameterError):
+            dial_frames(view, kind, amount, seed=0)
+
+
+# --- eroded ----------------------------------------------------------------------------------------------------------
+
+
+def test_erosion_takes_a_margin_off_a_box_by_hand():
+    found = damaged(box((20, 30), 5, 6, 9, 12), "eroded", 0.1, generator())  # 2 of 20 pixels
+    np.testing.assert_array_equal(found, box((20, 30), 7, 8, 5, 8))
+
+
+@pytest.mark.parametrize("amount", [0.04, 0.06, 0.09, 0.2])
+def test_erosion_is_that_by_a_disc(amount):
+    mask, radius = ragged(5), amount * 24
+    rows, columns = np.mgrid[:24, :31]
+    expected = np.zeros_like(mask)
+    for row, column in np.argwhere(mask):
+        disc = (rows - row) ** 2 + (columns - column) ** 2 <= radius**2
+        expected[row, column] = mask[disc].all()
+    np.testing.assert_array_equal(damaged(mask, "eroded", amount, generator()), expected)
+
+
+def test_erosion_leaves_a_subset_that_shrinks_with_the_amount():
+    previous = ragged(6)
+    for amount in (0.05, 0.1, 0.2):
+        found = damaged(ragged(6), "eroded", amount, generator()) > 0
+        assert not (found & ~previous).any() and 0 < found.sum() < previous.sum()
+        previous = found
+    assert not damaged(ragged(6), "eroded", 1, generator()).any()
+
+
+def test_objects_are_not_eroded_from_the_border_of_the_image():
+    mask = box((20, 20), 0, 0, 20, 10)
+    np.testing.assert_array_equal(damaged(mask, "eroded", 0.1, generator()), box((20, 20), 0, 0, 20, 8))
+    assert damaged(np.ones((5, 5), bool), "eroded", 1.0, generator()).all()
+
+
+# --- blurred ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_blurred_point_is_a_gaussian_of_the_width_asked_for():
+    mask = box((40, 60), 20, 30, 1, 1)
+    rows, columns = np.mgrid[-20:20, -30:30]
+    width = 2.0  # 0.05 of the shorter side, 40
+    expected = np.exp(-(rows**2 + columns**2) / (2 * width**2)) / (2 * np.pi * width**2)
+    np.testing.assert_allclose(damaged(mask, "blurred", 0.05, generator()), expected, atol=2e-5)
+
+
+def test_blurring_keeps_the_mean_and_softens_with_the_amount():
+    mask = ragged(7)
+    spread = [mask.std()]
+    for amount in (0.02, 0.1, 0.3, 1.0):
+        found = damaged(mask, "blurred", amount, generator())
+        assert found.mean() == pytest.approx(mask.mean(), abs=1e-4)
+        spread.append(found.std())
+    assert (np.diff(spread) < 0).all()
+
+
+# --- noisy -----------------------------------------------------------------------------------------------------------
+
+
+def test_noise_misses_the_expected_share_of_objects_and_puts_as_many_elsewhere():
+    mask = grid_of_objects()
+    objects, count = components(mask)
+    assert count == 100
+    for share in (0.1, 0.5):
+        missed = []
+        for seed in range(8):
+            found = damaged(mask, "noisy", share, generator(seed)) > 0
+            kept = np.bincount(objects[found], minlength=101)[1:]
+            assert set(kept) <= {0, 25}  # an object is missed as a whole or not at all
+            false, false_count = components(found & ~mask)
+            assert false_count == (kept == 0).sum()
+            areas = np.bincount(false.ravel())[1:]
+            assert set(areas) == {21}  # the pixels of a disc with radius sqrt(25 / pi) = 2.8
+            assert components(found)[1] == 100  # false ones touch neither objects nor each other
+            missed.append((kept == 0).mean())
+        standard_error = np.sqrt(share * (1 - share) / 800)
+        assert np.mean(missed) == pytest.approx(share, abs=4 * standard_error)
+
+
+def test_with_full_noise_every_object_is_missed_and_nothing_found_is_true():
+    mask = box((60, 80), 10, 10, 16, 16)
+    found = damaged(mask, "noisy", 1.0, generator()) > 0
+    assert not (found & mask).any()
+    assert found.sum() == pytest.approx(256, rel=0.05) and components(found)[1] == 1
+    rows, columns = np.nonzero(found)
+    assert np.ptp(rows) == np.ptp(columns) == 18  # a whole disc of radius 9.03, not cut by the border
+
+
+def test_false_objects_stand_in_many_places():
+    mask = box((40, 40), 0, 0, 6, 6)
+    centres = [np.argwhere(damaged(mask, "noisy", 1.0, generator(seed))).mean(0) for seed in range(40)]
+    assert len({tuple(centre) for centre in centres}) > 30
+    assert (np.std(centres, axis=0) > 6).all()
+
+
+def test_noise_cuts_what_does_not_fit_and_adds_nothing_without_background():
+    mask = np.ones((20, 20), bool)
+    mask[:, 15:] = False
+    found = damaged(mask, "noisy", 1.0, generator()) > 0
+    assert found.any() and not (found & mask).any()
+    assert not damaged(np.ones((8, 8), bool), "noisy", 1.0, generator()).any()
+
+
+# --- frames ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def view():
+    """Three images of different sizes with objects of two classes and void pixels."""
+    masks = [np.zeros(size, np.uint8) for size in ((40, 50), (30, 64), (40, 50))]
+    for mask in masks:
+        mask[5:12, 5:12], mask[5:12, 20:27], mask[20:27, 5:12] = 1, 2, 1
+        mask[15, :] = 255
+    return make_view([np.zeros((*mask.shape, 3), np.uint8) for mask in masks], masks)
+
+
+def test_the_oracle_frame_is_that_of_the_oracle_row(view):
+    found = dial_frames(view, "oracle", 0, seed=0)["maps"]
+    assert found.dtype == np.uint8
+    np.testing.assert_array_equal(found, oracle_frames(view)["maps"])
+
+
+def test_void_pixels_are_no_foreground_and_none_is_zero(view):
+    oracle = frames.rows_of(view, dial_frames(view, "oracle", 0, seed=0)["maps"])
+    for index, row in enumerate(oracle):
+        assert not row[15].any() and row[view.mask(index) == 1].min() == 255
+    assert not dial_frames(view, "none", 0.5, seed=0)["maps"].any()
+
+
+def test_frames_are_not_stretched_to_their_maximum(view):
+    found = dial_frames(view, "blurred", 0.2, seed=0)["maps"]
+    for index, row in enumerate(frames.rows_of(view, found)):
+        expected = damaged(np.isin(view.mask(index), (1, 2)), "blurred", 0.2, generator())
+        assert 0 < expected.max() < 0.5
+        np.testing.assert_array_equal(row, np.round(expected * 255))
+
+
+def test_frames_follow_the_seed_and_the_image_alone(view):
+    found = dial_frames(view, "noisy", 0.5, seed=3)["maps"]
+    np.testing.assert_array_equal(found, dial_frames(view, "noisy", 0.5, seed=3)["maps"])
+    assert not np.array_equal(found, dial_frames(view, "noisy", 0.5, seed=4)["maps"])
+    assert not np.array_equal(found[0], found[2])  # the same mask, drawn for on its own
+    np.testing.assert_array_equal(found[:2], dial_frames(view.subset([0, 1]), "noisy", 0.5, seed=3)["maps"])

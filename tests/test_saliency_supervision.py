@@ -1,0 +1,343 @@
+"""Training of localisation maps: both losses and what they teach, batches with saliency, the network, the baseline."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from tiny_views import blobs
+from torch import nn
+
+from wsss_lab.data.resized_crop import crop_and_jitter
+from wsss_lab.data.scale_crop import MEAN, scale_crop
+from wsss_lab.errors import ParameterError, WeightsError
+from wsss_lab.fusion.map_selection import Selection
+from wsss_lab.networks.backbones import Backbone
+from wsss_lab.networks.batches import labelled_batches
+from wsss_lab.networks.deeplab_v3plus import v3plus_trunk
+from wsss_lab.networks.fit import Schedule
+from wsss_lab.networks.skip import freeze_trunk
+from wsss_lab.networks.wide_resnet import TOY_WIDE_RESNET
+from wsss_lab.seeds.gap_cam import train_cam
+from wsss_lab.seeds.saliency_supervision import (
+    JointLoss,
+    classification_loss,
+    localisation_net,
+    restore_localisation,
+    scale_and_jitter,
+    train_localisation,
+)
+
+torch.set_num_threads(1)
+SIZES = ((32, 32), (32, 32), (24, 32), (32, 20))
+BACKBONE = Backbone("wide_resnet", TOY_WIDE_RESNET, width=16, dropout=0.5, side=32)
+SCHEDULE = Schedule(3, 4, policy="constant")
+ADAPTIVE = Selection().settings()
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def on_cpu():
+    """What is computed twice here is compared to the last digits."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WSSS_DEVICE", "cpu")
+        yield
+
+
+@pytest.fixture(scope="module")
+def view():
+    return blobs(SIZES)
+
+
+@pytest.fixture(scope="module")
+def saliency(view):
+    """What a perfect detector would find."""
+    frame = np.zeros((4, 32, 32), np.uint8)
+    for index, (height, width) in enumerate(SIZES):
+        frame[index, :height, :width] = 255 * (view.mask(index) > 0)
+    return frame
+
+
+@pytest.fixture(scope="module")
+def start():
+    torch.manual_seed(5)
+    return v3plus_trunk(BACKBONE).state_dict()
+
+
+def train(view, start, saliency=None, selection=None, schedule=SCHEDULE, seed=0, random_scale=None):
+    return train_localisation(view, start, BACKBONE.settings(), schedule.settings(), seed, selection, saliency,
+                              random_scale)
+
+
+@pytest.fixture(scope="module")
+def trained(view, start, saliency):
+    return train(view.train_view(), start, saliency, ADAPTIVE)
+
+
+@pytest.fixture(scope="module")
+def baseline(view, start):
+    return train(view.train_view(), start)
+
+
+class Maps(nn.Module):
+    """Gives raw maps that don't depend on the image."""
+
+    def __init__(self, maps):
+        super().__init__()
+        self.maps = nn.Parameter(maps)
+
+    def class_maps(self, images):
+        return self.maps
+
+
+# --- the classification loss -----------------------------------------------------------------------------------------
+
+
+def soft_margin_literally(scores, tags):
+    """Eq. (4), mean over images."""
+    total = 0
+    for score, tag in zip(scores.flatten().tolist(), tags.flatten().tolist()):
+        probability = torch.sigmoid(torch.tensor(score, dtype=torch.float64))
+        total -= float(tag * probability.log() + (1 - tag) * (1 - probability).log())
+    return total / scores.numel()
+
+
+@pytest.mark.parametrize("background", [0, 1])
+def test_the_classification_loss_is_that_of_the_equation(background):
+    maps = 2 * torch.randn(3, 4 + background, 5, 6, generator=generator()) + 1
+    tags = torch.tensor([[1.0, 0, 0, 1], [0, 1, 0, 0], [0, 0, 0, 0]])
+    expected = soft_margin_literally(maps[:, :4].mean((2, 3)), tags)
+    assert classification_loss(maps, tags).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_classification_loss_does_not_reach_the_background_map():
+    maps = torch.randn(2, 4, 3, 3, generator=generator(), requires_grad=True)
+    classification_loss(maps, torch.tensor([[1.0, 0, 1], [0, 1, 0]])).backward()
+    assert not maps.grad[:, -1].any() and maps.grad[:, :-1].abs().min() > 0
+
+
+# --- both losses -----------------------------------------------------------------------------------------------------
+
+
+def joint_case(seed=0):
+    draw = generator(seed)
+    raw = 3 * torch.randn(2, 4, 4, 4, generator=draw, dtype=torch.float32)
+    saliency = torch.randint(0, 256, (2, 8, 8), generator=draw, dtype=torch.uint8)
+    return raw, saliency, torch.tensor([[1.0, 1, 0], [0, 0, 1]])
+
+
+def total_loss(raw, saliency, tags, selection=None):
+    loss, net = JointLoss(selection or Selection()), Maps(raw)
+    return loss(net, None, saliency, None, tags), loss.curves, net.maps
+
+
+def test_the_total_loss_is_the_sum_of_both_step_by_step():
+    raw, saliency, tags = joint_case()
+    found, curves, _ = total_loss(raw, saliency, tags, Selection(tau=0.3, share=0.8))
+    classification = soft_margin_literally(raw[:, :3].mean((2, 3)), tags)
+    target = saliency[:, ::2, ::2].float() / 255  # nearest neighbour on half the grid: no mixed values
+    maps = raw.exp() / raw.exp().sum(1, keepdim=True)
+    estimated, chosen = Selection(tau=0.3, share=0.8).estimate(maps, target, tags)
+    difference = ((target - estimated) ** 2).sum() / (2 * 4 * 4)
+    assert found.item() == pytest.approx(classification + difference.item(), rel=1e-5)
+    assert curves == {
+        "classification": [pytest.approx(classification, rel=1e-5)],
+        "saliency": [pytest.approx(difference.item(), rel=1e-5)],
+        "selected tags": [pytest.approx(chosen.sum().item() / 3)],
+        "background": [pytest.approx((maps[:, -1] > 0.5).float().mean().item())],
+    }
+
+
+def test_saliency_of_an_odd_size_comes_to_the_grid_by_nearest_neighbour():
+    """9 x 9 pixels on 4 x 4 cells: cell i reads pixel floor(9 i / 4). Without tags the estimate is 0 + (1 - M_bg)."""
+    raw, _, _ = joint_case()
+    saliency = torch.randint(0, 256, (2, 9, 9), generator=generator(1), dtype=torch.uint8)
+    _, curves, _ = total_loss(raw, saliency, torch.zeros(2, 3), Selection(share=0))
+    rows = [0, 2, 4, 6]
+    target = saliency[:, rows][:, :, rows].float() / 255
+    expected = (target - 1 + raw.softmax(1)[:, -1]).square().mean()
+    assert curves["saliency"] == [pytest.approx(expected.item(), rel=1e-5)]
+
+
+def test_the_total_gradient_reaches_all_maps():
+    raw, saliency, tags = joint_case()
+    found, _, maps = total_loss(raw, saliency, tags)
+    found.backward()
+    assert (maps.grad.abs().amax((2, 3)) > 0).all()
+
+
+def test_the_background_map_is_taught_by_saliency_alone():
+    """Its gradient is that of the saliency loss; it pulls the map up where nothing is salient, and down elsewhere."""
+    saliency = torch.zeros(1, 4, 4, dtype=torch.uint8)
+    saliency[0, :2] = 255
+    found, _, maps = total_loss(torch.zeros(1, 3, 4, 4), saliency, torch.tensor([[1.0, 0]]))
+    found.backward()
+    assert (maps.grad[0, -1, :2] > 0).all() and (maps.grad[0, -1, 2:] < 0).all()
+
+
+def test_curves_grow_by_a_value_per_batch_and_survive_a_batch_without_tags():
+    raw, saliency, tags = joint_case()
+    loss = JointLoss(Selection("naive"))
+    for each in (tags, torch.zeros_like(tags), tags):
+        loss(Maps(raw), None, saliency, None, each)
+    assert loss.curves["selected tags"] == [1, 0, 1]
+    assert {len(values) for values in loss.curves.values()} == {3}
+    assert all(type(value) is float for values in loss.curves.values() for value in values)
+
+
+# --- the network -----------------------------------------------------------------------------------------------------
+
+
+def test_eps_has_a_map_more_than_the_baseline_and_no_dropout():
+    for background, planes, dropped in ((True, 6, 0.0), (False, 5, 0.5)):
+        net = localisation_net(BACKBONE, 5, background)
+        assert net.classifier.out_channels == planes and net.classifier.bias is None
+        assert [layer.p for layer in net.head.modules() if isinstance(layer, nn.Dropout2d)] == [dropped]
+
+
+def test_a_restored_network_knows_whether_it_has_a_background(trained, baseline):
+    x = torch.randn(1, 3, 32, 32, generator=generator())
+    for state, expected in ((trained["state"], True), (baseline["state"], False)):
+        net, background = restore_localisation(state, BACKBONE.settings(), 2)
+        assert background is expected and not net.training
+        assert all(torch.equal(value, net.state_dict()[name]) for name, value in state.items())
+        with torch.inference_mode():
+            assert net.class_maps(x).shape[1] == 2 + expected
+
+
+# --- augmentation ----------------------------------------------------------------------------------------------------
+
+
+def test_image_and_saliency_move_together_and_room_is_not_salient():
+    """A bright square on dark, salient where it is bright; room beside the image takes the mean colour."""
+    images = torch.full((40, 3, 16, 16), 10, dtype=torch.uint8)
+    images[:, :, 4:12, 2:8] = 250
+    labels = torch.where(images[:, 0] == 250, 200, 30).to(torch.uint8)
+    moved, salient = scale_and_jitter(images, labels, generator(), (0.5, 1.5))
+    plain, expected = scale_crop(images, labels, generator(), 0.5, 1.5)
+    assert moved.dtype == salient.dtype == torch.uint8 and moved.shape == images.shape
+    assert torch.equal(salient, expected) and set(salient.unique().tolist()) == {0, 30, 200}
+    room = (plain == torch.tensor(MEAN).view(1, 3, 1, 1)).all(1)
+    assert room.any() and torch.equal(room, salient == 0)
+    brightness = moved.float().mean(1)
+    flat = (plain.float().mean(1) == 250) | (plain.float().mean(1) == 10)  # not between two pixels
+    for image in range(40):
+        bright, dark = (brightness[image][flat[image] & (salient[image] == value)] for value in (200, 30))
+        if len(bright) and len(dark):
+            assert bright.min() > dark.max()
+
+
+def test_colours_are_jittered_and_scales_lie_within_their_range():
+    images = torch.full((200, 3, 20, 20), 100, dtype=torch.uint8)
+    moved, salient = scale_and_jitter(images, torch.ones(200, 20, 20, dtype=torch.uint8), generator(), (0.5, 0.8))
+    scales = salient.float().mean((1, 2)).sqrt()
+    assert 0.45 < scales.min() < 0.55 and 0.75 < scales.max() <= 0.8 + 1e-6
+    colours = moved[:, :, 2:4, 9].float().mean((1, 2))  # in the image or in the room, but never as it was for all
+    assert colours.std() > 10
+    again, none = scale_and_jitter(images, None, generator(), (0.5, 0.8))
+    assert none is None and torch.equal(again, moved)
+
+
+def first_batch(view, saliency, change, seed=3):
+    return labelled_batches(view, saliency, 32, 4, change)(generator(seed))
+
+
+@pytest.mark.parametrize("random_scale", [None, (0.6, 0.9)])
+def test_the_first_loss_is_that_of_the_first_batch(view, start, saliency, random_scale):
+    """Retraced with the crops of the default and with the random scale that is asked for."""
+    found = train(view, start, saliency, ADAPTIVE, replace(SCHEDULE, iterations=1), 3, random_scale)
+
+    def scaled(images, labels, draw):
+        return scale_and_jitter(images, labels, draw, random_scale)
+
+    torch.manual_seed(3)
+    net = localisation_net(BACKBONE, 2, True)
+    net.trunk.load_state_dict(start)
+    net.train()
+    freeze_trunk("wide_resnet", net.trunk)
+    batch = first_batch(view, saliency, crop_and_jitter if random_scale is None else scaled)
+    torch.manual_seed(3)
+    expected = JointLoss(Selection())(net, *batch)
+    assert found["history"] == [pytest.approx(expected.item(), rel=1e-5)]
+
+
+# --- training --------------------------------------------------------------------------------------------------------
+
+
+def test_images_tags_and_saliency_are_enough_and_the_seed_decides(view, start, saliency, trained):
+    again = train(view.guarded(), start, saliency, ADAPTIVE)
+    other = train(view.train_view(), start, saliency, ADAPTIVE, seed=1)
+    assert again["history"] == trained["history"] != other["history"] and len(again["history"]) == 3
+    assert again["curves"] == trained["curves"]
+    assert all(torch.equal(value, trained["state"][name]) for name, value in again["state"].items())
+
+
+def test_the_baseline_is_the_classifier_of_class_activation_maps(view, start, baseline):
+    """No background map, no saliency, no curves: Eq. (4) alone, behind dropout."""
+    other = train_cam(view, start, BACKBONE.settings(), SCHEDULE.settings(), 0)
+    assert baseline["curves"] == {} and baseline["history"] == other["history"]
+    assert len(baseline["state"]["classifier.weight"]) == 2
+    assert all(torch.equal(value, baseline["state"][name]) for name, value in other["state"].items())
+
+
+def test_the_baseline_is_scaled_too(view, start, baseline):
+    assert train(view, start, random_scale=(0.5, 0.7))["history"] != baseline["history"]
+
+
+def test_the_history_is_the_sum_of_both_curves(trained):
+    assert len(trained["state"]["classifier.weight"]) == 3
+    sums = np.add(trained["curves"]["classification"], trained["curves"]["saliency"])
+    np.testing.assert_allclose(trained["history"], sums, rtol=1e-5)
+    assert set(trained["curves"]) == {"classification", "saliency", "selected tags", "background"}
+
+
+@pytest.mark.parametrize("which", ["trained", "baseline"])
+def test_norms_and_first_layers_of_the_trunk_stay(start, which, request):
+    state = request.getfixturevalue(which)["state"]
+    changed = {name for name, value in start.items() if not torch.equal(value, state[f"trunk.{name}"])}
+    assert changed and not any(name.startswith(("conv1a.", "b2.")) or "bn" in name for name in changed)
+
+
+def test_strategy_and_lambda_change_what_is_learned(view, start, saliency, trained):
+    for other in (Selection("naive"), Selection(share=0.9), Selection("none")):
+        assert train(view, start, saliency, other.settings())["history"] != trained["history"]
+
+
+def test_both_losses_fall_and_the_background_map_finds_what_is_not_salient(view, start, saliency):
+    """All tags are foreground: from a trunk that knows nothing, no map is above a half for long (see below)."""
+    found = train(view, start, saliency, Selection("naive").settings(), Schedule(60, 4, lr=3e-3))
+    for name in ("classification", "saliency"):
+        curve = found["curves"][name]
+        assert np.mean(curve[-5:]) < 0.6 * np.mean(curve[:5]), name
+    net, _ = restore_localisation(found["state"], BACKBONE.settings(), 2)
+    images, target, _, _ = first_batch(view, saliency, lambda images, labels, draw: (images, labels))
+    with torch.inference_mode():
+        background = net.class_maps(images).softmax(1)[:, -1]
+    salient = F.interpolate(target[:, None].float(), size=background.shape[1:], mode="nearest")[:, 0] > 127
+    assert background[~salient].mean() > background[salient].mean() + 0.2
+
+
+def test_no_tag_is_foreground_while_all_maps_are_weak(trained):
+    """Maps of a new layer are near 1/3 each: none is above a half, so all tags start on the background's side."""
+    assert trained["curves"]["selected tags"] == [0, 0, 0]
+
+
+def test_a_selection_without_saliency_is_refused(view, start):
+    with pytest.raises(ParameterError, match="saliency=None"):
+        train(view, start, selection=ADAPTIVE)
+
+
+def test_settings_that_are_wrong_are_refused(view, start, saliency):
+    with pytest.raises(ParameterError, match="tau=2"):
+        train(view, start, saliency, ADAPTIVE | {"tau": 2})
+    with pytest.raises(ParameterError, match="scales from"):
+        train(view, start, saliency, ADAPTIVE, random_scale=(1.5, 0.5))
+
+
+def test_weights_of_another_trunk_are_refused(view, saliency):
+    with pytest.raises(WeightsError, match="start weights"):
+        train(view, v3plus_trunk(replace(BACKBONE, family="mobilenet")).state_dict(), saliency, ADAPTIVE)

@@ -1,0 +1,158 @@
+r"""How much of the surroundings is labelled as the object that stands in them (Lee et al. 2021, Sec. 5.1 and Table 2).
+
+.. math:: m_{k,c} = FP_{k,c} / TP_c
+
+FP are the pixels of surroundings k (water) that are labelled c (boat) although they aren't c in the mask, TP the
+pixels of c that are labelled c. The paper takes the surroundings from PASCAL-Context and doesn't say on which images it
+counts; the IoU it prints for one class differs between two surroundings, so the images depend on both. Here they are
+those whose tags hold c and where k is to be seen: the images of the pair (k, c).
+
+Classes c = 0..C-1 and contexts k = 0..R-1 are counted from 0 here; in maps their labels are c + 1 and k + 1.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from wsss_lab.data import frames
+from wsss_lab.data.views import EvalView
+from wsss_lab.errors import DataError, ParameterError
+from wsss_lab.evaluation.confusion import VOID, confusion_matrix, iou
+from wsss_lab.evaluation.intervals import ratio
+
+CLEARLY = 2  # how many times as often surroundings must come with a class as without it
+LEAST_IMAGES = 3  # that show both; one or two may be chance
+
+
+def context_counts(
+    prediction: np.ndarray, mask: np.ndarray, context: np.ndarray, classes: int, contexts: int
+) -> np.ndarray:
+    """Pixels of each context that are labelled as a class they don't belong to: int64 (R, C), all FP of one image.
+
+    prediction: uint8 (H, W) labels. mask: uint8 (H, W), 0 background, 1..C, 255 void. context: uint8 (H, W), 1..R,
+    other values none. classes, contexts: C and R.
+    Void pixels of the mask are left out, and so are predictions of the background or of no class.
+    Raises DataError when the maps differ in size.
+    """
+    if not prediction.shape == mask.shape == context.shape:
+        raise DataError(
+            f"prediction {prediction.shape}, mask {mask.shape} and context {context.shape} do not match",
+            "three maps of one size",
+        )
+    labelled = (prediction >= 1) & (prediction <= classes) & (context >= 1) & (context <= contexts)
+    wrong = labelled & (prediction != mask) & (mask != VOID)
+    code = (context[wrong].astype(np.int64) - 1) * classes + prediction[wrong] - 1
+    return np.bincount(code, minlength=contexts * classes).reshape(contexts, classes)
+
+
+def score_contexts(view: EvalView, masks: np.ndarray) -> dict:
+    """Compare label maps with masks and context maps of a view.
+
+    masks: frame (N, Hmax, Wmax) uint8 of labels, 255 = undecided.
+    Returns, with K = C + 1,
+        "false": int64 (N, R, C), see `context_counts`
+        "present": bool (N, R), the context surrounds objects in this image: most of its pixels in the mask, void left
+            out, belong to no class. Context maps name objects too (PASCAL-Context has boats as well as water); an
+            object doesn't surround itself.
+        "confusions": int32 (N, K, K + 1), void left out, see wsss_lab.evaluation.confusion
+        "known": bool (N,), whether the image has a readable context map; in others nothing is false or present
+        "missing": int, how many images have none although the world has contexts
+    A world without contexts gives R = 0 and 0 missing.
+    """
+    labels = len(view.classes) + 1
+    contexts = len(view.context_classes) if view.has_context else 0
+    false = np.zeros((len(view), contexts, labels - 1), np.int64)
+    present = np.zeros((len(view), contexts), bool)
+    confusions = np.zeros((len(view), labels, labels + 1), np.int32)
+    known = np.zeros(len(view), bool)
+    for index, prediction in enumerate(frames.rows_of(view, masks)):
+        mask = view.mask(index)
+        confusions[index] = confusion_matrix(prediction, mask, labels)
+        context = _context(view, index)
+        if context is not None:
+            known[index] = True
+            false[index] = context_counts(prediction, mask, context, labels - 1, contexts)
+            present[index] = _surrounds(mask, context, contexts)
+    missing = int((~known).sum()) if view.has_context else 0
+    return {"false": false, "present": present, "confusions": confusions, "known": known, "missing": missing}
+
+
+def pair_sums(
+    false: np.ndarray, present: np.ndarray, confusions: np.ndarray, tags: np.ndarray, k: int, c: int
+) -> np.ndarray:
+    """Per-image sums (..., N, 2) whose `ratio` is m_{k,c}: FP and TP, zeros where an image isn't of the pair.
+
+    false (..., N, R, C), present (..., N, R), confusions (..., N, K, K + 1): see `score_contexts`, with training seeds
+    in front or without. tags: bool (N, C). For intervals, see `interval` in wsss_lab.evaluation.intervals.
+    Raises ParameterError for a context or class that isn't there.
+    """
+    chosen = _images_of(present, tags, k, c)
+    sums = np.stack(np.broadcast_arrays(false[..., k, c], confusions[..., c + 1, c + 1]), -1)
+    return np.where(chosen[..., None], sums, 0).astype(np.int64)
+
+
+class ConfusionRatio(NamedTuple):
+    """m_{k,c} from 0 up, nan without true positives; IoU of c in [0, 1], nan without images; how many images: (...)."""
+
+    ratio: np.ndarray
+    iou: np.ndarray
+    images: np.ndarray
+
+
+def confusion_ratio(
+    false: np.ndarray, present: np.ndarray, confusions: np.ndarray, tags: np.ndarray, k: int, c: int
+) -> ConfusionRatio:
+    """Confusion ratio of context k and class c, pooled over the images of the pair, with the IoU of c on them.
+
+    Arguments and errors: see `pair_sums`.
+    """
+    chosen = _images_of(present, tags, k, c)
+    pooled = np.where(chosen[..., None, None], confusions, 0).sum(-3)
+    sums = pair_sums(false, present, confusions, tags, k, c).sum(-2)
+    return ConfusionRatio(ratio(sums), iou(pooled)[..., c + 1], chosen.sum(-1))
+
+
+def co_occurring_pairs(tags: np.ndarray, present: np.ndarray, least: float = 0.5) -> list[tuple[int, int]]:
+    """The context that goes with each class, where there is one: pairs (k, c) in the order of classes.
+
+    P(k | c) is the share of images with tag c in which k is present. A context goes with a class if P(k | c) is at
+    least `least` and at least twice P(k | not c), and if three images or more show both. Of several the one with the
+    largest difference P(k | c) - P(k | not c) is taken, the first of equal ones. The difference and not the quotient,
+    which would prefer rare surroundings that hardly occur elsewhere. A class that all images show has no pair.
+
+    tags: bool (N, C). present: bool (N, R), see `score_contexts`; give both of the images with a known context map.
+    """
+    pairs = []
+    for c, tagged in enumerate(tags.T):
+        if tagged.all() or not tagged.any():
+            continue
+        within, elsewhere = present[tagged].mean(0), present[~tagged].mean(0)
+        together = (within >= least) & (within >= CLEARLY * elsewhere) & (present[tagged].sum(0) >= LEAST_IMAGES)
+        if together.any():
+            pairs.append((int(np.where(together, within - elsewhere, -1).argmax()), c))
+    return pairs
+
+
+def _context(view: EvalView, index: int) -> np.ndarray | None:
+    """The context map of an image, None where it has none that can be read."""
+    try:
+        return view.context(index)
+    except DataError:  # PASCAL-Context doesn't cover all of VOC 2012
+        return None
+
+
+def _surrounds(mask: np.ndarray, context: np.ndarray, contexts: int) -> np.ndarray:
+    """Whether most pixels of each context are background in the mask: bool (R,), False without any."""
+    outside, inside = (
+        np.bincount(context[pixels], minlength=256)[1:contexts + 1]
+        for pixels in (mask == 0, (mask > 0) & (mask != VOID))
+    )
+    return outside > inside
+
+
+def _images_of(present: np.ndarray, tags: np.ndarray, k: int, c: int) -> np.ndarray:
+    """Whether each image is of the pair: bool (..., N)."""
+    contexts, classes = present.shape[-1], tags.shape[-1]
+    if not (0 <= k < contexts and 0 <= c < classes):
+        raise ParameterError(f"context {k} and class {c}", f"k below {contexts} and c below {classes}, from 0")
+    return present[..., k] & tags[..., c]

@@ -10,7 +10,7 @@ JOBS := auto
 OUT :=
 PARAMS :=
 # Folders, from the environment or the command line.
-export WSSS_DATA WSSS_WEIGHTS WSSS_CACHE
+export WSSS_DATA WSSS_WEIGHTS WSSS_SALIENCY WSSS_COCO WSSS_CACHE
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -19,8 +19,8 @@ SHELL := /bin/bash
 
 # By default the commands run in .venv, which is made on the way. PYTHON=/path/to/python uses another
 # environment as it is, and WSSS_NO_VENV=1 the active one (conda, for instance).
-OPTIONS := PAPER PROFILE SEEDS WORLD_SEED DEVICE JOBS OUT PARAMS WSSS_DATA WSSS_WEIGHTS WSSS_CACHE \
-           PYTHON WSSS_NO_VENV
+OPTIONS := PAPER PROFILE SEEDS WORLD_SEED DEVICE JOBS OUT PARAMS WSSS_DATA WSSS_WEIGHTS WSSS_SALIENCY WSSS_COCO \
+           WSSS_CACHE PYTHON WSSS_NO_VENV
 ifneq ($(origin PYTHON),command line)
   ifdef WSSS_NO_VENV
     PYTHON := python
@@ -50,7 +50,8 @@ help:  ## List the targets and options
 	@echo; echo "Options, with the values in force:"
 	@echo "  PAPER=$(PAPER)  PROFILE=$(PROFILE) (quick, toy, photos, voc)  SEEDS=$(SEEDS)  WORLD_SEED=$(WORLD_SEED)"
 	@echo "  DEVICE=$(DEVICE) (auto, cpu, cuda)  JOBS=$(JOBS)  OUT=folder  PARAMS='name=value ...'"
-	@echo "  WSSS_DATA=folder  WSSS_WEIGHTS=folder  WSSS_CACHE=folder  PYTHON=python  WSSS_NO_VENV=1"
+	@echo "  WSSS_DATA=folder  WSSS_WEIGHTS=folder  WSSS_SALIENCY=folder  WSSS_COCO=folder  WSSS_CACHE=folder"
+	@echo "  PYTHON=python  WSSS_NO_VENV=1"
 
 reproduce: $(READY)  ## Run the notebooks headless: every table and figure, then a summary
 	@$(WSSS) reproduce --paper "$(PAPER)" --profile "$(PROFILE)" --seeds "$(SEEDS)" \

@@ -10,7 +10,7 @@ from wsss_lab.data.toyvoc import CLASSES, make_scenes
 from wsss_lab.data.views import EvalView
 from wsss_lab.lab.published import published
 from wsss_lab.lab.steps import Output, Step
-from wsss_lab.papers import araslanov2020, chaudhry2017, oh2017
+from wsss_lab.papers import araslanov2020, chaudhry2017, lee2021, oh2017
 
 SIDE = 64
 
@@ -74,4 +74,14 @@ def araslanov2020_routes(profile: str, seeds: int) -> list:
     photos, real = profile == "photos", araslanov2020.routes("quick", 1)[0]
     scale = araslanov2020.SCALES["photos"] if photos else real.scale
     return [araslanov2020.Route(real.world, scale, seed, real.starts, guided)
+            for seed, guided in enumerate(oh2017_routes(seeds, ready_made=photos))]
+
+
+def lee2021_routes(profile: str, seeds: int) -> list:
+    """Routes of the quick profile, or such as those of photographs: few rows, one segmenter, no world of many
+    objects."""
+    photos, real = profile == "photos", lee2021.routes("quick", 1)[0]
+    scale, many = (lee2021.SCALES["photos"], None) if photos else (real.scale, real.many)
+    starts = real.starts | dict.fromkeys(scale.nets, real.starts["VGG16"]) if photos else real.starts
+    return [lee2021.Route(guided.world, scale, seed, starts, guided, many)
             for seed, guided in enumerate(oh2017_routes(seeds, ready_made=photos))]

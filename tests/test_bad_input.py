@@ -19,7 +19,7 @@ from wsss_lab.lab.worlds import FolderWorld
 from wsss_lab.networks.fit import Schedule
 from wsss_lab.networks.u2netp import U2NetP
 from wsss_lab.networks.vgg import TOY_BLOCKS, vgg_trunk
-from wsss_lab.papers import oh2017
+from wsss_lab.papers import lee2021, oh2017
 from wsss_lab.papers.oh2017 import SCALES, Route
 
 torch.set_num_threads(1)
@@ -108,6 +108,95 @@ def test_a_disk_that_fills_up_in_the_middle_keeps_what_was_stored(root, store, m
 
 def full_disk(*args):
     raise OSError(28, "No space left on device")
+
+
+# --- saliency maps and context maps ----------------------------------------------------------------------------------
+
+
+def eps_on(root):
+    """The route of Lee et al. 2021 with a small classifier and trainings of one iteration."""
+    scale = lee2021.SCALES["quick"]
+    main = dataclasses.replace(scale.main, family="vgg", blocks=TOY_BLOCKS)
+    scale = dataclasses.replace(scale, main=main, classifier=Schedule(1, 2), scored="train")
+    guided = route_on(root)
+    return lee2021.Route(guided.world, scale, 0, {"main": guided.start}, guided)
+
+
+@pytest.fixture
+def maps(tmp_path, monkeypatch):
+    """WSSS_SALIENCY with maps of one detector; their folder."""
+    folder = tmp_path / "saliency/masks"
+    folder.mkdir(parents=True)
+    for index in range(4):
+        Image.fromarray(np.full((24, 36), 60 * index, np.uint8)).save(folder / f"p{index}.png")
+    monkeypatch.setenv("WSSS_SALIENCY", str(folder.parent))
+    return folder
+
+
+@pytest.mark.parametrize(("values", "problem", "expected", "fix"), [
+    (None, "no saliency map for image 'p1' in {folder}", "p1.png or p1.npy", "compute the map of this image"),
+    (np.zeros((20, 20), np.uint8), "{folder}/p1.npy has shape (20, 20)", "(24, 36) (height, width), as its image",
+     "resize it"),
+    (np.full((24, 36), 256.0), "{folder}/p1.npy holds values from 256 to 256", "values in [0, 1] or in 0..255",
+     "scale the map"),
+    (np.full((24, 36), -0.5), "{folder}/p1.npy holds values from -0.5 to -0.5", "values in [0, 1] or in 0..255",
+     "scale the map"),
+    (np.full((24, 36), np.nan), "{folder}/p1.npy holds values from nan to nan", "values in [0, 1] or in 0..255",
+     "scale the map"),
+], ids=["missing", "another size", "above 255", "below 0", "not a number"])
+def test_a_saliency_map_that_cannot_be_used_is_named_and_what_needs_none_goes_on(root, store, maps, values, problem,
+                                                                                 expected, fix):
+    (maps / "p1.png").unlink()
+    if values is not None:
+        np.save(maps / "p1.npy", values)
+    route = eps_on(root)
+    with pytest.raises(LabError) as caught:
+        run([route.trained("adaptive"), route.trained("CAM")], store)
+    for part in (problem.format(folder=maps), f"expected: {expected}", "fix: ", fix, "saliency maps 'masks' of train"):
+        assert part in str(caught.value)
+    assert route.trained("CAM") in store and route.trained("adaptive") not in store
+
+
+def test_a_saliency_map_of_a_split_that_is_not_asked_for_may_be_missing(root, store, maps):
+    (maps / "p3.png").unlink()  # of val
+    route = eps_on(root)
+    run([route.trained("adaptive")], store)
+    with pytest.raises(LabError, match="no saliency map for image 'p3'"):
+        run([route.estimated("adaptive", "val")], store)
+
+
+def write_contexts(root):
+    (root / "context_classes.txt").write_text("grass\n")
+    (root / "SegmentationContext").mkdir()
+    for index in range(4):
+        Image.fromarray(np.ones((24, 36), np.uint8)).save(root / f"SegmentationContext/p{index}.png")
+    return root / "SegmentationContext/p1.png"
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut off", "another size"])
+def test_an_image_without_a_context_map_is_counted_and_the_others_are_scored(root, store, damage):
+    path = write_contexts(root)
+    if damage == "missing":
+        path.unlink()
+    elif damage == "cut off":
+        path.write_bytes(path.read_bytes()[:40])
+    else:
+        Image.fromarray(np.ones((20, 20), np.uint8)).save(path)
+    route = eps_on(root)
+    step = route.contexts(route.lessons("full"), "train")
+    run([step], store)
+    found = step.load(store)
+    assert found["missing"] == 1 and found["known"].tolist() == [True, False, True]
+    assert found["present"].tolist() == [[True], [False], [True]] and found["confusions"].sum() == 3 * 24 * 36
+
+
+def test_a_folder_without_contexts_has_none_to_score_and_none_missing(root, store):
+    route = eps_on(root)
+    step = route.contexts(route.lessons("full"), "train")
+    run([step], store)
+    found = step.load(store)
+    assert found["missing"] == 0 and found["present"].shape == (3, 0) and found["false"].shape == (3, 0, 2)
+    assert found["confusions"].sum() == 3 * 24 * 36
 
 
 # --- weights ---------------------------------------------------------------------------------------------------------

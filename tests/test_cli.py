@@ -29,7 +29,7 @@ print("seeds", seeds, "world", world_seed, "device", device, "jobs", jobs, "tau"
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch, tmp_path):
-    for name in ("WSSS_DATA", "WSSS_WEIGHTS", "WSSS_DEVICE"):
+    for name in ("WSSS_DATA", "WSSS_WEIGHTS", "WSSS_SALIENCY", "WSSS_COCO", "WSSS_DEVICE"):
         monkeypatch.setenv(name, "")  # makes monkeypatch take back what the command sets
         monkeypatch.delenv(name)
     monkeypatch.setenv("WSSS_CACHE", str(tmp_path / "store"))
@@ -100,6 +100,14 @@ def test_folders_are_passed_on_as_absolute_paths(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     cli._use_folder("WSSS_DATA", "photos")
     assert os.environ["WSSS_DATA"] == str(tmp_path / "photos")
+
+
+def test_every_folder_given_to_reproduce_reaches_the_notebooks(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WSSS_COCO", "/coco")  # an option's value may come from the environment
+    refused(tmp_path, ParameterError, "--data", "photos", "--weights", "/w", "--saliency", "maps", "--seeds", "0")
+    names = ("WSSS_DATA", "WSSS_WEIGHTS", "WSSS_SALIENCY", "WSSS_COCO")
+    assert [os.environ[name] for name in names] == [f"{tmp_path}/photos", "/w", f"{tmp_path}/maps", "/coco"]
 
 
 def test_toy_profiles_need_no_folders():

@@ -13,7 +13,7 @@ from wsss_lab.lab.steps import EVALUATION_READS, Step
 from wsss_lab.lab.store import Entry, Store
 from wsss_lab.lab.worlds import FolderWorld, ToyWorld, WeightsFile
 from wsss_lab.networks.fit import Schedule
-from wsss_lab.papers import araslanov2020, chaudhry2017, oh2017
+from wsss_lab.papers import araslanov2020, chaudhry2017, lee2021, oh2017
 from wsss_lab.papers.oh2017 import ROWS, SCALES, Route
 
 torch.set_num_threads(1)
@@ -27,6 +27,10 @@ WEAK = [name for name in ROWS if name not in LABELLED]
 TUNED = (EVALUATION_READS, "gamma chosen on the masks of dev")
 DCSP_LABELLED = {"full": ("training masks",), "S3, geometric mean": TUNED, "S3, arithmetic mean": TUNED}
 DCSP_WEAK = [name for name in chaudhry2017.ROWS if name not in DCSP_LABELLED]
+#: What the saliency of Lee et al. 2021's rows was made with, where it isn't the detector trained on other masks.
+EPS_READS = {"CAM": (), "saliency: boxes": (), "saliency: unsupervised": ()} | {
+    lee2021.detector_row(name): (LABELLED["oracle"],) for name in lee2021.DIAL}
+DETECTOR_READS = ("masks of other objects (saliency set)",)
 #: Stages in which something is trained or made to train on.
 MAKING = {"networks", "seeds", "saliency", "fusion", "segmenter"}
 
@@ -204,6 +208,34 @@ def test_full_supervision_beside_the_single_stage_says_so(single):
     assert single.score(single.second_labels("ours")).pixel_labels() == (EVALUATION_READS,)
 
 
+# --- the graph of Lee et al. 2021 ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def eps():
+    return lee2021.routes("quick", seeds=1)[0]
+
+
+@pytest.mark.parametrize("name", lee2021.ROWS)
+def test_rows_of_eps_say_which_masks_their_saliency_was_made_with(eps, name):
+    """It is the saliency alone that is made with masks, and those of its detector are of other objects."""
+    reads = EPS_READS.get(name, DETECTOR_READS)
+    for step in (eps.trained(name), eps.masks(name, "train", crf=True), eps.walked(name), eps.prediction(name)):
+        assert step.pixel_labels() == reads
+        given = [each for each in graph(step) if masks_among_inputs(each) or each.reads_masks]
+        assert [each.stage for each in given] == ["saliency"] * len(reads)
+    assert set(eps.score(eps.masks(name)).pixel_labels()) == {EVALUATION_READS, *reads}
+
+
+def test_full_supervision_and_what_is_known_of_objects_say_so(eps):
+    assert eps.prediction("full").pixel_labels() == (LABELLED["full"],)
+    assert eps.prediction("G2").pixel_labels() == eps.prediction("CAM + AffinityNet").pixel_labels() == ()
+    assert eps.objects().pixel_labels() == (EVALUATION_READS,)
+    assert eps.boundaries(eps.masks("CAM")).pixel_labels() == eps.localisation_score("CAM").pixel_labels()
+    assert eps.localisation_score("CAM").pixel_labels() == (EVALUATION_READS,)
+    assert eps.estimated("saliency: boxes").pixel_labels() == ()
+
+
 # --- at run time -----------------------------------------------------------------------------------------------------
 
 
@@ -311,6 +343,35 @@ def test_the_seal_holds_for_the_parts_around_a_single_stage_that_do_read_masks(d
     step = {"full": drawn_single.second("full", "main"),
             "score": drawn_single.score(drawn_single.prediction("ours", "train"), "train")}[touching]
     with pytest.raises(LabError, match="masks of toyvoc .* were touched"):
+        run([step], store)
+
+
+@pytest.fixture(scope="module")
+def drawn_eps(drawn, drawn_single, eps):
+    """On the same drawn world, from the same weights of a single iteration."""
+    start = {"main": "main", "VGG16": "VGG16", "ResNet101": "ResNet-50"}
+    scale = dataclasses.replace(shortest(eps.scale), segmenters=dict.fromkeys(eps.scale.nets, Schedule(1, 2)))
+    return lee2021.Route(drawn.world, scale, 0, {name: drawn_single.starts[net] for name, net in start.items()}, drawn)
+
+
+def test_eps_is_trained_on_a_world_whose_masks_cannot_be_read(drawn_eps, store, sealed):
+    rows = ("CAM", "saliency: boxes", "saliency: unsupervised")
+    steps = [drawn_eps.walked(name) for name in rows[:2]] + [drawn_eps.masks(name, crf=True) for name in rows]
+    steps += [drawn_eps.prediction(name, net) for name, net in zip(rows, lee2021.SEGMENTERS)]
+    steps += [drawn_eps.estimated(rows[1]), drawn_eps.salient(drawn_eps.saliency("boxes", "val"))]
+    run(steps, store)
+    functions = {step.function.__name__ for each in steps for step in graph(each)}
+    assert {"train_localisation", "pseudo_masks", "estimated_frames", "affinity_label_frames", "train_affinity",
+            "walk_frames", "train_segmenter", "segment", "salient_halves", "unsupervised_frames"} <= functions
+
+
+@pytest.mark.parametrize(("touching", "split"), [("detector", "saliency"), ("adaptive", "saliency"), ("dial", "train"),
+                                                 ("full", "train"), ("score", "train"), ("objects", "val")])
+def test_the_seal_holds_for_the_parts_of_eps_that_do_read_masks(drawn_eps, store, sealed, touching, split):
+    step = {"detector": drawn_eps.saliency_network("masks"), "adaptive": drawn_eps.trained("adaptive"),
+            "dial": drawn_eps.saliency("noisy"), "full": drawn_eps.lessons("full"),
+            "score": drawn_eps.score(drawn_eps.masks("CAM")), "objects": drawn_eps.objects()}[touching]
+    with pytest.raises(LabError, match=f"masks of toyvoc {split} were touched"):
         run([step], store)
 
 

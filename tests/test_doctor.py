@@ -119,6 +119,33 @@ def test_weights_folder_unset_absent_and_half_filled(tmp_path):
     assert checks[1].fix.startswith(f"curl -Lo {tmp_path}/vgg16_imagenet.pth https://")
 
 
+def test_saliency_folder_unset_without_a_detector_and_with_some(tmp_path):
+    assert doctor.check_saliency({}).state == "ok"
+    for folder in (tmp_path, tmp_path / "none"):
+        check = doctor.check_saliency({"WSSS_SALIENCY": str(folder)})
+        assert check.state == "missing" and "none of masks, boxes, unsupervised in it" in check.what
+        assert "WSSS_SALIENCY=" in check.fix
+    for name in ("masks", "unsupervised"):
+        (tmp_path / name).mkdir()
+    check = doctor.check_saliency({"WSSS_SALIENCY": str(tmp_path)})
+    assert (check.state, check.what) == ("ok", f"WSSS_SALIENCY={tmp_path}: maps of masks, unsupervised")
+
+
+def test_the_saliency_folders_looked_for_are_the_detectors_of_the_route():
+    from wsss_lab.papers.lee2021 import DETECTORS
+
+    assert doctor.SALIENCY_FOLDERS == DETECTORS
+
+
+def test_coco_folder_unset_incomplete_and_complete(tmp_path):
+    assert doctor.check_coco({}).state == "ok"
+    (tmp_path / "annotations").mkdir()
+    check = doctor.check_coco({"WSSS_COCO": str(tmp_path)})
+    assert check.state == "missing" and check.what == f"WSSS_COCO={tmp_path}: no stuffthingmaps in it"
+    (tmp_path / "stuffthingmaps").mkdir()
+    assert doctor.check_coco({"WSSS_COCO": str(tmp_path)}).state == "ok"
+
+
 def test_the_doctor_needs_none_of_the_packages_it_looks_for():
     hidden = [*doctor.PACKAGES, "pydensecrf", "ipykernel"]
     program = f"""

@@ -53,9 +53,15 @@ def test_a_misspelt_option_is_refused():
 
 
 def test_folders_reach_the_command_from_the_command_line_and_the_environment():
-    rule = "--eval=show: ; @echo data=$$WSSS_DATA weights=$$WSSS_WEIGHTS"
-    answer = make("-s", rule, "show", "WSSS_DATA=/photos", WSSS_WEIGHTS="/weights")
-    assert answer.stdout == "data=/photos weights=/weights\n"
+    rule = "--eval=show: ; @echo $$WSSS_DATA $$WSSS_WEIGHTS $$WSSS_SALIENCY $$WSSS_COCO"
+    answer = make("-s", rule, "show", "WSSS_DATA=/photos", "WSSS_SALIENCY=/maps", WSSS_WEIGHTS="/weights",
+                  WSSS_COCO="/coco")
+    assert answer.stdout == "/photos /weights /maps /coco\n"
+
+
+def test_help_names_every_folder():
+    folders = re.findall(r"(WSSS_\w+)=folder", make("-s").stdout)
+    assert folders == ["WSSS_DATA", "WSSS_WEIGHTS", "WSSS_SALIENCY", "WSSS_COCO", "WSSS_CACHE"]
 
 
 def test_the_virtual_environment_is_the_default_and_can_be_left_out():

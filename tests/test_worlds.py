@@ -67,6 +67,52 @@ def test_masks_and_tags_of_a_split_have_different_keys_and_so_has_every_split():
     assert ToyWorld(3, TINY.counts).train_view().key == TINY.train_view().key
 
 
+def test_the_first_images_of_a_split_are_those_of_the_split(store):
+    for whole, part in ((TINY.train_view("train"), TINY.train_view("train[:2]")),
+                        (TINY.eval_view("train"), TINY.eval_view("train[:2]"))):
+        assert part.steps == whole.steps == (TINY.scenes("train"),)
+        assert part.exposes_masks == whole.exposes_masks
+        first, every = part.load(store), whole.load(store)
+        assert type(first) is type(every) and len(first) == 2 and first.names == every.names[:2]
+        np.testing.assert_array_equal(first.tags, every.tags[:2])
+        for index in range(2):
+            np.testing.assert_array_equal(first.image(index), every.image(index))
+            if part.exposes_masks:
+                np.testing.assert_array_equal(first.mask(index), every.mask(index))
+                np.testing.assert_array_equal(first.context(index), every.context(index))
+
+
+@pytest.mark.parametrize("split", ["train[:3]", "train[:4]", "train[:1000]"])
+def test_as_many_images_as_there_are_or_more_are_all(store, split):
+    assert TINY.eval_view(split).load(store).names == TINY.eval_view("train").load(store).names
+
+
+def test_the_first_images_of_a_split_have_a_key_of_their_own():
+    """By their number, and also where it is that of the split; the key of a whole split is as it was."""
+    splits = ("train", "train[:1]", "train[:2]", "train[:3]", "val[:2]")
+    views = [view(split) for split in splits for view in (TINY.train_view, TINY.eval_view)]
+    assert len({view.key for view in views}) == len(views)
+    scenes = TINY.scenes("train").key
+    assert [view.key for view in views[:2]] == [f"{scenes}/tags", f"{scenes}/masks"]
+    assert TINY.train_view("train[:2]").key == ToyWorld(3, TINY.counts).train_view("train[:2]").key
+
+
+@pytest.mark.parametrize("split", ["train[:0]", "train[:-1]", "train[:05]", "train[2]", "train[1:2]", "train[2:]",
+                                   "train[:]", "train[:2.5]", "train[:n]", "train[:2", "train:2]", "train[:2][:1]",
+                                   "train[:2] ", "[:2]", ""])
+def test_other_parts_of_a_split_are_refused(split):
+    view = TINY.train_view(split)
+    for look in (lambda: view.key, lambda: view.steps, lambda: view.load(None)):
+        with pytest.raises(ParameterError, match="^split '") as caught:
+            look()
+        assert f"'{split}'" in str(caught.value) and "as in train[:500]" in caught.value.expected
+
+
+def test_the_first_images_of_a_split_that_is_not_there_name_the_split():
+    with pytest.raises(ParameterError, match="unknown split of this toy world 'trian'"):
+        TINY.train_view("trian[:2]").key  # noqa: B018
+
+
 def test_companions_of_the_toy_world_keep_their_masks_apart():
     assert TINY.scenes("train").mask_outputs == ("masks", "contexts", "instance_map")
     scenes = TINY.saliency_scenes()
@@ -111,6 +157,17 @@ def test_a_folder_gives_views_and_needs_no_steps(root):
     assert view.tags.tolist() == [[True, False], [False, True]] and view.tags_source == "masks"
     assert np.unique(world.eval_view("val").load(None).mask(0)).tolist() == [0, 1]
     assert FolderWorld(str(root), limit=1).train_view().load(None).names == ("a",)
+
+
+def test_a_folder_gives_the_first_images_of_a_split(root):
+    world = FolderWorld(str(root))
+    view = world.eval_view("train[:1]").load(None)
+    assert type(view) is EvalView and view.names == ("a",) and view.tags.tolist() == [[True, False]]
+    np.testing.assert_array_equal(view.mask(0), world.eval_view("train").load(None).mask(0))
+    assert world.train_view("train[:5]").load(None).names == ("a", "b")
+    assert FolderWorld(str(root), limit=1).train_view("train[:2]").load(None).names == ("a",)
+    keys = [world.train_view(split).key for split in ("train", "train[:1]", "train[:2]")]
+    assert len(set(keys)) == 3 and keys[0] == f"{world.key('train')}/tags"
 
 
 def test_the_key_of_a_folder_follows_its_files_and_what_is_used_of_it(root):

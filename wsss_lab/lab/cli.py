@@ -53,6 +53,8 @@ def reproduce(
     jobs: Annotated[str, typer.Option(help="Worker processes, or auto for one per core.")] = "auto",
     data: Annotated[str, typer.Option(envvar="WSSS_DATA", help="Photographs in VOC layout.")] = "",
     weights: Annotated[str, typer.Option(envvar="WSSS_WEIGHTS", help="Pre-trained weights.")] = "",
+    saliency: Annotated[str, typer.Option(envvar="WSSS_SALIENCY", help="Saliency maps, a folder per detector.")] = "",
+    coco: Annotated[str, typer.Option(envvar="WSSS_COCO", help="COCO 2014, for profile voc.")] = "",
     param: Annotated[list[str] | None, typer.Option(help="NAME=VALUE, any of a notebook.")] = None,
     out: Figures = None,
     executed: Executed = None,
@@ -70,8 +72,9 @@ def reproduce(
     selected = notebooks.select_notebooks(
         notebooks.find_notebooks(notebooks_dir or project / "notebooks"), paper
     )
-    _use_folder("WSSS_DATA", data)
-    _use_folder("WSSS_WEIGHTS", weights)
+    for variable, folder in (("WSSS_DATA", data), ("WSSS_WEIGHTS", weights), ("WSSS_SALIENCY", saliency),
+                             ("WSSS_COCO", coco)):
+        _use_folder(variable, folder)
     profiles.check_inputs(chosen)
     _check_device(device)
     figures = (out or project / "figures").absolute()

@@ -24,6 +24,8 @@ PACKAGES = {
 }  # fmt: skip
 COMPILER_FIX = "sudo apt install g++ python3-dev   (macOS: xcode-select --install)"
 VOC_FOLDERS = ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation")
+SALIENCY_FOLDERS = ("masks", "boxes", "unsupervised")  # by what a detector was trained on
+COCO_FOLDERS = ("annotations", "stuffthingmaps")  # photographs may lie in one of two places
 # File name: what it is for, and where it can be had.
 WEIGHT_FILES = {
     "mobilenet_v2_imagenet.pth": (
@@ -70,6 +72,8 @@ def examine(environment: Mapping[str, str] = os.environ) -> list[Check]:
         check_cache(environment),
         check_data(environment),
         *check_weights(environment),
+        check_saliency(environment),
+        check_coco(environment),
     ]
 
 
@@ -190,6 +194,30 @@ def check_weights(environment: Mapping[str, str]) -> list[Check]:
         what = f"WSSS_WEIGHTS={folder}: no such folder"
         return [Check(MISSING, what, "export WSSS_WEIGHTS=/path/to/weights")]
     return [_check_weight_file(Path(folder) / name, *about) for name, about in WEIGHT_FILES.items()]
+
+
+def check_saliency(environment: Mapping[str, str]) -> Check:
+    """WSSS_SALIENCY, when set, is a folder with maps of at least one detector; says which."""
+    folder = environment.get("WSSS_SALIENCY", "")
+    if not folder:
+        return Check(OK, "WSSS_SALIENCY: not set (only saliency maps of other detectors need it)")
+    found = [name for name in SALIENCY_FOLDERS if (Path(folder) / name).is_dir()]
+    if not found:
+        return Check(MISSING, f"WSSS_SALIENCY={folder}: none of {', '.join(SALIENCY_FOLDERS)} in it",
+                     "export WSSS_SALIENCY=/path/to/saliency, with a folder of maps per detector")
+    return Check(OK, f"WSSS_SALIENCY={folder}: maps of {', '.join(found)}")
+
+
+def check_coco(environment: Mapping[str, str]) -> Check:
+    """WSSS_COCO, when set, is a folder with COCO 2014 and the masks of COCO-Stuff."""
+    folder = environment.get("WSSS_COCO", "")
+    if not folder:
+        return Check(OK, "WSSS_COCO: not set (only Table 7 of Lee et al. 2021 in PROFILE=voc needs it)")
+    absent = [name for name in COCO_FOLDERS if not (Path(folder) / name).is_dir()]
+    if absent:
+        return Check(MISSING, f"WSSS_COCO={folder}: no {', '.join(absent)} in it",
+                     "export WSSS_COCO=/path/to/coco, with COCO 2014 and the masks of COCO-Stuff")
+    return Check(OK, f"WSSS_COCO={folder}: COCO 2014")
 
 
 def _check_weight_file(path: Path, use: str, address: str) -> Check:

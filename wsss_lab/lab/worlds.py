@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -251,6 +251,22 @@ class MapsFolder:
 
     def load(self, store) -> str:
         return self.path
+
+
+def saliency_folder(detector: str, known: Sequence[str]) -> MapsFolder | None:
+    """The maps of a detector in the folder that WSSS_SALIENCY names, <folder>/<detector>; None where there are none.
+
+    known: names that such folders can have. Raises DataError when the variable names a folder with none of them.
+    """
+    root = os.environ.get("WSSS_SALIENCY", "")
+    if not root:
+        return None
+    there = [name for name in known if (Path(root) / name).is_dir()]
+    if not there:
+        raise DataError(f"WSSS_SALIENCY={root} holds no saliency maps",
+                        f"a folder with {' or '.join(known)} in it, each with one .png or .npy map per image",
+                        "correct the path, or unset the variable")
+    return MapsFolder(str(Path(root) / detector)) if detector in there else None
 
 
 def weights_file(name: str, try_out: Callable[[dict, str], None]) -> WeightsFile:

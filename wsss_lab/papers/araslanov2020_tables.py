@@ -27,10 +27,8 @@ from wsss_lab.papers.araslanov2020 import (
 from wsss_lab.papers.araslanov2020_evidence import Evidence
 from wsss_lab.papers.araslanov2020_tables_compared import (
     OWN_METHODS,
-    labels_used,
     network_name,
     own_cells,
-    score_cells,
     second_cells,
     table3,
     table4,
@@ -38,10 +36,18 @@ from wsss_lab.papers.araslanov2020_tables_compared import (
     table6,
     tables_protocol,
     trains_second,
-    words_on_test,
 )
 from wsss_lab.papers.araslanov2020_values import EXCHANGED, PUBLISHED
-from wsss_lab.papers.shared_tables import NOT_RUN, Table, label_quality, miou, miou_gain
+from wsss_lab.papers.shared_tables import (
+    NOT_RUN,
+    Table,
+    label_quality,
+    labels_used,
+    miou,
+    miou_gain,
+    score_cells,
+    words_on_test,
+)
 
 LOST = "lost"  # a printed cell that the paper's text, where the numbers were read, has not kept
 NO_XCEPTION = "not run: torchvision has no Xception-65"
@@ -262,7 +268,8 @@ def table8(run: Session) -> Table:
     note = (" Quoted rows are as printed, measured by others on VOC. Two stages: trained on the labels that our single "
             "stage gives the training images, with their tags and the CRF. gain: on val, over the single stage with "
             "CRF, in percentage points. The rows after the paper's last one are not in its table; those of the single "
-            f"stage have its numbers of Table 3. network, labels used: of our rows. {words_on_test(run)}")
+            f"stage have its numbers of Table 3. network, labels used: of our rows. "
+            f"{words_on_test(run, has_test(run.profile))}")
     return Table(pd.DataFrame(rows).reindex(columns=order), "A second stage on our labels, mIoU in per cent",
                  tables_protocol(run) + note)
 

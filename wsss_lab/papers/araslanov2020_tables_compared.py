@@ -6,20 +6,30 @@ import numpy as np
 import pandas as pd
 
 from wsss_lab.evaluation.confusion import iou, nan_mean
-from wsss_lab.evaluation.intervals import Interval
 from wsss_lab.lab.published import mismatches
 from wsss_lab.lab.session import Session
 from wsss_lab.lab.steps import Step
 from wsss_lab.papers.araslanov2020 import Route, has_test, trained_nets
 from wsss_lab.papers.araslanov2020_evidence import Evidence
-from wsss_lab.papers.shared_tables import NOT_RUN, Table, miou, protocol
+from wsss_lab.papers.shared_tables import (
+    FAMILIES,
+    NO_TEST,
+    NOT_RUN,
+    TAGS_KNOWN,
+    TAGS_UNUSED,
+    Table,
+    labels_used,
+    miou,
+    printed_slips,
+    protocol,
+    split_cells,
+    words_on_test,
+)
 from wsss_lab.seeds.gap_cam import train_cam
 from wsss_lab.segmenter.single_stage import train_single_stage
 from wsss_lab.segmenter.two_stage import train_second_stage
 
-NO_TEST = "no test split with masks"
 IOU = "_iou_pct"  # ends the names of printed columns of IoU
-TAGS_UNUSED, TAGS_KNOWN = "image tags not used at test time", "image tags known at test time"
 
 #: Our rows of Tables 3, 5 and 6 under their printed names, and whether the dense CRF follows.
 OWN_METHODS = {"Ours": False, "Ours + CRF": True}
@@ -40,38 +50,18 @@ def scales_of(run: Session, exchanged: bool = False) -> str:
 
 def tables_protocol(run: Session, split: str = "val", known: bool = False, exchanged: bool = False) -> str:
     """The sentence under a table of scores. known: labels were made with the image's tags, as in Tables 2 and 9."""
-    sentence = protocol(run, scales_of(run, exchanged), split)
-    return sentence.replace(TAGS_UNUSED, TAGS_KNOWN) if known else sentence
-
-
-def labels_used(evidence: Evidence, step: Step) -> str:
-    """A sentence on the labels that a result rests on."""
-    return f"Labels that training rests on: {evidence.protocol(step)}."
+    return protocol(run, scales_of(run, exchanged), split, TAGS_KNOWN if known else TAGS_UNUSED)
 
 
 def network_name(route: Route, net: str = "main") -> str:
     """The family of a backbone, "main" or a name of Table 9, as it is run in this profile."""
-    names = {"wide_resnet": "WideResNet", "vgg": "VGG", "resnet": "ResNet", "mobilenet": "MobileNetV2"}
-    return names[route.backbone(net)["family"]]
-
-
-def score_cells(score: Interval, what: str) -> dict:
-    """A score's cells, such as "val ours" and "val 95 %"."""
-    return {f"{what} ours": score.mean, f"{what} 95 %": score.ends}
-
-
-def split_cells(run: Session, confusions_of: Callable[[str], np.ndarray]) -> dict:
-    """Scores on val and, where there are masks, on test. confusions_of: from a split to (S, N, K, K + 1)."""
-    test = {"test 95 %": NO_TEST}
-    if has_test(run.profile):
-        test = score_cells(miou(confusions_of("test")), "test")
-    return {**score_cells(miou(confusions_of("val")), "val"), **test}
+    return FAMILIES[route.backbone(net)["family"]]
 
 
 def own_cells(evidence: Evidence, crf: bool) -> dict:
     """Our cells of the final model in Tables 3 and 8."""
-    route = evidence.run.route
-    return {**split_cells(evidence.run, lambda split: evidence.confusions("ours", crf, split)), "source": "measured",
+    route, tested = evidence.run.route, has_test(evidence.run.profile)
+    return {**split_cells(lambda split: evidence.confusions("ours", crf, split), tested), "source": "measured",
             "network": network_name(route), "labels used": evidence.protocol(route.trained("ours"))}
 
 
@@ -80,15 +70,9 @@ def second_cells(evidence: Evidence, labels: str, net: str, crf: bool) -> dict:
     run = evidence.run
     if not trains_second(run.profile):
         return {"val 95 %": NOT_RUN, "test 95 %": NOT_RUN}
-    scores = split_cells(run, lambda split: evidence.second_confusions(labels, net, crf, split))
+    scores = split_cells(lambda split: evidence.second_confusions(labels, net, crf, split), has_test(run.profile))
     return {**scores, "source": "measured", "network": network_name(run.route, net),
             "labels used": evidence.protocol(run.route.second(labels, net))}
-
-
-def words_on_test(run: Session) -> str:
-    """A sentence on the test split."""
-    images = len(run.view("test")) if has_test(run.profile) else 0
-    return f"Test: {run.world.name} test ({images} images)." if images else f"Test: {NO_TEST}."
 
 
 # --- Tables 3 and 4 --------------------------------------------------------------------------------------------------
@@ -110,7 +94,7 @@ def table3(run: Session) -> Table:
              "val 95 %", "test paper", "test ours", "test 95 %", "network", "labels used", "remark", "source"]
     note = (" Quoted rows are as printed, measured by others on VOC. I image tags, S saliency, D additional data, "
             "F masks. network, labels used: of our rows. The last rows, not in the paper's table, train the network of "
-            f"our single stage on the ground truth. {words_on_test(run)}")
+            f"our single stage on the ground truth. {words_on_test(run, has_test(run.profile))}")
     return Table(pd.DataFrame(rows).reindex(columns=order), "Methods compared, mIoU in per cent",
                  tables_protocol(run) + note)
 
@@ -128,13 +112,11 @@ def table4(run: Session) -> Table:
     rows.append({"method": "CAM (the paper's baseline)", **_stage_cells(evidence, route.cam())})
     if trains_second(run.profile):
         rows.append({"method": "Ours + DeepLabv3+", **_stage_cells(evidence, route.second())})
-    slips = mismatches(run.paper)
-    slips = "; ".join(slips["detail"][slips["artifact"] == "table4"])
     note = ("As printed: extras beyond image tags (S saliency, D additional data, or earlier work), number of stages "
             "(sets of weights that are learnt apart, with results saved between them), training cycles of the same "
             "model, and whether a standalone segmentation network is trained at the end (PSR). here: counted from what "
             "this collection trains, pre-training left out. The last rows are not in the paper's table. "
-            f"Kept as printed: {slips}.")
+            f"Kept as printed: {printed_slips(run, 'table4')}.")
     return Table(pd.DataFrame(rows), "Related work by stages", note)
 
 

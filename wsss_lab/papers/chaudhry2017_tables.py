@@ -8,7 +8,6 @@ import pandas as pd
 
 from wsss_lab.evaluation.confusion import iou, nan_mean
 from wsss_lab.evaluation.intervals import Interval
-from wsss_lab.lab.published import mismatches
 from wsss_lab.lab.session import Session
 from wsss_lab.lab.steps import Step
 from wsss_lab.papers.chaudhry2017 import AS_RELEASED, POSTPROCESSED, ROWS, TESTED, Route, has_test, trained_rows
@@ -20,14 +19,24 @@ from wsss_lab.papers.chaudhry2017_tables_stages import (
     cue_summary,
     hierarchy_steps,
     hierarchy_summary,
-    labels_used,
     mean_steps,
     mean_summary,
     scales_of,
 )
-from wsss_lab.papers.shared_tables import NOT_RUN, Table, miou, miou_gain, protocol
+from wsss_lab.papers.shared_tables import (
+    NO_TEST,
+    NOT_RUN,
+    Table,
+    labels_used,
+    miou,
+    miou_gain,
+    printed_slips,
+    protocol,
+    score_cells,
+    split_cells,
+    words_on_test,
+)
 
-NO_TEST = "no test split with masks"
 FULL = "S3 + adapt"  # the paper's method
 IOU = "_iou_pct"  # ends the names of printed columns of IoU
 
@@ -74,12 +83,12 @@ def table1(run: Session) -> Table:
     for crf in ("no", "yes"):
         rows.append({"method": "Joon et al. with DCSP's network", "CRF": crf,
                      **_measured_cells(evidence, "G2", crf == "yes")})
-    tested = f"{run.world.name} test ({len(run.view('test'))} images)" if has_test(run.profile) else NO_TEST
     order = ["method", "reference", "CRF", "val paper", "val ours", "val 95 %", "test paper", "test ours", "test 95 %",
              "network", "labels used", "remark in print", "source"]
     note = (" Quoted rows are as printed, measured by others on VOC. Joon et al. is Oh et al. 2017: its rule G2, with "
             "VGG as in print; the last two rows, not in the paper's table, give it the network of DCSP-ResNet-101, so "
-            f"that only cues and losses differ. network, labels used: of our rows. Test: {tested}.")
+            f"that only cues and losses differ. network, labels used: of our rows. "
+            f"{words_on_test(run, has_test(run.profile))}")
     frame = pd.DataFrame(rows).reindex(columns=order)
     return Table(frame, "Methods compared, mIoU in per cent", _protocol(run) + note)
 
@@ -142,7 +151,7 @@ def ablations(run: Session) -> Table:
     printed = printed[printed["crf"] == "no"].set_index(["saliency_mask", "adapt"])["val_miou_pct"]
     paper = {FULL: printed["S3 (HS)", "yes"], "S3": printed["S3 (HS)", "no"]}
     reference = evidence.confusions(FULL)
-    rows = [{"changed": f"nothing: {FULL}, joint loss", **_score_cells(miou(reference), "val"),
+    rows = [{"changed": f"nothing: {FULL}, joint loss", **score_cells(miou(reference), "val"),
              "gain 95 %": "reference", "val paper": paper[FULL], "labels used": _reasons(evidence, FULL)}]
     for changed, name, scales in ABLATIONS:
         if name == AS_RELEASED and name not in trained_rows(run.profile):
@@ -150,7 +159,7 @@ def ablations(run: Session) -> Table:
         cells = {"changed": changed, "val ours": None, "val 95 %": NOT_RUN}
         if name in trained_rows(run.profile):
             confusions = evidence.confusions(name, scales=scales)
-            cells |= _score_cells(miou(confusions), "val") | _score_cells(miou_gain(confusions, reference), "gain")
+            cells |= score_cells(miou(confusions), "val") | score_cells(miou_gain(confusions, reference), "gain")
             cells["labels used"] = _reasons(evidence, name)
         if not scales:
             cells["val paper"] = paper.get(name)
@@ -176,20 +185,14 @@ def _reasons(evidence: Evidence, name: str) -> str:
     return evidence.protocol(evidence.run.route.trained(name))
 
 
-def _score_cells(score: Interval, what: str) -> dict:
-    return {f"{what} ours": score.mean, f"{what} 95 %": score.ends}
-
-
 def _measured_cells(evidence: Evidence, name: str, crf: bool) -> dict:
     """Our scores on val and test of a row of Table 1, or why there are none."""
     run = evidence.run
     if name not in trained_rows(run.profile):
         return {"val 95 %": NOT_RUN, "test 95 %": NOT_RUN, "source": "quoted"}
-    test = {"test 95 %": NO_TEST}
-    if has_test(run.profile):
-        test = _score_cells(miou(evidence.confusions(name, crf, "test")), "test")
-    return {**_score_cells(miou(evidence.confusions(name, crf)), "val"), **test, "source": "measured",
-            "network": run.route.network_name(ROWS[name].net), "labels used": _reasons(evidence, name)}
+    scores = split_cells(lambda split: evidence.confusions(name, crf, split), has_test(run.profile))
+    return {**scores, "source": "measured", "network": run.route.network_name(ROWS[name].net),
+            "labels used": _reasons(evidence, name)}
 
 
 def _gain_cells(evidence: Evidence, name: str, without: str, crf: bool) -> dict:
@@ -197,17 +200,17 @@ def _gain_cells(evidence: Evidence, name: str, without: str, crf: bool) -> dict:
     if name not in trained_rows(evidence.run.profile):
         return {"val 95 %": NOT_RUN}
     confusions = evidence.confusions(name, crf)
-    cells = {"rounds": ROWS[name].rounds, **_score_cells(miou(confusions), "val")}
+    cells = {"rounds": ROWS[name].rounds, **score_cells(miou(confusions), "val")}
     if name == without:
         return cells
-    return cells | _score_cells(miou_gain(confusions, evidence.confusions(without, crf)), "gain")
+    return cells | score_cells(miou_gain(confusions, evidence.confusions(without, crf)), "gain")
 
 
 def _joint_row(joint: str, scored: str, paper: float | None, confusions: np.ndarray, gain: Interval | None = None,
                gain_paper: float | None = None) -> dict:
     """A line of Table 4."""
-    gained = {} if gain is None else _score_cells(gain, "gain")
-    return {"joint training": joint, "scored": scored, "val paper": paper, **_score_cells(miou(confusions), "val"),
+    gained = {} if gain is None else score_cells(gain, "gain")
+    return {"joint training": joint, "scored": scored, "val paper": paper, **score_cells(miou(confusions), "val"),
             "gain paper": gain_paper, **gained}
 
 
@@ -223,11 +226,10 @@ def _class_table(run: Session, name: str, split: str) -> Table:
     there = split == "val" or has_test(run.profile)
     where = _protocol(run, split) if there else (
         f"paper: PASCAL VOC 2012 {split}; {run.world.name} has {NO_TEST}: nothing is measured in this profile.")
-    slips = mismatches(run.paper)
-    slips = "; ".join(slips["detail"][slips["artifact"] == name])
     note = (" All rows with adapted cues. Means are over background and all classes, ours of the cells of their line. "
             "A class is compared where both data sets have it (the paper prints a line per class). Means that disagree "
-            f"with their cells in print are kept: {slips}. {labels_used(evidence, run.route.trained(FULL))}")
+            f"with their cells in print are kept: {printed_slips(run, name)}. "
+            f"{labels_used(evidence, run.route.trained(FULL))}")
     return Table(pd.DataFrame(rows), f"IoU of each class by erasing step, {split}, per cent", where + note,
                  {"mean of printed cells": 2})
 

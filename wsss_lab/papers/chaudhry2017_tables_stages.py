@@ -18,6 +18,7 @@ from wsss_lab.papers.shared_tables import (
     cut_at,
     detector_name,
     label_quality,
+    labels_used,
     miou,
     miou_of_cut,
     nearest,
@@ -44,11 +45,6 @@ def scales_of(run: Session) -> str:
     """How test images are looked at: words for `protocol`."""
     *others, last = (f"{scale:g}" for scale in run.route.scale.scales)
     return f"maximum of the scores at scales {', '.join(others)} and {last}"
-
-
-def labels_used(evidence: Evidence, step: Step) -> str:
-    """A sentence on the labels that a result rests on."""
-    return f"Labels that training rests on: {evidence.protocol(step)}."
 
 
 # --- attention -------------------------------------------------------------------------------------------------------

@@ -8,7 +8,6 @@ pseudo-masks (as they are, after a CRF, after AffinityNet) -> four segmenters ->
 import os
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from wsss_lab.evaluation import scoring
@@ -17,7 +16,7 @@ from wsss_lab.evaluation.co_occurrence import score_contexts
 from wsss_lab.fusion.map_selection import Selection
 from wsss_lab.lab.profiles import unknown_name
 from wsss_lab.lab.steps import EVALUATION_READS, Step, seeded_step
-from wsss_lab.lab.worlds import CocoWorld, MapsFolder, ToyWorld, World, weights_file
+from wsss_lab.lab.worlds import CocoWorld, ToyWorld, World, saliency_folder, weights_file
 from wsss_lab.networks.fit import Schedule
 from wsss_lab.papers import araslanov2020, oh2017
 from wsss_lab.papers import lee2021_steps as measurements
@@ -95,10 +94,13 @@ _PHOTO_SEGMENTER = "V1, MobileNetV2"
 
 
 def trained_rows(profile: str) -> tuple[str, ...]:
-    """The rows of ROWS that a profile trains; in `voc` those that need no more than the maps of three detectors."""
+    """The rows of ROWS that a profile trains; in `voc` no dial, and "boxes" only where somebody made such maps."""
     if profile == "photos":
         return _PHOTO_ROWS
-    return tuple(name for name, row in ROWS.items() if profile != "voc" or row.detector in DETECTORS)
+    known = (*DETECTORS, *DIAL)
+    if profile == "voc":
+        known = DETECTORS if saliency_folder("boxes", DETECTORS) else ("masks", "unsupervised")
+    return tuple(name for name, row in ROWS.items() if row.detector in known)
 
 
 def segmenters(profile: str) -> dict[str, tuple[str, str]]:
@@ -109,8 +111,9 @@ def segmenters(profile: str) -> dict[str, tuple[str, str]]:
 def taught(profile: str) -> dict[str, tuple[str, ...]]:
     """Labels that segmenters learn from in a profile -> names of these segmenters."""
     if profile == "photos":
-        return {name: (_PHOTO_SEGMENTER,) for name in ("adaptive", "CAM", "full")}
-    return TAUGHT
+        return {name: (_PHOTO_SEGMENTER,) for name in ("adaptive", "CAM")}
+    rows = trained_rows(profile)
+    return {labels: nets for labels, nets in TAUGHT.items() if labels in rows or labels not in ROWS}
 
 
 def has_test(profile: str) -> bool:
@@ -144,23 +147,20 @@ class Route:
         view = self.world.train_view(split)
         if detector in DIAL:
             kind, amount = DIAL[detector]
-            return self._step("saliency", dial_frames, f"{detector} saliency of {self._in(split)}",
+            return self._step("saliency", dial_frames, f"saliency '{detector}' of {split}{self._where}",
                               {"kind": kind, "amount": amount, "seed": self.seed},
                               {"view": self.world.eval_view(split)}, "true foreground as saliency")
         if detector not in DETECTORS:
             raise unknown_name("saliency detector", detector, [*DETECTORS, *DIAL])
-        folder = os.environ.get("WSSS_SALIENCY", "")
-        if folder and (Path(folder) / detector).is_dir():
+        if folder := saliency_folder(detector, DETECTORS):
             return seeded_step(None, "saliency", saliency.folder_frames,
-                               f"saliency maps '{detector}' of {self._in(split)}", {},
-                               {"view": view, "folder": MapsFolder(str(Path(folder) / detector))},
-                               "saliency made elsewhere")
+                               f"saliency maps '{detector}' of {split}{self._where}", {},
+                               {"view": view, "folder": folder}, "saliency made elsewhere")
         if detector == "unsupervised" or self.guided.u2net is not None:
             return replace(self.guided, world=self.world).saliency_maps(split, "" if detector == "masks" else detector)
-        network = self.saliency_network(detector)
-        return self._step("saliency", saliency_frames, f"saliency ({detector}) of {self._in(split)}",
+        return self._step("saliency", saliency_frames, f"saliency ({detector}) of {split}{self._where}",
                           {"backbone": self.guided.scale.backbone.settings()},
-                          {"view": view, "state": network["state"]})
+                          {"view": view, "state": self.saliency_network(detector)["state"]})
 
     def saliency_network(self, detector: str) -> Step:
         """A detector trained on other objects' masks ("masks"), or on what GrabCut makes of their boxes ("boxes")."""
@@ -175,11 +175,10 @@ class Route:
 
     def estimated(self, name: str = "adaptive", split: str = "val") -> Step:
         """The saliency maps that a row's localisation maps stand for (Eq. 1)."""
-        trained, row = self.trained(name), ROWS[name]
-        return self._step("saliency", estimated_frames, f"saliency of {self._in(split)} estimated by {name}",
-                          {"backbone": self.backbone, "selection": self.selection(name)},
-                          {"view": self.world.train_view(split), "state": trained["state"],
-                           "saliency": self.saliency(row.detector, split)["maps"]})
+        inputs = {"view": self.world.train_view(split), "state": self.trained(name)["state"],
+                  "saliency": self.saliency(ROWS[name].detector, split)["maps"]}
+        return self._step("saliency", estimated_frames, f"saliency of {split}{self._where} estimated by {name}",
+                          {"backbone": self.backbone, "selection": self.selection(name)}, inputs)
 
     # --- seeds and fusion ----------------------------------------------------------------------------------------
 
@@ -214,7 +213,7 @@ class Route:
         """Pseudo-masks of a split ("" = `scored`) by a row of ROWS, tags known: "masks", "learned" (with the learned
         background map, not for CAM) and, with crf, "refined"."""
         trained, split = self.trained(name), split or self.scored
-        return self._step("seeds", pseudo_masks, f"pseudo-masks of {self._in(split)} by {name}{' + CRF' * crf}",
+        return self._step("seeds", pseudo_masks, f"pseudo-masks of {split}{self._where} by {name}{' + CRF' * crf}",
                           {"backbone": self.backbone, "scales": self.scale.scales,
                            "learned": ROWS[name].selection is not None,
                            "crf": self.crf(PUBLISHED.crf) if crf else None},
@@ -224,20 +223,20 @@ class Route:
 
     def affinity_net(self, name: str) -> Step:
         """An AffinityNet trained on pairs of pixels that a row's maps and a dense CRF are sure of."""
-        settings = {"backbone": self.backbone}
-        view = {"view": self.world.train_view("train")}
+        view = self.world.train_view("train")
         labels = self._step("refinement", affinity_label_frames, f"affinity labels by {name}",
-                            {**settings, "scales": self.scale.scales, "crf": self.crf(PUBLISHED.affinity_crf),
-                             "alphas": PUBLISHED.affinity_alphas}, {**view, "state": self.trained(name)["state"]})
+                            {"backbone": self.backbone, "scales": self.scale.scales,
+                             "crf": self.crf(PUBLISHED.affinity_crf), "alphas": PUBLISHED.affinity_alphas},
+                            {"view": view, "state": self.trained(name)["state"]})
         return self._step("refinement", train_affinity, f"AffinityNet on {name}",
-                          {**settings, "schedule": self.scale.affinity.settings(), "seed": self.seed},
-                          {**view, "labels": labels["masks"], "start": self.starts["main"]})
+                          {"backbone": self.backbone, "schedule": self.scale.affinity.settings(), "seed": self.seed},
+                          {"view": view, "labels": labels["masks"], "start": self.starts["main"]})
 
     def walked(self, name: str, split: str = "") -> Step:
         """Pseudo-masks of a split ("" = `scored`) after the random walk of AffinityNet."""
         split = split or self.scored
         return self._step("refinement", walk_frames, f"pseudo-masks of {split} by {name} + AffinityNet",
-                          {"backbone": self.backbone, "scales": self.scale.scales},
+                          {"backbone": self.backbone, "scales": self.scale.scales, "steps": self.scale.walk_steps},
                           {"view": self.world.train_view(split), "state": self.trained(name)["state"],
                            "affinity_state": self.affinity_net(name)["state"]})
 
@@ -256,25 +255,21 @@ class Route:
 
     def segmenter(self, labels: str = "adaptive", net: str = "V1, ResNet101") -> Step:
         """A segmenter (see `segmenters`) trained on pseudo-masks."""
-        backbone, head = self._segmenter(net)
+        name, network = self._segmenter(net)
         return self._step("segmenter", train_segmenter, f"{net} on {labels}{self._where}",
-                          {"backbone": self.scale.nets[backbone].settings(), "head": head,
-                           "schedule": self.scale.segmenters[backbone].settings(), "seed": self.seed},
+                          {**network, "schedule": self.scale.segmenters[name].settings(), "seed": self.seed},
                           {"view": self.world.train_view("train"), "pseudo_masks": self.lessons(labels)["masks"],
-                           "start": self.starts[backbone]})
+                           "start": self.starts[name]})
 
     def prediction(self, labels: str = "adaptive", net: str = "V1, ResNet101", split: str = "val",
                    crf: bool = False) -> Step:
         """Label maps of a split by a segmenter; tags are not used."""
-        backbone, head = self._segmenter(net)
-        return self._step("segmenter", segment, f"labels of {self._in(split)} by {net} on {labels}{' + CRF' * crf}",
-                          {"backbone": self.scale.nets[backbone].settings(), "head": head,
-                           "crf": self.crf(PUBLISHED.crf) if crf else None},
+        _, network = self._segmenter(net)
+        return self._step("segmenter", segment, f"labels of {split}{self._where} by {net} on {labels}{' + CRF' * crf}",
+                          {**network, "crf": self.crf(PUBLISHED.crf) if crf else None},
                           {"view": self.world.train_view(split), "state": self.segmenter(labels, net)["state"]})
 
-    # --- evaluation ----------------------------------------------------------------------------------------------
-
-    # Of pseudo-masks, the split is `scored` where none is given.
+    # --- evaluation: on `scored`, where no split is given --------------------------------------------------------
 
     def score(self, made: Step, split: str = "", output: str = "masks") -> Step:
         """Confusion matrices, per image, of label maps against the ground truth. output: see the step's method."""
@@ -313,7 +308,7 @@ class Route:
 
     def objects(self, split: str = "val") -> Step:
         """How many objects the images of a split show, and how large they are."""
-        return seeded_step(None, "evaluation", measurements.object_facts, f"objects of {self._in(split)}", {},
+        return seeded_step(None, "evaluation", measurements.object_facts, f"objects of {split}{self._where}", {},
                            {"view": self.world.eval_view(split)}, EVALUATION_READS)
 
     # --- the world of many objects -------------------------------------------------------------------------------
@@ -345,11 +340,13 @@ class Route:
         momentum = schedule.momentum if row.momentum is None else row.momentum
         return replace(schedule, lr=row.rate * schedule.lr, momentum=momentum)
 
-    def _segmenter(self, net: str) -> tuple[str, str]:
+    def _segmenter(self, net: str) -> tuple[str, dict]:
+        """The name of a segmenter's backbone, and the settings that say which network it is."""
         known = SEGMENTERS | segmenters("photos")
         if net not in known:
             raise unknown_name("segmenter", net, list(known))
-        return known[net]
+        backbone, head = known[net]
+        return backbone, {"backbone": self.scale.nets[backbone].settings(), "head": head}
 
     def _evaluation(self, function, made: Step, split: str, output: str, **settings) -> Step:
         split = split or self.scored
@@ -361,9 +358,6 @@ class Route:
     @property
     def _where(self) -> str:
         return "" if self.world is self.guided.world else " (many objects)"
-
-    def _in(self, split: str) -> str:
-        return split + self._where
 
     def _step(self, *arguments) -> Step:
         return seeded_step(self.seed, *arguments)

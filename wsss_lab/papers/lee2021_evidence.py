@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from wsss_lab.evaluation.co_occurrence import co_occurring_pairs
 from wsss_lab.lab.steps import Step
 from wsss_lab.papers.shared_evidence import SeededEvidence
 
@@ -51,6 +52,19 @@ class Evidence(SeededEvidence):
             return route.contexts(route.masks(row, split), split)
 
         return {name: self.stack(step, name) for name in ("false", "present", "confusions", "known", "missing")}
+
+    def scored_view(self):
+        """The training images whose pseudo-masks are scored, with their masks."""
+        return self.run.view(self.run.route.scored)
+
+    def pairs(self) -> list[tuple[int, int]]:
+        """The surroundings k that go with classes c, both 0-based, by the masks and context maps of the scored images.
+
+        Empty where the world has no context maps, or no class keeps to one kind of surroundings.
+        """
+        found = self.contexts("CAM")  # any row: the ground truth alone is read
+        known = found["known"][0]
+        return co_occurring_pairs(self.scored_view().tags[known], found["present"][0][known])
 
     def counts(self, row: str, split: str = "") -> np.ndarray:
         """Confidence counts of a row's maps: (S, N, 3, K, bins)."""

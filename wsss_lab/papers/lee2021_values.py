@@ -9,6 +9,7 @@ from wsss_lab.networks.fit import Schedule
 from wsss_lab.networks.resnet import RESNET101_BLOCKS
 from wsss_lab.papers import araslanov2020_values, chaudhry2017_values, oh2017_values
 from wsss_lab.refinement.dense_crf import CrfParameters
+from wsss_lab.refinement.random_walk import STEPS
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Published:
     usual_momentum: float = 0.9  # what SGD usually has; the switch
     weight_decay: float = 5e-4  # C
     side: int = 448  # Sec. 4
+    map_side: int = 56  # of the maps: stride 8
     random_scale: tuple[float, float] = (256 / 448, 512 / 448)  # longer side 256 to 512; C
     dropout: float = 0.5  # of the CAM baseline's classifier; C
     scales: tuple[float, ...] = (1.0, 0.5, 1.5, 2.0)  # C
@@ -68,7 +70,8 @@ class Scale:
     main: backbone of the classifiers and of AffinityNet. nets: backbones of the segmenters. affinity: None where
     AffinityNet isn't run. segmenters: schedules by backbone. random_scale: of the classifiers' augmentation, None =
     crops of 90 % and more. scored: the training images whose pseudo-masks are scored (the paper's are 1,464 of the
-    10,582 that it trains on). many: schedule of the classifiers on COCO, None = `classifier`.
+    10,582 that it trains on). many: schedule of the classifiers on COCO, None = `classifier`. walk_steps: of the
+    random walk; its reach grows with their square root, and is kept as a share of the maps.
     """
 
     main: Backbone
@@ -78,6 +81,7 @@ class Scale:
     affinity: Schedule | None = None
     many: Schedule | None = None
     scored: str = "train"
+    walk_steps: int = STEPS
     scales: tuple[float, ...] = PUBLISHED.scales
     random_scale: tuple[float, float] | None = None
     image_scale: float = 1.0  # size of the images against the paper's: lengths in pixels are multiplied by it
@@ -92,15 +96,17 @@ _GUIDED, _SINGLE, _DCSP = oh2017_values.SCALES, araslanov2020_values.SCALES, cha
 _TOY = replace(_SINGLE["toy"].main, dropout=PUBLISHED.dropout)
 _TOY_NETS = {"VGG16": replace(_GUIDED["toy"].backbone, aspp=_DCSP["toy"].main.aspp), "ResNet101": _DCSP["toy"].main}
 _TOY_CLASSIFIER = Schedule(400, 8, 0.1, "sgd", "poly", momentum=PUBLISHED.momentum, head_lr=PUBLISHED.head_lr)
+_TOY_MAP = 16  # side of the toy networks' maps
 _PHOTO = _SINGLE["photos"].main
 _PAPER_NETS = {"VGG16": Backbone(side=PUBLISHED.segmenter_side),
                "ResNet101": Backbone("resnet", RESNET101_BLOCKS, side=PUBLISHED.segmenter_side)}
-_SMALL = {"scales": (1.0, 0.75), "image_scale": _TOY.side / PUBLISHED.segmenter_side}
+_SMALL = {"scales": (1.0, 0.75), "walk_steps": round(STEPS * (_TOY_MAP / PUBLISHED.map_side) ** 2),
+          "image_scale": _TOY.side / PUBLISHED.segmenter_side}
 
 SCALES = {
     "quick": Scale(_TOY, replace(_TOY_CLASSIFIER, iterations=8), _TOY_NETS,
                    dict.fromkeys(_TOY_NETS, Schedule(6, 4)), Schedule(6, 4), scored="train[:24]", **_SMALL),
-    "toy": Scale(_TOY, _TOY_CLASSIFIER, _TOY_NETS, dict.fromkeys(_TOY_NETS, Schedule(300, 16, 3e-3)),
+    "toy": Scale(_TOY, _TOY_CLASSIFIER, _TOY_NETS, dict.fromkeys(_TOY_NETS, Schedule(500, 8, 1e-3, head_lr=10.0)),
                  Schedule(150, 16, 1e-3, head_lr=3.0), scored="train[:500]", **_SMALL),
     "photos": Scale(_PHOTO, Schedule(160, 8, 1e-4, head_lr=10.0), {"MobileNetV2": _GUIDED["photos"].backbone},
                     {"MobileNetV2": _GUIDED["photos"].segmenter}, scales=(1.0,)),

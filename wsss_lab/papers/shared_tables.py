@@ -1,6 +1,6 @@
 """What the tables of every paper share: their form, the sentence under them, and the cells that several have."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,12 +10,18 @@ import pandas as pd
 from wsss_lab.evaluation.confusion import mean_iou, nan_mean, precision_recall_of_labels
 from wsss_lab.evaluation.intervals import Interval, difference_interval, interval
 from wsss_lab.evaluation.precision_recall import sweep
+from wsss_lab.lab.published import mismatches
 from wsss_lab.lab.session import Session
+from wsss_lab.lab.steps import Step
+from wsss_lab.papers.shared_evidence import SeededEvidence
 
 NOT_RUN = "not run in this profile"
+NO_TEST = "no test split with masks"
+TAGS_UNUSED, TAGS_KNOWN = "image tags not used at test time", "image tags known at test time"
+FAMILIES = {"wide_resnet": "WideResNet", "vgg": "VGG", "resnet": "ResNet", "mobilenet": "MobileNetV2"}
 PROTOCOL = (
-    "paper: PASCAL VOC 2012 {split}; ours: {world} {split} ({images} images), {seeds} training seed(s), image tags not "
-    "used at test time, {scales}, no CRF unless the row says so. In brackets: 95 % interval, bootstrap over {covers}."
+    "paper: {paper}; ours: {ours}, {seeds} training seed(s), {tags}, {scales}, no CRF unless the row says so. In "
+    "brackets: 95 % interval, bootstrap over {covers}."
 )
 
 
@@ -30,11 +36,43 @@ class Table:
     decimals: int | Mapping[str, int] = 1
 
 
-def protocol(run: Session, scales: str, split: str = "val") -> str:
-    """The sentence under a table of scores on a split. scales: how test images are looked at, such as "one scale"."""
+def protocol(run: Session, scales: str, split: str = "val", tags: str = TAGS_UNUSED, paper: str = "",
+             ours: str = "") -> str:
+    """The sentence under a table of scores on a split.
+
+    scales: how test images are looked at, such as "one scale". tags: TAGS_UNUSED or TAGS_KNOWN. paper, ours: which
+    images were scored, "" = PASCAL VOC 2012 and the split of the run's world.
+    """
     covers = "images and seeds" if run.seeds > 1 else "images only"
-    return PROTOCOL.format(world=run.world.name, images=len(run.view(split)), seeds=run.seeds, covers=covers,
-                           scales=scales, split=split)
+    return PROTOCOL.format(paper=paper or f"PASCAL VOC 2012 {split}", seeds=run.seeds, tags=tags, scales=scales,
+                           ours=ours or f"{run.world.name} {split} ({len(run.view(split))} images)", covers=covers)
+
+
+def labels_used(evidence: SeededEvidence, step: Step) -> str:
+    """A sentence on the labels that a result rests on."""
+    return f"Labels that training rests on: {evidence.protocol(step)}."
+
+
+def printed_slips(run: Session, artifact: str) -> str:
+    """Where a table of the paper contradicts itself in print: text for the sentence under it."""
+    found = mismatches(run.paper)
+    return "; ".join(found["detail"][found["artifact"] == artifact])
+
+
+def words_on_test(run: Session, tested: bool) -> str:
+    """A sentence on the test split. tested: whether it has masks."""
+    return f"Test: {run.world.name} test ({len(run.view('test'))} images)." if tested else f"Test: {NO_TEST}."
+
+
+def score_cells(score: Interval, what: str) -> dict:
+    """A score's cells, such as "val ours" and "val 95 %"."""
+    return {f"{what} ours": score.mean, f"{what} 95 %": score.ends}
+
+
+def split_cells(confusions_of: Callable[[str], np.ndarray], tested: bool) -> dict:
+    """Scores on val and, where it has masks, on test. confusions_of: from a split to (S, N, K, K + 1)."""
+    test = score_cells(miou(confusions_of("test")), "test") if tested else {"test 95 %": NO_TEST}
+    return {**score_cells(miou(confusions_of("val")), "val"), **test}
 
 
 def miou(confusions: np.ndarray) -> Interval:

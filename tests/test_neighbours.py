@@ -1,0 +1,227 @@
+"""Similarity of cells: colours on the cone, Eq. 8 by hand and against a dense matrix, normalisation, spreading."""
+
+import colorsys
+import math
+
+import pytest
+import torch
+
+from wsss_lab.errors import DataError, ParameterError
+from wsss_lab.seeds.neighbours import (
+    cell_colours,
+    normalised,
+    radius_of,
+    similarity,
+    spread,
+    symmetric_part,
+    window,
+)
+
+torch.set_num_threads(1)
+
+
+def noise(*shape, seed=0):
+    return torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
+
+
+def some_weights(batch=2, grid=(4, 5), radius=2, seed=0):
+    """Similarities of colours that differ enough to matter and not so much that nothing is alike."""
+    generator = torch.Generator().manual_seed(seed)
+    colours = 30 * torch.rand(batch, 3, *grid, dtype=torch.float64, generator=generator)
+    return similarity(colours, radius=radius)
+
+
+def dense(weights):
+    """The matrices (B, N, N) that a window of planes stands for, entry by entry."""
+    batch, count, height, width = weights.shape
+    found = torch.zeros(batch, height * width, height * width, dtype=weights.dtype)
+    for plane, (down, right) in zip(range(count), window(radius_of(weights))):
+        for row in range(height):
+            for column in range(width):
+                if 0 <= row + down < height and 0 <= column + right < width:
+                    other = (row + down) * width + column + right
+                    found[:, row * width + column, other] = weights[:, plane, row, column]
+    return found
+
+
+def matrix_of_eq_8(colours, spacing, sigma_z, sigma_r):
+    """All pairs (N, N) of one image (D, h, w), as the equation is printed."""
+    _, height, width = colours.shape
+    cells = [(row, column) for row in range(height) for column in range(width)]
+    found = torch.zeros(len(cells), len(cells), dtype=colours.dtype)
+    for i, a in enumerate(cells):
+        for j, b in enumerate(cells):
+            far = spacing ** 2 * ((a[0] - b[0]) ** 2 + (a[1] - b[1]) ** 2)
+            unlike = float(((colours[:, a[0], a[1]] - colours[:, b[0], b[1]]) ** 2).sum())
+            found[i, j] = math.exp(-far / sigma_z ** 2) * math.exp(-unlike / sigma_r ** 2)
+    return found
+
+
+# --- colours ---------------------------------------------------------------------------------------------------------
+
+
+def test_colours_of_single_pixels_are_those_of_hsv():
+    images = noise(1, 3, 6, 6)
+    found = cell_colours(images, (6, 6))
+    assert found.dtype == torch.float32
+    for row in range(6):
+        for column in range(6):
+            hue, saturation, value = colorsys.rgb_to_hsv(*(images[0, :, row, column] / 255).tolist())
+            chroma = 255 * saturation * value
+            expected = chroma * math.cos(2 * math.pi * hue), chroma * math.sin(2 * math.pi * hue), 255 * value
+            assert found[0, :, row, column].tolist() == pytest.approx(expected, abs=1e-3)
+
+
+def test_greys_have_no_hue_and_pure_colours_a_chroma_of_255():
+    grey = cell_colours(torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16).expand(1, 3, 16, 16), (16, 16))
+    assert not grey[:, :2].any() and torch.equal(grey[0, 2].flatten(), torch.arange(256.0))
+    red = cell_colours(torch.tensor([255, 0, 0], dtype=torch.uint8).view(1, 3, 1, 1), (1, 1))
+    assert red.flatten().tolist() == [255, 0, 255]
+
+
+def test_hue_wraps():
+    """Reds a little to the side of yellow and of magenta are 4 / 255 of a sextant from pure red, and near together."""
+    pixels = torch.tensor([[255, 4, 0], [255, 0, 4], [255, 0, 0], [0, 255, 0]], dtype=torch.uint8)
+    a, b, red, green = cell_colours(pixels.T.reshape(1, 3, 2, 2), (2, 2)).flatten(2)[0].T
+    assert (a - b).norm() < 9 and (a + b - 2 * red).norm() < 0.1 and (a - green).norm() > 400
+
+
+def test_a_cell_has_the_mean_colour_of_its_pixels():
+    images = noise(2, 3, 6, 8)
+    pixels, cells = cell_colours(images, (6, 8)), cell_colours(images, (2, 4))
+    for row in range(2):
+        for column in range(4):
+            block = pixels[:, :, 3 * row : 3 * row + 3, 2 * column : 2 * column + 2]
+            torch.testing.assert_close(cells[:, :, row, column], block.mean((2, 3)))
+
+
+@pytest.mark.parametrize("images", [torch.zeros(1, 3, 4, 4), noise(1, 4, 4, 4), noise(3, 4, 4)])
+def test_other_images_are_refused(images):
+    with pytest.raises(DataError, match="cell colours of"):
+        cell_colours(images, (2, 2))
+
+
+def test_a_grid_finer_than_the_image_is_refused():
+    with pytest.raises(ParameterError, match=r"\(5, 4\) cells on images of \(4, 4\)"):
+        cell_colours(noise(1, 3, 4, 4), (5, 4))
+
+
+# --- similarity ------------------------------------------------------------------------------------------------------
+
+
+def test_weights_of_equal_colours_by_hand():
+    """exp(-64 / 100) = 0.527 one step of 8 pixels away, exp(-128 / 100) = 0.278 across; the cell itself 1."""
+    weights = similarity(torch.zeros(1, 3, 7, 7), radius=2)[0, :, 3, 3].view(5, 5)
+    assert weights[2, 2] == 1
+    assert weights[2, 1].item() == pytest.approx(0.527, abs=5e-4)
+    assert weights[1, 1].item() == pytest.approx(0.278, abs=5e-4)
+    assert weights[2, 0].item() == pytest.approx(0.0773, abs=5e-5)
+    torch.testing.assert_close(weights, weights.flip(0).T.flip(0))
+
+
+@pytest.mark.parametrize(("distance", "expected"), [(10, 0.895), (30, 0.368), (60, 0.018)])
+def test_weights_fall_with_the_distance_of_colours(distance, expected):
+    colours = torch.tensor([0.0, distance]).view(1, 1, 1, 2)
+    weights = similarity(colours, radius=1)
+    assert weights[0, 5, 0, 0].item() == pytest.approx(expected * math.exp(-0.64), abs=1e-3)
+
+
+def test_all_weights_are_eq_8():
+    colours = 40 * torch.rand(2, 3, 4, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    found = dense(similarity(colours, spacing=3, sigma_z=7, sigma_r=20, radius=4))
+    for matrix, each in zip(found, colours):
+        torch.testing.assert_close(matrix, matrix_of_eq_8(each, 3, 7, 20))
+
+
+def test_cells_outside_of_the_grid_weigh_nothing():
+    weights = similarity(torch.zeros(1, 3, 2, 3), radius=1)
+    assert (weights > 0).sum((0, 1)).tolist() == [[4, 6, 4], [4, 6, 4]]
+    assert weights.isfinite().all()
+
+
+def test_a_window_of_7_cells_misses_next_to_nothing():
+    """Row sums of all pairs of equal colours on a grid of 15 x 15; five cells would miss half a percent."""
+    flat = torch.zeros(1, 3, 15, 15, dtype=torch.float64)
+    whole = similarity(flat, radius=14).sum(1)
+    missing = [(1 - similarity(flat, radius=radius).sum(1) / whole).max().item() for radius in (1, 2, 3)]
+    assert missing[2] < 1e-4 < 0.003 < missing[1] < 0.01 < missing[0]
+    assert torch.equal(similarity(flat), similarity(flat, 8, 10, 30, 3))
+
+
+@pytest.mark.parametrize("bad", [{"spacing": 0}, {"sigma_z": -1}, {"sigma_r": 0}, {"radius": -1}])
+def test_widths_without_meaning_are_refused(bad):
+    with pytest.raises(ParameterError, match=f"{next(iter(bad))}={next(iter(bad.values()))}"):
+        similarity(torch.zeros(1, 3, 2, 2), **bad)
+
+
+# --- normalisation ---------------------------------------------------------------------------------------------------
+
+
+def test_rows_sum_to_1_and_less_1_are_negative():
+    rows = dense(normalised(some_weights(), "rows"))
+    torch.testing.assert_close(rows.sum(2), torch.ones(2, 20, dtype=torch.float64))
+    assert (rows - 1 < 0).all()
+    assert not torch.allclose(rows, rows.mT), "it is not symmetric"
+
+
+def test_symmetric_normalisation_against_matrices():
+    weights = some_weights()
+    matrix = dense(weights)
+    scale = torch.diag_embed(matrix.sum(2).rsqrt())
+    found = dense(normalised(weights, "symmetric"))
+    torch.testing.assert_close(found, scale @ matrix @ scale)
+    torch.testing.assert_close(found, found.mT)
+    rows = dense(normalised(weights, "rows"))
+    torch.testing.assert_close(torch.linalg.eigvals(rows).real.sort().values, torch.linalg.eigvalsh(found))
+
+
+def test_symmetric_part_against_matrices():
+    rows = normalised(some_weights(), "rows")
+    torch.testing.assert_close(dense(symmetric_part(rows)), (dense(rows) + dense(rows).mT) / 2)
+
+
+def test_an_unknown_normalisation_is_refused():
+    with pytest.raises(ParameterError, match="'columns'"):
+        normalised(some_weights(), "columns")
+
+
+# --- spreading -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("extra", [(), (3,), (2, 3)])
+def test_spreading_is_the_product_with_the_matrix(extra):
+    weights = normalised(some_weights(), "rows")
+    maps = torch.randn(2, *extra, 4, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    expected = torch.einsum("bij,b...j->b...i", dense(weights), maps.flatten(-2)).view_as(maps)
+    torch.testing.assert_close(spread(weights, maps), expected)
+
+
+def test_spreading_over_normalised_rows_keeps_a_constant_map():
+    weights = normalised(some_weights(), "rows")
+    constant = torch.full_like(weights[:, :2], 3.5)
+    torch.testing.assert_close(spread(weights, constant), constant)
+
+
+def test_a_window_wider_than_the_grid_is_no_harm():
+    weights = some_weights(grid=(2, 3), radius=4)
+    maps = torch.rand(2, 1, 2, 3, dtype=torch.float64)
+    torch.testing.assert_close(spread(weights, maps), spread(some_weights(grid=(2, 3), radius=2), maps))
+
+
+def test_gradients_of_spreading():
+    weights = some_weights(batch=1, grid=(2, 3), radius=1).requires_grad_()
+    maps = torch.rand(1, 2, 2, 3, dtype=torch.float64).requires_grad_()
+    assert torch.autograd.gradcheck(spread, (weights, maps))
+
+
+@pytest.mark.parametrize("shape", [(4, 5), (2, 3, 4, 4), (1, 3, 4, 5)])
+def test_maps_that_do_not_fit_are_refused(shape):
+    with pytest.raises(DataError, match="maps of shape") as caught:
+        spread(some_weights(), torch.zeros(shape, dtype=torch.float64))
+    assert caught.value.expected == "(2, ..., 4, 5)"
+
+
+@pytest.mark.parametrize("shape", [(1, 4, 3, 3), (1, 10, 3, 3), (1, 16, 3, 3), (9, 3, 3)])
+def test_planes_that_are_no_window_are_refused(shape):
+    with pytest.raises(DataError, match="weights of shape"):
+        radius_of(torch.zeros(shape))

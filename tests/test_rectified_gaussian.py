@@ -1,0 +1,328 @@
+"""Modes of the rectified Gaussian: dense solutions, KKT conditions, the collapse of the printed programme."""
+
+import itertools
+
+import pytest
+import torch
+
+from wsss_lab.errors import DataError, ParameterError
+from wsss_lab.seeds.neighbours import normalised, similarity, spread
+from wsss_lab.seeds.rectified_gaussian import (
+    LEAST_INHIBITION,
+    MODES,
+    accelerated_ascent,
+    conjugate_gradients,
+    coordinate_ascent,
+    eigenvalues,
+    kkt_residual,
+    literal_interaction,
+    mode,
+    projected_ascent,
+    smooth_interaction,
+)
+
+torch.set_num_threads(1)
+GRID = (4, 5)
+COUNT = 20
+
+
+def uniform(*shape, seed=0):
+    return torch.rand(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+def some_weights(batch=2, grid=GRID, seed=0):
+    """Similarities of a two-coloured, noisy image."""
+    colours = 25 * uniform(batch, 3, *grid, seed=seed)
+    colours[..., grid[1] // 2 :] += 60
+    return similarity(colours)
+
+
+def units(grid=GRID):
+    count = grid[0] * grid[1]
+    return torch.eye(count, dtype=torch.float64).view(1, count, *grid)
+
+
+def matrix_of(weights, batch=2):
+    """Dense similarity (B, N, N); symmetric, so rows and columns are the same."""
+    return spread(weights, units(weights.shape[2:]).expand(batch, -1, -1, -1)).flatten(2)
+
+
+def printed_d(weights):
+    """D of Eq. 9 from the dense matrix, and its symmetric part."""
+    matrix = matrix_of(weights, len(weights))
+    d = matrix / matrix.sum(2, keepdim=True) - 1
+    return d, (d + d.mT) / 2
+
+
+def value(d, b, p):
+    """The objective (B, M) for dense D (B, N, N)."""
+    b, p = b.flatten(2), p.flatten(2)
+    return (0.5 * p * (p @ d.mT)).sum(2) + (b * p).sum(2)
+
+
+def best_by_supports(d, b):
+    """Highest value of Eq. 3 for one small problem, by trying every set of active neurons; d (N, N), b (N,)."""
+    best, where = 0.0, torch.zeros_like(b)
+    for size in range(1, len(b) + 1):
+        for chosen in itertools.combinations(range(len(b)), size):
+            active = list(chosen)
+            p = torch.zeros_like(b)
+            p[active] = torch.linalg.solve(-d[active][:, active], b[active])
+            found = float(0.5 * p @ d @ p + b @ p)
+            if (p >= 0).all() and found > best:
+                best, where = found, p
+    return where
+
+
+# --- D as an operator ------------------------------------------------------------------------------------------------
+
+
+def test_the_literal_interaction_is_the_symmetric_part_of_eq_9():
+    weights = some_weights()
+    interaction, inhibition = literal_interaction(weights)
+    full, symmetric = printed_d(weights)
+    assert (full < 0).all() and not torch.allclose(full, full.mT)
+    torch.testing.assert_close(interaction(units().expand(2, -1, -1, -1)).flatten(2), symmetric)
+    torch.testing.assert_close(inhibition.flatten(1), -symmetric.diagonal(dim1=1, dim2=2))
+    p = uniform(2, 3, *GRID)
+    zero = torch.zeros_like(p)
+    torch.testing.assert_close(value(symmetric, zero, p), value(full, zero, p))
+
+
+def test_the_smooth_interaction_is_rho_times_the_normalised_similarity_less_1():
+    weights = some_weights()
+    matrix = matrix_of(weights)
+    scale = torch.diag_embed(matrix.sum(2).rsqrt())
+    expected = 0.7 * scale @ matrix @ scale - torch.eye(COUNT, dtype=torch.float64)
+    torch.testing.assert_close(smooth_interaction(weights, 0.7)(units().expand(2, -1, -1, -1)).flatten(2), expected)
+
+
+def test_the_printed_d_has_one_negative_eigenvalue_and_ours_only_negative_ones():
+    weights = some_weights(grid=(6, 6))
+    printed = eigenvalues(weights, "literal")
+    assert printed.shape == (2, 36) and ((printed > 0).sum(1) == 35).all()
+    torch.testing.assert_close(printed, torch.linalg.eigvalsh(printed_d(weights)[1]))
+    ours = eigenvalues(weights, "smooth")
+    assert (ours > -1.9).all() and (ours < -0.1 + 1e-9).all()
+    torch.testing.assert_close(ours[:, -1], torch.full((2,), -0.1, dtype=torch.float64))
+    assert (eigenvalues(weights, "smooth", 0.5) < -0.5 + 1e-9).all()
+    with pytest.raises(ParameterError, match="mode 'steps'"):
+        eigenvalues(weights, "steps")
+
+
+# --- solvers on a general D ------------------------------------------------------------------------------------------
+
+
+def test_every_solver_gives_the_positive_part_of_b_for_d_minus_the_identity():
+    b = uniform(2, 3, *GRID) - 0.4
+    expected = b.clamp(min=0)
+    assert (b < 0).any()
+    torch.testing.assert_close(accelerated_ascent(torch.neg, b, (1, 1)), expected)
+    torch.testing.assert_close(projected_ascent(torch.neg, b, 1, 1), expected)
+    torch.testing.assert_close(coordinate_ascent(torch.neg, torch.ones(1, 1, 1, 1), b), expected, rtol=0, atol=1e-6)
+    torch.testing.assert_close(conjugate_gradients(torch.neg, b.abs()), b.abs())
+    assert kkt_residual(torch.neg, b, expected).max() == 0
+
+
+def test_a_concave_programme_against_all_sets_of_active_neurons():
+    """Four neurons that inhibit and excite each other, two of them silent in the end."""
+    root = torch.randn(4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    d = -(root @ root.T + 0.5 * torch.eye(4, dtype=torch.float64))
+    b = torch.tensor([1.0, -0.5, 0.8, 0.3], dtype=torch.float64)
+    expected = best_by_supports(d, b)
+    assert 0 < (expected == 0).sum() < 4
+
+    def interaction(p):
+        return (p.flatten(2) @ d).view_as(p)
+
+    eigen = torch.linalg.eigvalsh(-d)
+    b = b.view(1, 1, 2, 2)
+    for found in (accelerated_ascent(interaction, b, (float(eigen[0]), float(eigen[-1]))),
+                  coordinate_ascent(interaction, -d.diagonal().view(1, 1, 2, 2), b),
+                  projected_ascent(interaction, b, 0.9 / float(eigen[-1]), 2000)):
+        torch.testing.assert_close(found.flatten(), expected, rtol=0, atol=1e-5)
+        assert kkt_residual(interaction, b, found).item() < 1.1e-6
+
+
+def test_the_kkt_residual_by_hand():
+    """D = -I, b = (2, -1, 1, 0), p = (2, 0.5, 0, 0): gradients (0, -1.5, 1, 0), of which the third is worst, 1 of 2."""
+    b = torch.tensor([2.0, -1.0, 1.0, 0.0]).view(1, 1, 2, 2)
+    p = torch.tensor([2.0, 0.5, 0.0, 0.0]).view(1, 1, 2, 2)
+    assert kkt_residual(torch.neg, b, p).item() == 0.5
+    assert kkt_residual(torch.neg, 8 * b, 8 * p).item() == 0.5
+    assert kkt_residual(torch.neg, b, torch.zeros_like(b)).item() == 1
+    assert kkt_residual(torch.neg, 0 * b, 0 * b).item() == 0
+
+
+# --- literal ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_printed_programme_collapses_to_one_neuron():
+    """The finding: b / (1 - w) at one position, 0 elsewhere, whatever the map."""
+    weights, b = some_weights(grid=(7, 7)), 0.2 + uniform(2, 3, 7, 7)
+    found = mode(b, weights, "literal")
+    assert ((found.maps > 0).sum((2, 3)) == 1).all() and (found.residual < 1e-6).all()
+    own = normalised(weights, "rows")[:, 24].flatten(1)
+    scores = b.flatten(2) ** 2 / (1 - own[:, None])
+    winners = scores.argmax(2)
+    assert torch.equal(found.maps.flatten(2).argmax(2), winners)
+    expected = (b.flatten(2) / (1 - own[:, None])).gather(2, winners[..., None])[..., 0]
+    torch.testing.assert_close(found.maps.sum((2, 3)), expected)
+
+
+def test_no_set_of_active_neurons_is_better_than_the_one():
+    weights, b = some_weights(batch=1, grid=(3, 3)), uniform(1, 2, 3, 3, seed=5)
+    d = printed_d(weights)[1][0]
+    found = mode(b, weights, "literal").maps
+    for index in range(2):
+        torch.testing.assert_close(found[0, index].flatten(), best_by_supports(d, b[0, index].flatten()))
+
+
+def test_projected_gradient_on_the_printed_programme_ends_with_one_neuron_too():
+    """Slowly, from p = b, and not always with the best one."""
+    weights, b = some_weights(grid=(4, 4)), 0.2 + uniform(2, 3, 4, 4)
+    d = printed_d(weights)[1]
+    slow = projected_ascent(lambda p: (p.flatten(2) @ d).view_as(p), b, 0.9 / 16, 5000)
+    assert ((slow > 0).sum((2, 3)) == 1).all()
+    assert (value(d, b, mode(b, weights, "literal").maps) >= value(d, b, slow) - 1e-12).all()
+
+
+def test_a_cell_unlike_all_others_has_a_bounded_mode():
+    colours = torch.zeros(1, 3, 3, 3)
+    colours[..., 1, 1] = 1000
+    found = mode(torch.ones(1, 1, 3, 3), similarity(colours), "literal")
+    assert found.maps[0, 0, 1, 1].item() == pytest.approx(1 / LEAST_INHIBITION)
+    assert (found.maps > 0).sum() == 1 and found.residual.item() < 1e-6
+
+
+# --- steps -----------------------------------------------------------------------------------------------------------
+
+
+def test_steps_are_projected_gradient_steps_from_b():
+    weights, b = some_weights(), uniform(2, 3, *GRID)
+    d = printed_d(weights)[1]
+    rate = 0.9 / d.abs().sum(2).amax(1)
+    p = b.flatten(2)
+    for count in range(4):
+        torch.testing.assert_close(mode(b, weights, "steps", steps=count).maps.flatten(2), p)
+        p = (p + rate[:, None, None] * (p @ d + b.flatten(2))).clamp(min=0)
+
+
+def test_more_steps_leave_fewer_active_neurons_and_a_higher_value():
+    weights, b = some_weights(grid=(6, 6)), uniform(2, 1, 6, 6) ** 2
+    d = printed_d(weights)[1]
+    found = [mode(b, weights, "steps", steps=count) for count in (0, 2, 5, 50)]
+    assert torch.equal(found[0].maps, b)
+    active = [int((each.maps > 0).sum()) for each in found]
+    assert active == sorted(active, reverse=True) and active[0] == 72 > active[1] and active[2] > active[3]
+    values = torch.stack([value(d, b, each.maps) for each in found])
+    assert (values.diff(dim=0) > 0).all()
+    assert (found[2].residual > 1e-3).all(), "it is not a solution, and says so"
+
+
+# --- smooth ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rho", [0.3, 0.9, 0.99])
+def test_smooth_is_the_dense_solution(rho):
+    weights, b = some_weights(), uniform(2, 3, *GRID) ** 4
+    matrix = matrix_of(normalised(weights, "symmetric"))
+    expected = torch.linalg.solve(torch.eye(COUNT, dtype=torch.float64) - rho * matrix, b.flatten(2).mT).mT
+    found = mode(b, weights, rho=rho)
+    torch.testing.assert_close(found.maps.flatten(2), expected, rtol=0, atol=1e-5)
+    assert (found.residual < 1e-6).all() and found.residual.shape == (2, 3)
+
+
+def test_smooth_without_rho_is_b_and_so_is_no_neighbour():
+    weights, b = some_weights(), uniform(2, 3, *GRID)
+    torch.testing.assert_close(mode(b, weights, rho=0).maps, b)
+    assert torch.equal(mode(b, weights, "none").maps, b)
+
+
+def test_negative_entries_are_held_at_0_by_the_constraint():
+    weights, b = some_weights(), uniform(2, 3, *GRID) - 0.6
+    found = mode(b, weights)
+    assert (found.residual < 1e-6 * (1 + 1e-6)).all()
+    assert (found.maps >= 0).all() and 0 < (found.maps == 0).double().mean() < 1
+    small_weights, small = some_weights(batch=1, grid=(3, 3)), uniform(1, 1, 3, 3, seed=7) - 0.4
+    d = smooth_interaction(small_weights)(units((3, 3)))[0].flatten(1)
+    torch.testing.assert_close(mode(small, small_weights).maps.flatten(), best_by_supports(d, small.flatten()),
+                               rtol=0, atol=1e-5)
+
+
+def test_the_map_of_square_roots_of_degrees_keeps_its_shape():
+    """The constant map of the symmetric normalisation; where degrees are equal it is constant itself."""
+    weights = some_weights()
+    root = weights.sum(1, keepdim=True).sqrt()
+    torch.testing.assert_close(mode(root, weights, rho=0.9).maps, 10 * root, rtol=1e-5, atol=0)
+
+
+def test_a_constant_map_stays_constant_for_normalised_rows():
+    rows = normalised(some_weights(), "rows")
+    p = torch.ones(2, 1, *GRID, dtype=torch.float64)
+    for _ in range(200):
+        p = 1 + 0.9 * spread(rows, p)
+    torch.testing.assert_close(p, torch.full_like(p, 10))
+
+
+def test_smooth_attention_fills_the_object_and_stops_at_its_edge():
+    colours = torch.zeros(1, 3, 9, 9)
+    colours[..., 2:7, 2:7] = 100
+    b = torch.zeros(1, 1, 9, 9)
+    b[..., 3, 3] = 1
+    found = mode(b, similarity(colours)).maps[0, 0]
+    inside = found[2:7, 2:7].flatten()
+    outside = found.clone()
+    outside[2:7, 2:7] = 0
+    assert inside.min() > 0.01 and outside.max() < 1e-3 * inside.min()
+
+
+# --- all modes -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", MODES)
+def test_modes_are_not_negative_keep_type_and_scale_with_b(how):
+    weights, b = some_weights(), uniform(2, 3, *GRID).float()
+    found = mode(b, weights.float(), how)
+    assert found.maps.dtype == torch.float32 and found.maps.shape == b.shape and (found.maps >= 0).all()
+    torch.testing.assert_close(mode(1e-4 * b, weights.float(), how).maps, 1e-4 * found.maps, rtol=1e-4, atol=1e-10)
+    signed = mode(b - 0.5, weights.float(), how).maps
+    assert (signed >= 0).all() and signed.any()
+
+
+@pytest.mark.parametrize("how", MODES)
+def test_maps_and_images_do_not_mix(how):
+    weights, b = some_weights(), uniform(2, 3, *GRID)
+    whole = mode(b, weights, how).maps
+    for image in range(2):
+        for index in range(3):
+            alone = mode(b[image : image + 1, index : index + 1], weights[image : image + 1], how).maps
+            torch.testing.assert_close(whole[image, index], alone[0, 0], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("how", MODES)
+def test_a_map_of_zeros_has_a_mode_of_zeros(how):
+    b = uniform(2, 2, *GRID)
+    b[0, 1] = 0
+    found = mode(b, some_weights(), how)
+    assert not found.maps[0, 1].any() and found.residual[0, 1] == 0 and found.maps[0, 0].any()
+
+
+def test_modes_carry_no_gradient():
+    b = uniform(2, 1, *GRID).requires_grad_()
+    assert not any(mode(b, some_weights(), how).maps.requires_grad for how in MODES)
+
+
+@pytest.mark.parametrize(("bad", "message"), [
+    ({"how": "exact"}, "mode 'exact'"), ({"rho": 1}, "rho=1"), ({"rho": -0.1}, "rho=-0.1"),
+    ({"how": "steps", "steps": -1}, "steps=-1")])
+def test_parameters_without_meaning_are_refused(bad, message):
+    with pytest.raises(ParameterError, match=message):
+        mode(uniform(2, 1, *GRID), some_weights(), **bad)
+
+
+@pytest.mark.parametrize("shape", [(2, *GRID), (1, 3, *GRID), (2, 3, 5, 4)])
+def test_maps_that_do_not_fit_the_weights_are_refused(shape):
+    with pytest.raises(DataError, match="b of shape") as caught:
+        mode(uniform(*shape), some_weights())
+    assert caught.value.expected == "(2, M, 4, 5)"

@@ -13,10 +13,18 @@ from wsss_lab.evaluation.confusion import confusion_matrix
 from wsss_lab.lab.claims import NotMeasured, Verdict
 from wsss_lab.papers import lee2021_claims
 from wsss_lab.papers.lee2021 import TAUS, share_row, tau_row
-from wsss_lab.papers.lee2021_claims_evidence import ClaimEvidence, recall_of_classes, shown
+from wsss_lab.papers.lee2021_claims_evidence import (
+    CUTS,
+    LOW_BACKGROUND,
+    ClaimEvidence,
+    expanded_contexts,
+    recall_of_classes,
+    shown,
+    walked_contexts,
+)
 from wsss_lab.papers.lee2021_claims_masks import labelled_by_saliency, of_images
 from wsss_lab.papers.lee2021_claims_segmenters import correlation, image_iou, rank_sums
-from wsss_lab.papers.lee2021_claims_steps import CUTS, LOW_BACKGROUND, expanded_contexts, score_cuts, walked_contexts
+from wsss_lab.papers.lee2021_claims_steps import score_cuts
 
 # --- statistics ------------------------------------------------------------------------------------------------------
 

@@ -357,7 +357,7 @@ class Route:
 
     @property
     def _where(self) -> str:
-        return "" if self.world is self.guided.world else " (many objects)"
+        return "" if self.world == self.guided.world else " (many objects)"
 
     def _step(self, *arguments) -> Step:
         return seeded_step(self.seed, *arguments)

@@ -8,9 +8,15 @@ from wsss_lab.lab.session import Session
 from wsss_lab.lab.steps import Step
 from wsss_lab.papers import lee2021_claims_masks, lee2021_claims_segmenters, lee2021_claims_selection
 from wsss_lab.papers.lee2021 import DETECTORS, MOMENTUM_ROWS, Route, detector_row, has_test, taught, trained_rows
-from wsss_lab.papers.lee2021_claims_evidence import CAM, EPS, ClaimEvidence
+from wsss_lab.papers.lee2021_claims_evidence import (
+    CAM,
+    EPS,
+    ClaimEvidence,
+    cut_scores,
+    expanded_contexts,
+    walked_contexts,
+)
 from wsss_lab.papers.lee2021_claims_segmenters import V1_RESNET, V1_VGG, V2_VGG
-from wsss_lab.papers.lee2021_claims_steps import cut_scores, expanded_contexts, walked_contexts
 from wsss_lab.papers.lee2021_values import DIAL
 
 if TYPE_CHECKING:

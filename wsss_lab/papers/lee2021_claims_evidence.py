@@ -1,4 +1,7 @@
-"""What the claims of Lee et al. 2021 read: its stored results, with a reason where a profile leaves one out."""
+"""What the claims of Lee et al. 2021 read: its stored results, with a reason where a profile leaves one out.
+
+Some steps are needed beyond its tables: CAM expanded without saliency, and other cuts of saliency maps.
+"""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -9,14 +12,37 @@ from wsss_lab.evaluation.confusion import divide, iou, mean_iou, nan_mean
 from wsss_lab.evaluation.intervals import Interval, Statistic, difference_interval
 from wsss_lab.evaluation.precision_recall import sweep
 from wsss_lab.lab.claims import NotMeasured
-from wsss_lab.lab.steps import Step
-from wsss_lab.papers.lee2021 import DETECTORS, detector_row, has_test, segmenters, taught, trained_rows
-from wsss_lab.papers.lee2021_claims_steps import cut_scores, expanded_contexts, walked_contexts
+from wsss_lab.lab.steps import EVALUATION_READS, Step, seeded_step
+from wsss_lab.papers.lee2021 import DETECTORS, Route, detector_row, has_test, segmenters, taught, trained_rows
+from wsss_lab.papers.lee2021_claims_steps import score_cuts
 from wsss_lab.papers.lee2021_evidence import Evidence
 from wsss_lab.papers.shared_claims import MeasuredEvidence
+from wsss_lab.seeds.localisation import BACKGROUND, pseudo_masks
 
 EPS, CAM = "adaptive", "CAM"  # the rows of the paper's method and of its baseline
+CUTS = (0.2, 0.3, 0.4)  # of saliency maps, besides the map selection's one half
+LOW_BACKGROUND = BACKGROUND / 2  # constant score beside which CAM's maps cover more of the image
 CONTEXT_COUNTS = ("false", "present", "confusions", "known")
+
+
+def expanded_contexts(route: Route) -> Step:
+    """Co-occurrence counts of CAM at LOW_BACKGROUND: coverage without any cue for boundaries."""
+    masks = seeded_step(route.seed, "seeds", pseudo_masks,
+                        f"pseudo-masks of {route.scored} by CAM, background {LOW_BACKGROUND:g}",
+                        {"backbone": route.backbone, "scales": route.scale.scales, "background": LOW_BACKGROUND},
+                        {"view": route.world.train_view(route.scored), "state": route.trained(CAM)["state"]})
+    return route.contexts(masks)
+
+
+def walked_contexts(route: Route) -> Step:
+    """Co-occurrence counts of CAM after AffinityNet, whose affinities are taught by a dense CRF, which sees edges."""
+    return route.contexts(route.walked(CAM))
+
+
+def cut_scores(route: Route, maps: Step) -> Step:
+    """Foreground counts of saliency maps of val at each of CUTS."""
+    return seeded_step(None, "evaluation", score_cuts, f"cuts of {maps.label}", {"cuts": CUTS},
+                       {"view": route.world.eval_view("val"), "saliency": maps["maps"]}, EVALUATION_READS)
 
 
 class Pair(NamedTuple):

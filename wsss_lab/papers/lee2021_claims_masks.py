@@ -24,7 +24,9 @@ from wsss_lab.lab.claims import (
 )
 from wsss_lab.papers.lee2021_claims_evidence import (
     CAM,
+    CUTS,
     EPS,
+    LOW_BACKGROUND,
     ClaimEvidence,
     Pair,
     apart,
@@ -32,7 +34,6 @@ from wsss_lab.papers.lee2021_claims_evidence import (
     percent,
     shown,
 )
-from wsss_lab.papers.lee2021_claims_steps import CUTS, LOW_BACKGROUND
 from wsss_lab.papers.lee2021_values import PUBLISHED
 from wsss_lab.papers.shared_claims import (
     all_positive,

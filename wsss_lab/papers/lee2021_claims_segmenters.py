@@ -75,8 +75,8 @@ def beats_others(net: str, *explain: Sentence) -> Decider:
 def with_crf(net: str) -> Sentence:
     """A sentence on what a CRF adds to a segmenter that EPS taught."""
     return lambda evidence: (f"With CRF EPS has {pooled_miou(evidence.segmented(EPS, net, crf=True)):.1f} % on val, "
-                             f"{apart(evidence.segmented(EPS, net, crf=True), evidence.segmented(EPS, net))} from "
-                             "without.")
+                             f"{apart(evidence.segmented(EPS, net, crf=True), evidence.segmented(EPS, net))} "
+                             "against without it.")
 
 
 def of_full(evidence: ClaimEvidence) -> str:

@@ -1,0 +1,213 @@
+"""The augmented training set of VOC: its list, the folder that is built, and how tags of two sources differ."""
+
+import hashlib
+import os
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+from tiny_devkit import (
+    AUGMENTED,
+    BIRD,
+    CAT,
+    SBD_VAL,
+    SIZE,
+    VOC_TRAIN,
+    VOC_VAL,
+    sbd_mask,
+    voc_mask,
+    write_mat,
+    write_sbd,
+    write_voc,
+    write_xml,
+)
+
+from wsss_lab.data.augmented import augmented_list, build_augmented, names_digest
+from wsss_lab.data.folder import VOC_CLASSES, VocFolder
+from wsss_lab.data.tag_differences import tag_differences
+from wsss_lab.errors import DataError
+
+COUNT = len(AUGMENTED)
+
+
+@pytest.fixture
+def roots(tmp_path):
+    return write_voc(tmp_path / "VOC2012"), write_sbd(tmp_path / "sbd")
+
+
+def build(roots, out, **options):
+    return build_augmented(*roots, out, count=COUNT, **options)
+
+
+# --- the list --------------------------------------------------------------------------------------------------------
+
+
+def test_the_list_is_sbd_without_val_of_voc_and_with_its_train(roots):
+    assert augmented_list(*roots, count=COUNT) == AUGMENTED
+
+
+def test_the_folders_are_found_as_the_archives_unpack(tmp_path):
+    write_voc(tmp_path / "voc/VOCdevkit/VOC2012")
+    write_sbd(tmp_path / "sbd/benchmark_RELEASE/dataset")
+    assert augmented_list(tmp_path / "voc", tmp_path / "sbd", count=COUNT) == AUGMENTED
+
+
+def test_another_count_is_refused_with_all_counts(roots):
+    with pytest.raises(DataError, match=r"4 names, not 10,582: VOC train has 2, VOC val 2, SBD train and val 4") as got:
+        augmented_list(*roots)
+    assert "wsss data voc" in got.value.fix
+
+
+def test_the_digest_is_that_of_the_sorted_lines_and_is_compared(roots):
+    digest = hashlib.sha256(b"2007_000001\n2007_000002\n2008_000005\n2008_000006\n").hexdigest()
+    assert names_digest(reversed(AUGMENTED)) == digest
+    assert augmented_list(*roots, count=COUNT, digest=digest.upper()) == AUGMENTED
+    with pytest.raises(DataError, match=digest):
+        augmented_list(*roots, count=COUNT, digest="0" * 64)
+
+
+@pytest.mark.parametrize("which, file, command", [
+    (0, "ImageSets/Segmentation/val.txt", "wsss data voc"),
+    (1, "val.txt", "wsss data sbd"),
+])  # fmt: skip
+def test_missing_and_odd_lists_are_refused(roots, which, file, command):
+    path = roots[which] / file
+    for content in ("", "../../etc\n", "a\na\n"):
+        path.write_text(content)
+        with pytest.raises(DataError, match="val.txt") as caught:
+            augmented_list(*roots, count=COUNT)
+        assert command in caught.value.fix
+    path.unlink()
+    with pytest.raises(DataError, match="no file") as caught:
+        augmented_list(*roots, count=COUNT)
+    assert command in caught.value.fix
+
+
+def test_missing_folders_name_the_command_that_fetches_them(roots, tmp_path):
+    with pytest.raises(DataError, match="no folder") as caught:
+        augmented_list(tmp_path / "nowhere", roots[1])
+    assert "wsss data voc" in caught.value.fix
+    with pytest.raises(DataError, match="no folder cls") as caught:
+        augmented_list(roots[0], roots[0])
+    assert "wsss data sbd" in caught.value.fix
+
+
+# --- the folder ------------------------------------------------------------------------------------------------------
+
+
+def check_built(out):
+    folder = VocFolder(out)
+    assert folder.splits == ("train", "trainaug", "val") and folder.tags_source == "xml"
+    assert folder.names("train") == VOC_TRAIN and folder.names("val") == VOC_VAL
+    assert folder.names("trainaug") == AUGMENTED
+    for split in folder.splits:
+        folder.check(split)
+    view = folder.eval_view("trainaug")
+    for row, name in enumerate(AUGMENTED):
+        assert np.array_equal(view.mask(row), voc_mask() if name in VOC_TRAIN else sbd_mask())
+    assert view.tags.argmax(axis=1).tolist() == [BIRD - 1, BIRD - 1, CAT - 1, CAT - 1]
+    assert np.array_equal(folder.eval_view("val").mask(0), voc_mask())
+    assert {path.stem for path in (out / "SegmentationClassAug").iterdir()} == {*AUGMENTED, *VOC_VAL}
+
+
+def test_the_built_folder_has_three_splits_with_masks_and_no_copied_photographs(roots, tmp_path):
+    out = build(roots, tmp_path / "new/out")
+    check_built(out)
+    assert (out / "JPEGImages").is_symlink() and (out / "JPEGImages").samefile(roots[0] / "JPEGImages")
+    check_built(out.rename(tmp_path / "moved"))
+
+
+def test_without_links_what_the_splits_need_is_copied(roots, tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise OSError("no links here")
+
+    shutil.copy(roots[0] / "JPEGImages/2007_000001.jpg", roots[0] / "JPEGImages/2012_004242.jpg")
+    monkeypatch.setattr(os, "symlink", refuse)
+    out = build(roots, tmp_path / "out")
+    assert not any(path.is_symlink() for path in out.iterdir())
+    assert {path.stem for path in (out / "JPEGImages").iterdir()} == {*AUGMENTED, *VOC_VAL}
+    check_built(out)
+    build(roots, tmp_path / "out")
+    check_built(out)
+
+
+def test_building_again_changes_nothing_and_completes_what_is_missing(roots, tmp_path):
+    out = build(roots, tmp_path / "out")
+    before = VocFolder(out).fingerprint
+    build(roots, out)
+    assert VocFolder(out).fingerprint == before
+    (out / "SegmentationClassAug/2008_000006.png").unlink()
+    (out / "SegmentationClassAug/2007_000001.png").unlink()
+    build(roots, out)
+    check_built(out)
+
+
+def test_masks_of_voc_replace_others_in_the_same_place(roots, tmp_path):
+    out = build(roots, tmp_path / "out")
+    Image.fromarray(sbd_mask()).save(out / "SegmentationClassAug/2007_000001.png")
+    build(roots, out)
+    check_built(out)
+
+
+def test_damaged_masks_leave_a_folder_without_splits_that_can_be_completed(roots, tmp_path):
+    broken = roots[1] / f"cls/{SBD_VAL[0]}.mat"
+    broken.write_bytes(b"")
+    with pytest.raises(DataError, match=SBD_VAL[0]):
+        build(roots, tmp_path / "out")
+    assert not (tmp_path / "out/ImageSets").exists()
+    write_mat(broken, sbd_mask())
+    check_built(build(roots, tmp_path / "out"))
+
+
+@pytest.mark.parametrize("which, file, found, command", [
+    (0, "JPEGImages/2008_000005.jpg", "1 of 6", "wsss data voc"),
+    (0, "Annotations/2007_000003.xml", "1 of 6", "wsss data voc"),
+    (0, "SegmentationClass/2007_000004.png", "1 of 4", "wsss data voc"),
+    (1, "cls/2008_000006.mat", "1 of 2", "wsss data sbd"),
+])  # fmt: skip
+def test_missing_files_are_counted_before_anything_is_written(roots, tmp_path, which, file, found, command):
+    (roots[which] / file).unlink()
+    with pytest.raises(DataError, match=f"{found} files are missing") as caught:
+        build(roots, tmp_path / "out")
+    assert command in caught.value.fix and not (tmp_path / "out").exists()
+
+
+def test_folders_of_others_are_left_alone(roots, tmp_path):
+    with pytest.raises(DataError, match="not empty"):
+        build(roots, roots[0])
+    assert not (roots[0] / "SegmentationClassAug").exists()
+    out = build(roots, tmp_path / "out")
+    other = shutil.copytree(roots[1], tmp_path / "other")
+    with pytest.raises(DataError, match="other folders"):
+        build((roots[0], other), out)
+
+
+def test_the_digest_is_reported(roots, tmp_path):
+    reports = []
+    build(roots, tmp_path / "out", report=lambda *said: reports.append(said))
+    assert reports[0][:2] == (0, 2) and names_digest(AUGMENTED) in reports[-1][2]
+
+
+# --- tags ------------------------------------------------------------------------------------------------------------
+
+
+def test_tags_of_xml_and_masks_are_compared_by_image_and_class(roots):
+    root = roots[0]
+    write_xml(root / "Annotations/2007_000001.xml", ["bird", "cat"], "<difficult>1</difficult>")
+    write_xml(root / "Annotations/2007_000002.xml", ["person"], "<part><name>head</name></part>")
+    found = tag_differences(VocFolder(root, tags="masks"), "train")
+    assert found.names == VOC_TRAIN and found.image_count == 2 and found.classes == VOC_CLASSES
+    assert {VOC_CLASSES[i]: n for i, n in enumerate(found.only_xml) if n} == {"cat": 1, "person": 1}
+    assert {VOC_CLASSES[i]: n for i, n in enumerate(found.only_masks) if n} == {"bird": 1}
+    assert str(found) == (
+        "2 of 2 images differ, in 3 of 20 classes: 2 tags are in the XML alone, 1 in the masks alone"
+    )
+
+
+def test_parts_of_a_person_and_void_are_no_difference(roots):
+    root, labels = roots[0], np.full(SIZE, 255, np.uint8)
+    labels[:4] = 15
+    Image.fromarray(labels).save(root / "SegmentationClass/2007_000003.png")
+    write_xml(root / "Annotations/2007_000003.xml", ["person"], "<part><name>head</name></part>")
+    assert tag_differences(VocFolder(root), "val").names == ()

@@ -1,0 +1,175 @@
+"""Masks and boundaries of SBD: what is read, converted and refused."""
+
+import os
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy.io import loadmat
+from scipy.sparse import csc_matrix
+from tiny_devkit import BIRD, CAT, SIZE, sbd_mask, write_mat
+
+from wsss_lab.data.folder import read_labels
+from wsss_lab.data.sbd import convert_masks, read_sbd_boundaries, read_sbd_labels
+from wsss_lab.data.voc_export import voc_palette
+from wsss_lab.errors import DataError
+
+
+@pytest.fixture
+def mat(tmp_path):
+    path = tmp_path / "a.mat"
+    write_mat(path, sbd_mask())
+    return path
+
+
+@pytest.fixture
+def three(tmp_path):
+    """Folders cls and img with a, b and c."""
+    for folder in ("cls", "img"):
+        (tmp_path / folder).mkdir()
+    for name in "abc":
+        write_mat(tmp_path / f"cls/{name}.mat", sbd_mask())
+        Image.fromarray(np.zeros((*SIZE, 3), np.uint8)).save(tmp_path / f"img/{name}.jpg")
+    return tmp_path
+
+
+def convert(root, **options):
+    return convert_masks(root / "cls", root / "img", root / "out", **options)
+
+
+# --- reading ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_tiny_file_nests_as_sbd_does(mat):
+    """The access that public readers of SBD use."""
+    content = loadmat(mat)["GTcls"]
+    assert content[0]["Segmentation"][0].dtype == np.uint8
+    assert content[0]["Boundaries"][0].shape == (20, 1)
+    assert content[0]["Boundaries"][0][0][0].toarray().shape == SIZE
+
+
+def test_labels_are_those_of_the_file(mat):
+    labels = read_sbd_labels(mat, SIZE)
+    assert labels.dtype == np.uint8 and labels.flags.c_contiguous
+    assert np.array_equal(labels, sbd_mask())
+
+
+def test_boundaries_are_the_union_of_all_classes(tmp_path):
+    bird, cat = np.zeros(SIZE, bool), np.zeros(SIZE, bool)
+    bird[3, 5:9], cat[3:7, 8] = True, True
+    write_mat(tmp_path / "a.mat", sbd_mask(), {BIRD - 1: bird, CAT - 1: cat})
+    found = read_sbd_boundaries(tmp_path / "a.mat", SIZE)
+    assert found.dtype == bool and found.sum() == 4 + 4 - 1
+    assert np.array_equal(found, bird | cat)
+
+
+@pytest.mark.parametrize("read", [read_sbd_labels, read_sbd_boundaries])
+def test_another_size_is_refused(mat, read):
+    with pytest.raises(DataError, match=r"a.mat is 32x24 pixels, its photograph 24x32"):
+        read(mat, SIZE[::-1])
+
+
+@pytest.mark.parametrize("read", [read_sbd_labels, read_sbd_boundaries])
+def test_damaged_files_are_refused(mat, read):
+    whole = mat.read_bytes()
+    for content in (b"", b"no mat file" * 30, whole[: len(whole) // 2], whole[:200] + b"\0" * 40 + whole[240:]):
+        mat.write_bytes(content)
+        with pytest.raises(DataError, match="damaged or no mask of SBD"):
+            read(mat, SIZE)
+    mat.unlink()
+    with pytest.raises(DataError, match="no file") as caught:
+        read(mat, SIZE)
+    assert "wsss data sbd" in caught.value.fix
+
+
+@pytest.mark.parametrize("labels, reason", [
+    (np.full(SIZE, 21, np.uint8), "label 21"),
+    (np.full(SIZE, 255, np.uint8), "label 255"),
+    (np.ones(SIZE), "uint8"),
+    (np.ones((*SIZE, 3), np.uint8), "uint8"),
+])  # fmt: skip
+def test_what_is_no_mask_is_refused(tmp_path, labels, reason):
+    write_mat(tmp_path / "a.mat", sbd_mask(), Segmentation=labels)
+    with pytest.raises(DataError, match=reason):
+        read_sbd_labels(tmp_path / "a.mat", SIZE)
+
+
+def test_boundaries_of_fewer_classes_or_without_sparse_maps_are_refused(tmp_path):
+    cells = np.empty((19, 1), object)
+    cells[:, 0] = [csc_matrix(np.zeros(SIZE, bool))] * 19
+    write_mat(tmp_path / "a.mat", sbd_mask(), Boundaries=cells)
+    with pytest.raises(DataError, match="20 maps"):
+        read_sbd_boundaries(tmp_path / "a.mat", SIZE)
+    dense = np.empty((20, 1), object)
+    dense[:, 0] = [np.zeros(SIZE, bool)] * 20
+    write_mat(tmp_path / "a.mat", sbd_mask(), Boundaries=dense)
+    with pytest.raises(DataError, match="not sparse"):
+        read_sbd_boundaries(tmp_path / "a.mat", SIZE)
+
+
+def test_a_sparse_map_with_an_index_outside_is_refused(tmp_path):
+    """Made dense unchecked, it would write outside its memory."""
+    boundary = csc_matrix(np.eye(*SIZE, dtype=bool))
+    boundary.indices[0] = 10_000
+    cells = np.empty((20, 1), object)
+    cells[:, 0] = [boundary] * 20
+    write_mat(tmp_path / "a.mat", sbd_mask(), Boundaries=cells)
+    with pytest.raises(DataError, match="damaged"):
+        read_sbd_boundaries(tmp_path / "a.mat", SIZE)
+
+
+# --- converting ------------------------------------------------------------------------------------------------------
+
+
+def test_converted_masks_are_palette_pngs_with_the_colours_of_voc(three):
+    assert convert(three) == 3
+    assert sorted(path.name for path in (three / "out").iterdir()) == ["a.png", "b.png", "c.png"]
+    assert np.array_equal(read_labels(three / "out/b.png"), sbd_mask())
+    with Image.open(three / "out/b.png") as image:
+        assert image.mode == "P"
+        assert image.convert("RGB").getpixel((5, 2)) == tuple(voc_palette()[CAT]) == (64, 0, 0)
+
+
+def test_converting_again_keeps_what_is_there(three):
+    convert(three, names=("a", "b"))
+    (three / "out/a.png").write_bytes(b"kept")
+    reports = []
+    assert convert(three, report=lambda *said: reports.append(said)) == 1
+    assert (three / "out/a.png").read_bytes() == b"kept" and (three / "out/c.png").is_file()
+    assert [said[:2] for said in reports] == [(0, 1), (1, 1)] and "2 already there" in reports[0][2]
+
+
+def test_all_sound_masks_are_converted_before_one_error_names_the_others(three):
+    (three / "cls/a.mat").write_bytes(b"")
+    (three / "img/b.jpg").unlink()
+    with pytest.raises(DataError) as caught:
+        convert(three)
+    assert "2 of 3 masks" in caught.value.problem
+    assert "a.mat" in caught.value.problem and "b.jpg" in caught.value.problem and "c.mat" not in caught.value.problem
+    assert [path.name for path in (three / "out").iterdir()] == ["c.png"]
+
+
+def test_an_interrupted_write_leaves_no_mask(three, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        convert(three)
+    assert not list((three / "out").glob("*.png"))
+    monkeypatch.undo()
+    assert convert(three) == 3
+
+
+def test_a_long_conversion_reports_about_a_hundred_times(three, monkeypatch):
+    monkeypatch.setattr("wsss_lab.data.sbd.read_sbd_labels", lambda *_: sbd_mask())
+    monkeypatch.setattr("wsss_lab.data.sbd.image_size", lambda *_: SIZE)
+    monkeypatch.setattr("wsss_lab.data.sbd.write_mask", lambda *_: None)
+    reports = []
+    convert(three, names=[f"n{row}" for row in range(1050)], report=lambda *said: reports.append(said))
+    assert len(reports) <= 110 and reports[0][0] == 0 and reports[-1][:2] == (1050, 1050)
+
+
+def test_an_empty_folder_is_no_conversion(tmp_path):
+    with pytest.raises(DataError, match="nothing to convert"):
+        convert(tmp_path)

@@ -1,0 +1,154 @@
+"""SBD, the Semantic Boundaries Dataset (Hariharan et al. 2011): its masks and boundaries, which come as MATLAB files.
+
+    cls/<name>.mat         a struct GTcls: Segmentation, labels 0..20 as in VOC, without void;
+                           Boundaries, one sparse map for each of the 20 classes
+    train.txt, val.txt     names, 8,498 and 2,857
+
+The photographs are VOC's, under the names they have there. SBD's masks are coarser than those of VOC 2012.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from wsss_lab.data.folder import VOC_CLASSES, image_size, listing
+from wsss_lab.data.voc_export import voc_palette
+from wsss_lab.errors import DataError
+
+MATS = "cls"
+FETCH = "run `wsss data sbd`"
+UPDATES = 100  # how often a long conversion reports, at most
+Report = Callable[[int, int, str], None]  # (done, total, line), first with done = 0
+
+
+def silent(done: int, total: int, line: str) -> None:
+    """A report to nobody."""
+
+
+def read_sbd_labels(path: str | os.PathLike, size: tuple[int, int]) -> np.ndarray:
+    """The mask of a .mat file, uint8 (H, W): 0 background, 1..20 the classes of VOC in alphabetical order.
+
+    size: (H, W) of the photograph. Raises DataError for a file that is missing, damaged, no SBD mask, of another size,
+    or with other labels.
+    """
+    path = Path(path)
+    labels = _field(path, "Segmentation")
+    if not isinstance(labels, np.ndarray) or labels.dtype != np.uint8 or labels.ndim != 2:
+        raise _damaged(path, "GTcls.Segmentation is no matrix of type uint8")
+    _check_size(path, labels.shape, size)
+    if labels.max() > len(VOC_CLASSES):
+        raise _damaged(path, f"it has the label {labels.max()}, and SBD's labels end at {len(VOC_CLASSES)}")
+    return np.ascontiguousarray(labels)
+
+
+def read_sbd_boundaries(path: str | os.PathLike, size: tuple[int, int]) -> np.ndarray:
+    """Where a .mat file marks a boundary of any class, bool (H, W): the reference of the boundary benchmark.
+
+    The benchmark of Hariharan et al. 2011 scores each class by itself; class-agnostic scores (Lee et al. 2021, Table 1)
+    take the union, so a pixel on the boundary of two classes counts once.
+    size: (H, W) of the photograph. Raises DataError for a file that is missing, damaged, without the maps of 20
+    classes, or of another size.
+    """
+    path = Path(path)
+    maps = _field(path, "Boundaries")
+    if not isinstance(maps, np.ndarray) or maps.dtype != object or maps.size != len(VOC_CLASSES):
+        raise _damaged(path, f"GTcls.Boundaries does not hold {len(VOC_CLASSES)} maps")
+    found = np.zeros(size, bool)
+    for boundary in maps.ravel():
+        found |= _dense(path, boundary, size)
+    return found
+
+
+def convert_masks(
+    mats: str | os.PathLike,
+    images: str | os.PathLike,
+    out: str | os.PathLike,
+    names: Sequence[str] | None = None,
+    report: Report = silent,
+) -> int:
+    """Write the masks of .mat files as PNGs with VOC's palette; those already there are kept, so it can be resumed.
+
+    mats, images: folders with <name>.mat and <name>.jpg    out: folder for <name>.png, made if need be
+    names: which to convert, by default all of `mats`
+    report: progress, at most about a hundred calls
+    returns: how many were written
+
+    A file appears under its name when it is complete. All sound files are converted before one DataError names those
+    that are not: a missing photograph, and whatever `read_sbd_labels` refuses.
+    """
+    mats, images, out = Path(mats), Path(images), Path(out)
+    names = sorted(listing(mats, ".mat")) if names is None else names
+    if not names:
+        raise DataError(f"{mats}: nothing to convert", f"SBD's {MATS}/<name>.mat", FETCH)
+    out.mkdir(parents=True, exist_ok=True)
+    present = listing(out, ".png")
+    left = [name for name in names if name not in present]
+    report(0, len(left), f"{len(left):,} masks of SBD to convert, {len(names) - len(left):,} already there")
+    problems, step = [], max(1, len(left) // UPDATES)
+    for done, name in enumerate(left, start=1):
+        try:
+            write_mask(out / f"{name}.png", read_sbd_labels(mats / f"{name}.mat", image_size(images / f"{name}.jpg")))
+        except DataError as error:
+            problems.append(error.problem)
+        if done % step == 0 or done == len(left):
+            report(done, len(left), name)
+    if problems:
+        lines = "".join(f"\n  - {problem}" for problem in problems)
+        raise DataError(
+            f"{mats}: {len(problems):,} of {len(names):,} masks cannot be converted{lines}",
+            "sound .mat files and photographs of the same size",
+            f"remove these files, {FETCH} (photographs: `wsss data voc`), and convert again: the others are kept",
+        )
+    return len(left)
+
+
+def write_mask(path: Path, labels: np.ndarray) -> None:
+    """Write labels, uint8 (H, W), as a PNG with VOC's palette, complete or not at all."""
+    from PIL import Image
+
+    image = Image.fromarray(labels)
+    image.putpalette(voc_palette().tobytes())
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")  # no ".png" at its end: nobody takes it for a mask
+    image.save(part, format="PNG")
+    os.replace(part, path)
+
+
+def _field(path: Path, name: str):
+    from scipy.io import loadmat
+
+    if not path.is_file():
+        raise DataError(f"no file {path}", "one .mat file per image of SBD", FETCH)
+    try:
+        return loadmat(path, appendmat=False, variable_names=["GTcls"])["GTcls"][name][0, 0]
+    except Exception as error:  # the parser passes on whatever a damaged byte leads it to
+        raise _damaged(path, f"{type(error).__name__}: {error}") from error
+
+
+def _dense(path: Path, boundary, size: tuple[int, int]) -> np.ndarray:
+    if getattr(boundary, "format", None) != "csc":
+        raise _damaged(path, "a map of GTcls.Boundaries is not sparse")
+    _check_size(path, boundary.shape, size)  # before it takes memory
+    try:
+        boundary.check_format(full_check=True)  # a damaged index would be written outside the map
+    except ValueError as error:
+        raise _damaged(path, error) from error
+    return boundary.toarray() != 0
+
+
+def _check_size(path: Path, found: tuple[int, ...], size: tuple[int, int]) -> None:
+    if tuple(found) != tuple(size):
+        raise DataError(
+            f"{path} is {found[1]}x{found[0]} pixels, its photograph {size[1]}x{size[0]}",
+            "the size of the photograph",
+            f"remove it, and {FETCH}",
+        )
+
+
+def _damaged(path: Path, reason: object) -> DataError:
+    return DataError(
+        f"{path} is damaged or no mask of SBD: {reason}",
+        f"a MATLAB 5 file with GTcls.Segmentation (uint8, 0..{len(VOC_CLASSES)}) and GTcls.Boundaries",
+        f"remove it, and {FETCH}",
+    )

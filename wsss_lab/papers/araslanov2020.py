@@ -150,7 +150,8 @@ class Route:
 
     def prediction(self, name: str, split: str = "val", tags: str = "predicted", exchanged: bool = False,
                    power: float = 1.0) -> Step:
-        """Labels of a split by a row of ROWS: "masks", and "refined" by the dense CRF.
+        """Labels of a split by a row of ROWS: "masks", and "refined" by the dense CRF (not for SWITCHES, which the paper
+        has no scores of).
 
         tags: "predicted" or "known". exchanged: with the scales of App. F. power: of the background, 3 as in the
         released code.
@@ -160,7 +161,8 @@ class Route:
         label += (", scales of App. F" if exchanged else "") + (f", background to the {power:g}" if power != 1 else "")
         return self._step("segmenter", segment_single_stage, label,
                           {"backbone": self.backbone(ROWS[name].net), "method": self.method(name),
-                           "scales": self._scales(exchanged), "tags": tags, "power": power, "crf": self.crf},
+                           "scales": self._scales(exchanged), "tags": tags, "power": power,
+                           "crf": None if name in SWITCHES else self.crf},
                           {"view": self.world.train_view(split), "state": trained["state"]})
 
     def pictures(self, images: tuple[int, ...], late: bool = False, split: str = "train") -> Step:

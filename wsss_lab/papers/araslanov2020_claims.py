@@ -40,7 +40,8 @@ def decide(run: Session) -> "pd.DataFrame":
 def _trainings(route: Route, profile: str) -> list[Step]:
     """Scores of the ablations' rows, and trainings whose curves are read."""
     rows = [row for row in trained_rows(profile) if row not in _UNREAD]
-    scores = [step for row in rows for step in _scored(route, route.prediction(row))]
+    scores = [step for row in rows if row not in SWITCHES for step in _scored(route, route.prediction(row))]
+    scores += [route.score(route.prediction(row)) for row in rows if row in SWITCHES]
     return [*(route.trained(row) for row in _CURVES if row in rows), *scores]
 
 

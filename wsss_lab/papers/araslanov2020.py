@@ -150,8 +150,8 @@ class Route:
 
     def prediction(self, name: str, split: str = "val", tags: str = "predicted", exchanged: bool = False,
                    power: float = 1.0) -> Step:
-        """Labels of a split by a row of ROWS: "masks", and "refined" by the dense CRF (not for SWITCHES, which the paper
-        has no scores of).
+        """Labels of a split by a row of ROWS: "masks", and "refined" by the dense CRF (not for SWITCHES, of which the
+        paper prints no scores).
 
         tags: "predicted" or "known". exchanged: with the scales of App. F. power: of the background, 3 as in the
         released code.

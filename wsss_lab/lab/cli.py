@@ -192,6 +192,29 @@ def export(
     print(export_voc(views, folder, world.classes, CONTEXTS, overwrite))
 
 
+@app.command()
+def data(
+    what: Annotated[str, typer.Argument(help="voc, sbd, coco, imagenet-weights or saliency.")] = "",
+    to: Annotated[Path | None, typer.Option(help="Folder to fill. [default: datasets/, by kind]")] = None,
+    show: Annotated[bool, typer.Option("--list", help="List what can be fetched, and fetch nothing.")] = False,
+) -> None:
+    """Fetch data sets and weights for the profiles photos and voc; what is there already is kept.
+
+    After Ctrl-C or a dropped connection, the same command goes on where it was.
+    """
+    from wsss_lab.lab import acquire
+
+    if show or not what:
+        print(acquire.listing())
+        return
+    source = acquire.source_named(what)
+    try:
+        acquire.acquire(source, to or acquire.default_folder(what))
+    except KeyboardInterrupt:
+        print("\nStopped. What has arrived is kept: the same command goes on from there.", file=sys.stderr)
+        raise typer.Exit(INTERRUPTED) from None
+
+
 def _at_least(smallest: int, name: str, value: int) -> int:
     if value < smallest:
         raise ParameterError(f"{name} is {value}", f"a whole number from {smallest} on")

@@ -16,7 +16,7 @@ def reporter(style: str = "") -> Progress:
         or a bar in a terminal and in JupyterLab, plain lines elsewhere. A headless notebook run sets
         WSSS_PROGRESS=plain, because bars freeze or vanish in executed notebooks.
     """
-    style = style or os.environ.get("WSSS_PROGRESS", "") or ("bar" if _somebody_watches() else "plain")
+    style = style or os.environ.get("WSSS_PROGRESS", "") or ("bar" if somebody_watches() else "plain")
     if style == "none":
         return lambda done, total, line: None
     return _Bar() if style == "bar" else _plain_line
@@ -42,6 +42,6 @@ class _Bar:
             self._bar = None
 
 
-def _somebody_watches() -> bool:
+def somebody_watches() -> bool:
     in_kernel = "ipykernel" in sys.modules and "IPython" in sys.modules
     return in_kernel or sys.stderr.isatty()

@@ -1,0 +1,272 @@
+"""Unpacking archives: the good ones once, the bad ones never."""
+
+import contextlib
+import errno
+import io
+import tarfile
+import zipfile
+from collections import namedtuple
+
+import numpy as np
+import pytest
+
+from wsss_lab.data import archives, download
+from wsss_lab.data.archives import check_archive, extract, is_unpacked
+from wsss_lab.errors import DataError
+
+RANDOM = np.random.default_rng(0)
+FILES = {"set/images/1.jpg": RANDOM.bytes(3000), "set/images/2.jpg": RANDOM.bytes(5000),
+         "set/lists/train.txt": b"1\n2\n"}  # fmt: skip
+YEAR_2012 = 1_336_694_400  # 2012-05-11
+
+
+def write_tar(path, files=FILES, mode="w", extra=()):
+    with tarfile.open(path, mode) as archive:
+        folder = tarfile.TarInfo("set")
+        folder.type = tarfile.DIRTYPE
+        archive.addfile(folder)
+        for name, content in files.items():
+            info = tarfile.TarInfo(name)
+            info.size, info.mtime, info.mode = len(content), YEAR_2012, 0o4777
+            archive.addfile(info, io.BytesIO(content))
+        for info in extra:
+            archive.addfile(info)
+    return path
+
+
+def write_zip(path, files=FILES, extra=()):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
+            archive.writestr(zipfile.ZipInfo(name, (2012, 5, 11, 0, 0, 0)), content)
+        for info, content in extra:
+            archive.writestr(info, content)
+    return path
+
+
+def content_of(folder) -> dict:
+    """Every file below a folder but the markers."""
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*")
+            if path.is_file() and not path.name.startswith(".unpacked-")}
+
+
+def refused(archive, folder, **more) -> DataError:
+    before = content_of(folder) if folder.exists() else {}
+    with pytest.raises(DataError) as caught:
+        extract(archive, folder, again="wsss data voc", **more)
+    assert (content_of(folder) if folder.exists() else {}) == before
+    assert not list(folder.glob(".unpack*"))
+    return caught.value
+
+
+@pytest.mark.parametrize("name, mode", [("a.tar", "w"), ("a.tgz", "w:gz"), ("a.tar.bz2", "w:bz2"), ("a.tar.xz", "w:xz"),
+                                        ("a.zip", "zip")])  # fmt: skip
+def test_every_kind_of_archive_is_unpacked_with_its_times_and_safe_permissions(tmp_path, name, mode):
+    archive = write_zip(tmp_path / name) if mode == "zip" else write_tar(tmp_path / name, mode=mode)
+    folder = extract(archive, tmp_path / "new" / "folder")
+    assert content_of(folder) == FILES
+    stat = (folder / "set/images/1.jpg").stat()
+    assert stat.st_mtime == YEAR_2012
+    assert stat.st_mode & 0o7022 == 0  # neither set-uid nor writable for others
+    assert [path.name for path in folder.iterdir() if path.name != "set"] == [f".unpacked-{name}.json"]
+
+
+def test_what_is_unpacked_is_not_unpacked_again(tmp_path, monkeypatch):
+    archive, folder = write_tar(tmp_path / "a.tar"), tmp_path / "folder"
+    extract(archive, folder)
+    with monkeypatch.context() as patched:
+        patched.setattr(archives, "_unpack", lambda *arguments: pytest.fail("unpacked again"))
+        extract(archive, folder)
+    archive.unlink()
+    assert is_unpacked("a.tar", folder)
+    assert not is_unpacked("b.tar", folder) and not is_unpacked("a.tar", folder, ("set/lists/*",))
+    assert not is_unpacked("a.tar", folder, sha256="0" * 64)
+
+
+@pytest.mark.parametrize("damage", ["delete a file", "shorten a file", "damage the marker", "change the archive"])
+def test_what_is_lost_later_is_put_back(tmp_path, damage):
+    archive, folder = write_tar(tmp_path / "a.tar"), tmp_path / "folder"
+    extract(archive, folder)
+    wanted = dict(FILES)
+    if damage == "delete a file":
+        (folder / "set/images/2.jpg").unlink()
+    elif damage == "shorten a file":
+        (folder / "set/lists/train.txt").write_bytes(b"")
+        assert "set/lists/train.txt" in refused_change(archive, folder)
+        (folder / "set/lists/train.txt").unlink()
+    elif damage == "damage the marker":
+        (folder / ".unpacked-a.tar.json").write_text("[]")
+    else:
+        wanted["set/images/3.jpg"] = b"new"
+        write_tar(archive, wanted)
+    assert not is_unpacked("a.tar", folder, sha256=download.digest(archive))
+    kept = (folder / "set/images/1.jpg").stat().st_ino
+    extract(archive, folder)
+    assert content_of(folder) == wanted
+    assert (folder / "set/images/1.jpg").stat().st_ino == kept  # the same file, not another one
+
+
+def refused_change(archive, folder) -> str:
+    with pytest.raises(DataError) as caught:
+        extract(archive, folder)
+    return caught.value.problem
+
+
+def test_files_of_the_user_stay_and_other_files_in_the_way_are_told(tmp_path):
+    archive, folder = write_tar(tmp_path / "a.tar"), tmp_path / "folder"
+    (folder / "set/images").mkdir(parents=True)
+    (folder / "set/images/mine.jpg").write_bytes(b"mine")
+    (folder / "set/images/1.jpg").write_bytes(FILES["set/images/1.jpg"])
+    (folder / "set/images/2.jpg").write_bytes(b"another")
+    error = refused(archive, folder)
+    assert f"{folder} has 1 other file(s) where a.tar has its own: set/images/2.jpg" in error.problem
+    assert "wsss data voc" in error.fix
+    (folder / "set/images/2.jpg").unlink()
+    extract(archive, folder)
+    assert content_of(folder) == FILES | {"set/images/mine.jpg": b"mine"}
+
+
+def test_a_file_where_a_folder_should_be_is_told(tmp_path):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "set").write_text("a file")
+    assert "3 other file(s)" in refused(write_tar(tmp_path / "a.tar"), folder).problem
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+def test_only_the_members_asked_for_are_unpacked(tmp_path, kind):
+    write = {"zip": write_zip, "tar": write_tar}[kind]
+    archive = write(tmp_path / f"a.{kind}", {"./set/notes.txt": b"", **FILES, "../outside": b"not wanted"})
+    folder = extract(archive, tmp_path / "folder", ("set/lists/*", "set/notes.txt"))
+    assert content_of(folder) == {"set/lists/train.txt": b"1\n2\n", "set/notes.txt": b""}
+    error = refused(write(tmp_path / f"b.{kind}"), tmp_path / "other", members=("photographs/*",))
+    assert "holds none of the files that are wanted" in error.problem and "photographs/*" in error.expected
+
+
+@pytest.mark.parametrize("name", ["../evil", "set/../../evil", "/tmp/evil", "set/..", "..\\evil", "C:\\evil", "\\evil"])
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+def test_a_name_that_leads_out_of_the_folder_is_refused(tmp_path, kind, name):
+    write = {"zip": write_zip, "tar": write_tar}[kind]
+    folder = tmp_path / "outer" / "folder"
+    error = refused(write(tmp_path / f"a.{kind}", FILES | {name: b"evil"}), folder)
+    assert f"the entry '{name}' " in error.problem
+    assert list((tmp_path / "outer").rglob("*evil*")) == []
+
+
+@pytest.mark.parametrize("kind, target", [
+    (tarfile.SYMTYPE, "/etc"), (tarfile.SYMTYPE, "images"), (tarfile.LNKTYPE, "set/images/1.jpg"),
+    (tarfile.CHRTYPE, ""), (tarfile.FIFOTYPE, ""),
+])  # fmt: skip
+def test_links_and_devices_in_a_tar_are_refused(tmp_path, kind, target):
+    info = tarfile.TarInfo("set/strange")
+    info.type, info.linkname = kind, target
+    error = refused(write_tar(tmp_path / "a.tar", extra=[info]), tmp_path / "folder")
+    assert "the entry 'set/strange' is a link or a device" in error.problem
+
+
+def test_a_file_that_would_be_written_through_a_link_is_refused(tmp_path):
+    link = tarfile.TarInfo("set/way")
+    link.type, link.linkname = tarfile.SYMTYPE, str(tmp_path / "outside")
+    (tmp_path / "outside").mkdir()
+    through = tarfile.TarInfo("set/way/evil")
+    refused(write_tar(tmp_path / "a.tar", extra=[link, through]), tmp_path / "folder")
+    assert list((tmp_path / "outside").iterdir()) == []
+
+
+def test_a_symlink_in_a_zip_is_refused(tmp_path):
+    info = zipfile.ZipInfo("set/link")
+    info.create_system, info.external_attr = 3, 0o120777 << 16
+    error = refused(write_zip(tmp_path / "a.zip", extra=[(info, "/etc/passwd")]), tmp_path / "folder")
+    assert "the entry 'set/link' is a link or a device" in error.problem
+
+
+# How many bytes are left: amid a file, amid a later one, or all but the last. A tar ends with 10 kB of zeros, so that
+# its last bytes say nothing; 4096 are exactly the folder and the first file.
+CUTS = [(name, mode, left) for name, mode in (("a.tgz", "w:gz"), ("a.tar.xz", "w:xz"), ("a.zip", "zip"))
+        for left in (600, 4000, -1)]
+CUTS += [("a.tar", "w", left) for left in (600, 4000, 4096, 10_240)]
+
+
+@pytest.mark.parametrize("name, mode, left", CUTS)
+def test_an_archive_that_is_cut_short_is_told_and_nothing_is_unpacked(tmp_path, name, mode, left):
+    archive = write_zip(tmp_path / name) if mode == "zip" else write_tar(tmp_path / name, mode=mode)
+    archive.write_bytes(archive.read_bytes()[:left])
+    error = refused(archive, tmp_path / "folder")
+    assert f"{name} is damaged or cut short" in error.problem
+    assert error.fix == f"delete it (rm {archive}), then: wsss data voc"
+
+
+@pytest.mark.parametrize("name", ["a.zip", "a.tgz"])
+def test_an_archive_with_damaged_content_is_told(tmp_path, name):
+    archive = write_zip(tmp_path / name) if name == "a.zip" else write_tar(tmp_path / name, mode="w:gz")
+    content = bytearray(archive.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    archive.write_bytes(content)
+    assert "is damaged or cut short" in refused(archive, tmp_path / "folder").problem
+
+
+def test_a_tar_with_a_damaged_header_does_not_count_as_ended(tmp_path):
+    archive = write_tar(tmp_path / "a.tar")
+    content = bytearray(archive.read_bytes())
+    content[4096 + 10] ^= 0xFF  # in the name of the second file, whose header has a checksum
+    archive.write_bytes(content)
+    assert "its end is missing" in refused(archive, tmp_path / "folder").problem
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>log in first</html>" * 100])
+def test_a_file_that_is_no_archive_is_told(tmp_path, content):
+    (tmp_path / "a.zip").write_bytes(content)
+    assert "is damaged or cut short" in refused(tmp_path / "a.zip", tmp_path / "folder").problem
+    with pytest.raises(DataError, match="is damaged or cut short"):
+        check_archive(tmp_path / "a.zip")
+    assert "no archive" in refused(tmp_path / "b.zip", tmp_path / "folder").problem
+
+
+def test_the_quick_look_finds_a_zip_that_is_cut_short(tmp_path):
+    archive = write_zip(tmp_path / "a.zip.part")
+    check_archive(archive)
+    archive.write_bytes(archive.read_bytes()[:-30])
+    with pytest.raises(DataError, match="is damaged or cut short"):
+        check_archive(archive)
+
+
+@pytest.mark.parametrize("name", ["a.zip", "a.tar"])
+def test_a_disk_without_room_for_the_content_is_told_before(tmp_path, monkeypatch, name):
+    archive = write_zip(tmp_path / name) if name == "a.zip" else write_tar(tmp_path / name)
+    usage = namedtuple("usage", "total used free")(10**6, 10**6 - 5000, 5000)
+    monkeypatch.setattr(download.shutil, "disk_usage", lambda folder: usage)
+    assert f"not enough room for the files of {name}" in refused(archive, tmp_path / "folder").problem
+
+
+@pytest.mark.parametrize("stop, error", [(KeyboardInterrupt(), KeyboardInterrupt),
+                                         (OSError(errno.ENOSPC, "No space left on device"), DataError)])
+def test_an_interruption_leaves_nothing_half_and_the_next_call_unpacks_all(tmp_path, monkeypatch, stop, error):
+    archive, folder = write_tar(tmp_path / "a.tar"), tmp_path / "folder"
+    write = archives._write
+
+    def stopped(member, path):
+        if path.name == "2.jpg":
+            raise stop
+        write(member, path)
+
+    with monkeypatch.context() as patched, pytest.raises(error):
+        patched.setattr(archives, "_write", stopped)
+        extract(archive, folder)
+    assert list(folder.iterdir()) == []
+    (folder / ".unpacking-a.tar").mkdir()  # what a kill leaves behind
+    (folder / ".unpacking-a.tar" / "half").touch()
+    assert content_of(extract(archive, folder)) == FILES
+
+
+def test_a_kill_amid_the_last_renames_is_put_right_by_the_next_call(tmp_path, monkeypatch):
+    files = FILES | {"tail/last.txt": b"last"}
+    archive, folder = write_tar(tmp_path / "a.tar", files), tmp_path / "folder"
+    move = archives._move_in
+    with monkeypatch.context() as patched, contextlib.suppress(KeyboardInterrupt):
+        def once(source, target):
+            move(source, target)
+            raise KeyboardInterrupt
+
+        patched.setattr(archives, "_move_in", once)
+        extract(archive, folder)
+    assert content_of(folder) == FILES  # tail is missing
+    assert content_of(extract(archive, folder)) == files

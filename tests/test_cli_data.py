@@ -1,0 +1,253 @@
+"""The command `wsss data`, and the sources it knows."""
+
+import io
+import json
+import shutil
+import tarfile
+import zipfile
+from collections import namedtuple
+from pathlib import Path
+
+import pytest
+from file_server import running
+from typer.testing import CliRunner
+
+from wsss_lab.data import download, sources
+from wsss_lab.data.coco import CocoFolder
+from wsss_lab.data.download import Remote
+from wsss_lab.data.folder import VocFolder
+from wsss_lab.data.sources import Item, Source
+from wsss_lab.errors import DataError, LabError, ParameterError, WeightsError
+from wsss_lab.lab import acquire, cli, doctor
+
+SHA256 = "0b6a3f1e" * 8
+
+
+@pytest.fixture
+def server(monkeypatch):
+    monkeypatch.setenv("no_proxy", "*")
+    monkeypatch.setenv("WSSS_PROGRESS", "plain")
+    with running() as state:
+        yield state
+
+
+def data(*options):
+    return CliRunner().invoke(cli.app, ["data", *map(str, options)])
+
+
+def offer(monkeypatch, *items, name="voc", **more) -> None:
+    """Make the command know a source of these items."""
+    source = Source(name, "A small world", "https://example.org", items, **more)
+    monkeypatch.setitem(sources.SOURCES, name, lambda: source)
+
+
+def tar_of(files: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name, content in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def zip_of(files: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return buffer.getvalue()
+
+
+def jpeg() -> bytes:
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.new("RGB", (8, 6)).save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+def png() -> bytes:
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.new("P", (8, 6)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def devkit() -> bytes:
+    root = "VOCdevkit/VOC2012"
+    return tar_of({f"{root}/JPEGImages/1.jpg": jpeg(), f"{root}/SegmentationClass/1.png": png(),
+                   f"{root}/ImageSets/Segmentation/train.txt": b"1\n"})
+
+
+def test_a_data_set_arrives_unpacked_and_a_second_call_fetches_nothing(server, tmp_path, monkeypatch):
+    content, folder = devkit(), tmp_path / "my data"
+    item = Item(Remote("devkit.tar", (server.serve("a", content),), size=len(content)), into="", unpacked=20_000)
+    offer(monkeypatch, item, variable="WSSS_DATA", leads_to="VOCdevkit/VOC2012")
+    first = data("voc", "--to", folder)
+    assert first.exit_code == 0, first.output
+    lines = first.output.splitlines()
+    assert lines[0] == "A small world" and "https://example.org" in lines[1]
+    assert f"devkit.tar, {len(content) / 1e3:.1f} kB, no checksum known" in lines[2]
+    assert lines[3] == f"    from {server.address}/a"
+    assert f"{(len(content) + 20_000) / 1e3:.1f} kB needed in {folder}, " in lines[4] and lines[4].endswith(" free")
+    assert f"devkit.tar: 100 % of {len(content) / 1e3:.1f} kB" in first.output
+    assert "no checksum is known to compare with; its sha256 is " in first.output
+    assert lines[-2].endswith("you may delete devkit.tar")
+    assert lines[-1] == f"  export WSSS_DATA='{folder}/VOCdevkit/VOC2012'"
+    assert VocFolder(folder / "VOCdevkit" / "VOC2012").names("train") == ("1",)
+    assert doctor.check_data({"WSSS_DATA": str(folder / "VOCdevkit" / "VOC2012")}).state == "ok"
+
+    (folder / "devkit.tar").unlink()
+    second = data("voc", "--to", folder)
+    assert second.exit_code == 0 and len(server.asked) == 1
+    assert "devkit.tar, " in second.output and ": there already" in second.output
+    assert "0 bytes needed" in second.output and "delete" not in second.output
+
+
+def test_coco_is_laid_out_as_its_reader_wants_it(server, tmp_path, monkeypatch):
+    def annotations(number):
+        return json.dumps({"images": [{"id": number, "file_name": f"COCO_{number:012}.jpg", "width": 8, "height": 6}],
+                           "annotations": [{"id": 1, "image_id": number, "category_id": 1, "bbox": [0, 0, 4, 3]}],
+                           "categories": [{"id": 1, "name": "person"}]}).encode()
+
+    archives = {
+        "annotations_trainval2014.zip": {"annotations/instances_train2014.json": annotations(1),
+                                         "annotations/instances_val2014.json": annotations(2),
+                                         "annotations/captions_val2014.json": b"{}"},
+        "stuffthingmaps_trainval2017.zip": {"train2017/000000000001.png": png(), "val2017/000000000002.png": png()},
+        "train2014.zip": {"train2014/COCO_000000000001.jpg": jpeg()},
+        "val2014.zip": {"val2014/COCO_000000000002.jpg": jpeg()},
+    }
+    real = sources.coco()
+    items = []
+    for item in real.items:
+        url = server.serve(item.remote.name, zip_of(archives[item.remote.name]))
+        small = Remote(item.remote.name, (url,), check=item.remote.check)
+        items.append(Item(small, item.into, item.members))
+    offer(monkeypatch, *items, name="coco", variable=real.variable, leads_to=real.leads_to)
+    result = data("coco", "--to", tmp_path)
+    assert result.exit_code == 0, result.output
+    assert result.output.splitlines()[-1] == f"  export WSSS_COCO={tmp_path}"
+    folder = CocoFolder(tmp_path)
+    for split, name in (("train", "COCO_000000000001"), ("val", "COCO_000000000002")):
+        assert folder.names(split) == (name,)
+        assert folder.eval_view(split).mask(0).shape == (6, 8)
+    assert not (tmp_path / "annotations" / "captions_val2014.json").exists()
+
+
+def test_ctrl_c_says_how_to_go_on_and_the_same_command_does(server, tmp_path, monkeypatch):
+    content = tar_of({"a.bin": bytes(10**6)})
+    offer(monkeypatch, Item(Remote("a.tar", (server.serve("a", content, etag='"1"'),)), into=""))
+    with monkeypatch.context() as patched:
+        def stop(self, done, total):
+            if done:
+                raise KeyboardInterrupt
+
+        patched.setattr(acquire.Transfer, "moved", stop)
+        stopped = data("voc", "--to", tmp_path)
+    assert stopped.exit_code == cli.INTERRUPTED
+    assert "Stopped. What has arrived is kept: the same command goes on from there." in stopped.output
+    assert (tmp_path / "a.tar.part").stat().st_size > 0
+    assert data("voc", "--to", tmp_path).exit_code == 0
+    assert server.asked[1][1].startswith("bytes=") and (tmp_path / "a.bin").stat().st_size == 10**6
+
+
+def test_the_disk_is_looked_at_for_all_files_together_before_any_is_fetched(server, tmp_path, monkeypatch):
+    url = server.serve("a", b"")
+    offer(monkeypatch, *(Item(Remote(f"{name}.tar", (url,), size=10**9), into="", unpacked=10**9) for name in "ab"))
+    usage = namedtuple("usage", "total used free")(10**10, 10**10 - 35 * 10**8, 35 * 10**8)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage)
+    error = data("voc", "--to", tmp_path).exception
+    assert isinstance(error, DataError) and f"wsss data voc --to {tmp_path}" in error.fix
+    assert f"not enough room for voc in {tmp_path}: 4.0 GB needed, 3.5 GB free" in error.problem
+    assert server.asked == []
+    item = sources.SOURCES["voc"]().items[0]
+    (tmp_path / "a.tar.part").write_bytes(bytes(1000))
+    assert acquire._room(item, tmp_path) == 2 * 10**9 - 1000
+    (tmp_path / "a.tar").touch()  # only to be unpacked yet
+    assert acquire._room(item, tmp_path) == 10**9
+
+
+def test_a_problem_names_the_command_to_run_again(server, tmp_path, monkeypatch):
+    offer(monkeypatch, Item(Remote("a.tar", (f"{server.address}/nothing",), sha256=SHA256), into=""))
+    error = data("voc", "--to", tmp_path / "my data").exception
+    assert isinstance(error, DataError) and "HTTP 404" in error.problem
+    assert f"wsss data voc --to '{tmp_path}/my data'" in error.fix
+    server.serve("bad", b"PK is no archive")
+    offer(monkeypatch, Item(Remote("a.zip", (f"{server.address}/bad",)), into=""))
+    error = data("voc", "--to", tmp_path).exception
+    assert isinstance(error, DataError) and "damaged or cut short" in error.problem and "wsss data voc" in error.fix
+
+
+def test_weights_that_are_there_are_not_fetched_and_others_are_not_replaced(server, tmp_path, monkeypatch):
+    import hashlib
+
+    content = b"weights"
+    file = Remote("net.pth", (server.serve("a", content),), sha256=hashlib.sha256(content).hexdigest()[:8],
+                  error=WeightsError)
+    offer(monkeypatch, Item(file), name="imagenet-weights", variable="WSSS_WEIGHTS")
+    assert data("imagenet-weights", "--to", tmp_path).output.splitlines()[-1] == f"  export WSSS_WEIGHTS={tmp_path}"
+    assert "net.pth, about 0 bytes, sha256" in (again := data("imagenet-weights", "--to", tmp_path)).output
+    assert "..." in again.output and "there already" in again.output and len(server.asked) == 1
+    (tmp_path / "net.pth").write_bytes(b"mine")
+    error = data("imagenet-weights", "--to", tmp_path).exception
+    assert isinstance(error, WeightsError) and (tmp_path / "net.pth").read_bytes() == b"mine"
+
+
+def test_a_file_in_another_form_is_written_anew_once(server, tmp_path, monkeypatch):
+    def convert(source, target):
+        target.write_bytes(source.read_bytes().upper())
+
+    item = Item(Remote("a.pth", (server.serve("a", b"weights"),)), becomes="b.pth", convert=convert)
+    offer(monkeypatch, item, name="saliency", variable="WSSS_WEIGHTS")
+    assert data("saliency", "--to", tmp_path).exit_code == 0
+    assert (tmp_path / "b.pth").read_bytes() == b"WEIGHTS"
+    (tmp_path / "a.pth").unlink()
+    assert data("saliency", "--to", tmp_path).exit_code == 0 and len(server.asked) == 1
+
+
+def test_an_unknown_name_is_refused_with_the_known_ones():
+    error = data("vox").exception
+    assert isinstance(error, ParameterError)
+    assert "one of voc, sbd, coco, imagenet-weights, saliency" in str(error) and "did you mean 'voc'?" in str(error)
+
+
+@pytest.mark.parametrize("options", [["--list"], []])
+def test_the_list_names_sizes_checksums_and_variables(options):
+    text = data(*options).output
+    for line in ("voc: PASCAL VOC 2012, train and val: images, masks, tags (2.0 GB; WSSS_DATA)",
+                 "    VOCtrainval_11-May-2012.tar, 2.0 GB, md5 6cd6e144f989b92b3379bac3b3de84fd",
+                 "    benchmark.tgz, about 1.4 GB, md5 82b4d87ceb2ed10f6038a1cba92111cb",
+                 "    vgg16_imagenet.pth, about 553.4 MB, sha256 397923af...",
+                 "    u2netp.pth, about 4.7 MB, no checksum known"):
+        assert line in text.splitlines()
+
+
+@pytest.mark.parametrize("name", list(sources.SOURCES))
+def test_sources_are_complete(name):
+    source = sources.SOURCES[name]()
+    assert source.name == name and source.items and source.home.startswith("http")
+    for item in source.items:
+        remote = item.remote
+        assert remote.urls and all(url.startswith(("http://", "https://")) for url in remote.urls)
+        assert remote.reckoned > 0 and Path(remote.name).name == remote.name
+        assert remote.checksum or remote.check  # what has no checksum is at least read
+        assert len(remote.sha256) in (0, 8, 64) and len(remote.md5) in (0, 32)
+        assert (item.into is None) == remote.name.endswith(".pth")
+
+
+def test_weights_have_the_names_and_addresses_that_the_doctor_gives():
+    fetched = {item.remote.name: item.remote.urls[0] for item in sources.imagenet_weights().items}
+    named = {name: address for name, (_, address) in doctor.WEIGHT_FILES.items() if address}
+    assert fetched == named
+    assert sources.saliency().items[0].becomes in doctor.WEIGHT_FILES
+    assert {acquire.default_folder(name).name for name in ("imagenet-weights", "saliency")} == {"weights"}
+
+
+def test_the_check_of_a_saliency_network_refuses_other_files(tmp_path):
+    (tmp_path / "u2netp.pth").write_bytes(b"<html>too many downloads</html>")
+    with pytest.raises(LabError, match="can't be read as weights"):
+        sources.saliency().items[0].remote.check(tmp_path / "u2netp.pth")
+    assert download.fault(sources.saliency().items[0].remote, tmp_path / "u2netp.pth")

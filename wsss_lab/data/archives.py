@@ -1,0 +1,252 @@
+"""Unpacking downloaded archives: never outside of the folder, never half, never twice.
+
+An archive is unpacked into `.unpacking-<archive>` inside the folder and moved to its place when all of it is sound.
+`.unpacked-<archive>.json` then tells the archive's checksum and the size of every file that came from it.
+"""
+
+import calendar
+import contextlib
+import filecmp
+import json
+import lzma
+import os
+import re
+import shutil
+import stat
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path, PureWindowsPath
+from typing import BinaryIO, NamedTuple
+
+from wsss_lab.data.download import CHUNK, digest, require_room, telling_os_errors
+from wsss_lab.data.tags import some
+from wsss_lab.errors import DataError
+
+# What the readers of zip and tar raise for bytes that are damaged or end too early.
+DAMAGE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError, ValueError)
+
+
+class Member(NamedTuple):
+    """One entry of an archive.
+
+    name: as in the archive    folder: whether it is one    size: bytes when unpacked    changed: seconds since 1970
+    problem: why it may not be unpacked, "" if it may    open: its content
+    """
+
+    name: str
+    folder: bool
+    size: int
+    changed: float
+    problem: str
+    open: Callable[[], BinaryIO]
+
+
+def extract(archive: str | os.PathLike, folder: str | os.PathLike, members: Sequence[str] | None = None,
+            again: str = "the same command") -> Path:
+    """Unpack a zip or a tar (plain, gzip, bzip2, xz) into a folder, unless it is unpacked there already.
+
+    folder: made if it isn't there    members: patterns of the names to unpack, as of fnmatch; None for all
+    again: the command that an error tells to run again
+
+    returns: the folder. Files that are there already with the same content are left as they are.
+    Raises DataError, and changes nothing in the folder, for an archive that is damaged or cut short; that holds none
+    of the members; that holds, among them, a link, a device or a name that leads out of the folder; that differs from
+    files in the folder; and for a disk without room.
+    """
+    archive, folder = Path(archive), Path(folder)
+    with telling_os_errors(folder, again):
+        if not archive.is_file():
+            raise DataError(f"no archive {archive}", "a zip or tar file", again)
+        checksum = digest(archive)
+        if is_unpacked(archive.name, folder, members, checksum):
+            return folder
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary = folder / f".unpacking-{archive.name}"
+        shutil.rmtree(temporary, ignore_errors=True)  # of a run that was killed
+        try:
+            with telling_damage(archive, again):
+                sizes = _unpack(archive, temporary, members, again)
+            _refuse_clashes(temporary, folder, sizes, archive, again)
+            for part in sorted(temporary.iterdir()):
+                _move_in(part, folder / part.name)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        _write_marker(archive.name, folder, {"sha256": checksum, "members": _listed(members), "files": sizes})
+    return folder
+
+
+def is_unpacked(name: str, folder: str | os.PathLike, members: Sequence[str] | None = None, sha256: str = "") -> bool:
+    """Whether all files of an archive are in a folder with the sizes they had when `extract` put them there.
+
+    name: of the archive, which need not exist any more    members: what was asked for
+    sha256: of the archive; "" accepts any
+    """
+    folder = Path(folder)
+    try:
+        known = json.loads(_marker(name, folder).read_text())
+        if known["members"] != _listed(members) or sha256 not in ("", known["sha256"]):
+            return False
+        return all(os.stat(folder / file).st_size == size for file, size in known["files"].items())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False  # no marker, a damaged one, or files that are gone
+
+
+def check_archive(path: Path) -> None:
+    """A quick look: raises DataError for a file that is no zip or tar, and for a zip that is cut short."""
+    with telling_damage(path, "the same command"):
+        next(_members(path, path.parent), None)
+
+
+@contextlib.contextmanager
+def telling_damage(archive: Path, again: str) -> Iterator[None]:
+    """Turns what the readers of archives raise into DataError."""
+    try:
+        yield
+    except (*DAMAGE, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # of the disk, not of the content
+        raise DataError(f"{archive} is damaged or cut short ({error or type(error).__name__})",
+                        "a complete zip or tar file", f"delete it (rm {archive}), then: {again}") from error
+
+
+def _members(archive: Path, folder: Path) -> Iterator[Member]:
+    with open(archive, "rb") as file:
+        is_zip = file.read(2) == b"PK"
+    return _zip_members(archive) if is_zip else _tar_members(archive, folder)
+
+
+def _zip_members(archive: Path) -> Iterator[Member]:
+    with zipfile.ZipFile(archive) as opened:
+        for info in opened.infolist():
+            kind = stat.S_IFMT(info.external_attr >> 16)  # 0 where the archive was made without Unix modes
+            problem = "" if kind in (0, stat.S_IFREG, stat.S_IFDIR) else "is a link or a device"
+            # A zip has local times of an unknown zone: taken as UTC, so that all machines agree.
+            changed = calendar.timegm((*info.date_time, 0, 0, 0))
+            yield Member(info.filename, info.is_dir(), info.file_size, changed,
+                         problem or _name_problem(info.filename), lambda info=info: opened.open(info))
+
+
+def _tar_members(archive: Path, folder: Path) -> Iterator[Member]:
+    with tarfile.open(archive) as opened:
+        for info in opened:
+            yield Member(info.name, info.isdir(), info.size, info.mtime, _tar_problem(info, folder),
+                         lambda info=info: opened.extractfile(info))
+        # tarfile takes whatever is no header for the end of the archive; a sound one ends with a block of zeros.
+        opened.fileobj.seek(opened.offset)
+        if opened.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+            raise tarfile.ReadError("its end is missing")
+        while opened.fileobj.read(CHUNK):  # to its very end, where gzip keeps its checksum
+            pass
+
+
+def _tar_problem(info: tarfile.TarInfo, folder: Path) -> str:
+    if not (info.isreg() or info.isdir()):
+        return "is a link or a device"
+    problem = _name_problem(info.name)
+    if not problem and hasattr(tarfile, "data_filter"):  # Python 3.11.4 and later
+        try:
+            tarfile.data_filter(info, str(folder))
+        except tarfile.FilterError as error:
+            return f"is refused by Python's data filter ({error})"
+    return problem
+
+
+def _name_problem(name: str) -> str:
+    """Why a name may lead out of the folder, on any system; "" if it can't.
+
+    >>> _name_problem("VOC2012/a..b.jpg"), _name_problem("a/../../b"), _name_problem("/etc/passwd")
+    ('', 'leads out of the folder', 'is an absolute path')
+    """
+    if name.startswith(("/", "\\")) or PureWindowsPath(name).drive:
+        return "is an absolute path"
+    return "leads out of the folder" if ".." in re.split(r"[/\\]", name) else ""
+
+
+def _unpack(archive: Path, temporary: Path, members: Sequence[str] | None, again: str) -> dict[str, int]:
+    """Write the wanted members below a new folder; the sizes of the files by their names."""
+    temporary.mkdir()
+    require_room(temporary, _least_bytes(archive, members), f"the files of {archive.name}", again)
+    sizes: dict[str, int] = {}
+    for member in _members(archive, temporary):
+        if not _is_wanted(member.name, members):
+            continue
+        if member.problem:
+            raise DataError(f"{archive}: the entry '{member.name}' {member.problem}",
+                            "files and folders with names inside of the folder",
+                            "nothing was unpacked: find out where this archive comes from, and fetch it elsewhere")
+        path = temporary / member.name
+        if member.folder:
+            path.mkdir(parents=True, exist_ok=True)
+        else:
+            _write(member, path)
+            sizes[path.relative_to(temporary).as_posix()] = member.size
+    if not sizes:
+        wanted = f"files named like {', '.join(members)}" if members else "files"
+        raise DataError(f"{archive} holds none of the files that are wanted", wanted,
+                        f"delete it (rm {archive}), then: {again}")
+    return sizes
+
+
+def _least_bytes(archive: Path, members: Sequence[str] | None) -> int:
+    """Bytes that unpacking takes at least. A tar has no list of its members: they take its own size, if all are."""
+    if zipfile.is_zipfile(archive):
+        with zipfile.ZipFile(archive) as opened:
+            return sum(info.file_size for info in opened.infolist() if _is_wanted(info.filename, members))
+    return 0 if members else archive.stat().st_size
+
+
+def _is_wanted(name: str, members: Sequence[str] | None) -> bool:
+    return members is None or any(fnmatchcase(name.removeprefix("./"), pattern) for pattern in members)
+
+
+def _write(member: Member, path: Path) -> None:
+    """Content and time of change, neither owner nor permissions. The time tells whether data are the same later on."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with member.open() as source, open(path, "wb") as sink:
+        shutil.copyfileobj(source, sink, CHUNK)
+    if path.stat().st_size != member.size:
+        raise EOFError(f"{member.name} has {path.stat().st_size:,} bytes instead of {member.size:,}")
+    os.utime(path, (member.changed, member.changed))
+
+
+def _refuse_clashes(temporary: Path, folder: Path, names: Sequence[str], archive: Path, again: str) -> None:
+    tops = {top.name for top in temporary.iterdir() if os.path.lexists(folder / top.name)}
+    clashes = [name for name in names
+               if name.split("/")[0] in tops and _differs(temporary / name, folder / name, folder)]
+    if clashes:
+        raise DataError(f"{folder} has {len(clashes)} other file(s) where {archive.name} has its own: {some(clashes)}",
+                        "the same files, or none", f"move them away, or choose another folder, then: {again}")
+
+
+def _differs(new: Path, old: Path, folder: Path) -> bool:
+    """Whether something else than the new file is at its place, or at one of the folders on the way there."""
+    if os.path.lexists(old):
+        return not old.is_file() or not filecmp.cmp(new, old, shallow=False)
+    return any(os.path.lexists(way) and not way.is_dir() for way in old.parents if way.is_relative_to(folder))
+
+
+def _move_in(source: Path, target: Path) -> None:
+    """Rename to the target, or the parts of a folder that is there already."""
+    if not os.path.lexists(target):
+        os.rename(source, target)
+    elif source.is_dir():
+        for part in sorted(source.iterdir()):
+            _move_in(part, target / part.name)
+
+
+def _marker(name: str, folder: Path) -> Path:
+    return folder / f".unpacked-{name}.json"
+
+
+def _write_marker(name: str, folder: Path, known: dict) -> None:
+    path = _marker(name, folder)
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(known))
+    os.replace(temporary, path)
+
+
+def _listed(members: Sequence[str] | None) -> list[str] | None:
+    return None if members is None else list(members)

@@ -6,7 +6,7 @@ import platform
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -175,14 +175,8 @@ def check_cache(environment: Mapping[str, str]) -> Check:
 
 def check_data(environment: Mapping[str, str]) -> Check:
     """WSSS_DATA, when set, is a folder in VOC layout."""
-    folder = environment.get("WSSS_DATA", "")
-    if not folder:
-        return Check(OK, "WSSS_DATA: not set (only PROFILE=photos and PROFILE=voc need it)")
-    absent = [name for name in VOC_FOLDERS if not (Path(folder) / name).is_dir()]
-    if absent:
-        return Check(MISSING, f"WSSS_DATA={folder}: no {', '.join(absent)} in it",
-                     "export WSSS_DATA=/path/to/VOCdevkit/VOC2012, or another folder in VOC layout")
-    return Check(OK, f"WSSS_DATA={folder}: VOC layout")
+    return _check_layout(environment, "WSSS_DATA", "only PROFILE=photos and PROFILE=voc need it", VOC_FOLDERS,
+                         "VOC layout", "/path/to/VOCdevkit/VOC2012, or another folder in VOC layout")
 
 
 def check_weights(environment: Mapping[str, str]) -> list[Check]:
@@ -210,14 +204,20 @@ def check_saliency(environment: Mapping[str, str]) -> Check:
 
 def check_coco(environment: Mapping[str, str]) -> Check:
     """WSSS_COCO, when set, is a folder with COCO 2014 and the masks of COCO-Stuff."""
-    folder = environment.get("WSSS_COCO", "")
+    return _check_layout(environment, "WSSS_COCO", "only Table 7 of Lee et al. 2021 in PROFILE=voc needs it",
+                         COCO_FOLDERS, "COCO 2014", "/path/to/coco, with COCO 2014 and the masks of COCO-Stuff")
+
+
+def _check_layout(environment: Mapping[str, str], variable: str, use: str, folders: Sequence[str], layout: str,
+                  example: str) -> Check:
+    """Whether the folder that a variable names, if it is set, holds these folders."""
+    folder = environment.get(variable, "")
     if not folder:
-        return Check(OK, "WSSS_COCO: not set (only Table 7 of Lee et al. 2021 in PROFILE=voc needs it)")
-    absent = [name for name in COCO_FOLDERS if not (Path(folder) / name).is_dir()]
+        return Check(OK, f"{variable}: not set ({use})")
+    absent = [name for name in folders if not (Path(folder) / name).is_dir()]
     if absent:
-        return Check(MISSING, f"WSSS_COCO={folder}: no {', '.join(absent)} in it",
-                     "export WSSS_COCO=/path/to/coco, with COCO 2014 and the masks of COCO-Stuff")
-    return Check(OK, f"WSSS_COCO={folder}: COCO 2014")
+        return Check(MISSING, f"{variable}={folder}: no {', '.join(absent)} in it", f"export {variable}={example}")
+    return Check(OK, f"{variable}={folder}: {layout}")
 
 
 def _check_weight_file(path: Path, use: str, address: str) -> Check:

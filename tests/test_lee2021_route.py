@@ -170,6 +170,10 @@ def test_scores_are_of_the_first_training_images_and_lessons_of_all(route):
         segmenter = route.segmenter(labels)
         assert segmenter.inputs["view"].split == "train"
         assert segmenter.inputs["pseudo_masks"] == route.lessons(labels)["masks"]
+    affinity = route.affinity_net("CAM")
+    assert affinity.inputs["view"] == affinity.inputs["labels"].step.inputs["view"]
+    assert affinity.inputs["view"].split == route.scale.paired == "train[:24]"
+    assert SCALES["photos"].paired == SCALES["voc"].paired == "train"
     assert SCALES["photos"].scored == SCALES["voc"].scored == "train" and SCALES["toy"].scored == "train[:500]"
 
 

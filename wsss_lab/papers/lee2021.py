@@ -223,7 +223,7 @@ class Route:
 
     def affinity_net(self, name: str) -> Step:
         """An AffinityNet trained on pairs of pixels that a row's maps and a dense CRF are sure of."""
-        view = self.world.train_view("train")
+        view = self.world.train_view(self.scale.paired)
         labels = self._step("refinement", affinity_label_frames, f"affinity labels by {name}",
                             {"backbone": self.backbone, "scales": self.scale.scales,
                              "crf": self.crf(PUBLISHED.affinity_crf), "alphas": PUBLISHED.affinity_alphas},

@@ -70,8 +70,9 @@ class Scale:
     main: backbone of the classifiers and of AffinityNet. nets: backbones of the segmenters. affinity: None where
     AffinityNet isn't run. segmenters: schedules by backbone. random_scale: of the classifiers' augmentation, None =
     crops of 90 % and more. scored: the training images whose pseudo-masks are scored (the paper's are 1,464 of the
-    10,582 that it trains on). many: schedule of the classifiers on COCO, None = `classifier`. walk_steps: of the
-    random walk; its reach grows with their square root, and is kept as a share of the maps.
+    10,582 that it trains on). paired: the training images that AffinityNet learns from. many: schedule of the
+    classifiers on COCO, None = `classifier`. walk_steps: of the random walk; its reach grows with their square root,
+    and is kept as a share of the maps.
     """
 
     main: Backbone
@@ -81,6 +82,7 @@ class Scale:
     affinity: Schedule | None = None
     many: Schedule | None = None
     scored: str = "train"
+    paired: str = "train"
     walk_steps: int = STEPS
     scales: tuple[float, ...] = PUBLISHED.scales
     random_scale: tuple[float, float] | None = None
@@ -95,7 +97,7 @@ def _paper_schedule(iterations: int, batch: int, lr: float, momentum: float = PU
 _GUIDED, _SINGLE, _DCSP = oh2017_values.SCALES, araslanov2020_values.SCALES, chaudhry2017_values.SCALES
 _TOY = replace(_SINGLE["toy"].main, dropout=PUBLISHED.dropout)
 _TOY_NETS = {"VGG16": replace(_GUIDED["toy"].backbone, aspp=_DCSP["toy"].main.aspp), "ResNet101": _DCSP["toy"].main}
-_TOY_CLASSIFIER = Schedule(400, 8, 0.1, "sgd", "poly", momentum=PUBLISHED.momentum, head_lr=PUBLISHED.head_lr)
+_TOY_CLASSIFIER = Schedule(320, 8, 0.1, "sgd", "poly", momentum=PUBLISHED.momentum, head_lr=PUBLISHED.head_lr)
 _TOY_MAP = 16  # side of the toy networks' maps
 _PHOTO = _SINGLE["photos"].main
 _PAPER_NETS = {"VGG16": Backbone(side=PUBLISHED.segmenter_side),
@@ -105,9 +107,10 @@ _SMALL = {"scales": (1.0, 0.75), "walk_steps": round(STEPS * (_TOY_MAP / PUBLISH
 
 SCALES = {
     "quick": Scale(_TOY, replace(_TOY_CLASSIFIER, iterations=8), _TOY_NETS,
-                   dict.fromkeys(_TOY_NETS, Schedule(6, 4)), Schedule(6, 4), scored="train[:24]", **_SMALL),
-    "toy": Scale(_TOY, _TOY_CLASSIFIER, _TOY_NETS, dict.fromkeys(_TOY_NETS, Schedule(500, 8, 1e-3, head_lr=10.0)),
-                 Schedule(150, 16, 1e-3, head_lr=3.0), scored="train[:500]", **_SMALL),
+                   dict.fromkeys(_TOY_NETS, Schedule(6, 4)), Schedule(6, 4), scored="train[:24]", paired="train[:24]",
+                   **_SMALL),
+    "toy": Scale(_TOY, _TOY_CLASSIFIER, _TOY_NETS, dict.fromkeys(_TOY_NETS, Schedule(400, 8, 1e-3, head_lr=10.0)),
+                 Schedule(150, 16, 1e-3, head_lr=3.0), scored="train[:500]", paired="train[:500]", **_SMALL),
     "photos": Scale(_PHOTO, Schedule(160, 8, 1e-4, head_lr=10.0), {"MobileNetV2": _GUIDED["photos"].backbone},
                     {"MobileNetV2": _GUIDED["photos"].segmenter}, scales=(1.0,)),
     "voc": Scale(

@@ -11,16 +11,18 @@ from tiny_views import blobs
 from torch import nn
 
 from wsss_lab.data.canvas import normalise
+from wsss_lab.data.resized_crop import crop_and_jitter
 from wsss_lab.errors import WeightsError
 from wsss_lab.fusion.confident import confident_labels
 from wsss_lab.networks.backbones import Backbone
 from wsss_lab.networks.deeplab_v3plus import DeepLabV3Plus, v3plus_trunk
 from wsss_lab.networks.device import place
 from wsss_lab.networks.fit import Schedule
+from wsss_lab.networks.pixel_batches import pixel_batches
 from wsss_lab.networks.wide_resnet import TOY_WIDE_RESNET
 from wsss_lab.refinement.pamr import pamr
 from wsss_lab.segmenter.balanced_loss import balanced_pixel_loss
-from wsss_lab.segmenter.single_stage import Losses, Method, pixel_batches, restore_single_stage, train_single_stage
+from wsss_lab.segmenter.single_stage import Losses, Method, restore_single_stage, train_single_stage
 
 torch.set_num_threads(1)
 BACKBONE = Backbone("wide_resnet", TOY_WIDE_RESNET, width=16, aspp=(1, 2), dropout=0.0, side=32)
@@ -237,7 +239,7 @@ def test_pseudo_labels_are_constants_to_the_gradient():
 
 
 def test_a_batch_is_images_as_bytes_and_their_tags(view):
-    pixels, tags = pixel_batches(view, 32, 6)(torch.Generator().manual_seed(0))
+    pixels, tags = pixel_batches(view, 32, 6, crop_and_jitter)(torch.Generator().manual_seed(0))
     assert (pixels.shape, pixels.dtype) == ((6, 3, 32, 32), torch.uint8)
     assert (tags.shape, tags.dtype) == ((6, 2), torch.float32)
     excess = pixels[:, 0].float() - pixels[:, 1].float()  # cats are red and dogs green, whatever the jitter
@@ -255,7 +257,7 @@ def test_the_first_loss_is_that_of_the_start_weights(view, start):
         net.train()
         net.prepare()
         torch.manual_seed(3)
-        pixels, tags = pixel_batches(view, 32, 3)(torch.Generator().manual_seed(3))
+        pixels, tags = pixel_batches(view, 32, 3, crop_and_jitter)(torch.Generator().manual_seed(3))
         expected = Losses(METHOD, warm_up)(net, pixels, tags)
         assert history == [pytest.approx(expected.item(), rel=1e-5)]
 

@@ -3,12 +3,14 @@
 import torch
 from torch import Tensor, nn
 
+from wsss_lab.data.resized_crop import crop_and_jitter
 from wsss_lab.data.views import TrainView
 from wsss_lab.networks.backbones import Backbone
 from wsss_lab.networks.fit import Schedule, make_optimiser
+from wsss_lab.networks.pixel_batches import pixel_batches
 from wsss_lab.refinement.pamr import affinities
 from wsss_lab.seeds.weighted_pooling import masks_of
-from wsss_lab.segmenter.single_stage import Losses, Method, pixel_batches
+from wsss_lab.segmenter.single_stage import Losses, Method
 
 
 def measure_memory(view: TrainView, backbone: dict, schedule: dict, method: dict) -> dict:
@@ -23,7 +25,7 @@ def measure_memory(view: TrainView, backbone: dict, schedule: dict, method: dict
     torch.manual_seed(0)
     net = method.network(backbone, len(view.classes)).train()
     net.prepare()
-    pixels, tags = pixel_batches(view, backbone.side, schedule.batch)(torch.Generator().manual_seed(0))
+    pixels, tags = pixel_batches(view, backbone.side, schedule.batch, crop_and_jitter)(torch.Generator().manual_seed(0))
     pixels, tags = pixels.cpu(), tags.cpu()
     held: dict[int, int] = {}
 

@@ -64,7 +64,7 @@ def excitation_mass(layers: Sequence[nn.Module], images: Tensor, tags: Tensor,
     mass = x.new_zeros(len(rows), *x.shape[1:])
     mass[torch.arange(len(rows), device=rows.device), classes] = 1.0
     for layer in reversed(layers[stop:]):
-        mass = _pass_down(layer, inputs.pop(), mass, rows)
+        mass = pass_down(layer, inputs.pop(), mass, rows)
     return mass
 
 
@@ -94,6 +94,11 @@ def _check_stop(layers: Sequence[nn.Module], stop_at: int | None) -> int:
     return stop_at
 
 
+def hands_on(layer: nn.Module) -> bool:
+    """Whether a layer hands every neuron's mass to the neuron at the same place, as a ReLU does."""
+    return isinstance(layer, _PASS)
+
+
 def _has_rule(layer: nn.Module) -> bool:
     if isinstance(layer, nn.Conv2d):
         return layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
@@ -104,12 +109,13 @@ def _has_rule(layer: nn.Module) -> bool:
     return isinstance(layer, (nn.MaxPool2d, *_PASS))
 
 
-def _pass_down(layer: nn.Module, activation: Tensor, mass: Tensor, rows: Tensor) -> Tensor:
-    """Mass at a layer's input from the mass at its output.
+def pass_down(layer: nn.Module, activation: Tensor, mass: Tensor, rows: Tensor) -> Tensor:
+    """Mass at a layer's input (M, c, h, w) from the mass at its output, by the rule at the top of this module.
 
-    activation: (B, c, h, w), the layer's input. mass: (M, c', h', w'). rows: (M,), the image of each mass.
+    layer: one that has a rule, see `excitation_mass`. activation: (B, c, h, w), the layer's input. mass: (M, c', h',
+    w'), not negative. rows: (M,) int64, the image of each mass.
     """
-    if isinstance(layer, _PASS):
+    if hands_on(layer):
         return mass
     if isinstance(layer, nn.MaxPool2d):
         return _down_max_pool(layer, activation, mass, rows)

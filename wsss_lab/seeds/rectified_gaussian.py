@@ -101,6 +101,19 @@ def smooth_interaction(weights: Tensor, rho: float = RHO) -> Interaction:
     return lambda p: spread(ties, p) - p
 
 
+@torch.no_grad()
+def smoother(weights: Tensor, rho: float = RHO) -> Tensor:
+    r"""All of "smooth" as one matrix, :math:`(I - \rho W_s)^{-1}`: the mode is ``b.flatten(-2) @ smoother(weights)``.
+
+    weights: (B, (2 radius + 1)^2, h, w). Returns (B, h w, h w), symmetric and not negative, of the dtype of weights.
+    For many maps of one image (all channels of all layers) this is cheaper than to solve for each; for few, `mode` is.
+    Raises ParameterError for a rho outside [0, 1).
+    """
+    _check_rho(rho)
+    curvature = -_matrix(smooth_interaction(weights, rho), weights)
+    return torch.cholesky_inverse(torch.linalg.cholesky(curvature)).clamp_(min=0)  # what is below 0 is rounding
+
+
 def kkt_residual(interaction: Interaction, b: Tensor, p: Tensor) -> Tensor:
     r"""How far p is from the conditions of a solution: (B, M), 0 only where they hold, the same for c b and c p.
 
@@ -187,9 +200,14 @@ def eigenvalues(weights: Tensor, how: str, rho: float = RHO) -> Tensor:
         raise ParameterError(f"eigenvalues of the mode '{how}'", "literal or smooth", "'steps' has the D of 'literal'")
     weights = weights.double()
     interaction = smooth_interaction(weights, rho) if how == "smooth" else literal_interaction(weights)[0]
+    return torch.linalg.eigvalsh(_matrix(interaction, weights))
+
+
+def _matrix(interaction: Interaction, weights: Tensor) -> Tensor:
+    """D in full, (B, hw, hw)."""
     batch, _, height, width = weights.shape
     units = torch.eye(height * width, dtype=weights.dtype, device=weights.device).view(1, -1, height, width)
-    return torch.linalg.eigvalsh(interaction(units.expand(batch, -1, -1, -1)).flatten(2))
+    return interaction(units.expand(batch, -1, -1, -1)).flatten(2)
 
 
 def _largest_row_sum(interaction: Interaction, inhibition: Tensor) -> Tensor:
@@ -204,11 +222,15 @@ def _product(left: Tensor, right: Tensor) -> Tensor:
 def _check(b: Tensor, weights: Tensor, how: str, rho: float, steps: int) -> None:
     if how not in MODES:
         raise ParameterError(f"mode '{how}' of the rectified Gaussian is not known", " or ".join(MODES))
-    if not 0 <= rho < 1:
-        raise ParameterError(f"rho={rho}", "at least 0 and below 1", f"our default is {RHO}")
+    _check_rho(rho)
     if steps < 0:
         raise ParameterError(f"steps={steps}", "0 or more", f"our default is {STEPS}")
     radius_of(weights)
     if b.ndim != 4 or (len(b), *b.shape[2:]) != (len(weights), *weights.shape[2:]):
         raise DataError(f"b of shape {tuple(b.shape)} for weights of shape {tuple(weights.shape)}",
                         f"({len(weights)}, M, {weights.shape[2]}, {weights.shape[3]})")
+
+
+def _check_rho(rho: float) -> None:
+    if not 0 <= rho < 1:
+        raise ParameterError(f"rho={rho}", "at least 0 and below 1", f"our default is {RHO}")

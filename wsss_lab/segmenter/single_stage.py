@@ -12,8 +12,9 @@ from wsss_lab.data.views import TrainView
 from wsss_lab.fusion.confident import BACKGROUND_CONFIDENCE, CONFIDENCE, LEAST, confident_labels
 from wsss_lab.networks.backbones import Backbone
 from wsss_lab.networks.deeplab_v3plus import DeepLabV3Plus
-from wsss_lab.networks.device import place, resolve_device
+from wsss_lab.networks.device import place
 from wsss_lab.networks.fit import Schedule, fit
+from wsss_lab.networks.pixel_batches import pixel_batches
 from wsss_lab.refinement.pamr import DILATIONS, ITERATIONS, pamr_present
 from wsss_lab.seeds.weighted_pooling import (
     EPSILON,
@@ -107,20 +108,6 @@ class Losses:
         return classification + segmentation
 
 
-def pixel_batches(view: TrainView, side: int, batch: int):
-    """A function that draws one augmented batch (uint8 images (B, 3, side, side), tags (B, C)) with a generator."""
-    device = resolve_device()
-    tags = torch.tensor(view.tags, dtype=torch.float32)
-
-    def draw(generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        indices = torch.randint(len(view), (batch,), generator=generator)
-        images, _ = view.canvas(indices.numpy(), side)
-        images, _ = crop_and_jitter(images, None, generator)
-        return images.to(device), tags[indices].to(device)
-
-    return draw
-
-
 def train_single_stage(view: TrainView, start: dict[str, Tensor], backbone: dict, schedule: dict, seed: int,
                        method: dict, warm_up: int, snapshot: int = 0) -> dict:
     """Train on images and tags alone (Sec. 3 and 4.1).
@@ -135,7 +122,7 @@ def train_single_stage(view: TrainView, start: dict[str, Tensor], backbone: dict
     net = method.network(backbone, len(view.classes))
     backbone.load_start(net.trunk, start)
     losses, early = Losses(method, warm_up), {}
-    batches = pixel_batches(view, backbone.side, schedule.batch)
+    batches = pixel_batches(view, backbone.side, schedule.batch, crop_and_jitter)
 
     def next_batch(generator: torch.Generator) -> tuple[Tensor, Tensor]:
         if snapshot and len(losses.curves.get("classification", ())) == snapshot:

@@ -1,0 +1,25 @@
+"""Batches for trainings that read the colours of their images too: uint8 pixels and tags."""
+
+import torch
+from torch import Tensor
+
+from wsss_lab.data.canvas import augment
+from wsss_lab.data.views import TrainView
+from wsss_lab.networks.device import resolve_device
+
+
+def pixel_batches(view: TrainView, side: int, batch: int, change=augment):
+    """A function that draws one augmented batch (uint8 images (B, 3, side, side), tags (B, C)) with a generator.
+
+    change: the augmentation, see wsss_lab.data.canvas.augment. Tags are float32 in {0, 1}.
+    """
+    device = resolve_device()
+    tags = torch.tensor(view.tags, dtype=torch.float32)
+
+    def draw(generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        indices = torch.randint(len(view), (batch,), generator=generator)
+        images, _ = view.canvas(indices.numpy(), side)
+        images, _ = change(images, None, generator)
+        return images.to(device), tags[indices].to(device)
+
+    return draw

@@ -1,0 +1,173 @@
+"""One training from image tags: classification, and segmentation that follows its own attention (Roy & Todorovic 2017).
+
+The network's attention is its teacher: the segmentation loss pulls the label maps towards the attention maps that the
+same network gives for the tags of a training image (Secs. 4 to 6). No mask is read.
+"""
+
+from dataclasses import asdict, dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from wsss_lab.data.canvas import normalise
+from wsss_lab.data.views import TrainView
+from wsss_lab.errors import ParameterError
+from wsss_lab.networks.backbones import Backbone
+from wsss_lab.networks.device import place
+from wsss_lab.networks.fit import Schedule, fit
+from wsss_lab.networks.fusion_net import FusionNet
+from wsss_lab.networks.pixel_batches import pixel_batches
+from wsss_lab.refinement.crf_rnn import ITERATIONS, bilateral_kernel, unary
+from wsss_lab.seeds.top_down import Attention, cell_weights
+
+WEIGHT = 1.5  # lambda of Eq. (13), Sec. 6
+COMPARED = ("both", "crf", "softmax")
+_LEAST = 1e-6
+
+
+@dataclass(frozen=True)
+class Method:
+    """The switches of one training; the defaults are the full approach.
+
+    attention: see wsss_lab.seeds.top_down. aggregation: one of wsss_lab.networks.aggregation.AGGREGATIONS. weight:
+    lambda of Eq. (13), 0 = the classification loss alone. prior: whether attention is part of the unary (Eq. 11).
+    iterations: of the CRF-RNN, 0 = without. compared: which p^S stands in Eq. (15), that of the CRF-RNN ("crf"), of
+    Eq. (1) ("softmax") or the mean of both losses ("both").
+    """
+
+    attention: Attention = field(default_factory=Attention)
+    aggregation: str = "FCL"
+    weight: float = WEIGHT
+    prior: bool = True
+    iterations: int = ITERATIONS
+    compared: str = "both"
+
+    def __post_init__(self):
+        if self.compared not in COMPARED:
+            raise ParameterError(f"compared='{self.compared}'", " or ".join(COMPARED))
+
+    def settings(self) -> dict:
+        """As plain JSON values, for the settings of a step."""
+        return asdict(self)
+
+    @classmethod
+    def from_settings(cls, settings: dict) -> "Method":
+        """The inverse of `settings`."""
+        return cls(**{**settings, "attention": Attention(**settings["attention"])})
+
+    def network(self, backbone: Backbone, classes: int) -> FusionNet:
+        """The network that this method trains; background is its label 0."""
+        return FusionNet(backbone, classes + 1, self.aggregation, self.iterations)
+
+
+def classification_loss(scores: Tensor, present: Tensor) -> Tensor:
+    r"""Balanced loss of the image's labels (Eq. 14), its mean over images.
+
+    .. math:: \Delta^C = -\frac1{|Y|} \sum_{y \in Y} \log p(y) - \frac1{|\bar Y|} \sum_{y \in \bar Y} \log(1 - p(y))
+
+    scores: logits (B, K), p = sigmoid. present: bool (B, K), Y. A sum over no label is 0.
+
+    >>> round(classification_loss(torch.zeros(1, 5), torch.tensor([[True, True, False, False, False]])).item(), 4)
+    1.3863
+    """
+    present = present.to(scores.dtype)
+    each = F.binary_cross_entropy_with_logits(scores, present, reduction="none")
+    absent = 1 - present
+    mean = (each * present).sum(1) / present.sum(1).clamp(min=1)
+    return (mean + (each * absent).sum(1) / absent.sum(1).clamp(min=1)).mean()
+
+
+def segmentation_loss(p_s: Tensor, p_a: Tensor, present: Tensor) -> Tensor:
+    r"""How far the label maps are from the attention maps of the present labels (Eq. 15), its mean over images.
+
+    .. math:: \Delta^S = -\frac1{N |Y|} \sum_i \sum_{y \in Y} p^A_i \log p^S_i + (1 - p^A_i) \log(1 - p^S_i)
+
+    p_s: probabilities (B, K, h, w), kept a millionth away from 0 and 1. p_a: targets of the same shape, constants.
+    present: bool (B, K), at least one in each image.
+    """
+    p_s = p_s.clamp(_LEAST, 1 - _LEAST)
+    p_a = p_a.detach()
+    each = -(p_a * p_s.log() + (1 - p_a) * (1 - p_s).log()).mean((2, 3))
+    present = present.to(each.dtype)
+    return ((each * present).sum(1) / present.sum(1)).mean()
+
+
+class Losses:
+    """The loss of one training (Eq. 13). warm_up: iterations with the classification loss alone.
+
+    curves: name -> value per iteration: both losses, and the share of (image, tag) pairs without any attention.
+    """
+
+    def __init__(self, method: Method, warm_up: int):
+        self.method, self.warm_up = method, warm_up
+        self.curves: dict[str, list[float]] = {}
+
+    def __call__(self, net: FusionNet, pixels: Tensor, tags: Tensor) -> Tensor:
+        """Total loss of a batch. pixels: uint8 (B, 3, H, W), as augmented. tags: (B, C) in {0, 1}."""
+        tags = tags.bool()
+        method, features = self.method, net.features(normalise(pixels))
+        maps = net.scores(features).float()
+        present = with_background(tags)
+        classification = classification_loss(net.aggregation(maps), present)
+        facts = {"classification": classification}
+        segmentation = torch.zeros_like(classification)
+        if method.weight and len(self.curves.get("classification", ())) >= self.warm_up:
+            attention = attention_of(net, method, pixels, features.detach(), present)
+            segmentation = self.segmentation(net, maps, attention, pixels, present)
+            facts["unattended tags"] = (attention.amax((2, 3)) == 0)[:, 1:][tags].float().mean()
+        facts["segmentation"] = segmentation
+        for name, value in facts.items():
+            self.curves.setdefault(name, []).append(float(value.detach()))
+        return classification + method.weight * segmentation
+
+    def segmentation(self, net: FusionNet, maps: Tensor, attention: Tensor, pixels: Tensor, present: Tensor) -> Tensor:
+        """Eq. (15) with the p^S that the method compares. attention: (B, K, h, w) of `attention_of`."""
+        before = maps.softmax(1)
+        losses = []
+        if self.method.compared != "crf" or not self.method.iterations:
+            losses.append(segmentation_loss(before, attention, present))
+        if self.method.compared != "softmax" and self.method.iterations:
+            prior = attention if self.method.prior else torch.ones_like(attention)
+            after = net.crf(unary(before, prior), bilateral_kernel(pixels, maps.shape[2:]))
+            losses.append(segmentation_loss(after, attention, present))
+        return sum(losses) / len(losses)
+
+
+def with_background(tags: Tensor) -> Tensor:
+    """Present labels (B, 1 + C), bool: the background in every image, and its tags (B, C)."""
+    return torch.cat([torch.ones_like(tags[:, :1]), tags], 1)
+
+
+def attention_of(net: FusionNet, method: Method, pixels: Tensor, features: Tensor, present: Tensor) -> Tensor:
+    """Attention p^A of every label, (B, K, h, w) float32 without gradient, see Attention.label_attention.
+
+    pixels: uint8 (B, 3, H, W). features: FusionNet.features of them. present: bool (B, K).
+    """
+    grid = features.shape[2:]
+    return method.attention.label_attention(net, features.float(), present, cell_weights(pixels, grid))
+
+
+def train_fusion(view: TrainView, start: dict[str, Tensor], backbone: dict, schedule: dict, seed: int, method: dict,
+                 warm_up: int) -> dict:
+    """Train on images and tags alone (Sec. 6).
+
+    start: state dict of the pre-trained trunk. method: settings of `Method`. warm_up: see `Losses`.
+    Returns {"state": state dict, "history": total loss per iteration, "curves": see `Losses`}.
+    """
+    backbone, schedule, method = Backbone.from_settings(backbone), Schedule(**schedule), Method.from_settings(method)
+    torch.manual_seed(seed)
+    net = method.network(backbone, len(view.classes))
+    backbone.load_start(net.trunk, start)
+    losses = Losses(method, warm_up)
+    history = fit(place(net), pixel_batches(view, backbone.side, schedule.batch), losses, schedule, seed,
+                  prepare=backbone.prepare)
+    return {"state": net.cpu().state_dict(), "history": history, "curves": losses.curves}
+
+
+def restore_fusion(state: dict[str, Tensor], backbone: dict, method: dict) -> FusionNet:
+    """The trained network in evaluation mode on the chosen device."""
+    labels = len(state["classifier.bias"])
+    net = Method.from_settings(method).network(Backbone.from_settings(backbone), labels - 1)
+    net.load_state_dict(state)
+    return place(net).eval()

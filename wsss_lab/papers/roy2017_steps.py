@@ -37,9 +37,9 @@ def gaussian_study(view: TrainView, state: dict, backbone: dict, method: dict, i
     """The rectified Gaussian's modes on the attention of some images, each for its first tag (Eqs. 2 and 3).
 
     b (Eqs. 5 to 7) is taken where attention ends, summed over channels; parents have passed it down without neighbours.
-    Returns {"b": float32 (n, h, w), "maps": mode -> float32 (n, h, w), "residual": mode -> (n,), see
-    rectified_gaussian.kkt_residual, "active": mode -> share of the cells above a thousandth of the maximum (n,),
-    "eigenvalues": "literal" and "smooth" -> of D (n, h w), "similarity": (n, (2 radius + 1)^2, h, w)}.
+    Returns {"b": float32 (n, h, w), "similarity": (n, (2 radius + 1)^2, h, w)}, of each of the four MODES "maps" (4, n,
+    h, w), "residual" (4, n), see rectified_gaussian.kkt_residual, and "active" (4, n), the share of the cells above a
+    thousandth of the maximum, and "eigenvalues" of D for "literal" and "smooth" (2, n, h w), ascending.
     """
     net, method = restore_fusion(state, backbone, method), Method.from_settings(method)
     canvases, _ = view.canvas(list(images), backbone["side"])
@@ -50,12 +50,12 @@ def gaussian_study(view: TrainView, state: dict, backbone: dict, method: dict, i
     weights = cell_weights(canvases, features.shape[2:])
     how = Attention("none", activation=method.attention.activation, layers="last")
     b = top_down_maps(net, features, present, weights, how)
-    found = {name: mode(b[:, None], weights, name) for name in MODES}
-    maps = {name: each.maps[:, 0].cpu().numpy() for name, each in found.items()}
-    return {
-        "b": b.cpu().numpy(), "maps": maps,
-        "residual": {name: each.residual[:, 0].cpu().numpy() for name, each in found.items()},
-        "active": {name: (each > each.max((1, 2), keepdims=True) / 1000).mean((1, 2)) for name, each in maps.items()},
-        "eigenvalues": {name: eigenvalues(weights, name).cpu().numpy() for name in ("literal", "smooth")},
-        "similarity": weights.cpu().numpy(),
+    found = [mode(b[:, None], weights, name) for name in MODES]
+    maps = torch.cat([each.maps for each in found], 1).transpose(0, 1)
+    most = maps.amax((2, 3), keepdim=True)
+    outputs = {
+        "b": b, "similarity": weights, "maps": maps, "residual": torch.cat([each.residual for each in found], 1).T,
+        "active": (maps > most / 1000).float().mean((2, 3)),
+        "eigenvalues": torch.stack([eigenvalues(weights, name) for name in ("literal", "smooth")]),
     }
+    return {name: value.cpu().numpy() for name, value in outputs.items()}

@@ -68,7 +68,7 @@ START_WEIGHTS = oh2017_values.START_WEIGHTS
 
 SCALES = {
     "quick": Scale(_TOY, Schedule(8, 8), Schedule(6, 8), True, _GUIDED["toy"].image_scale),
-    "toy": Scale(_TOY, Schedule(400, 16, 1e-3, head_lr=10.0), Schedule(400, 16, 1e-3, head_lr=10.0), True,
+    "toy": Scale(_TOY, Schedule(500, 8, 1e-3, head_lr=10.0), Schedule(400, 8, 1e-3, head_lr=10.0), True,
                  _GUIDED["toy"].image_scale),
     "photos": Scale(_PHOTO, Schedule(160, 16, 1e-4, head_lr=10.0), _GUIDED["photos"].segmenter),
     "voc": Scale(

@@ -78,6 +78,7 @@ def fused(net: FusionNet, seen: Seen, prior: str = "attention") -> Tensor:
     return net.crf(unary(p_s, seen.attention if prior == "attention" else other), seen.kernel)
 
 
+@torch.no_grad()
 def segment_fusion(view: TrainView, state: dict[str, Tensor], backbone: dict, method: dict, prior: str = "attention",
                    iterations: int | None = None, tags: str = "predicted", crf: dict | None = None) -> dict:
     """Label every image of a view.

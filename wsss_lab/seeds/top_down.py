@@ -87,7 +87,8 @@ def top_down_maps(net: FusionNet, features: Tensor, present: Tensor, weights: Te
     """Attention of every (image, label) pair where attention ends, summed over channels: (M, h, w), not negative.
 
     features, present, weights: see `Attention.label_attention`; M labels are present in all images, in the order of
-    ``present.nonzero()``. Each map sums to 1, or is 0 where a label has no positive evidence.
+    ``present.nonzero()``. Each map sums to 1. A label without any positive evidence has only what alpha and neighbours
+    give it, which is the same for all labels, or 0 without alpha.
 
     The images run up once, and each layer's denominators are computed once for all labels of an image. Dropout is off.
     """

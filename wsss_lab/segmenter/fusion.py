@@ -96,7 +96,7 @@ def segmentation_loss(p_s: Tensor, p_a: Tensor, present: Tensor) -> Tensor:
 class Losses:
     """The loss of one training (Eq. 13). warm_up: iterations with the classification loss alone.
 
-    curves: name -> value per iteration: both losses, and the share of (image, tag) pairs without any attention.
+    curves: name -> value per iteration of both losses.
     """
 
     def __init__(self, method: Method, warm_up: int):
@@ -105,19 +105,15 @@ class Losses:
 
     def __call__(self, net: FusionNet, pixels: Tensor, tags: Tensor) -> Tensor:
         """Total loss of a batch. pixels: uint8 (B, 3, H, W), as augmented. tags: (B, C) in {0, 1}."""
-        tags = tags.bool()
         method, features = self.method, net.features(normalise(pixels))
         maps = net.scores(features).float()
-        present = with_background(tags)
+        present = with_background(tags.bool())
         classification = classification_loss(net.aggregation(maps), present)
-        facts = {"classification": classification}
         segmentation = torch.zeros_like(classification)
         if method.weight and len(self.curves.get("classification", ())) >= self.warm_up:
             attention = attention_of(net, method, pixels, features.detach(), present)
             segmentation = self.segmentation(net, maps, attention, pixels, present)
-            facts["unattended tags"] = (attention.amax((2, 3)) == 0)[:, 1:][tags].float().mean()
-        facts["segmentation"] = segmentation
-        for name, value in facts.items():
+        for name, value in {"classification": classification, "segmentation": segmentation}.items():
             self.curves.setdefault(name, []).append(float(value.detach()))
         return classification + method.weight * segmentation
 
@@ -142,10 +138,12 @@ def with_background(tags: Tensor) -> Tensor:
 def attention_of(net: FusionNet, method: Method, pixels: Tensor, features: Tensor, present: Tensor) -> Tensor:
     """Attention p^A of every label, (B, K, h, w) float32 without gradient, see Attention.label_attention.
 
-    pixels: uint8 (B, 3, H, W). features: FusionNet.features of them. present: bool (B, K).
+    pixels: uint8 (B, 3, H, W). features: FusionNet.features of them. present: bool (B, K). In full precision also where
+    the training isn't: shares of attention over a whole layer are small numbers.
     """
-    grid = features.shape[2:]
-    return method.attention.label_attention(net, features.float(), present, cell_weights(pixels, grid))
+    with torch.autocast(pixels.device.type, enabled=False):
+        weights = cell_weights(pixels, features.shape[2:])
+        return method.attention.label_attention(net, features.float(), present, weights)
 
 
 def train_fusion(view: TrainView, start: dict[str, Tensor], backbone: dict, schedule: dict, seed: int, method: dict,

@@ -6,13 +6,16 @@ import shutil
 import tarfile
 import zipfile
 from collections import namedtuple
+from functools import partial
 from pathlib import Path
 
 import pytest
 from file_server import running
+from tiny_devkit import AUGMENTED, write_sbd, write_voc
 from typer.testing import CliRunner
 
 from wsss_lab.data import download, sources
+from wsss_lab.data.augmented import build_augmented
 from wsss_lab.data.coco import CocoFolder
 from wsss_lab.data.download import Remote
 from wsss_lab.data.folder import VocFolder
@@ -208,6 +211,22 @@ def test_a_file_in_another_form_is_written_anew_once(server, tmp_path, monkeypat
     assert data("saliency", "--to", tmp_path).exit_code == 0 and len(server.asked) == 1
 
 
+def test_the_augmented_set_is_built_from_two_folders_and_goes_on_where_it_was(tmp_path, monkeypatch):
+    voc, sbd = write_voc(tmp_path / "voc/VOCdevkit/VOC2012"), write_sbd(tmp_path / "sbd/benchmark_RELEASE/dataset")
+    options = ("trainaug", "--voc", tmp_path / "voc", "--sbd", tmp_path / "sbd", "--to", tmp_path / "out")
+    refused = data(*options)
+    assert refused.exit_code and "the augmented list has 4 names, not 10,582" in str(refused.exception)
+    monkeypatch.setattr(acquire, "build_augmented", partial(build_augmented, count=len(AUGMENTED)))
+    done = data(*options)
+    assert done.exit_code == 0 and f"export WSSS_DATA={tmp_path / 'out'}" in done.output
+    assert "2 masks of SBD to convert" in done.output
+    assert VocFolder(tmp_path / "out").names("trainaug") == AUGMENTED
+    assert "0 masks of SBD to convert, 2 already there" in data(*options).output
+    shutil.rmtree(sbd)
+    missing = data(*options)
+    assert missing.exit_code and "wsss data sbd" in str(missing.exception) and voc.is_dir()
+
+
 def test_an_unknown_name_is_refused_with_the_known_ones():
     error = data("vox").exception
     assert isinstance(error, ParameterError)
@@ -238,11 +257,10 @@ def test_sources_are_complete(name):
         assert (item.into is None) == remote.name.endswith(".pth")
 
 
-def test_weights_have_the_names_and_addresses_that_the_doctor_gives():
-    fetched = {item.remote.name: item.remote.urls[0] for item in sources.imagenet_weights().items}
-    named = {name: address for name, (_, address) in doctor.WEIGHT_FILES.items() if address}
-    assert fetched == named
-    assert sources.saliency().items[0].becomes in doctor.WEIGHT_FILES
+def test_each_source_of_weights_gives_the_files_that_the_doctor_says():
+    for name in ("imagenet-weights", "saliency"):
+        given = {item.becomes or item.remote.name for item in sources.SOURCES[name]().items}
+        assert given == {file for file, (_, source) in doctor.WEIGHT_FILES.items() if source == name}
     assert {acquire.default_folder(name).name for name in ("imagenet-weights", "saliency")} == {"weights"}
 
 

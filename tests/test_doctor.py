@@ -116,7 +116,7 @@ def test_weights_folder_unset_absent_and_half_filled(tmp_path):
     (tmp_path / "u2netp_saliency.pth").touch()
     checks = doctor.check_weights({"WSSS_WEIGHTS": str(tmp_path)})
     assert [check.state for check in checks] == ["warn"] * 5 + ["ok"]
-    assert checks[1].fix.startswith(f"curl -Lo {tmp_path}/vgg16_imagenet.pth https://")
+    assert checks[1].fix == f"wsss data imagenet-weights --to {tmp_path}"
 
 
 def test_saliency_folder_unset_without_a_detector_and_with_some(tmp_path):

@@ -37,7 +37,7 @@ def route():
 
 @pytest.fixture(scope="module")
 def printed(route):
-    return replace(route, scale=SCALES["voc"])  # on a world that is there
+    return replace(route, scale=replace(SCALES["voc"], scored="train"))  # on a world that is there
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from wsss_lab.fusion.map_selection import Selection
 from wsss_lab.lab import worlds
 from wsss_lab.lab.published import published
 from wsss_lab.lab.steps import topological
-from wsss_lab.lab.worlds import FolderWorld
+from wsss_lab.lab.worlds import OWN_TRAIN, FolderWorld
 from wsss_lab.papers import araslanov2020, chaudhry2017, lee2021
 from wsss_lab.papers.lee2021 import (
     DETECTORS,
@@ -174,7 +174,7 @@ def test_scores_are_of_the_first_training_images_and_lessons_of_all(route):
     assert affinity.inputs["view"] == affinity.inputs["labels"].step.inputs["view"]
     assert affinity.inputs["view"].split == route.scale.paired == "train[:24]"
     assert SCALES["photos"].paired == SCALES["voc"].paired == "train"
-    assert SCALES["photos"].scored == SCALES["voc"].scored == "train" and SCALES["toy"].scored == "train[:500]"
+    assert [SCALES[each].scored for each in ("photos", "voc", "toy")] == ["train", OWN_TRAIN, "train[:500]"]
 
 
 def test_every_network_starts_from_weights_for_its_backbone(route):

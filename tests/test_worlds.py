@@ -11,7 +11,7 @@ from wsss_lab.errors import DataError, ParameterError, WeightsError
 from wsss_lab.lab import worlds
 from wsss_lab.lab.compute import compute
 from wsss_lab.lab.store import Store
-from wsss_lab.lab.worlds import FolderWorld, ToyWorld, WeightsFile, open_world, weights_file
+from wsss_lab.lab.worlds import OWN_TRAIN, FolderWorld, ToyWorld, WeightsFile, open_world, weights_file
 
 torch.set_num_threads(1)
 TINY = ToyWorld(3, (("train", 3), ("val", 2), ("pretraining", 4), ("saliency", 2)))
@@ -146,6 +146,20 @@ def test_profiles_open_their_worlds(monkeypatch, root):
         open_world("voc")
     with pytest.raises(ParameterError, match="unknown profile 'tyo'"):
         open_world("tyo")
+
+
+def test_the_profile_voc_trains_on_trainaug_where_there_is_such_a_list(monkeypatch, root):
+    monkeypatch.setenv("WSSS_DATA", str(root))
+    monkeypatch.setenv("WSSS_WEIGHTS", str(root))
+    plain = open_world("voc")
+    assert plain.train_view("train").load(None).names == plain.train_view(OWN_TRAIN).load(None).names == ("a", "b")
+    (root / "ImageSets/Segmentation/trainaug.txt").write_text("b\na\n")
+    worlds._folder.cache_clear()
+    world = open_world("voc")
+    assert world.train_view("train").load(None).names == ("b", "a")
+    assert world.eval_view(OWN_TRAIN).load(None).names == ("a", "b")
+    assert world.train_view("train").key not in (world.train_view(OWN_TRAIN).key, plain.train_view("train").key)
+    assert open_world("photos").train_view("train").load(None).names == ("a", "b")
 
 
 def test_a_folder_gives_views_and_needs_no_steps(root):

@@ -76,7 +76,7 @@ def sbd() -> Source:
     item = Item(remote, into="", members=("benchmark_RELEASE/dataset/*",), unpacked=about)
     return Source("sbd", "Semantic Boundaries Dataset: more masks and boundaries for images of VOC",
                   "http://home.bharathh.info/pubs/codes/SBD/download.html", (item,),
-                  note="Its masks are .mat files, below benchmark_RELEASE/dataset/; PROFILE=voc does without them.")
+                  note="To join it with VOC 2012: wsss data trainaug")
 
 
 def coco() -> Source:

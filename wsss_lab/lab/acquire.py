@@ -7,6 +7,7 @@ from pathlib import Path
 
 from wsss_lab.data import sources
 from wsss_lab.data.archives import extract, is_unpacked
+from wsss_lab.data.augmented import build_augmented
 from wsss_lab.data.download import Remote, fault, fetch, readable, require_room, telling_os_errors
 from wsss_lab.data.sources import Item, Source
 from wsss_lab.lab.notebooks import project_folder
@@ -15,11 +16,15 @@ from wsss_lab.lab.transfer import Transfer
 
 Print = Callable[[str], None]
 
+#: What `wsss data` makes of two sources, without fetching anything.
+AUGMENTED = "trainaug"
+AUGMENTED_SUMMARY = "the 10,582 training images of PASCAL VOC 2012 with the masks of SBD, and val"
+
 
 def source_named(name: str) -> Source:
     """A source by the name that `wsss data` knows it by; ParameterError lists the known ones."""
     if name not in sources.SOURCES:
-        raise unknown_name("source", name, list(sources.SOURCES))
+        raise unknown_name("source", name, [*sources.SOURCES, AUGMENTED])
     return sources.SOURCES[name]()
 
 
@@ -49,6 +54,19 @@ def acquire(source: Source, folder: Path, say: Print = print) -> None:
         say(line)
 
 
+def augment(voc: Path, sbd: Path, folder: Path, say: Print = print) -> None:
+    """Build the augmented training set from the folders of VOC 2012 and SBD, and tell how to use it.
+
+    Nothing is fetched. What an earlier call has converted is kept. Raises DataError for missing or damaged files.
+    """
+    folder = folder.expanduser().absolute()
+    say(f"{AUGMENTED_SUMMARY}\n  from {voc} and {sbd}")
+    again = f"wsss data {AUGMENTED} --to {shlex.quote(str(folder))}"
+    with telling_os_errors(folder, again):
+        build_augmented(voc, sbd, folder, report=lambda done, total, line: say(f"  {done:,} of {total:,}: {line}"))
+    say(f"{AUGMENTED} is ready in {folder}\n  export WSSS_DATA={shlex.quote(str(folder))}")
+
+
 def listing() -> str:
     """All sources: size, files with what they are checked by, and where they lead."""
     lines = []
@@ -57,7 +75,7 @@ def listing() -> str:
         size = readable(sum(item.remote.reckoned for item in source.items))
         lines.append(f"{name}: {source.summary} ({size}{f'; {source.variable}' if source.variable else ''})")
         lines += [f"    {_described(item.remote)}" for item in source.items]
-    return "\n".join(lines)
+    return "\n".join([*lines, f"{AUGMENTED}: {AUGMENTED_SUMMARY} (built from voc and sbd, WSSS_DATA)"])
 
 
 def _is_ready(item: Item, folder: Path) -> bool:

@@ -194,8 +194,10 @@ def export(
 
 @app.command()
 def data(
-    what: Annotated[str, typer.Argument(help="voc, sbd, coco, imagenet-weights or saliency.")] = "",
+    what: Annotated[str, typer.Argument(help="voc, sbd, trainaug, coco, imagenet-weights or saliency.")] = "",
     to: Annotated[Path | None, typer.Option(help="Folder to fill. [default: datasets/, by kind]")] = None,
+    voc: Annotated[Path | None, typer.Option(help="For trainaug: VOC 2012. [default: datasets/voc]")] = None,
+    sbd: Annotated[Path | None, typer.Option(help="For trainaug: SBD. [default: datasets/sbd]")] = None,
     show: Annotated[bool, typer.Option("--list", help="List what can be fetched, and fetch nothing.")] = False,
 ) -> None:
     """Fetch data sets and weights for the profiles photos and voc; what is there already is kept.
@@ -207,9 +209,13 @@ def data(
     if show or not what:
         print(acquire.listing())
         return
-    source = acquire.source_named(what)
+    folder = to or acquire.default_folder(what)
     try:
-        acquire.acquire(source, to or acquire.default_folder(what))
+        if what == acquire.AUGMENTED:
+            places = {"voc": voc, "sbd": sbd}
+            acquire.augment(*(given or acquire.default_folder(name) for name, given in places.items()), folder)
+        else:
+            acquire.acquire(acquire.source_named(what), folder)
     except KeyboardInterrupt:
         print("\nStopped. What has arrived is kept: the same command goes on from there.", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None

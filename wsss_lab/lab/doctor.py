@@ -3,6 +3,7 @@
 import importlib
 import os
 import platform
+import shlex
 import shutil
 import sys
 import tempfile
@@ -26,23 +27,15 @@ COMPILER_FIX = "sudo apt install g++ python3-dev   (macOS: xcode-select --instal
 VOC_FOLDERS = ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation")
 SALIENCY_FOLDERS = ("masks", "boxes", "unsupervised")  # by what a detector was trained on
 COCO_FOLDERS = ("annotations", "stuffthingmaps")  # photographs may lie in one of two places
-# File name: what it is for, and where it can be had.
+# File name: what it is for, and what `wsss data` calls its source ("" where it can't be fetched).
 WEIGHT_FILES = {
-    "mobilenet_v2_imagenet.pth": (
-        "ImageNet weights for PROFILE=photos", "https://download.pytorch.org/models/mobilenet_v2-b0353104.pth",
-    ),
-    "vgg16_imagenet.pth": (
-        "ImageNet weights for PROFILE=voc", "https://download.pytorch.org/models/vgg16-397923af.pth",
-    ),
-    "resnet101_imagenet.pth": (
-        "ImageNet weights for PROFILE=voc", "https://download.pytorch.org/models/resnet101-63fe2227.pth",
-    ),
-    "resnet50_imagenet.pth": (
-        "ImageNet weights for PROFILE=voc", "https://download.pytorch.org/models/resnet50-0676ba61.pth",
-    ),
+    "mobilenet_v2_imagenet.pth": ("ImageNet weights for PROFILE=photos", "imagenet-weights"),
+    "vgg16_imagenet.pth": ("ImageNet weights for PROFILE=voc", "imagenet-weights"),
+    "resnet101_imagenet.pth": ("ImageNet weights for PROFILE=voc", "imagenet-weights"),
+    "resnet50_imagenet.pth": ("ImageNet weights for PROFILE=voc", "imagenet-weights"),
     "ilsvrc-cls_rna-a1_cls1000_ep-0001.pth": ("ImageNet weights of WideResNet-38 for PROFILE=voc", ""),
-    "u2netp_saliency.pth": ("U2-Net-P, an off-the-shelf saliency detector", ""),
-}  # fmt: skip
+    "u2netp_saliency.pth": ("U2-Net-P, an off-the-shelf saliency detector", "saliency"),
+}
 MEMORY_WANTED, DISK_WANTED = 4, 5  # GiB
 PYTHON_WANTED = (3, 11)
 
@@ -220,10 +213,10 @@ def _check_layout(environment: Mapping[str, str], variable: str, use: str, folde
     return Check(OK, f"{variable}={folder}: {layout}")
 
 
-def _check_weight_file(path: Path, use: str, address: str) -> Check:
+def _check_weight_file(path: Path, use: str, source: str) -> Check:
     if path.is_file():
         return Check(OK, f"WSSS_WEIGHTS: {path.name}")
-    fix = f"curl -Lo {path} {address}" if address else f"put it into {path.parent}"
+    fix = f"wsss data {source} --to {shlex.quote(str(path.parent))}" if source else f"put it into {path.parent}"
     return Check(WARNING, f"WSSS_WEIGHTS: no {path.name} ({use})", fix)
 
 

@@ -5,7 +5,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -141,7 +141,15 @@ def open_world(profile: str, world_seed: int = 0) -> "ToyWorld | FolderWorld":
     check_inputs(profile_named(profile))
     if profile in TOY_COUNTS:
         return ToyWorld(world_seed, TOY_COUNTS[profile])
-    return FolderWorld(os.environ["WSSS_DATA"])
+    world = FolderWorld(os.environ["WSSS_DATA"])
+    if profile != "voc":
+        return world
+    training = AUGMENTED if AUGMENTED in world.folder.splits else "train"
+    return replace(world, lists=(("train", training), (OWN_TRAIN, "train")))
+
+
+#: In the profile voc, training images are those of trainaug where there is such a list; VOC's own 1,464 are this split.
+AUGMENTED, OWN_TRAIN = "trainaug", "train-voc"
 
 
 @lru_cache(maxsize=4)
@@ -164,6 +172,8 @@ class PhotoWorld(World):
     A subclass is a dataclass with `root` first and `limit` among its fields; its `folder` reads the files.
     """
 
+    lists = ()  # (split, name of its list) pairs, where they aren't the same
+
     @property
     def name(self) -> str:
         return Path(self.root).name
@@ -180,7 +190,8 @@ class PhotoWorld(World):
         return ()
 
     def open(self, split: str, masks: bool, store) -> TrainView | EvalView:
-        view = self.folder.eval_view(split) if masks else self.folder.train_view(split)
+        listed = dict(self.lists).get(split, split)
+        view = self.folder.eval_view(listed) if masks else self.folder.train_view(listed)
         return view.subset(range(min(self.limit, len(view)))) if self.limit else view
 
 
@@ -188,12 +199,14 @@ class PhotoWorld(World):
 class FolderWorld(PhotoWorld):
     """Photographs in VOC layout.
 
-    root: the folder. tags: "auto", "xml", "csv" or "masks". limit: at most so many images per split, 0 = all.
+    root: the folder. tags: "auto", "xml", "csv" or "masks". limit: at most so many images per split, 0 = all. lists:
+    (split, name of its list) pairs, where they aren't the same.
     """
 
     root: str
     tags: str = "auto"
     limit: int = 0
+    lists: tuple[tuple[str, str], ...] = ()
 
     @property
     def folder(self):

@@ -321,7 +321,7 @@ class Route:
         scale = self.scale
         if scale.many is not None:
             scale = replace(scale, classifier=scale.many, main=replace(scale.main, side=PUBLISHED.coco_side),
-                            random_scale=PUBLISHED.coco_scale)
+                            random_scale=PUBLISHED.coco_scale, scored="train")
         return replace(self, world=self.many, scale=scale, many=None)
 
     # --- helpers -------------------------------------------------------------------------------------------------

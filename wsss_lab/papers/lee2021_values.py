@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from wsss_lab.data.toyvoc import CLASSES, QUIET
+from wsss_lab.lab.worlds import OWN_TRAIN
 from wsss_lab.networks.backbones import Backbone
 from wsss_lab.networks.fit import Schedule
 from wsss_lab.networks.resnet import RESNET101_BLOCKS
@@ -121,7 +122,7 @@ SCALES = {
         _paper_schedule(PUBLISHED.affinity_epochs * PUBLISHED.images // PUBLISHED.affinity_batch,
                         PUBLISHED.affinity_batch, PUBLISHED.affinity_lr),
         _paper_schedule(PUBLISHED.coco_iterations, PUBLISHED.coco_batch, PUBLISHED.lr, PUBLISHED.momentum),
-        random_scale=PUBLISHED.random_scale,
+        scored=OWN_TRAIN, random_scale=PUBLISHED.random_scale,
     ),
 }
 

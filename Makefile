@@ -9,6 +9,7 @@ DEVICE := auto
 JOBS := auto
 OUT :=
 PARAMS :=
+ARTIFACT :=
 # Folders, from the environment or the command line.
 export WSSS_DATA WSSS_WEIGHTS WSSS_SALIENCY WSSS_COCO WSSS_CACHE
 
@@ -19,7 +20,7 @@ SHELL := /bin/bash
 
 # By default the commands run in .venv, which is made on the way. PYTHON=/path/to/python uses another
 # environment as it is, and WSSS_NO_VENV=1 the active one (conda, for instance).
-OPTIONS := PAPER PROFILE SEEDS WORLD_SEED DEVICE JOBS OUT PARAMS WSSS_DATA WSSS_WEIGHTS WSSS_SALIENCY WSSS_COCO \
+OPTIONS := PAPER PROFILE SEEDS WORLD_SEED DEVICE JOBS OUT PARAMS ARTIFACT WSSS_DATA WSSS_WEIGHTS WSSS_SALIENCY WSSS_COCO \
            WSSS_CACHE PYTHON WSSS_NO_VENV
 ifneq ($(origin PYTHON),command line)
   ifdef WSSS_NO_VENV
@@ -42,7 +43,7 @@ ifneq ($(strip $(UNKNOWN)),)
   $(error unknown option $(firstword $(UNKNOWN))=; known are $(OPTIONS))
 endif
 
-.PHONY: help reproduce quick test lab doctor book lint clean importable
+.PHONY: help reproduce quick plan test lab doctor book lint clean importable
 
 help:  ## List the targets and options
 	@echo "wsss-lab: weakly supervised semantic segmentation, paper by paper"; echo
@@ -50,16 +51,20 @@ help:  ## List the targets and options
 	@echo; echo "Options, with the values in force:"
 	@echo "  PAPER=$(PAPER)  PROFILE=$(PROFILE) (quick, toy, photos, voc)  SEEDS=$(SEEDS)  WORLD_SEED=$(WORLD_SEED)"
 	@echo "  DEVICE=$(DEVICE) (auto, cpu, cuda)  JOBS=$(JOBS)  OUT=folder  PARAMS='name=value ...'"
+	@echo "  ARTIFACT=paper/table, only this one: no notebook, and no training that it doesn't need"
 	@echo "  WSSS_DATA=folder  WSSS_WEIGHTS=folder  WSSS_SALIENCY=folder  WSSS_COCO=folder  WSSS_CACHE=folder"
 	@echo "  PYTHON=python  WSSS_NO_VENV=1"
 
 reproduce: $(READY)  ## Run the notebooks headless: every table and figure, then a summary
 	@$(WSSS) reproduce --paper "$(PAPER)" --profile "$(PROFILE)" --seeds "$(SEEDS)" \
 	    --world-seed "$(WORLD_SEED)" --device "$(DEVICE)" --jobs "$(JOBS)" \
-	    $(if $(OUT),--out "$(OUT)") $(foreach assignment,$(PARAMS),--param "$(assignment)")
+	    $(if $(OUT),--out "$(OUT)") $(if $(ARTIFACT),--artifact "$(ARTIFACT)") $(foreach assignment,$(PARAMS),--param "$(assignment)")
 
 quick: override PROFILE := quick
 quick: reproduce  ## The same in the smallest profile, into figures/quick: does every cell run?
+
+plan: $(READY)  ## Say what a run of PAPER and PROFILE will take, and train nothing
+	@$(WSSS) plan --paper "$(PAPER)" --profile "$(PROFILE)" --seeds "$(SEEDS)" --trainings
 
 test: $(READY)  ## Run the tests
 	@OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(PYTHON) -m pytest -n 2

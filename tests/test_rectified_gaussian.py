@@ -19,6 +19,7 @@ from wsss_lab.seeds.rectified_gaussian import (
     mode,
     projected_ascent,
     smooth_interaction,
+    smoother,
 )
 
 torch.set_num_threads(1)
@@ -275,6 +276,41 @@ def test_smooth_attention_fills_the_object_and_stops_at_its_edge():
     outside = found.clone()
     outside[2:7, 2:7] = 0
     assert inside.min() > 0.01 and outside.max() < 1e-3 * inside.min()
+
+
+@pytest.mark.parametrize("rho", [0.0, 0.5, 0.9])
+def test_the_smoother_is_the_inverse_of_minus_d(rho):
+    weights = some_weights()
+    found = smoother(weights, rho)
+    assert found.shape == (2, COUNT, COUNT) and found.dtype == weights.dtype
+    curvature = torch.eye(COUNT, dtype=torch.float64) - rho * matrix_of(normalised(weights, "symmetric"))
+    torch.testing.assert_close(found @ curvature, torch.eye(COUNT, dtype=torch.float64).expand(2, -1, -1))
+
+
+@pytest.mark.parametrize("rho", [0.3, 0.9, 0.99])
+def test_the_smoother_gives_the_mode_of_every_map(rho):
+    weights, b = some_weights(), uniform(2, 6, *GRID) ** 4
+    found = (b.flatten(2) @ smoother(weights, rho)).view_as(b)
+    torch.testing.assert_close(found, mode(b, weights, rho=rho).maps, rtol=0, atol=1e-5)
+    torch.testing.assert_close((b.float().flatten(2) @ smoother(weights.float(), rho)).view_as(b), found.float(),
+                               rtol=1e-3, atol=1e-5)
+
+
+def test_the_smoother_is_symmetric_and_not_negative():
+    """A cell that is far away gets little, never less than nothing, in either precision."""
+    weights = some_weights(grid=(9, 9))
+    for precise in (weights, weights.float()):
+        found = smoother(precise)
+        assert found.min() >= 0 and (found.diagonal(dim1=1, dim2=2) >= 1).all()
+        torch.testing.assert_close(found, found.mT)
+
+
+def test_smoothers_of_images_do_not_mix_and_rho_has_its_range():
+    weights = some_weights()
+    torch.testing.assert_close(smoother(weights)[1:], smoother(weights[1:]))
+    for rho in (1, -0.1):
+        with pytest.raises(ParameterError, match=f"rho={rho}"):
+            smoother(weights, rho)
 
 
 # --- all modes -------------------------------------------------------------------------------------------------------

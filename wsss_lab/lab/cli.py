@@ -56,6 +56,7 @@ def reproduce(
     saliency: Annotated[str, typer.Option(envvar="WSSS_SALIENCY", help="Saliency maps, a folder per detector.")] = "",
     coco: Annotated[str, typer.Option(envvar="WSSS_COCO", help="COCO 2014, for profile voc.")] = "",
     param: Annotated[list[str] | None, typer.Option(help="NAME=VALUE, any of a notebook.")] = None,
+    artifact: Annotated[str, typer.Option(help="Only these tables and figures, as in oh2017/table2.")] = "",
     out: Figures = None,
     executed: Executed = None,
     notebooks_dir: Notebooks = None,
@@ -91,6 +92,9 @@ def reproduce(
     for item, given in parameters.items():  # all are checked before the first one runs
         notebooks.check_parameters(item.path, given)
 
+    if artifact:
+        _make_artifacts(artifact, [item.paper for item in selected], shared)
+        return
     target = executed or project / "build" / "notebooks" / profile
     reports = []
     try:
@@ -108,6 +112,24 @@ def reproduce(
         raise typer.Exit(INTERRUPTED) from None
     print(summary.render(reports, profile, _update_gallery(figures, profile)))
     raise typer.Exit(0 if all(report.good for report in reports) else 1)
+
+
+@app.command()
+def plan(
+    paper: Annotated[str, typer.Option(help="A paper, several separated by commas, or all.")] = "all",
+    profile: Profile = "voc",
+    seeds: Annotated[int, typer.Option(help="Training seeds.")] = 1,
+    tflops: Annotated[float, typer.Option(help="What your GPU keeps up in training, in TFLOP/s.")] = 20.0,
+    trainings: Annotated[bool, typer.Option("--trainings", help="List every training.")] = False,
+    notebooks_dir: Notebooks = None,
+) -> None:
+    """Say what a run will take, and train nothing: steps, trainings, hours of a GPU, room on the disk."""
+    from wsss_lab.lab import forecast, notebooks
+
+    selected = notebooks.select_notebooks(
+        notebooks.find_notebooks(notebooks_dir or notebooks.project_folder() / "notebooks"), paper)
+    papers = [item.paper for item in selected if forecast.has_forecast(item.paper)]
+    print(forecast.render(papers, profile, _at_least(1, "seeds", seeds), tflops, trainings))
 
 
 @app.command()
@@ -219,6 +241,21 @@ def data(
     except KeyboardInterrupt:
         print("\nStopped. What has arrived is kept: the same command goes on from there.", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None
+
+
+def _make_artifacts(names: str, papers: list[str], shared: dict) -> None:
+    """Make single tables and figures, without a notebook, and say where they are."""
+    from wsss_lab.lab import chosen
+
+    try:
+        made = chosen.make(chosen.choose(names, papers), **shared)
+    except KeyboardInterrupt:
+        print("\nStopped. Every finished step is kept: the same command goes on from there.", file=sys.stderr)
+        raise typer.Exit(INTERRUPTED) from None
+    for name in made:
+        paper, id = name.split("/")
+        print(f"{name}: {Path(shared['figures']) / shared['profile'] / paper}, {id}.*")
+    _update_gallery(Path(shared["figures"]), shared["profile"])
 
 
 def _at_least(smallest: int, name: str, value: int) -> int:

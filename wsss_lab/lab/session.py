@@ -138,13 +138,13 @@ def _facts(rows: dict[str, Any]) -> "Styler":
 
 
 def start(paper: str, profile: str = "toy", seeds: int = 1, world_seed: int = 0, device: str = "auto", jobs: int = 0,
-          figures: str = "figures") -> Session:
+          figures: str = "figures", kind: type[Session] = Session) -> Session:
     """Open a session for a paper.
 
     seeds: number of training seeds. device: auto, cpu or cuda. jobs: worker processes, 0 = one per core.
     figures: folder that receives tables and figures, "" = show them only. A relative folder is taken from the
-    project's top. Raises ParameterError for unknown values, SetupError without a GPU where one is asked for,
-    DataError or WeightsError when a folder that the profile needs isn't given.
+    project's top. kind: Session, or a class derived from it. Raises ParameterError for unknown values, SetupError
+    without a GPU where one is asked for, DataError or WeightsError when a folder that the profile needs isn't given.
     """
     from wsss_lab.networks.device import resolve_device
 
@@ -156,7 +156,7 @@ def start(paper: str, profile: str = "toy", seeds: int = 1, world_seed: int = 0,
     routes = _module_of(paper).routes(profile, seeds, world_seed)
     if figures and not Path(figures).is_absolute():
         figures = str(project_folder() / figures)
-    return Session(paper, profile, routes, jobs, figures)
+    return kind(paper, profile, routes, jobs, figures)
 
 
 def _module_of(paper: str) -> ModuleType:

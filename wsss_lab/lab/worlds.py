@@ -50,6 +50,13 @@ class View:
     def steps(self) -> tuple[Step, ...]:
         return self.world.steps(self._part[0])
 
+    @property
+    def count(self) -> int:
+        """Number of images; none of them is opened."""
+        split, count = self._part
+        known = self.world.count(split)
+        return min(count, known) if count else known
+
     def load(self, store) -> TrainView | EvalView:
         """The view itself; image data stays on disk until it is read."""
         split, count = self._part
@@ -107,6 +114,9 @@ class ToyWorld(World):
             raise unknown_name("split of this toy world", split, list(counts))
         settings = {"count": counts[split], "seed": split_seed(self.seed, split), "knobs": dict(self.knobs)}
         return Step("data", function, settings, label=f"toyvoc {split}", mask_outputs=mask_outputs)
+
+    def count(self, split: str) -> int:
+        return self.scenes(split).settings["count"]
 
     def key(self, split: str) -> str:
         return self.scenes(split).key
@@ -189,10 +199,17 @@ class PhotoWorld(World):
     def steps(self, split: str) -> tuple[Step, ...]:
         return ()
 
+    def count(self, split: str) -> int:
+        listed = len(self.folder.names(self._list_of(split)))
+        return min(self.limit, listed) if self.limit else listed
+
     def open(self, split: str, masks: bool, store) -> TrainView | EvalView:
-        listed = dict(self.lists).get(split, split)
+        listed = self._list_of(split)
         view = self.folder.eval_view(listed) if masks else self.folder.train_view(listed)
         return view.subset(range(min(self.limit, len(view)))) if self.limit else view
+
+    def _list_of(self, split: str) -> str:
+        return dict(self.lists).get(split, split)
 
 
 @dataclass(frozen=True)

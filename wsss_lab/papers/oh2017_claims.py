@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def steps(route: Route) -> list[Step]:
-    """What the claims need at one seed beyond the rows, seeders and guides of the tables and figures."""
+def steps(route: Route, _profile: str) -> list[Step]:
+    """What the claims need at one seed beyond the rows, seeders and guides of the tables and figures; the same in all
+    profiles."""
     return [
         *(route.scored("G2", crf, split="train") for crf in (None, "v2")),
         *(route.saliency_score("val", detector) for detector in ("", "unsupervised")),

@@ -22,7 +22,7 @@ def sparse_seeds(view: TrainView, maps: np.ndarray, side: int, low: float, high:
     """Labels where class maps are sure: {"masks": frame (N, Hmax, Wmax) uint8, 255 = ignore}.
 
     maps: (N, C, h, w) as wsss_lab.segmenter.fusion_labels.class_maps gives them, on canvases of `side` pixels. A class
-    where its map is the largest and above `high` of its maximum, background where no map is above `low` of it.
+    where its map is the largest and reaches `high` of its maximum, background where no map reaches `low` of it.
     """
     def labels() -> list[np.ndarray]:
         for each in normalised_maps(view, maps, side):

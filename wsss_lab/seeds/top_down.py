@@ -59,8 +59,8 @@ class Attention:
 
         features: of the network, (B, c, h', w'). present: bool (B, K), the labels that get attention; the background,
         label 0, always does. weights: similarity of the cells of the grid (h, w), see `cell_weights`.
-        Returns (B, K, h, w) in [0, 1], 0 for absent labels. Each map is divided by its maximum before Eq. (4), which
-        makes maps of small and large objects comparable (our choice).
+        Returns (B, K, h, w) in [0, 1], 0 for absent labels, and for all of them where none has any. Each map is divided
+        by its maximum before Eq. (4), which makes maps of small and large objects comparable (our choice).
         """
         asked = present.clone()
         asked[:, 0] = self.background == "unit"

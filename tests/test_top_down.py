@@ -1,0 +1,399 @@
+"""Top-down attention: Eqs. 4 to 7 neuron by neuron, its switches, its relation to excitation back-propagation."""
+
+import itertools
+from dataclasses import replace
+
+import pytest
+import torch
+from tiny_views import BACKBONE
+from torch import nn
+
+from wsss_lab.errors import ParameterError
+from wsss_lab.networks.aggregation import FullyConnected, aggregation
+from wsss_lab.networks.backbones import Backbone
+from wsss_lab.networks.fusion_net import FusionNet
+from wsss_lab.seeds import top_down
+from wsss_lab.seeds.excitation import excitation_mass
+from wsss_lab.seeds.neighbours import SPACING, cell_colours, similarity
+from wsss_lab.seeds.rectified_gaussian import MODES, RHO, mode
+from wsss_lab.seeds.top_down import Attention, Sharing, cell_weights, top_down_maps
+
+torch.set_num_threads(1)
+GRID, LABELS = (3, 4), 3
+CELLS = list(itertools.product(range(GRID[0]), range(GRID[1])))
+PARENTS = Attention("none", activation=0.0)
+
+
+class Tiny(nn.Module):
+    """Two channels -> 3x3 convolution -> 3x3 max pooling -> label maps -> scores, in doubles."""
+
+    def __init__(self, kind="FCL", dropout=0.0):
+        super().__init__()
+        torch.manual_seed(3)
+        self.upper = nn.ModuleList([
+            nn.Conv2d(2, 3, 3, padding=1), nn.ReLU(), nn.MaxPool2d(3, 1, 1), nn.Dropout2d(dropout),
+            nn.Conv2d(3, LABELS, 1)])
+        self.aggregation = aggregation(kind, LABELS, GRID)
+        if kind == "FCL":
+            nn.init.normal_(self.aggregation.weight, 0.2)
+        for layer in (self.upper[0], self.upper[-1]):  # weights of both signs; each neuron has a child that excites it
+            nn.init.normal_(layer.weight)
+            layer.weight.data[range(3), [0, 1, 0] if layer is self.upper[0] else range(3)] += 2
+        self.double()
+
+
+def uniform(*shape, seed=0):
+    return torch.rand(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+def some_weights(batch=2, grid=GRID):
+    colours = 25 * uniform(batch, 3, *grid, seed=9)
+    colours[..., grid[1] // 2:] += 60
+    return similarity(colours)
+
+
+def everything(batch=2):
+    return torch.ones(batch, LABELS, dtype=torch.bool)
+
+
+FEATURES = uniform(2, 2, *GRID) - 0.2  # what is negative attends to nothing
+
+
+# --- Eqs. 5 to 7, neuron by neuron -----------------------------------------------------------------------------------
+
+
+def handed_down(children, parents, weight):
+    """Eqs. 5 and 6. children: {neuron: a}. parents: {neuron: p}. weight(child, parent): w."""
+    received = dict.fromkeys(children, 0.0)
+    for parent, p in parents.items():
+        shares = {child: max(weight(child, parent), 0) * a for child, a in children.items()}
+        total = sum(shares.values())
+        for child, share in shares.items():
+            received[child] += p * share / total if total > 0 else 0
+    return received
+
+
+def neurons(activation):
+    """{(channel, row, column): max(a, 0)} of a layer (c, h, w)."""
+    return {place: max(float(activation[place]), 0.0) for place in itertools.product(*map(range, activation.shape))}
+
+
+def shared_out(received, activation, how, weights):
+    """Eqs. 7 and 3 at one layer, and the division by the sum. weights: of one image, (1, window, h, w)."""
+    total = sum(activation.values())
+    b = {place: value + how.activation * activation[place] / total for place, value in received.items()}
+    channels = {place[0] for place in b}
+    maps = torch.tensor([[b[channel, *cell] for cell in CELLS] for channel in sorted(channels)])
+    found = mode(maps.double().view(1, len(channels), *GRID), weights, how.neighbours, how.rho).maps[0]
+    found = neurons(found / found.sum())
+    return {place: found[place] for place in b}
+
+
+def slow_map(net, features, label, weights, how):
+    """Attention (h, w) of one label on one image, by loops over neurons."""
+    convolution, _, _, _, classifier = net.upper
+    hidden = convolution(features[None]).relu()[0].detach()
+    pooled = nn.functional.max_pool2d(hidden, 3, 1, 1)
+    maps = classifier(pooled[None])[0].detach()
+    inside = replace(how, neighbours="none", activation=0.0) if how.layers == "last" else how
+    fcl, kernel, scores = (layer.weight.detach() for layer in (net.aggregation, convolution, classifier))
+
+    mass = handed_down(neurons(maps), {label: 1.0},
+                       lambda child, parent: float(fcl[child]) if child[0] == parent else 0.0)
+    mass = shared_out(mass, neurons(maps), inside, weights)
+    mass = handed_down(neurons(pooled), mass, lambda child, parent: float(scores[parent[0], child[0], 0, 0])
+                       if child[1:] == parent[1:] else 0.0)
+    mass = shared_out(mass, neurons(pooled), inside, weights)
+
+    winners = dict.fromkeys(neurons(hidden), 0.0)
+    for (channel, row, column), p in mass.items():
+        window = [(channel, *cell) for cell in CELLS if abs(cell[0] - row) <= 1 and abs(cell[1] - column) <= 1]
+        winners[max(window, key=lambda place: float(hidden[place]))] += p
+    mass = shared_out(winners, neurons(hidden), inside, weights)
+
+    def reach(child, parent):
+        row, column = child[1] - parent[1] + 1, child[2] - parent[2] + 1
+        return float(kernel[parent[0], child[0], row, column]) if 0 <= row < 3 and 0 <= column < 3 else 0.0
+
+    mass = shared_out(handed_down(neurons(features), mass, reach), neurons(features), how, weights)
+    return torch.tensor([mass[0, *cell] + mass[1, *cell] for cell in CELLS], dtype=torch.float64).view(GRID)
+
+
+@pytest.mark.parametrize("how", [
+    PARENTS, Attention("none"), Attention("none", activation=0.3), Attention("none", layers="last"), Attention(),
+    Attention(activation=0.0, rho=0.5), Attention(layers="last"), Attention("steps"), Attention("literal")], ids=str)
+def test_attention_equals_loops_over_neurons(how):
+    net, weights = Tiny(), some_weights()
+    found = top_down_maps(net, FEATURES, everything(), weights, how)
+    expected = [slow_map(net, FEATURES[image], label, weights[image:image + 1], how)
+                for image in range(2) for label in range(LABELS)]
+    torch.testing.assert_close(found, torch.stack(expected), rtol=1e-5, atol=1e-7)
+    torch.testing.assert_close(found.sum((1, 2)), torch.ones(len(found), dtype=torch.float64))
+
+
+def test_the_order_is_that_of_the_present_labels_and_labels_do_not_mix():
+    net, weights, how = Tiny(), some_weights(), Attention()
+    whole = top_down_maps(net, FEATURES, everything(), weights, how).view(2, LABELS, *GRID)
+    present = torch.tensor([[False, True, False], [True, False, True]])
+    torch.testing.assert_close(top_down_maps(net, FEATURES, present, weights, how), whole[present])
+    alone = top_down_maps(net, FEATURES[1:], everything(1), weights[1:], how)
+    torch.testing.assert_close(alone, whole[1])
+    assert top_down_maps(net, FEATURES, ~everything(), weights, how).shape == (0, *GRID)
+
+
+# --- mass ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", [PARENTS, Attention("none"), Attention(), Attention("steps"), Attention("literal"),
+                                 Attention(layers="last")], ids=str)
+def test_mass_is_kept_at_every_layer(monkeypatch, how):
+    """Of a network in which every parent has an exciting child, so that nothing can be lost."""
+    net, sums = Tiny(), []
+    for parameter in net.parameters():
+        parameter.data.abs_()
+
+    def recording(layer, activation, mass, rows):
+        found = pass_down(layer, activation, mass, rows)
+        sums.extend([mass.sum((1, 2, 3)), found.sum((1, 2, 3))])
+        return found
+
+    pass_down = top_down.pass_down
+    monkeypatch.setattr(top_down, "pass_down", recording)
+    maps = top_down_maps(net, FEATURES + 0.3, everything(), some_weights(), how)
+    assert len(sums) == 2 * len(net.upper) and (maps >= 0).all()
+    for total in (*sums, maps.sum((1, 2))):
+        torch.testing.assert_close(total, torch.ones(2 * LABELS, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("kind", ["FCL", "GAP", "GMP", "LSE"])
+def test_each_map_sums_to_1_for_every_aggregation(kind):
+    net = Tiny(kind)
+    net.upper[-1].bias.data += 5  # positive label maps
+    for how in (PARENTS, Attention()):
+        maps = top_down_maps(net, FEATURES, everything(), some_weights(), how)
+        torch.testing.assert_close(maps.sum((1, 2)), torch.ones(2 * LABELS, dtype=torch.float64))
+
+
+def without_evidence(*labels):
+    """A network whose maps of some labels are negative everywhere."""
+    net = Tiny()
+    net.upper[-1].weight.data.abs_()
+    for label in labels:
+        net.upper[-1].weight.data[label] *= -1
+        net.upper[-1].bias.data[label] = -1
+    return net
+
+
+@pytest.mark.parametrize("neighbours", MODES)
+def test_a_label_without_positive_evidence_gets_nothing_from_its_parents(neighbours):
+    maps = top_down_maps(without_evidence(1), FEATURES, everything(), some_weights(),
+                         Attention(neighbours, activation=0.0)).view(2, LABELS, *GRID)
+    assert not maps[:, 1].any()
+    assert maps[:, [0, 2]].sum((2, 3)).sub(1).abs().max() < 1e-9
+
+
+def test_activations_attend_without_evidence_too_and_to_no_label_in_particular():
+    """Eq. 7 knows no label: where gamma is 0 everywhere, all labels get the same map."""
+    maps = top_down_maps(without_evidence(1, 2), FEATURES, everything(), some_weights(), Attention()).view(2, 3, *GRID)
+    torch.testing.assert_close(maps[:, 1], maps[:, 2])
+    torch.testing.assert_close(maps[:, 1].sum((1, 2)), torch.ones(2, dtype=torch.float64))
+    assert not torch.allclose(maps[:, 0], maps[:, 1])
+
+
+# --- excitation back-propagation -------------------------------------------------------------------------------------
+
+
+def test_parents_alone_are_excitation_back_propagation():
+    """With GAP as the pooling layer of that method, and with FCL as a convolution as large as the map."""
+    averaged, connected = Tiny("GAP"), Tiny("FCL")
+    weighted = nn.Conv2d(LABELS, LABELS, GRID, groups=LABELS).double()
+    weighted.weight.data = connected.aggregation.weight.data[:, None]
+    for net, last in ((averaged, nn.AdaptiveAvgPool2d(1)), (connected, weighted)):
+        with torch.no_grad():
+            expected = excitation_mass([*net.upper.eval(), last], FEATURES, everything(), 0).sum(1)
+        assert expected.any()
+        torch.testing.assert_close(top_down_maps(net, FEATURES, everything(), some_weights(), PARENTS), expected)
+
+
+def test_the_trunk_is_cut_so_that_excitation_on_the_whole_network_is_the_same():
+    """Up to the mass that excitation loses at neurons that their bias alone has fired, and this pass makes up for."""
+    torch.manual_seed(0)
+    net = FusionNet(Backbone.from_settings(BACKBONE), LABELS, "GAP").double().eval()
+    net.classifier.weight.data.abs_()
+    images = uniform(2, 3, 32, 32)
+    with torch.no_grad():
+        features = net.features(images)
+        layers = [*net.trunk, *net.head, net.classifier, nn.AdaptiveAvgPool2d(1)]
+        expected = excitation_mass(layers, images, everything(), net.cut).sum(1)
+        expected /= expected.sum((1, 2), keepdim=True)
+        found = top_down_maps(net, features, everything(), some_weights(grid=features.shape[2:]), PARENTS)
+    torch.testing.assert_close(found, expected)
+
+
+def test_gmp_attends_to_the_winner_and_lse_to_what_is_near_it():
+    """A network of label maps alone: one channel each, which is what the scores see."""
+    features = uniform(1, LABELS, *GRID)
+    found = {}
+    for kind in ("GMP", "LSE", "GAP"):
+        net = Tiny(kind)
+        net.upper = nn.ModuleList([nn.Conv2d(LABELS, LABELS, 1, bias=False).double()])
+        net.upper[0].weight.data = torch.eye(LABELS, dtype=torch.float64)[..., None, None]
+        found[kind] = top_down_maps(net, features, everything(1), some_weights(1), PARENTS)
+    assert torch.equal(found["GMP"], (features == features.amax((2, 3), keepdim=True)).double()[0])
+    torch.testing.assert_close(found["GAP"], features[0] / features[0].sum((1, 2), keepdim=True))
+    expected = features[0] * (5 * features[0]).exp()
+    torch.testing.assert_close(found["LSE"], expected / expected.sum((1, 2), keepdim=True))
+
+
+# --- neighbours and activation at one layer --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("neighbours", MODES)
+@pytest.mark.parametrize("activation", [0.0, 1.0, 0.25])
+def test_a_layer_is_shared_by_the_mode_of_each_channel(neighbours, activation):
+    weights, rows = some_weights(), torch.tensor([0, 1, 1])
+    gamma, a = uniform(3, 5, *GRID), uniform(2, 5, *GRID, seed=4)
+    gamma = gamma / gamma.sum((1, 2, 3), keepdim=True)
+    found = Sharing(weights, Attention(neighbours, rho=0.7, activation=activation))(gamma, a, rows, last=False)
+    for index, row in enumerate(rows):
+        b = gamma[index] + activation * a[row] / a[row].sum()
+        channels = [mode(b[None, channel:channel + 1], weights[row:row + 1], neighbours, 0.7).maps[0, 0]
+                    for channel in range(5)]
+        expected = torch.stack(channels)
+        torch.testing.assert_close(found[index], expected / expected.sum(), rtol=1e-5, atol=1e-8)
+
+
+def test_the_last_layer_alone_takes_part_if_asked():
+    weights, rows = some_weights(), torch.tensor([0, 1])
+    gamma, a = uniform(2, 5, *GRID), uniform(2, 5, *GRID, seed=4)
+    share = Sharing(weights, Attention(layers="last"))
+    assert share(gamma, a, rows, last=False) is gamma
+    assert torch.equal(share(gamma, a, rows, last=True), Sharing(weights, Attention())(gamma, a, rows, last=False))
+
+
+def test_cells_are_as_far_apart_as_in_the_paper_on_any_grid():
+    """On one colour, the neighbours' weights are those of 8 pixels: exp(-0.64), and exp(-2.56) two cells away."""
+    images = torch.full((1, 3, 24, 32), 90, dtype=torch.uint8)
+    for grid in ((3, 4), (12, 16)):
+        weights = cell_weights(images, grid)[0, :, 1, 1].view(7, 7)
+        assert weights[3, 3:6].tolist() == pytest.approx([1, 0.527292, 0.077305], rel=1e-5)
+    images[..., :16, 0:5] = 200
+    torch.testing.assert_close(cell_weights(images, (3, 4)), similarity(cell_colours(images, (3, 4)), SPACING))
+
+
+# --- attention of labels (Eq. 4) -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("background", top_down.BACKGROUNDS)
+def test_labels_share_every_position_and_absent_ones_get_none(background):
+    net, present = Tiny(), torch.tensor([[True, True, False], [True, True, True]])
+    found = Attention(background=background).label_attention(net, FEATURES, present, some_weights())
+    assert found.shape == (2, LABELS, *GRID) and (found >= 0).all() and found.max() <= 1
+    torch.testing.assert_close(found.sum(1), torch.ones(2, *GRID, dtype=torch.float64))
+    assert not found[0, 2].any() and found[1, 2].any()
+
+
+def given_maps(monkeypatch, maps):
+    """Attention whose maps are given; what was asked for is kept."""
+    asked = []
+
+    def fake(net, features, present, weights, how):
+        asked.append(present)
+        return maps
+
+    monkeypatch.setattr(top_down, "top_down_maps", fake)
+    return asked
+
+
+def test_the_complement_by_hand(monkeypatch):
+    """Maps of shares (1, 1/2, 1/4, 0) and (1, 1, 1/4, 0) of their maxima leave (0, 0, 3/4, 1) to the background."""
+    asked = given_maps(monkeypatch, torch.tensor([[[0.8, 0.4, 0.2, 0.0]], [[0.4, 0.4, 0.1, 0.0]]]))
+    present = torch.tensor([[True, True, False, True]])
+    found = Attention().label_attention(None, None, present, None)
+    expected = torch.tensor([[0, 0, 3 / 5, 1], [1 / 2, 1 / 3, 1 / 5, 0], [0, 0, 0, 0], [1 / 2, 2 / 3, 1 / 5, 0]])
+    expected = expected.view(1, 4, 1, 4)
+    torch.testing.assert_close(found, expected)
+    assert asked[0].tolist() == [[False, True, False, True]] and present.all(1).tolist() == [False]
+
+
+def test_the_background_from_its_own_unit_by_hand(monkeypatch):
+    """Maps (1, 3, 3) and (2, 1, 0) are (1/3, 1, 1) and (1, 1/2, 0) of their maxima."""
+    asked = given_maps(monkeypatch, torch.tensor([[[0.1, 0.3, 0.3]], [[0.2, 0.1, 0.0]]]))
+    found = Attention(background="unit").label_attention(None, None, torch.tensor([[False, False, True]]), None)
+    expected = torch.tensor([[[1 / 4, 2 / 3, 1]], [[0, 0, 0]], [[3 / 4, 1 / 3, 0]]])[None]
+    torch.testing.assert_close(found, expected)
+    assert asked[0].tolist() == [[True, False, True]], "the background always gets attention"
+
+
+def test_an_image_without_a_present_class_is_all_background():
+    present = torch.tensor([[True, False, False]] * 2)
+    found = Attention().label_attention(Tiny(), FEATURES, present, some_weights())
+    assert torch.equal(found, present[..., None, None].expand(2, 3, *GRID).double())
+
+
+def test_a_label_without_attention_leaves_its_place_to_the_others():
+    found = PARENTS.label_attention(without_evidence(1, 2), FEATURES, everything(), some_weights())
+    assert (found[:, 0] == 1).all() and not found[:, 1:].any()
+
+
+# --- what a pass leaves as it was ------------------------------------------------------------------------------------
+
+
+def test_dropout_takes_no_part_and_modes_come_back():
+    net, weights = Tiny(dropout=0.5).train(), some_weights()
+    net.upper[0].eval()
+    modes = [module.training for module in net.modules()]
+    found = [top_down_maps(net, FEATURES, everything(), weights, Attention()) for _ in range(3)]
+    assert torch.equal(found[0], found[1]) and torch.equal(found[0], found[2])
+    assert [module.training for module in net.modules()] == modes and set(modes) == {True, False}
+    torch.testing.assert_close(found[0], top_down_maps(Tiny(), FEATURES, everything(), weights, Attention()))
+
+
+def test_attention_carries_no_gradient_and_leaves_none_behind():
+    net, features = Tiny(), FEATURES.clone().requires_grad_()
+    found = Attention().label_attention(net, features, everything(), some_weights())
+    assert not found.requires_grad and features.grad is None
+    assert all(parameter.grad is None for parameter in net.parameters())
+
+
+# --- other networks --------------------------------------------------------------------------------------------------
+
+
+def test_attention_of_a_mobilenet_ends_where_its_blocks_begin():
+    net = FusionNet(Backbone("mobilenet", width=4, dilation=2, side=64), LABELS)
+    assert net.cut == len(net.trunk) and net.upper == [*net.head, net.classifier]
+    features = net.eval().features(uniform(1, 3, 64, 64).float())
+    weights = some_weights(1, features.shape[2:])
+    found = top_down_maps(net, features, everything(1), weights.float(), Attention())
+    assert found.shape == (LABELS, 4, 4)
+    torch.testing.assert_close(found.sum((1, 2)), torch.ones(LABELS))
+
+
+def test_maps_of_another_size_than_that_of_fcl_attend_too():
+    """A larger image: FCL resizes its maps, and mass comes back through that."""
+    net = Tiny()
+    net.aggregation = FullyConnected(LABELS, (2, 2)).double()
+    net.upper[-1].bias.data += 5
+    found = top_down_maps(net, FEATURES, everything(), some_weights(), PARENTS)
+    torch.testing.assert_close(found.sum((1, 2)), torch.ones(6, dtype=torch.float64))
+
+
+# --- words -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_defaults_are_this_labs_reading():
+    assert Attention().settings() == {"neighbours": "smooth", "rho": RHO, "activation": 1.0, "layers": "all",
+                                      "background": "complement"}
+    assert Attention(**Attention("steps", 0.5, 0.0, "last", "unit").settings()) == Attention(
+        "steps", 0.5, 0.0, "last", "unit")
+
+
+@pytest.mark.parametrize(("bad", "message", "expected"), [
+    ({"neighbours": "exact"}, "neighbours='exact'", "literal or steps or smooth or none"),
+    ({"layers": "first"}, "layers='first'", "all or last"),
+    ({"background": "none"}, "background='none'", "complement or unit"),
+    ({"activation": -1.0}, "activation=-1.0", "a weight of 0 or more")])
+def test_switches_without_meaning_are_refused(bad, message, expected):
+    with pytest.raises(ParameterError, match=message) as caught:
+        Attention(**bad)
+    assert caught.value.expected == expected

@@ -1,0 +1,150 @@
+"""What a run will take, before any training starts: trainings, hours of a GPU, room on the disk.
+
+Hours are an estimate: floating-point operations of the trunk (counted on the network itself, without computing it),
+three times as many for a training as for a look at an image, divided by what a GPU keeps up.
+"""
+
+import importlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.util import find_spec
+from typing import Any
+
+import pandas as pd
+
+from wsss_lab.lab.session import Session, start
+from wsss_lab.lab.steps import Step, topological
+from wsss_lab.networks.backbones import Backbone
+
+TFLOPS = 20.0  # kept up by a data-centre GPU in mixed precision; our assumption, an option of `wsss plan`
+BACKWARD = 3  # a training step costs about three looks
+WEIGHT_BYTES = 4
+PIXELS = {False: 64 * 64, True: 500 * 500}  # of a drawn image, of a photograph
+_HOUR = 3600
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one step will take. hours: of a GPU. bytes: in the run store. stored: nothing of it, it is there."""
+
+    step: Step
+    hours: float
+    bytes: float
+    stored: bool
+
+    @property
+    def trains(self) -> bool:
+        """Whether the step trains a network."""
+        return "schedule" in self.step.settings
+
+
+def all_steps(run: Session) -> tuple[Step, ...]:
+    """Everything that a paper's notebook computes: what its tables, figures and claims name, and what that needs."""
+    wanted: list[Step] = []
+    for kind in ("tables", "claims"):
+        part = importlib.import_module(f"wsss_lab.papers.{run.paper}_{kind}")
+        wanted += [step for route in run.routes for step in part.steps(route, run.profile)]
+    wanted += importlib.import_module(f"wsss_lab.papers.{run.paper}_figures").steps(run)
+    return topological(wanted)
+
+
+def has_forecast(paper: str) -> bool:
+    """Whether a notebook is one of a paper with tables, claims and figures; the primer isn't."""
+    return all(find_spec(f"wsss_lab.papers.{paper}_{kind}") for kind in ("tables", "claims", "figures"))
+
+
+def costs(run: Session, steps: Iterable[Step], tflops: float = TFLOPS) -> list[Cost]:
+    """What each of some steps will take, in the order given."""
+    return [Cost(step, _operations(step, run) / (tflops * 1e12 * _HOUR), _bytes(step, run), step in run.store)
+            for step in steps]
+
+
+def summary(costs: Iterable[Cost]) -> dict[str, Any]:
+    """Steps, those stored already, and trainings, GPU-hours and disk space that are left."""
+    costs = list(costs)
+    left = [each for each in costs if not each.stored]
+    return {"steps": len(costs), "stored": len(costs) - len(left), "trainings": sum(each.trains for each in left),
+            "GPU-hours": sum(each.hours for each in left), "GB": sum(each.bytes for each in left) / 1e9}
+
+
+def trainings(costs: Iterable[Cost]) -> pd.DataFrame:
+    """One row per training: what it is called, network, iterations, batch, side and GPU-hours."""
+    rows = []
+    for each in costs:
+        if each.trains:
+            backbone, schedule = each.step.settings.get("backbone", {}), each.step.settings["schedule"]
+            rows.append({"training": each.step.label, "network": backbone.get("family", ""),
+                         "iterations": schedule["iterations"], "batch": schedule["batch"],
+                         "side": backbone.get("side", 0), "GPU-hours": each.hours,
+                         "state": "stored" if each.stored else "to run"})
+    return pd.DataFrame(rows)
+
+
+def render(papers: Iterable[str], profile: str, seeds: int, tflops: float = TFLOPS, listed: bool = False) -> str:
+    """The forecast as text: a line per paper, their sum, and every training where asked for.
+
+    Steps that papers share are counted with the first of them. Raises DataError or WeightsError when a folder that the
+    profile reads doesn't hold what it needs.
+    """
+    seen: set[Step] = set()
+    rows, tables = {}, []
+    for paper in papers:
+        run = start(paper, profile, seeds, figures="")
+        new = costs(run, (step for step in all_steps(run) if step not in seen), tflops)
+        seen |= {each.step for each in new}
+        rows[paper] = summary(new)
+        tables.append(trainings(new))
+    table = pd.DataFrame(rows).T
+    table.loc["together"] = table.sum()
+    numbers = {"GPU-hours": "{:.1f}".format, "GB": "{:.1f}".format}
+    lines = [table.to_string(formatters=numbers | dict.fromkeys(("steps", "stored", "trainings"), "{:.0f}".format)),
+             f"Hours are an estimate, at {tflops:g} TFLOP/s kept up; what is stored already is left out."]
+    if listed:
+        lines.append(pd.concat(tables).to_string(index=False, formatters=numbers))
+    return "\n".join(lines)
+
+
+def _operations(step: Step, run: Session) -> float:
+    """Floating-point operations of a step that runs a network; 0 for others."""
+    if not step.settings.get("backbone"):
+        return 0.0
+    look = _of_a_look(Backbone.from_settings(step.settings["backbone"]))
+    if schedule := step.settings.get("schedule"):
+        return BACKWARD * look * schedule["iterations"] * schedule["batch"]
+    scales = step.settings.get("scales") or ()
+    return look * _images(step) * (2 * sum(scale ** 2 for scale in scales) or 1)  # every scale is mirrored too
+
+
+def _bytes(step: Step, run: Session) -> float:
+    """What a step will store, roughly: the weights of a training, a byte per pixel of what is made of images."""
+    if "schedule" in step.settings:
+        backbone = step.settings.get("backbone")
+        return WEIGHT_BYTES * _weights(Backbone.from_settings(backbone)) if backbone else 0.0
+    return 0.0 if step.stage == "evaluation" else _images(step) * PIXELS[run.artifacts.photographs]
+
+
+@lru_cache
+def _of_a_look(backbone: Backbone) -> float:
+    """Operations of the trunk on one image of the backbone's side."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with torch.device("meta"), FlopCounterMode(display=False) as counter:
+        backbone.trunk("DeepLab")(torch.zeros(1, 3, backbone.side, backbone.side))
+    return float(counter.get_total_flops())
+
+
+@lru_cache
+def _weights(backbone: Backbone) -> int:
+    """Number of the trunk's weights."""
+    import torch
+
+    with torch.device("meta"):
+        return sum(weight.numel() for weight in backbone.trunk("DeepLab").parameters())
+
+
+def _images(step: Step) -> int:
+    """Images of the split that a step looks at."""
+    view = step.inputs.get("view")
+    return view.count if view is not None else 0

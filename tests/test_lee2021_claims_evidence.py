@@ -10,6 +10,7 @@ from scipy.stats import spearmanr
 from wsss_lab.data.toyvoc import CLASSES, CONTEXTS
 from wsss_lab.data.views import EvalView
 from wsss_lab.evaluation.confusion import confusion_matrix
+from wsss_lab.evaluation.rank_correlation import correlation, rank_sums
 from wsss_lab.lab.claims import NotMeasured, Verdict
 from wsss_lab.papers import lee2021_claims
 from wsss_lab.papers.lee2021 import TAUS, share_row, tau_row
@@ -23,7 +24,7 @@ from wsss_lab.papers.lee2021_claims_evidence import (
     walked_contexts,
 )
 from wsss_lab.papers.lee2021_claims_masks import labelled_by_saliency, of_images
-from wsss_lab.papers.lee2021_claims_segmenters import correlation, image_iou, rank_sums
+from wsss_lab.papers.lee2021_claims_segmenters import image_iou
 from wsss_lab.papers.lee2021_claims_steps import score_cuts
 
 # --- statistics ------------------------------------------------------------------------------------------------------

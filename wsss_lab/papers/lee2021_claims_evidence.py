@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from wsss_lab.evaluation.confusion import divide, iou, mean_iou, nan_mean
-from wsss_lab.evaluation.intervals import Interval, Statistic, difference_interval
+from wsss_lab.evaluation.confusion import divide, iou, nan_mean
+from wsss_lab.evaluation.intervals import Statistic
 from wsss_lab.evaluation.precision_recall import sweep
 from wsss_lab.lab.claims import NotMeasured
 from wsss_lab.lab.steps import EVALUATION_READS, Step, seeded_step
@@ -161,16 +161,6 @@ def shown(labels: str) -> str:
     """A name beside other methods: rows of EPS that differ by their saliency are "EPS" and "EPS (boxes)"."""
     others = {detector_row(name): f"EPS ({name})" for name in DETECTORS[1:]}
     return "EPS" if labels == EPS else others.get(labels, labels)
-
-
-def apart(better: np.ndarray, worse: np.ndarray, statistic: Statistic = mean_iou) -> Interval:
-    """Difference of a statistic of per-image sums (S, N, ...), in pp with its interval."""
-    return difference_interval(better, worse, statistic).percent("pp")
-
-
-def percent(sums: np.ndarray, statistic: Statistic = mean_iou) -> float:
-    """A statistic of per-image sums (S, N, ...) in per cent, mean over the seeds."""
-    return 100 * float(np.asarray(statistic(sums.sum(1))).mean())
 
 
 def iou_of(chosen: np.ndarray) -> Statistic:

@@ -29,17 +29,17 @@ from wsss_lab.papers.lee2021_claims_evidence import (
     LOW_BACKGROUND,
     ClaimEvidence,
     Pair,
-    apart,
     at_best_background,
-    percent,
     shown,
 )
 from wsss_lab.papers.lee2021_values import PUBLISHED
 from wsss_lab.papers.shared_claims import (
     all_positive,
+    apart,
     foreground_quality,
     half_size,
     if_measured,
+    percent,
     pooled_miou,
     told,
 )

@@ -5,8 +5,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from wsss_lab.evaluation.confusion import divide, iou, nan_mean
+from wsss_lab.evaluation.confusion import iou, nan_mean
 from wsss_lab.evaluation.intervals import Interval, interval
+from wsss_lab.evaluation.rank_correlation import CORRELATION, correlation, rank_sums
 from wsss_lab.evaluation.saliency_scores import foreground_iou
 from wsss_lab.lab.claims import (
     Claim,
@@ -19,8 +20,17 @@ from wsss_lab.lab.claims import (
     not_testable,
 )
 from wsss_lab.papers.lee2021 import DETECTORS, detector_row, segmenters, taught
-from wsss_lab.papers.lee2021_claims_evidence import CAM, EPS, ClaimEvidence, apart, percent, shown, splits
-from wsss_lab.papers.shared_claims import all_positive, half_size, if_measured, over_seeds, pooled_miou, told
+from wsss_lab.papers.lee2021_claims_evidence import CAM, EPS, ClaimEvidence, shown, splits
+from wsss_lab.papers.shared_claims import (
+    all_positive,
+    apart,
+    half_size,
+    if_measured,
+    over_seeds,
+    percent,
+    pooled_miou,
+    told,
+)
 
 Sentence = Callable[[ClaimEvidence], str]
 
@@ -29,7 +39,6 @@ OTHERS = {V1_VGG: (CAM, "CAM + AffinityNet"), V1_RESNET: (CAM, "G2")}  # other m
 UNSUPERVISED = detector_row("unsupervised")
 HEADS_ALIKE = 1.5  # pp between V1 and V2, of C12's rule
 DETECTORS_ALIKE = 4.0  # pp, of C15's rule
-CORRELATION = "rank correlation"
 
 
 def best_other(evidence: ClaimEvidence, net: str, split: str) -> str:
@@ -159,26 +168,6 @@ def image_iou(confusions: np.ndarray) -> np.ndarray:
     """Mean IoU of the classes that an image shows, background left out: (..., K, K + 1) -> (...), nan without any."""
     shows = confusions[..., 1:, :].sum(-1) > 0
     return nan_mean(np.where(shows, iou(confusions)[..., 1:], np.nan))
-
-
-def rank_sums(facts: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Per-image sums for `correlation`: facts (N,) and values (S, N) -> (S, N, 6), 0 where one of them is nan."""
-    from scipy.stats import rankdata
-
-    sums = np.zeros((*values.shape, 6))
-    for each, row in zip(sums, values, strict=True):
-        known = ~np.isnan(facts) & ~np.isnan(row)
-        # Ranks around 0, as sums of squares of large numbers would lose digits.
-        x, y = (rankdata(part[known]) - (known.sum() + 1) / 2 for part in (facts, row))
-        each[known] = np.stack([np.ones_like(x), x, y, x * x, y * y, x * y], -1)
-    return sums
-
-
-def correlation(summed: np.ndarray) -> np.ndarray:
-    """Correlation of ranks from summed `rank_sums` (..., 6), in [-1, 1]; nan where one of them doesn't vary."""
-    count, x, y, xx, yy, xy = np.moveaxis(summed, -1, 0)
-    spread = np.sqrt(np.maximum(count * xx - x * x, 0) * np.maximum(count * yy - y * y, 0))
-    return divide(count * xy - x * y, spread)
 
 
 def weak_on_many_small_objects(claim: Claim, evidence: ClaimEvidence) -> Decision:

@@ -15,9 +15,9 @@ from wsss_lab.lab.claims import (
     decide_range,
 )
 from wsss_lab.papers.lee2021 import SHARES, STRATEGY_ROWS, TAUS, share_row, tau_row
-from wsss_lab.papers.lee2021_claims_evidence import EPS, ClaimEvidence, apart, iou_of, recall_of_classes
+from wsss_lab.papers.lee2021_claims_evidence import EPS, ClaimEvidence, iou_of, recall_of_classes
 from wsss_lab.papers.lee2021_tables_studies import selected_share
-from wsss_lab.papers.shared_claims import best_of, better_by, gain, miou, over_seeds, pooled_miou, told
+from wsss_lab.papers.shared_claims import apart, best_of, better_by, gain, miou, over_seeds, pooled_miou, told
 
 HALF_GAIN = 1.45  # pp of adaptive over naive, of C05's rule
 FLAT = 1.0  # pp, of the rules of C17 and C18

@@ -13,7 +13,7 @@ import numpy as np
 
 from wsss_lab.errors import ParameterError
 from wsss_lab.evaluation.confusion import mean_iou, precision_recall_of_labels
-from wsss_lab.evaluation.intervals import Interval, difference_interval
+from wsss_lab.evaluation.intervals import Interval, Statistic, difference_interval
 from wsss_lab.lab.claims import (
     SEEDS_FOR_A_VERDICT,
     Claim,
@@ -90,6 +90,16 @@ def best_of(evidence: Any, cells: Sequence[Cell]) -> Cell:
 def figures(evidence: Any, *cells: Cell) -> str:
     """The cells with their mIoU, as in "G2 51.2, G1 46.2"."""
     return ", ".join(f"{name_of(cell)} {miou(evidence, cell):.1f}" for cell in cells)
+
+
+def apart(better: np.ndarray, worse: np.ndarray, statistic: Statistic = mean_iou) -> Interval:
+    """Difference of a statistic of per-image sums (S, N, ...), in pp with its interval."""
+    return difference_interval(better, worse, statistic).percent("pp")
+
+
+def percent(sums: np.ndarray, statistic: Statistic = mean_iou) -> float:
+    """A statistic of per-image sums (S, N, ...) in per cent, mean over the seeds."""
+    return 100 * float(np.asarray(statistic(sums.sum(1))).mean())
 
 
 def half_size(claim: Claim) -> float:

@@ -1,0 +1,392 @@
+"""The tables of Roy & Todorovic 2017, made from made-up results of the right shapes."""
+
+import io
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from fake_run import FakeRun, oh2017_routes
+from sklearn.metrics import balanced_accuracy_score
+
+from wsss_lab.data.toyvoc import CLASSES
+from wsss_lab.data.views import EvalView
+from wsss_lab.evaluation.average_precision import mean_average_precision
+from wsss_lab.evaluation.confusion import mean_iou
+from wsss_lab.lab.published import artifact_list
+from wsss_lab.lab.steps import topological
+from wsss_lab.lab.tables import numeric_columns, to_csv
+from wsss_lab.papers import roy2017, roy2017_tables
+from wsss_lab.papers.roy2017 import AGGREGATIONS, BASELINES, OPTIONS, ROWS, TRAININGS
+from wsss_lab.papers.roy2017_evidence import Evidence
+from wsss_lab.papers.roy2017_tables import READINGS, SUMMARIES, TABLES, balanced_accuracy
+from wsss_lab.papers.shared_tables import NO_TEST, NOT_RUN
+from wsss_lab.seeds.rectified_gaussian import MODES
+
+IMAGES, LABELS, GRID = 12, len(CLASSES) + 1, (3, 4)
+CELLS = GRID[0] * GRID[1]
+ALL = TABLES | SUMMARIES
+
+
+class TablesRun(FakeRun):
+    """Has no test split where the profile has none."""
+
+    def view(self, split: str) -> EvalView:
+        assert split in ("train", "val") or roy2017.has_test(self.profile), f"{split} isn't there"
+        return super().view(split)
+
+
+def fake_run(profile: str = "quick", seeds: int = 2, world=None) -> TablesRun:
+    scale = roy2017.SCALES["photos" if profile == "photos" else "quick"]
+    routes = [roy2017.Route(other.world, scale, seed, other.start) for seed, other in enumerate(oh2017_routes(seeds))]
+    run = TablesRun("roy2017", profile, routes, make, IMAGES)
+    run.world = world or run.world
+    return run
+
+
+def make(run: FakeRun, function: str, settings: dict) -> dict:
+    if function == "gaussian_study":
+        even, alone = np.ones(GRID), np.zeros(GRID)
+        alone[1, 2] = 3
+        maps = np.array([[alone] * 2, [even + alone] * 2, [even, 2 * even], [even, even]], np.float32)
+        spectra = np.linspace([[-5, -6], [-0.9, -0.8]], [[1.5, 0.5], [-0.1, -0.2]], CELLS, axis=-1)
+        return {"b": maps[3], "maps": maps, "residual": np.array([[0, 0], [0.25, 0.5], [1e-8, 3e-8], [0, 0]]),
+                "active": np.array([[1 / CELLS] * 2, [0.5, 0.25], [1, 1], [1, 1]]), "eigenvalues": spectra,
+                "similarity": np.ones((2, 49, *GRID))}
+    confusions = run.draw(8, IMAGES, LABELS, LABELS + 1)
+    confusions[:, range(LABELS), range(LABELS)] += run.rng.integers(10, 90)
+    return {"score_masks": {"confusions": confusions, "with_void": confusions + 1},
+            "segment_fusion": {"scores": run.rng.normal(size=(IMAGES, LABELS)).astype(np.float32)}}[function]
+
+
+@pytest.fixture(scope="module")
+def run():
+    return fake_run()
+
+
+@pytest.fixture(scope="module")
+def made(run):
+    """All tables, made once."""
+    return {name: table(run) for name, table in ALL.items()}
+
+
+@pytest.fixture(scope="module")
+def made_of_photos():
+    run = fake_run("photos", 1)
+    return {name: table(run) for name, table in ALL.items()}
+
+
+def score(run, row: str = "full", split: str = "val") -> float:
+    """Mean over seeds of the mean IoU of a row of ROWS or a network of TAUGHT, in per cent."""
+    evidence = Evidence(run)
+    found = evidence.taught(row, split) if row in roy2017.TAUGHT else evidence.confusions(row, split)
+    return 100 * mean_iou(found.sum(1)).mean()
+
+
+# --- all tables ------------------------------------------------------------------------------------------------------
+
+
+def test_every_table_of_the_paper_and_the_values_of_its_text_are_here():
+    listed = artifact_list("roy2017")
+    assert list(TABLES) == list(listed["id"][listed["published_csv"].notna()])
+    assert set(SUMMARIES) == {"options", "study"}
+
+
+@pytest.mark.parametrize("profile, seeds", [("quick", 2), ("photos", 1)])
+def test_steps_names_all_that_the_tables_load(profile, seeds):
+    run = fake_run(profile, seeds)
+    for table in ALL.values():
+        table(run)
+    promised = {step for route in run.routes for step in topological(roy2017_tables.steps(route, profile))}
+    assert not [str(step) for step in run.loaded if step not in promised]
+
+
+@pytest.mark.parametrize("profile, there", [("quick", True), ("photos", False)])
+def test_test_images_are_labelled_where_there_are_any(profile, there):
+    labels = [step.label for step in roy2017_tables.steps(fake_run(profile, 1).route, profile)]
+    assert any(" test, " in label for label in labels) is there and any(" val, " in label for label in labels)
+
+
+def test_every_row_of_a_profile_is_scored_on_val():
+    for profile in ("quick", "photos"):
+        route = fake_run(profile, 1).route
+        steps = roy2017_tables.steps(route, profile)
+        assert {route.scored(row) for row in roy2017.labelled_rows(profile)} <= set(steps)
+        assert {route.taught_score(name) for name in roy2017.taught(profile)} <= set(steps)
+
+
+@pytest.mark.parametrize("name", [name for name in ALL if name not in ("table4", "study")])
+def test_the_sentences_under_a_table_say_how_it_was_measured(made, name):
+    table = made[name]
+    assert f"toyvoc {'test' if name == 'table3' else 'val'} (12 images), 2 training seed(s)" in table.protocol
+    for words in ("image tags not used at test time", "one scale", "bootstrap over images and seeds",
+                  "The CRF-RNN is a part of the network", "Start weights: pre-trained on drawn crops"):
+        assert words in table.protocol
+    assert "Labels that training rests on: image tags." in table.protocol or "labels used" in table.frame
+    for column in table.frame.columns:
+        if column.endswith((" ours", " paper")):
+            assert column in numeric_columns(table.frame) or table.frame[column].isna().all(), column
+
+
+@pytest.mark.parametrize("name, column, ends", [
+    *((name, f"{what} ours", f"{what} 95 %") for name in ("table1", "table5") for what in
+      ("val", "test", "val change", "test change")),
+    *((name, f"{what} ours", f"{what} 95 %") for name in ("options", "text-values") for what in ("val", "val change")),
+    ("table5", "mAP ours", "mAP 95 %"), ("table5", "predicted ours", "predicted 95 %"),
+    *((name, *columns) for name in ("table2", "table3") for columns in (("mean ours", "95 %"),
+                                                                        ("gain ours", "gain 95 %"))),
+])
+def test_figures_lie_in_their_intervals(made, name, column, ends):
+    known = made[name].frame.dropna(subset=[column])
+    assert len(known) > 2
+    for value, text in zip(known[column], known[ends]):
+        low, high = (float(part) for part in text.strip("[] %p").split(", "))
+        assert low < high and low - 0.05 <= value <= high + 0.05, text
+
+
+def test_a_profile_that_leaves_rows_out_says_so(made, made_of_photos):
+    for name in ("table1", "table2", "table5", "text-values", "options"):
+        assert NOT_RUN in made_of_photos[name].frame.to_string(), name
+        assert NOT_RUN not in made[name].frame.to_string(), name
+    assert "1 training seed(s)" in made_of_photos["table1"].protocol
+    assert "bootstrap over images only" in made_of_photos["table1"].protocol
+
+
+# --- Tables 1 and 5 --------------------------------------------------------------------------------------------------
+
+
+def test_table1_has_the_printed_rows_in_order_beside_ours(run, made):
+    frame, printed = made["table1"].frame, run.published("table1")
+    assert list(frame["id"]) == ["B1", "B2", "B3", "B4", "B5", "B6", "full"]
+    for split in ("val", "test"):
+        assert frame[f"{split} paper"].tolist() == printed[f"{split}_miou_pct"].tolist()
+        assert frame[f"{split} ours"].tolist() == pytest.approx([score(run, row, split) for row in BASELINES])
+    assert [name.replace("Full approach", "full") for name in printed["baseline"]] == list(BASELINES)
+
+
+@pytest.mark.parametrize("name", ["table1", "table5"])
+def test_changes_are_against_the_full_approach_in_the_last_row(made, name):
+    frame = made[name].frame
+    for split in ("val", "test"):
+        for of in ("paper", "ours"):
+            found, values = frame[f"{split} change {of}"], frame[f"{split} {of}"]
+            np.testing.assert_allclose(found[:-1], values[:-1] - values.iloc[-1])
+            assert np.isnan(found.iloc[-1])
+        assert frame[f"{split} change 95 %"].iloc[-1] == "reference"
+    assert frame["val change paper"].iloc[0] == pytest.approx({"table1": -22.3, "table5": -4.5}[name])
+
+
+def test_table1_of_photographs_measures_what_it_runs_on_val_alone(made_of_photos):
+    frame = made_of_photos["table1"].frame.set_index("id")
+    assert frame["val ours"].notna().tolist() == [True, True, False, True, True, True, True]
+    assert frame["val 95 %"]["B3"] == NOT_RUN and set(frame["test 95 %"]) == {NO_TEST}
+    assert frame["test ours"].isna().all() and f"Test: {NO_TEST}." in made_of_photos["table1"].protocol
+
+
+def test_table5_measures_each_aggregation_and_its_classifier(run, made):
+    frame, evidence = made["table5"].frame, Evidence(run)
+    assert list(frame["aggregation"]) == ["GMP", "GAP", "LSE", "FCL"]
+    rows = (*AGGREGATIONS, "full")
+    assert frame["test ours"].tolist() == pytest.approx([score(run, row, "test") for row in rows])
+    for row, mean, right in zip(rows, frame["mAP ours"], frame["predicted ours"]):
+        precisions, accuracies = [], []
+        for scores in evidence.class_scores(row)[..., 1:]:
+            precisions.append(mean_average_precision(scores, evidence.tags))
+            predicted = (scores > 0) | (scores == scores.max(1, keepdims=True))
+            accuracies.append(np.mean([balanced_accuracy_score(*pair) for pair in zip(evidence.tags.T, predicted.T)]))
+        assert mean == pytest.approx(100 * np.mean(precisions)) and right == pytest.approx(100 * np.mean(accuracies))
+
+
+def test_balanced_accuracy_is_the_mean_of_recall_and_specificity():
+    found = balanced_accuracy(np.array([[[3, 1], [2, 6]]]))
+    assert found == pytest.approx((3 / 4 + 6 / 8) / 2)
+
+
+def test_balanced_accuracy_leaves_a_class_out_that_all_images_have():
+    one, always = [[3, 1], [2, 6]], [[0, 0], [1, 9]]
+    assert balanced_accuracy(np.array([one, always])) == balanced_accuracy(np.array([one]))
+
+
+# --- Tables 2, 3 and 4 -----------------------------------------------------------------------------------------------
+
+
+OURS = {"Our approach": "full", "w/o att (B1)": "w/o att", "SEC-like": "SEC-like",
+        "full supervision": "full supervision"}
+
+
+@pytest.mark.parametrize("name, split", [("table2", "val"), ("table3", "test")])
+def test_class_means_equal_the_exported_mean_to_rounding(run, made, name, split):
+    exported = pd.read_csv(io.StringIO(to_csv(made[name].frame))).set_index("method").loc[list(OURS)]
+    classes = [f"{label} ours" for label in ("background", *CLASSES)]
+    np.testing.assert_allclose(exported[classes].mean(axis=1), exported["mean ours"], atol=1e-4)
+    np.testing.assert_allclose(exported["mean ours"], [score(run, row, split) for row in OURS.values()], atol=1e-4)
+
+
+@pytest.mark.parametrize("name, split, over_sec", [("table2", "val", 2.1), ("table3", "test", 2.0)])
+def test_gains_are_over_sec_in_print_and_over_its_likeness_here(run, made, name, split, over_sec):
+    frame = made[name].frame.set_index("method")
+    assert frame["gain paper"].dropna().round(9).to_dict() == {"Our approach": over_sec}
+    expected = {method: score(run, row, split) - score(run, "SEC-like", split) for method, row in OURS.items()}
+    del expected["SEC-like"]
+    assert frame["gain ours"].dropna().to_dict() == pytest.approx(expected)
+    assert frame["gain 95 %"]["SEC-like"] == "reference"
+
+
+@pytest.mark.parametrize("name", ["table2", "table3"])
+def test_quoted_and_measured_numbers_are_never_mixed(run, made, name):
+    frame, printed = made[name].frame, run.published(name)
+    assert list(frame["method"][:len(printed)]) == list(printed["method"])
+    assert frame["mean paper"].dropna().tolist() == printed["mean_iou_pct"].tolist()
+    quoted = frame[frame["source"] == "quoted"]
+    assert len(quoted) == len(printed) - 1 and list(frame["method"][frame["source"] == "measured"]) == list(OURS)
+    measured = [name for name in frame if name.endswith((" ours", "95 %"))]
+    assert quoted[measured].isna().all(axis=None) and frame[len(printed):][["mean paper"]].isna().all(axis=None)
+
+
+@pytest.mark.parametrize("name, apart", [("table2", ["EM", "CCNN", "SEC"]), ("table3", ["CCNN", "Our approach"])])
+def test_printed_means_are_kept_beside_the_mean_of_their_cells(run, made, name, apart):
+    frame, printed = made[name].frame.set_index("method"), run.published(name).set_index("method")
+    cells = printed[[column for column in printed if column.endswith("_iou_pct") and column != "mean_iou_pct"]]
+    assert cells.shape[1] == 21
+    means = frame["mean of printed cells"][list(printed.index)]
+    np.testing.assert_allclose(means, cells.mean(axis=1))
+    assert list(printed.index[(means - printed["mean_iou_pct"]).abs() > 0.0505]) == apart
+    for method in apart:
+        assert f"{method}: " in made[name].protocol
+
+
+def test_classes_of_the_paper_are_shown_where_the_world_has_them():
+    world = SimpleNamespace(name="half of VOC", classes=("cat", "dragon", "dog"), seed=0)
+    run = fake_run("quick", 1, world)
+    frame, printed = TABLES["table2"](run).frame, run.published("table2")
+    shown = [column for column in frame.columns[9:] if column.endswith((" paper", " ours"))]
+    assert shown == ["background paper", "background ours", "cat paper", "cat ours", "dragon ours", "dog paper",
+                     "dog ours"]
+    assert frame["dog paper"].dropna().tolist() == printed["dog_iou_pct"].tolist()
+
+
+def test_a_class_that_no_image_has_leaves_the_mean_alone():
+    run = fake_run("quick", 1)
+    for step in (run.route.scored("full"), run.route.taught_score("SEC-like")):
+        confusions = run.load(step["confusions"])
+        confusions[:, 2], confusions[:, :, 2] = 0, 0
+    frame = TABLES["table2"](run).frame.set_index("method").loc[["Our approach", "SEC-like"]]
+    assert frame[f"{CLASSES[1]} ours"].isna().all()
+    classes = [f"{label} ours" for label in ("background", *CLASSES)]
+    np.testing.assert_allclose(frame["mean ours"], frame[classes].mean(axis=1))
+
+
+def test_only_the_upper_bound_rests_on_masks(made):
+    labels = made["table2"].frame.set_index("method")["labels used"]
+    assert list(labels.index[labels.str.contains("masks", na=False)]) == ["full supervision"]
+    assert labels[list(OURS)].notna().all()
+
+
+def test_table3_of_photographs_says_that_there_is_no_test_split(made_of_photos):
+    table = made_of_photos["table3"]
+    ours = table.frame.set_index("method").loc[list(OURS)]
+    assert set(ours["95 %"]) == {NO_TEST} and ours["mean ours"].isna().all()
+    assert table.frame["mean paper"].notna().sum() == 7
+    assert "nothing is measured in this profile" in table.protocol and "ours: " not in table.protocol
+
+
+def test_table2_of_photographs_has_no_gain_without_its_competitor(made_of_photos):
+    frame = made_of_photos["table2"].frame.set_index("method")
+    assert frame.loc[["SEC-like", "full supervision"], "95 %"].tolist() == [NOT_RUN] * 2
+    assert frame["mean ours"].dropna().index.tolist() == ["Our approach", "w/o att (B1)"]
+    assert frame["gain ours"].isna().all()
+
+
+def test_table4_is_quoted_and_says_so(run, made):
+    frame, printed = made["table4"].frame, run.published("table4")
+    assert set(frame["source"]) == {"quoted"} and len(frame) == 8
+    assert frame["val paper"].tolist() == printed["val_miou_pct"].tolist()
+    protocol = made["table4"].protocol
+    assert "none of these methods is run" in protocol and "52.8 on val and 53.7 on test" in protocol
+
+
+# --- values of the text and other readings ---------------------------------------------------------------------------
+
+
+def test_values_of_the_text_are_those_of_this_collection(run, made):
+    frame, printed = made["text-values"].frame, run.published("text_values")
+    stated = frame[:len(printed)].set_index("quantity")
+    assert stated["value paper"].tolist() == printed["value"].tolist()
+    ours = stated["value ours"].dropna()
+    assert len(ours) == 4 and (ours == stated["value paper"][ours.index]).all()
+
+
+def test_what_follows_from_the_widths_is_worked_out(made):
+    follows = made["text-values"].frame.set_index("quantity")["what follows"]
+    assert "0.527 beside each other, 0.278 across a corner" in follows["sigma_z (location)"]
+    assert f"{np.exp(-2 / 900):.3f} or above" in follows["sigma_r (HSV histogram)"]
+
+
+def test_iterations_are_scored_around_the_three_of_training(run, made):
+    frame = made["text-values"].frame[len(run.published("text_values")):]
+    counts = [int(text.split()[0]) for text in frame["quantity"]]
+    assert counts == [0, 1, 2, 3, 5, 10]
+    rows = ["full" if count == 3 else f"{count} iterations" for count in counts]
+    assert frame["val ours"].tolist() == pytest.approx([score(run, row) for row in rows])
+    assert frame["val change 95 %"].tolist().index("reference") == 3
+
+
+def test_options_compare_every_other_reading_with_the_full_approach(run, made):
+    frame = made["options"].frame
+    rows = [row for *_, row in READINGS]
+    assert set(rows) == {*OPTIONS, "tags known", "image-level prior"} and len(rows) == len(set(rows))
+    assert frame["val ours"].tolist() == pytest.approx([score(run, row) for row in ("full", *rows)])
+    np.testing.assert_allclose(frame["val change ours"][1:], frame["val ours"][1:] - frame["val ours"][0])
+    apart = dict(zip(rows, frame["trained apart"][1:]))
+    assert [row for row in rows if not apart[row]] == ["tags known", "image-level prior"]
+
+
+def test_the_words_of_options_are_those_of_their_trainings():
+    words, full = {row: (here, instead) for _, here, instead, row in READINGS}, TRAININGS["full"]
+    here, instead = words["background unit"]
+    assert full.attention.background == "complement" and here.startswith("1 - the largest")
+    assert TRAININGS["background unit"].attention.background == "unit" and "its own unit" in instead
+    assert full.compared == "both" and "mean of the losses" in words["loss after the CRF-RNN"][0]
+    for place, word in (("before", "softmax"), ("after", "crf")):
+        row = f"loss {place} the CRF-RNN"
+        assert TRAININGS[row].compared == word and words[row][1].startswith(place)
+    last, alone = TRAININGS["neighbours, last layer"].attention, TRAININGS["parents and neighbours"].attention
+    assert (last.layers, full.attention.layers) == ("last", "all") and words["neighbours, last layer"][0] == "all"
+    assert (alone.activation, full.attention.activation) == (0, 1) and alone.neighbours == "smooth"
+    assert ROWS["tags known"].tags == "known" and ROWS["image-level prior"].prior == "image"
+    assert words["no warm-up"] == ("after 10 % of the iterations", "at once")
+
+
+# --- the rectified Gaussian ------------------------------------------------------------------------------------------
+
+
+def test_study_has_a_line_for_each_mode(made):
+    frame = made["study"].frame.set_index("mode")
+    assert list(frame.index) == list(MODES) and set(frame["of"]) == {CELLS}
+    assert frame["residual"].tolist() == ["0", "0.5", "3e-08", "0"]
+    assert frame["active % least"].tolist() == pytest.approx([100 / CELLS, 25, 100, 100])
+    assert frame["active % most"].tolist() == pytest.approx([100 / CELLS, 50, 100, 100])
+    assert frame["active %"]["steps"] == pytest.approx(37.5)
+
+
+def test_study_counts_the_directions_in_which_the_programme_is_convex(run, made):
+    frame = made["study"].frame.set_index("mode")
+    literal = run.load(run.route.study()["eigenvalues"])[0]
+    expected = np.mean([sum(value > 0 for value in each) for each in literal])
+    assert 0 < expected < CELLS
+    assert frame["positive eigenvalues"].tolist() == [expected, expected, 0, 0]
+    assert frame["largest eigenvalue"].tolist() == pytest.approx([1.5, 1.5, -0.1, -1])
+
+
+def test_spread_is_one_cell_for_one_neuron_and_all_for_an_even_map(made):
+    spread = made["study"].frame.set_index("mode")["spread %"]
+    assert spread[["smooth", "none"]].tolist() == pytest.approx([100, 100])
+    assert spread["literal"] == pytest.approx(100 / CELLS)
+    assert spread["steps"] == pytest.approx(100 * 15 ** 2 / (CELLS * (11 + 16)))  # eleven ones and a four
+
+
+def test_study_reads_no_masks():
+    run = fake_run("quick", 1)
+    SUMMARIES["study"](run)
+    assert {step.function.__name__ for step in run.loaded} == {"gaussian_study"}
+    assert not run.route.study().pixel_labels()

@@ -1,0 +1,55 @@
+"""Single tables and figures: found by name, made without a notebook, computing what they read and no more."""
+
+import pytest
+from typer.testing import CliRunner
+
+from wsss_lab.errors import ParameterError
+from wsss_lab.lab import chosen, cli
+from wsss_lab.lab.session import start
+
+PAPERS = ("primer", "oh2017", "lee2021")
+
+
+@pytest.fixture(autouse=True)
+def store(tmp_path, monkeypatch):
+    monkeypatch.setenv("WSSS_CACHE", str(tmp_path / "store"))
+
+
+def test_artifacts_are_found_by_name_and_a_paper_stands_for_all_of_its_own():
+    found = chosen.choose("oh2017/table2, lee2021/fig3", PAPERS)
+    assert [(each.paper, each.id) for each in found] == [("oh2017", "table2"), ("lee2021", "fig3")]
+    whole = [each.id for each in chosen.choose("lee2021", PAPERS)]
+    assert {"table1", "table7", "text-saliency", "fig1", "fig6", "dial"} <= set(whole) and len(whole) == len(set(whole))
+
+
+@pytest.mark.parametrize(("names", "problem", "hint"), [
+    ("oh2071/table2", "unknown paper 'oh2071'", "did you mean 'oh2017'?"),
+    ("oh2017/tabel2", "unknown artifact of oh2017 'tabel2'", "did you mean 'table2'?"),
+    (" , ", "artifact ' , ' names nothing", ""),
+])
+def test_a_wrong_name_is_refused_with_the_closest(names, problem, hint):
+    with pytest.raises(ParameterError, match=problem) as caught:
+        chosen.choose(names, PAPERS)
+    assert hint in caught.value.fix
+
+
+def test_a_session_on_demand_runs_what_is_asked_for_and_nothing_else():
+    run = start("oh2017", "quick", figures="", kind=chosen.OnDemand)
+    wanted = run.world.scenes("val")
+    assert len(run.load(wanted["tags"])) == 24 and run.asked == [wanted]
+    assert [manifest["label"] for manifest in run.store.manifests("*")] == [wanted.label]
+
+
+def test_an_artifact_is_made_by_the_command_without_a_notebook(tmp_path):
+    out = tmp_path / "figures"
+    options = ["reproduce", "--profile", "quick", "--out", str(out), "--artifact", "roy2017/table4"]
+    result = CliRunner().invoke(cli.app, options)
+    assert result.exit_code == 0, result.output
+    assert (out / "quick/roy2017/table4.csv").is_file() and not (out / "quick/roy2017/table1.csv").exists()
+    assert f"roy2017/table4: {out}/quick/roy2017, table4.*" in result.output
+
+
+def test_what_an_artifact_has_asked_for_is_told(tmp_path):
+    settings = {"profile": "quick", "figures": str(tmp_path)}
+    asked = chosen.make(chosen.choose("roy2017/table4", ("roy2017",)), **settings)
+    assert asked == {"roy2017/table4": []}

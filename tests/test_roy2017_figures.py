@@ -1,0 +1,399 @@
+"""The figures of Roy & Todorovic 2017, drawn from made-up results of the right shapes."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from fake_run import FakeRun, oh2017_routes
+from matplotlib.colors import to_hex
+
+from wsss_lab.data.toyvoc import CLASSES
+from wsss_lab.data.views import EvalView
+from wsss_lab.evaluation.confusion import mean_iou, per_image_confusions
+from wsss_lab.lab.charts import OUR_COLOUR, PAPER_COLOUR
+from wsss_lab.lab.plots import colour_mask
+from wsss_lab.lab.published import artifact_list
+from wsss_lab.lab.steps import Output, Step, topological
+from wsss_lab.papers import roy2017, roy2017_figures
+from wsss_lab.papers.roy2017_figures import FIGURES
+from wsss_lab.papers.roy2017_pictures import Pictures
+from wsss_lab.seeds.rectified_gaussian import MODES
+
+IMAGES, LABELS, GRID, CELLS, RADIUS = 24, len(CLASSES) + 1, 8, 12, 3
+MEASURED = {"baselines", "learning_curves", "iterations"}
+DIAGRAMS = {"fig1", "fig3"}
+
+
+class ScoredRun(FakeRun):
+    """Labels are made up, their scores are not. Photographs are wider than high: their canvases have margins."""
+
+    def load(self, item: Step | Output):
+        step = item.step if isinstance(item, Output) else item
+        if step.function.__name__ == "score_masks" and step not in self.made:
+            self.made[step] = {"confusions": per_image_confusions(
+                self.load(step.inputs["masks"]), [self.view("val").mask(i) for i in range(IMAGES)], LABELS)}
+        return super().load(item)
+
+    def view(self, split: str) -> EvalView:
+        rows, names = 48 if self.profile == "photos" else 64, [f"{split}{number}" for number in range(self.images)]
+        return EvalView.from_arrays(split, CLASSES, names, self.scenes["tags"], self.scenes["images"][:, :rows],
+                                    "generator", masks=self.scenes["masks"][:, :rows])
+
+
+def make(run: FakeRun, function: str, settings: dict) -> dict:
+    return globals()[f"make_{function}"](run, settings)
+
+
+def make_segment_fusion(run: FakeRun, _settings: dict) -> dict:
+    """Labels that are right in about a quarter of 16 squares."""
+    right = run.draw_frames(3, IMAGES) == 1
+    truth = np.where(run.scenes["masks"] == 255, 0, run.scenes["masks"])
+    frames = {name: np.where(right, truth, run.draw_frames(LABELS - 1, IMAGES)).astype(np.uint8)
+              for name in ("masks", "refined")}
+    rows = run.view("val").size(0)[0]
+    return {name: each[:, :rows] for name, each in frames.items()} | {
+        "scores": run.rng.normal(size=(IMAGES, LABELS)).astype(np.float32)}
+
+
+def make_attention_maps(run: FakeRun, settings: dict) -> dict:
+    present = np.concatenate([np.ones((IMAGES, 1), bool), run.scenes["tags"]], 1)
+    if settings["method"]["attention"]["neighbours"] == "none":
+        present[:6, 1:] = False
+    maps = (run.rng.random((IMAGES, LABELS, GRID, GRID)) ** 4 + 1e-9) * present[..., None, None]
+    return {"maps": (maps / maps.sum(1, keepdims=True)).astype(np.float16)}
+
+
+def make_gaussian_study(run: FakeRun, settings: dict) -> dict:
+    count = len(settings["images"])
+    maps = run.rng.random((len(MODES), count, CELLS, CELLS)).astype(np.float32)
+    maps[0] = 0
+    maps[0, :, 3, 5] = 7
+    weights = run.rng.random((count, (2 * RADIUS + 1) ** 2, CELLS, CELLS)).astype(np.float32)
+    eigenvalues = np.sort(run.rng.random((2, count, CELLS**2)), -1)
+    eigenvalues[0, :, 0] = -140
+    eigenvalues[1] -= 1.1
+    return {"b": maps[3], "maps": maps, "similarity": weights, "eigenvalues": eigenvalues,
+            "residual": np.array([[0.0], [0.3], [6e-8], [0]]).repeat(count, 1),
+            "active": np.array([[1 / CELLS**2], [0.25], [1], [1]]).repeat(count, 1)}
+
+
+def make_train_fusion(run: FakeRun, settings: dict) -> dict:
+    total, late = settings["schedule"]["iterations"], settings["schedule"]["iterations"] - settings["warm_up"]
+    return {"curves": {"classification": run.rng.random(total).tolist(),
+                       "segmentation": [0.0] * settings["warm_up"] + (1 + run.rng.random(late)).tolist()}}
+
+
+def fake_run(profile: str = "quick", seeds: int = 2) -> FakeRun:
+    routes = [roy2017.Route(other.world, roy2017.SCALES[profile], seed, other.start)
+              for seed, other in enumerate(oh2017_routes(seeds))]
+    return ScoredRun("roy2017", profile, routes, make, IMAGES)
+
+
+@pytest.fixture(scope="module")
+def run():
+    return fake_run()
+
+
+@pytest.fixture(scope="module")
+def figures(run):
+    """All figures, drawn once."""
+    return {name: draw(run) for name, draw in FIGURES.items()}
+
+
+@pytest.fixture(scope="module")
+def photos():
+    return fake_run("photos", 1)
+
+
+@pytest.fixture(scope="module")
+def of_photos(photos):
+    return {name: draw(photos) for name, draw in FIGURES.items()}
+
+
+def panels(drawn) -> list:
+    return [axes for axes in drawn.figure.axes if axes.get_label() != "scale of maps"]
+
+
+def shown(axes) -> np.ndarray:
+    return np.asarray(axes.images[-1].get_array())
+
+
+def rows_shown(run, drawn, places) -> list[int]:
+    """Which images the panels at these places show."""
+    axes = panels(drawn)
+    return [next(i for i in range(IMAGES) if np.array_equal(run.scenes["images"][i], shown(axes[place])))
+            for place in places]
+
+
+def words(drawn) -> list[str]:
+    return [text.get_text() for text in drawn.figure.texts]
+
+
+def confusions(run, row: str = "full", seed: int = 0) -> np.ndarray:
+    return np.asarray(run.load(run.routes[seed].scored(row)["confusions"]), float)
+
+
+def attention(run, index: int, how=None) -> np.ndarray:
+    """Attention on the pixels of a square image whose canvas is the image itself."""
+    maps = run.load(run.route.attention("full", how)["maps"])[index].astype(np.float32)
+    return F.interpolate(torch.tensor(maps)[None], size=(64, 64), mode="bilinear", align_corners=False)[0].numpy()
+
+
+def largest_class(run, index: int) -> int:
+    mask = run.scenes["masks"][index]
+    return max(range(1, LABELS), key=lambda label: (mask == label).sum())
+
+
+def test_every_figure_of_the_paper_is_here():
+    listed = artifact_list("roy2017")
+    figures = list(listed["id"][listed["kind"] == "figure"])
+    assert list(FIGURES)[:len(figures)] == figures
+
+
+EXPECTED = {"fig1": 1, "fig2": 14, "fig3": 1, "fig4": 32, "fig5": 8, "gaussian_study": 22, "similarity": 12,
+            "baselines": 1, "learning_curves": 2, "iterations": 2}
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_figure_has_its_panels_a_title_and_an_alt_text(figures, of_photos, name):
+    for drawn in (figures[name], of_photos[name]):
+        assert len(panels(drawn)) == EXPECTED[name]
+        assert 5 < len(drawn.title) < 60 and not drawn.title.endswith(".")
+        assert 60 < len(drawn.alt) < 600 and drawn.alt.endswith(".") and "\n" not in drawn.alt
+        assert "nan" not in drawn.alt
+        assert drawn.kind == ("measured" if name in MEASURED else "schematic" if name in DIAGRAMS else "qualitative")
+
+
+@pytest.mark.usefixtures("figures", "of_photos")
+def test_steps_names_all_that_the_figures_load(run, photos):
+    for each in (run, photos):
+        promised = set(topological(roy2017_figures.steps(each)))
+        assert each.loaded and not [str(step) for step in each.loaded if step not in promised]
+
+
+def test_what_teaches_reads_nothing_but_the_study():
+    run = fake_run()
+    for name in ("gaussian_study", "similarity"):
+        FIGURES[name](run)
+    assert list(run.loaded) == roy2017_figures.study_steps(run) == [run.route.study()]
+
+
+def test_photographs_need_no_row_that_they_do_not_train(photos):
+    promised = {step.label for step in topological(roy2017_figures.steps(photos))}
+    unused = set(roy2017.ROWS) - set(roy2017.labelled_rows("photos"))
+    assert unused and not {f"labels of val, {row}, seed 0" for row in unused} & promised
+    assert "labels of val, full, seed 0" in promised
+
+
+def test_pictures_are_of_seed_zero_and_charts_of_all_seeds(run, figures):
+    of_seed_one = {step.function.__name__ for step in run.loaded if "seed 1" in step.label}
+    assert of_seed_one == {"score_masks", "segment_fusion", "train_fusion"}
+
+
+def test_photographs_stay_out_of_the_repository_and_charts_do_not():
+    kept = (Path(__file__).parent.parent / ".gitignore").read_text().splitlines()
+    for name in FIGURES:
+        assert (f"!figures/photos/roy2017/{name}.png" in kept) == (name in MEASURED | DIAGRAMS), name
+
+
+def test_fig2_shows_attention_at_three_ranks_of_what_neighbours_add(run, figures):
+    parents_only = roy2017.TRAININGS["w/o neighbor"].attention
+    scores = []
+    for how in (None, parents_only):
+        labels = [attention(run, index, how).argmax(0) for index in range(IMAGES)]
+        scores.append(mean_iou(per_image_confusions(labels, list(run.scenes["masks"]), LABELS)))
+    order = np.argsort(scores[1] - scores[0], kind="stable")
+    expected = [order[round(0.1 * 23)], order[round(0.5 * 23)], order[round(0.9 * 23)]]
+    assert rows_shown(run, figures["fig2"], (0, 4, 8)) == expected
+    for first, index in zip((0, 4, 8), expected):
+        label = largest_class(run, index)
+        for place, how in ((2, parents_only), (3, None)):
+            np.testing.assert_allclose(shown(panels(figures["fig2"])[first + place]),
+                                       attention(run, index, how)[label], atol=1e-6)
+    gain = 100 * (scores[0] - scores[1])
+    assert f"{gain.mean():+.1f} pp on average" in figures["fig2"].alt
+
+
+def test_fig2_draws_neighbours_and_own_activation_at_the_right_only(figures):
+    left, right = panels(figures["fig2"])[-2:]
+    beside, own = "#009e73", "#0072b2"
+    colours = [[to_hex(patch.get_edgecolor()) for patch in axes.patches] for axes in (left, right)]
+    assert not {beside, own} & set(colours[0])
+    assert colours[1].count(beside) == 4 and colours[1].count(own) == 1
+    assert left.get_position().y0 > 1  # above the pictures
+
+
+def test_tags_without_attention_from_parents_are_counted(run):
+    tags = run.scenes["tags"]
+    assert Pictures(run, "val").without_evidence == pytest.approx(tags[:6].sum() / tags.sum())
+
+
+def test_attention_is_cut_to_the_image(photos):
+    val = Pictures(photos, "val")
+    maps = val.attention_maps(2)
+    assert maps.shape == (LABELS, 48, 64)
+    side = photos.route.backbone["side"]
+    stored = photos.load(photos.route.attention()["maps"])[2].astype(np.float32).transpose(1, 2, 0)
+    grown = cv2.resize(stored, (side, side), interpolation=cv2.INTER_LINEAR)[side // 8:side - side // 8]
+    shrunk = F.interpolate(torch.tensor(grown.transpose(2, 0, 1))[None], size=(48, 64), mode="bilinear")[0]
+    np.testing.assert_allclose(maps, shrunk.numpy(), atol=1e-4)
+    assert val.canvas(2).data.shape == (side, side, 3)
+
+
+def test_fig4_goes_from_the_best_to_the_lower_quartile(run, figures):
+    scores = mean_iou(confusions(run))
+    order = np.argsort(-scores, kind="stable")
+    expected = [*order[:2], *order[6:8], *order[12:14], *order[18:20]]
+    assert rows_shown(run, figures["fig4"], range(0, 32, 4)) == expected
+    axes, labels = panels(figures["fig4"]), run.load(run.route.prediction()["masks"])
+    assert [each.get_title() for each in axes[1::4]] == [f"IoU {100 * scores[i]:.0f} %" for i in expected]
+    for first, index in zip(range(0, 32, 4), expected):
+        np.testing.assert_array_equal(shown(axes[first + 1]), colour_mask(labels[index], len(CLASSES)))
+        label = largest_class(run, index)
+        assert axes[first + 3].get_title() == CLASSES[label - 1]
+        np.testing.assert_allclose(shown(axes[first + 3]), attention(run, index)[label], atol=1e-6)
+    assert f"the median ({100 * np.median(scores):.0f} %)" in figures["fig4"].alt
+
+
+def test_fig5_shows_the_largest_class_of_which_least_is_found(run, figures):
+    labels, masks = run.load(run.route.prediction()["masks"]), run.scenes["masks"]
+    found = {(i, c): ((labels[i] == c)[masks[i] == c].mean(), -(masks[i] == c).sum())
+             for i in range(IMAGES) for c in range(1, LABELS) if (masks[i] == c).any()}
+    index, label = min(found, key=found.get)
+    assert Pictures(run, "val").largest_miss() == (index, label)
+    assert rows_shown(run, figures["fig5"], [0]) == [index]
+    maps = attention(run, index)[label]
+    np.testing.assert_allclose(shown(panels(figures["fig5"])[3]), maps, atol=1e-6)
+    highest = maps[masks[index] == label].max()
+    assert panels(figures["fig5"])[3].get_title() == f"there up to {highest:.2f}"
+    score = run.load(run.route.prediction()["scores"])[index, label]
+    assert f"at most: {CLASSES[label - 1]} {highest:.2f} ({1 / (1 + np.exp(-score)):.2f})" in figures["fig5"].alt
+
+
+def literal_objects(run) -> list[tuple[int, int, np.ndarray]]:
+    """(image, label, pixels) of every object, from OpenCV's own components."""
+    found = []
+    for index, mask in enumerate(run.scenes["masks"]):
+        for label in range(1, LABELS):
+            count, parts = cv2.connectedComponents((mask == label).astype(np.uint8), connectivity=8)
+            found += [(index, label, parts == part) for part in range(1, count) if (parts == part).mean() >= 0.005]
+    return found
+
+
+def test_fig5_shows_the_image_with_most_missed_small_objects(run, figures):
+    labels, objects = run.load(run.route.prediction()["masks"]), literal_objects(run)
+    median = np.median([inside.sum() for *_, inside in objects])
+    missed = [each for each in objects if each[2].sum() < median and (labels[each[0]] == each[1])[each[2]].mean() < 0.1]
+    first = rows_shown(run, figures["fig5"], [0])[0]
+    counts = {index: (sum(each[0] == index for each in missed), sum(each[2].sum() for each in missed
+                                                                    if each[0] == index))
+              for index in range(IMAGES) if index != first}
+    index = max(counts, key=counts.get)
+    assert rows_shown(run, figures["fig5"], [4]) == [index] and counts[index][0] > 0
+    assert f"small:\n{counts[index][0]} missed" in words(figures["fig5"])
+    here = [each for each in missed if each[0] == index]
+    shown_labels = sorted({label for _, label, _ in here})
+    maps = attention(run, index)
+    np.testing.assert_allclose(shown(panels(figures["fig5"])[7]), maps[shown_labels].max(0), atol=1e-6)
+    regions = Pictures(run, "val").regions(Pictures(run, "val").missed_small()[index])
+    assert sorted(regions) == shown_labels
+    for label, region in regions.items():
+        np.testing.assert_array_equal(region, np.any([inside for _, c, inside in here if c == label], 0))
+
+
+def test_fig5_says_so_where_no_small_object_is_missed():
+    run = fake_run(seeds=1)
+    stored = run.load(run.route.prediction())
+    right = run.scenes["masks"].copy()
+    whole = largest_class(run, 0)
+    right[0][right[0] == whole] = 0
+    stored["masks"] = np.where(right == 255, 0, right)
+    drawn = FIGURES["fig5"](run)
+    assert len(panels(drawn)) == 4 and "No small object is missed elsewhere." in drawn.alt
+    assert f"large:\n{CLASSES[whole - 1]}" in words(drawn)
+
+
+def test_gaussian_study_colours_eigenvalues_by_their_sign(run, figures):
+    eigenvalues = run.load(run.route.study()["eigenvalues"])
+    for axes, values in zip(panels(figures["gaussian_study"])[-2:], eigenvalues):
+        drawn = {line.get_color(): np.asarray(line.get_ydata()) for line in axes.lines if line.get_marker() == "."}
+        np.testing.assert_array_equal(np.sort(drawn[OUR_COLOUR]), np.sort(values[values > 0]))
+        np.testing.assert_array_equal(np.sort(drawn[PAPER_COLOUR]), np.sort(values[values <= 0]))
+        low, high = axes.get_ylim()
+        assert low < values.min() and values.max() < high
+    share = 100 * (eigenvalues[0] > 0).mean()
+    assert f"{share:.1f} % of them for D as printed, 0.0 % for 'smooth'" in figures["gaussian_study"].alt
+
+
+def test_gaussian_study_shows_b_and_three_modes_divided_by_their_maximum(run, figures):
+    study, axes = run.load(run.route.study()), panels(figures["gaussian_study"])
+    assert rows_shown(run, figures["gaussian_study"], range(0, 20, 5)) == [0, 1, 2, 3]
+    for place in range(4):
+        expected = [study["b"][place], *(study["maps"][MODES.index(mode), place]
+                                         for mode in ("literal", "steps", "smooth"))]
+        for panel, values in zip(axes[5 * place + 1:], expected):
+            np.testing.assert_allclose(shown(panel), values / values.max(), rtol=1e-6)
+    assert [panel.get_title() for panel in axes[2:5]] == ["1 cell, KKT 0", "36 cells, KKT 0.3", "144 cells, KKT 6e-08"]
+
+
+def test_similarity_shows_the_cells_with_most_median_and_least_weight(run, figures):
+    weights, axes = run.load(run.route.study()["similarity"]), panels(figures["similarity"])
+    inner = range(RADIUS, CELLS - RADIUS)
+    sums = sorted((weights[i, :, row, column].sum(), i, row, column) for i in range(4) for row in inner
+                  for column in inner)
+    stride = 64 / CELLS
+    position = [[np.exp(-0.64 * (row**2 + column**2)) for column in range(-3, 4)] for row in range(-3, 4)]
+    for first, (_, index, row, column) in zip((0, 4, 8), (sums[-1], sums[(len(sums) - 1) // 2], sums[0])):
+        image, window, similar, alone = axes[first:first + 4]
+        np.testing.assert_array_equal(shown(image), run.scenes["images"][index])
+        np.testing.assert_array_equal(shown(similar), weights[index, :, row, column].reshape(7, 7))
+        np.testing.assert_allclose(shown(alone), position)
+        box = image.patches[-1]
+        assert (box.get_x(), box.get_y()) == pytest.approx(((column - 3) * stride - 0.5, (row - 3) * stride - 0.5))
+        assert box.get_width() == pytest.approx(7 * stride)
+        top, left = round((row - 3) * stride), round((column - 3) * stride)
+        bottom, right = round((row + 4) * stride), round((column + 4) * stride)
+        np.testing.assert_array_equal(shown(window), run.scenes["images"][index][top:bottom, left:right])
+
+
+def test_baselines_stand_beside_the_papers(run, figures, of_photos):
+    (axes,) = panels(figures["baselines"])
+    paper, ours = axes.lines
+    assert paper.get_xdata().tolist() == [30.5, 47.5, 50.1, 51.3, 49.4, 50.4, 52.8]
+    expected = [np.mean([100 * mean_iou(confusions(run, row, seed).sum(0)) for seed in (0, 1)])
+                for row in roy2017.BASELINES]
+    np.testing.assert_allclose(ours.get_xdata(), expected)
+    missing = [row not in roy2017.labelled_rows("photos") for row in roy2017.BASELINES]
+    (axes,) = panels(of_photos["baselines"])
+    np.testing.assert_array_equal(np.isnan(axes.lines[1].get_xdata()), missing)
+
+
+def test_iterations_are_compared_with_three(run, figures, of_photos):
+    left, right = panels(figures["iterations"])
+    rows = {0: "0 iterations", 1: "1 iterations", 2: "2 iterations", 3: "full", 5: "5 iterations", 10: "10 iterations"}
+    scores = {count: np.mean([100 * mean_iou(confusions(run, row, seed).sum(0)) for seed in (0, 1)])
+              for count, row in rows.items()}
+    assert list(left.lines[0].get_xdata()) == list(scores)
+    np.testing.assert_allclose(left.lines[0].get_ydata(), list(scores.values()))
+    changes = next(line for line in right.lines if len(line.get_xdata()) == 5)
+    np.testing.assert_allclose(changes.get_ydata(), [scores[count] - scores[3] for count in (0, 1, 2, 5, 10)])
+    assert f"10: {scores[10]:.1f} %" in figures["iterations"].alt
+    assert "This profile runs no other number." in of_photos["iterations"].alt
+
+
+def test_learning_curves_begin_after_the_warm_up(run, figures, of_photos):
+    first, second = panels(figures["learning_curves"])
+    names = ["full approach", "no warm-up", "loss before the CRF-RNN", "loss after the CRF-RNN"]
+    warm_up = run.route.scale.warm_up
+    assert warm_up == 1
+    for axes, begins in ((first, [0, 0, 0, 0]), (second, [warm_up, 0, warm_up, warm_up])):
+        raw, smooth = axes.lines[::2], axes.lines[1::2]
+        assert [line.get_label() for line in smooth] == names
+        assert [line.get_xdata()[0] for line in raw] == [1 + each for each in begins]
+        assert {line.get_xdata()[-1] for line in raw} == {run.route.scale.schedule.iterations}
+    curves = [run.load(route.trained("full"))["curves"]["segmentation"] for route in run.routes]
+    np.testing.assert_allclose(second.lines[0].get_ydata(), np.mean(curves, 0)[warm_up:])
+    assert [line.get_label() for line in panels(of_photos["learning_curves"])[0].lines[1::2]] == names[:1]

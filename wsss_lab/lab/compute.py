@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from wsss_lab.errors import LabError, StoreError
-from wsss_lab.lab import pool, provenance
+from wsss_lab.lab import pool, provenance, several
 from wsss_lab.lab.fingerprint import code_fingerprint
 from wsss_lab.lab.plan import plan
 from wsss_lab.lab.progress import Progress, reporter
@@ -90,7 +90,7 @@ def run_step(step: Step, root: str | Path) -> float:
                 fix="restart the kernel or the command",
             )
         with provenance.measured() as facts, _checkpoints(store.checkpoints(step)):
-            outputs = step.call(store)
+            outputs = several.call(step, store)
         store.save(step, outputs, facts)
         shutil.rmtree(store.checkpoints(step), ignore_errors=True)
     except LabError:

@@ -15,6 +15,7 @@ class Curves(dict):
     >>> for value in (1.0, 3.0):  # two parts of one batch, of one and of three images
     ...     curves.write({"loss": value})
     >>> curves.join((0.25, 0.75))
+    ['loss']
     >>> curves, curves.iteration
     ({'loss': [2.5]}, 1)
     """
@@ -39,13 +40,18 @@ class Curves(dict):
         self._number = self._longest()
         self._marks = {name: len(values) for name, values in self.items()}
 
-    def join(self, shares: Sequence[float]) -> None:
-        """End the iteration: of each name, keep the mean of its parts. shares: of the batch, one per part."""
-        for name, values in self.items():
+    def join(self, shares: Sequence[float]) -> list[str]:
+        """End the iteration: of each name that was written, keep the mean of its parts; returns these names.
+
+        shares: of the batch, one per part.
+        """
+        written = [name for name, values in self.items() if len(values) > self._marks.get(name, 0)]
+        for name in written:
             start = self._marks.get(name, 0)
-            if parts := values[start:]:
-                values[start:] = [sum(share * part for share, part in zip(shares, parts)) / sum(shares)]
+            parts = self[name][start:]
+            self[name][start:] = [sum(share * part for share, part in zip(shares, parts)) / sum(shares)]
         self._marks = None
+        return written
 
     def undo(self) -> None:
         """Forget what was written since `begin`."""

@@ -16,6 +16,7 @@ from wsss_lab.networks.checkpoints import (
 )
 from wsss_lab.networks.curves import Curves
 from wsss_lab.networks.machine import Machine
+from wsss_lab.networks.ranks import Ranks
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ def fit(net: nn.Module, next_batch: Callable[[torch.Generator], tuple], loss_of:
         restore_random_states(state["random"], generator)
     for iteration in range(len(training.history), schedule.iterations):
         training.step(iteration, next_batch(generator))
-        if checkpoint.due():
+        if checkpoint.due() and training.ranks.number == 0:
             checkpoint.save(training.state() | {"random": random_states(generator)})
     net.eval()
     checkpoint.remove()
@@ -115,6 +116,8 @@ class _Training:
         self.curves: Curves | None = getattr(loss_of, "curves", None)
         self.history: list[float] = []
         self.parts = min(machine.parts, schedule.batch)
+        self.ranks = Ranks.here()
+        self.ranks.check(schedule.batch)
 
     def state(self) -> dict:
         """What a checkpoint holds."""
@@ -151,13 +154,18 @@ class _Training:
         """The loss, None where memory is too small; by then, what the attempt has taken is free again."""
         try:
             return self._gradients(batch)
-        except torch.OutOfMemoryError:
+        except torch.OutOfMemoryError as error:
+            if self.ranks.count > 1:  # the others would wait for this one's gradients
+                raise TrainingError("the GPU's memory is too small for a process's part of a batch", "more memory",
+                                    f"set WSSS_PARTS={2 * self.parts}: parts are worked through one by one") from error
             return None
 
     def _gradients(self, batch: tuple) -> float:
         """Gradients of the mean loss of a batch, from all its parts; returns the loss."""
         self.optimiser.zero_grad(set_to_none=True)
-        pieces = [batch] if self.parts == 1 else list(zip(*(each.tensor_split(self.parts) for each in batch)))
+        mine = self.ranks.mine(batch)
+        parts = min(self.parts, len(mine[0]))
+        pieces = [mine] if parts == 1 else list(zip(*(each.tensor_split(parts) for each in mine)))
         shares = [len(piece[0]) / len(batch[0]) for piece in pieces]
         if self.curves is not None:
             self.curves.begin()
@@ -168,8 +176,14 @@ class _Training:
             total += float(loss.detach())
             if math.isfinite(total):
                 self.scaler.scale(loss).backward()
+        total, = self.ranks.total([total])
+        if math.isfinite(total):
+            self.ranks.add_gradients(self.net)
         if self.curves is not None:
-            self.curves.join(shares)
+            written = self.curves.join(shares)
+            means = self.ranks.total(self.curves[name][-1] * sum(shares) for name in written)
+            for name, mean in zip(written, means):
+                self.curves[name][-1] = mean
         return total
 
     def _split_further(self, count: int) -> None:

@@ -1,13 +1,16 @@
 """Run what is missing of a graph of steps, and say beforehand what that is and why."""
 
 import concurrent.futures
+import os
+import shutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import BrokenExecutor, Executor, Future
+from contextlib import contextmanager
 from pathlib import Path
 
 from wsss_lab.errors import LabError, StoreError
-from wsss_lab.lab import pool, provenance
+from wsss_lab.lab import pool, provenance, several
 from wsss_lab.lab.fingerprint import code_fingerprint
 from wsss_lab.lab.plan import plan
 from wsss_lab.lab.progress import Progress, reporter
@@ -86,14 +89,25 @@ def run_step(step: Step, root: str | Path) -> float:
                 expected="the same code in all processes",
                 fix="restart the kernel or the command",
             )
-        with provenance.measured() as facts:
-            outputs = step.call(store)
+        with provenance.measured() as facts, _checkpoints(store.checkpoints(step)):
+            outputs = several.call(step, store)
         store.save(step, outputs, facts)
+        shutil.rmtree(store.checkpoints(step), ignore_errors=True)
     except LabError:
         raise
     except Exception as problem:
         raise LabError(f"{type(problem).__name__}: {problem}") from problem
     return facts["seconds"]
+
+
+@contextmanager
+def _checkpoints(folder: Path) -> Iterator[None]:
+    """Tell trainings (wsss_lab.networks.machine) where to keep their state meanwhile."""
+    os.environ["WSSS_CHECKPOINTS"] = str(folder)
+    try:
+        yield
+    finally:
+        del os.environ["WSSS_CHECKPOINTS"]
 
 
 class _Session:

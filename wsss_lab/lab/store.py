@@ -2,6 +2,7 @@
 
     <root>/<stage>/<key>/manifest.json      what made it, how long it took, size and checksum of every file
                          masks.npy ...      one file per output
+    <root>/.checkpoints/<key>/              the state of a training on its way
 
 An entry appears under its name in one rename, so that it is complete or absent. What was altered afterwards
 is found by size and checksum and counts as absent.
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from wsss_lab.lab.steps import Step
 
 MANIFEST = "manifest.json"
+CHECKPOINTS = ".checkpoints"  # folder beside those of the stages
 FORMAT = 1
 _TEMPORARY = ".tmp-"
 _FORGOTTEN_AFTER = 24 * 3600  # seconds until another machine's half-written entry counts as left behind
@@ -180,6 +182,10 @@ class Store:
             except (OSError, ValueError):
                 continue
         return sorted(found, key=lambda manifest: (manifest.get("created", ""), manifest.get("key", "")))
+
+    def checkpoints(self, step: "Step") -> Path:
+        """Folder for the state of a training that isn't finished."""
+        return self.root / CHECKPOINTS / step.key
 
     def size(self) -> int:
         """Bytes on disk of all entries."""

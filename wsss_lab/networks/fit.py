@@ -8,7 +8,15 @@ import torch
 from torch import Tensor, nn
 
 from wsss_lab.errors import ParameterError, TrainingError
-from wsss_lab.networks.device import resolve_device
+from wsss_lab.networks.checkpoints import (
+    Checkpoint,
+    identity_of,
+    random_states,
+    restore_random_states,
+)
+from wsss_lab.networks.curves import Curves
+from wsss_lab.networks.machine import Machine
+from wsss_lab.networks.ranks import Ranks
 
 
 @dataclass(frozen=True)
@@ -67,9 +75,15 @@ def fit(net: nn.Module, next_batch: Callable[[torch.Generator], tuple], loss_of:
         schedule: Schedule, seed: int, prepare: Callable[[nn.Module], None] | None = None) -> list[float]:
     """Train a network in place and return the loss of every iteration.
 
-    next_batch: draws one batch with the given generator. loss_of(net, *batch) -> scalar loss.
-    prepare: called once after ``net.train()``, for instance to freeze batch norms.
-    Raises TrainingError, naming the iteration, when the loss is not a finite number.
+    next_batch: draws one batch, a tuple of tensors (B, ...), with the given generator. loss_of(net, *batch) -> scalar
+    loss, a mean over the batch. It may have `curves`, a wsss_lab.networks.curves.Curves, and `kept`, named tensors that
+    a checkpoint shall hold too. prepare: called once after ``net.train()``, for instance to freeze batch norms.
+    For precision, parts of batches and checkpoints see wsss_lab.networks.machine: a training that was interrupted goes
+    on from its last checkpoint and gives the same result.
+
+    When the memory of a GPU is too small for a batch, it is worked through in two parts, then four, and so on, which is
+    said. Raises TrainingError, naming the iteration, when the loss is not a finite number, when not even one image
+    fits, or when a checkpoint can't be used.
     """
     torch.manual_seed(seed)  # dropout
     generator = torch.Generator().manual_seed(seed)
@@ -78,22 +92,106 @@ def fit(net: nn.Module, next_batch: Callable[[torch.Generator], tuple], loss_of:
         net.trunk.requires_grad_(False)
     if prepare is not None:
         prepare(net)
-    optimiser = make_optimiser(net, schedule)
-    device = resolve_device()
-    amp = torch.autocast("cuda", dtype=torch.bfloat16, enabled=device.type == "cuda")
-    history = []
-    for iteration in range(schedule.iterations):
-        for group in optimiser.param_groups:
-            group["lr"] = group["base"] * schedule.factor(iteration)
-        with amp:
-            loss = loss_of(net, *next_batch(generator))
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            raise TrainingError(f"the loss is {value} at iteration {iteration + 1} of {schedule.iterations}",
-                                "a finite number", f"lower the learning rate (now {schedule.lr}) or check the images")
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        optimiser.step()
-        history.append(value)
+    training = _Training(net, loss_of, schedule, Machine.here())
+    checkpoint = Checkpoint(training.machine.checkpoints, identity_of(net, schedule.settings(), seed),
+                            training.machine.minutes)
+    if state := checkpoint.load():
+        training.restore(state)
+        restore_random_states(state["random"], generator)
+    for iteration in range(len(training.history), schedule.iterations):
+        training.step(iteration, next_batch(generator))
+        if checkpoint.due() and training.ranks.number == 0:
+            checkpoint.save(training.state() | {"random": random_states(generator)})
     net.eval()
-    return history
+    checkpoint.remove()
+    return training.history
+
+
+class _Training:
+    """A network on its way: optimiser, scaler of gradients, losses so far."""
+
+    def __init__(self, net: nn.Module, loss_of: Callable[..., Tensor], schedule: Schedule, machine: Machine):
+        self.net, self.loss_of, self.schedule, self.machine = net, loss_of, schedule, machine
+        self.optimiser, self.scaler = make_optimiser(net, schedule), machine.scaler()
+        self.curves: Curves | None = getattr(loss_of, "curves", None)
+        self.history: list[float] = []
+        self.parts = min(machine.parts, schedule.batch)
+        self.ranks = Ranks.here()
+        self.ranks.check(schedule.batch)
+
+    def state(self) -> dict:
+        """What a checkpoint holds."""
+        return {"net": self.net.state_dict(), "optimiser": self.optimiser.state_dict(), "parts": self.parts,
+                "scaler": self.scaler.state_dict(), "history": self.history, "curves": dict(self.curves or {}),
+                "kept": dict(getattr(self.loss_of, "kept", {}))}
+
+    def restore(self, state: dict) -> None:
+        """Go on from a checkpoint."""
+        self.net.load_state_dict(state["net"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.scaler.load_state_dict(state["scaler"])
+        self.history, self.parts = list(state["history"]), state["parts"]
+        if self.curves is not None:
+            self.curves.update(state["curves"])
+        if state["kept"]:
+            self.loss_of.kept.update(state["kept"])
+
+    def step(self, iteration: int, batch: tuple) -> None:
+        """One iteration; in more parts from here on where memory is short."""
+        for group in self.optimiser.param_groups:
+            group["lr"] = group["base"] * self.schedule.factor(iteration)
+        while (value := self._if_it_fits(batch)) is None:
+            self._split_further(len(batch[0]))
+        if not math.isfinite(value):
+            raise TrainingError(f"the loss is {value} at iteration {iteration + 1} of {self.schedule.iterations}",
+                                "a finite number",
+                                f"lower the learning rate (now {self.schedule.lr}) or check the images")
+        self.scaler.step(self.optimiser)
+        self.scaler.update()
+        self.history.append(value)
+
+    def _if_it_fits(self, batch: tuple) -> float | None:
+        """The loss, None where memory is too small; by then, what the attempt has taken is free again."""
+        try:
+            return self._gradients(batch)
+        except torch.OutOfMemoryError as error:
+            if self.ranks.count > 1:  # the others would wait for this one's gradients
+                raise TrainingError("the GPU's memory is too small for a process's part of a batch", "more memory",
+                                    f"set WSSS_PARTS={2 * self.parts}: parts are worked through one by one") from error
+            return None
+
+    def _gradients(self, batch: tuple) -> float:
+        """Gradients of the mean loss of a batch, from all its parts; returns the loss."""
+        self.optimiser.zero_grad(set_to_none=True)
+        mine = self.ranks.mine(batch)
+        parts = min(self.parts, len(mine[0]))
+        pieces = [mine] if parts == 1 else list(zip(*(each.tensor_split(parts) for each in mine)))
+        shares = [len(piece[0]) / len(batch[0]) for piece in pieces]
+        if self.curves is not None:
+            self.curves.begin()
+        total = 0.0
+        for share, piece in zip(shares, pieces):
+            with self.machine.autocast():
+                loss = self.loss_of(self.net, *piece) * share
+            total += float(loss.detach())
+            if math.isfinite(total):
+                self.scaler.scale(loss).backward()
+        total, = self.ranks.total([total])
+        if math.isfinite(total):
+            self.ranks.add_gradients(self.net)
+        if self.curves is not None:
+            written = self.curves.join(shares)
+            means = self.ranks.total(self.curves[name][-1] * sum(shares) for name in written)
+            for name, mean in zip(written, means):
+                self.curves[name][-1] = mean
+        return total
+
+    def _split_further(self, count: int) -> None:
+        if self.parts >= count:
+            raise TrainingError("the GPU's memory is too small for one image of a batch", "a GPU with more memory",
+                                "WSSS_PRECISION=bf16 halves what activations take; or DEVICE=cpu")
+        if self.curves is not None:
+            self.curves.undo()
+        self.parts = min(2 * self.parts, count)
+        torch.cuda.empty_cache()
+        print(f"GPU memory is short: batches of {count} are worked through in {self.parts} parts", flush=True)

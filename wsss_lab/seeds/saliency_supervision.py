@@ -16,6 +16,7 @@ from wsss_lab.errors import ParameterError
 from wsss_lab.fusion.map_selection import Selection, saliency_loss
 from wsss_lab.networks.backbones import Backbone
 from wsss_lab.networks.batches import labelled_batches, tagged_batches
+from wsss_lab.networks.curves import Curves
 from wsss_lab.networks.device import place
 from wsss_lab.networks.fit import Schedule, fit
 from wsss_lab.networks.gap import GapNet
@@ -65,7 +66,7 @@ class JointLoss:
 
     def __init__(self, selection: Selection):
         self.selection = selection
-        self.curves: dict[str, list[float]] = {}
+        self.curves = Curves()
 
     def __call__(self, net: GapNet, images: Tensor, saliency: Tensor, _pixels: Tensor, tags: Tensor) -> Tensor:
         """Total loss of a batch. images: normalised (B, 3, H, W). saliency: (B, H, W) in 0..255. tags: (B, C)."""
@@ -78,8 +79,7 @@ class JointLoss:
         facts = {"classification": losses[0], "saliency": losses[1],
                  "selected tags": chosen.sum() / tags.sum().clamp(min=1),
                  "background": (maps[:, -1] > 0.5).float().mean()}
-        for name, value in facts.items():
-            self.curves.setdefault(name, []).append(float(value.detach()))
+        self.curves.write(facts)
         return sum(losses)
 
 
@@ -112,7 +112,7 @@ def train_localisation(view: TrainView, start: dict[str, Tensor], backbone: dict
         batches, curves = labelled_batches(view, saliency, backbone.side, schedule.batch, change), loss.curves
     history = fit(place(net), batches, loss, schedule, seed,
                   prepare=lambda net: freeze_trunk(backbone.family, net.trunk))
-    return {"state": net.cpu().state_dict(), "history": history, "curves": curves}
+    return {"state": net.cpu().state_dict(), "history": history, "curves": dict(curves)}
 
 
 def restore_localisation(state: dict[str, Tensor], backbone: dict, classes: int) -> tuple[GapNet, bool]:

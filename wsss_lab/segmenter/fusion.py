@@ -14,6 +14,7 @@ from wsss_lab.data.canvas import normalise
 from wsss_lab.data.views import TrainView
 from wsss_lab.errors import ParameterError
 from wsss_lab.networks.backbones import Backbone
+from wsss_lab.networks.curves import Curves
 from wsss_lab.networks.device import place
 from wsss_lab.networks.fit import Schedule, fit
 from wsss_lab.networks.fusion_net import FusionNet
@@ -101,7 +102,7 @@ class Losses:
 
     def __init__(self, method: Method, warm_up: int):
         self.method, self.warm_up = method, warm_up
-        self.curves: dict[str, list[float]] = {}
+        self.curves = Curves()
 
     def __call__(self, net: FusionNet, pixels: Tensor, tags: Tensor) -> Tensor:
         """Total loss of a batch. pixels: uint8 (B, 3, H, W), as augmented. tags: (B, C) in {0, 1}."""
@@ -110,11 +111,10 @@ class Losses:
         present = with_background(tags.bool())
         classification = classification_loss(net.aggregation(maps), present)
         segmentation = torch.zeros_like(classification)
-        if method.weight and len(self.curves.get("classification", ())) >= self.warm_up:
+        if method.weight and self.curves.iteration >= self.warm_up:
             attention = attention_of(net, method, pixels, features.detach(), present)
             segmentation = self.segmentation(net, maps, attention, pixels, present)
-        for name, value in {"classification": classification, "segmentation": segmentation}.items():
-            self.curves.setdefault(name, []).append(float(value.detach()))
+        self.curves.write({"classification": classification, "segmentation": segmentation})
         return classification + method.weight * segmentation
 
     def segmentation(self, net: FusionNet, maps: Tensor, attention: Tensor, pixels: Tensor, present: Tensor) -> Tensor:
@@ -160,7 +160,7 @@ def train_fusion(view: TrainView, start: dict[str, Tensor], backbone: dict, sche
     losses = Losses(method, warm_up)
     history = fit(place(net), pixel_batches(view, backbone.side, schedule.batch), losses, schedule, seed,
                   prepare=backbone.prepare)
-    return {"state": net.cpu().state_dict(), "history": history, "curves": losses.curves}
+    return {"state": net.cpu().state_dict(), "history": history, "curves": dict(losses.curves)}
 
 
 def restore_fusion(state: dict[str, Tensor], backbone: dict, method: dict) -> FusionNet:

@@ -12,6 +12,7 @@ from wsss_lab.data.views import TrainView
 from wsss_lab.errors import ParameterError
 from wsss_lab.networks.backbones import Backbone
 from wsss_lab.networks.batches import augmentation, labelled_batches
+from wsss_lab.networks.curves import Curves
 from wsss_lab.networks.device import place
 from wsss_lab.networks.fcan import AttentionNet
 from wsss_lab.networks.fit import Schedule, fit
@@ -44,6 +45,19 @@ def joint_losses(net: AttentionNet, images: Tensor, labels: Tensor, tags: Tensor
     return class_loss(net.pool(net.attention(attended)), tags), pixels
 
 
+class Losses:
+    """Eq. (2) as the loss of a training; curves: its terms "classification" and "pixel" per iteration."""
+
+    def __init__(self, gradient: str):
+        self.gradient, self.curves = gradient, Curves()
+
+    def __call__(self, net: AttentionNet, images: Tensor, labels: Tensor, _pixels: Tensor, tags: Tensor) -> Tensor:
+        """Total loss of a batch, see `joint_losses`."""
+        classification, pixels = joint_losses(net, images, labels, tags, self.gradient)
+        self.curves.write({"classification": classification, "pixel": pixels})
+        return classification + pixels
+
+
 def train_joint(view: TrainView, cues: np.ndarray, state: dict[str, Tensor], backbone: dict, schedule: dict, seed: int,
                 gradient: str = "joint", random_scale: Sequence[float] | None = None) -> dict:
     """Train with Eq. (2) on pixel cues, from a network's present weights: one round of the paper's second half.
@@ -55,18 +69,10 @@ def train_joint(view: TrainView, cues: np.ndarray, state: dict[str, Tensor], bac
     """
     backbone, schedule = Backbone.from_settings(backbone), Schedule(**schedule)
     net = restore_attention(state, backbone.settings())
-    terms: list[tuple[float, float]] = []
-
-    def loss_of(net: AttentionNet, images: Tensor, labels: Tensor, _pixels: Tensor, tags: Tensor) -> Tensor:
-        classification, pixels = joint_losses(net, images, labels, tags, gradient)
-        terms.append((float(classification.detach()), float(pixels.detach())))
-        return classification + pixels
-
+    losses = Losses(gradient)
     batches = labelled_batches(view, cues, backbone.side, schedule.batch, augmentation(random_scale))
-    history = fit(place(net), batches, loss_of, schedule, seed, prepare=backbone.prepare)
-    classification, pixels = zip(*terms)
-    return {"state": net.cpu().state_dict(), "history": history, "classification": list(classification),
-            "pixel": list(pixels)}
+    history = fit(place(net), batches, losses, schedule, seed, prepare=backbone.prepare)
+    return {"state": net.cpu().state_dict(), "history": history, **losses.curves}
 
 
 def adapt(scores: np.ndarray, tags: np.ndarray, absent: str = "excluded") -> np.ndarray:

@@ -11,6 +11,7 @@ from wsss_lab.data.resized_crop import crop_and_jitter
 from wsss_lab.data.views import TrainView
 from wsss_lab.fusion.confident import BACKGROUND_CONFIDENCE, CONFIDENCE, LEAST, confident_labels
 from wsss_lab.networks.backbones import Backbone
+from wsss_lab.networks.curves import Curves
 from wsss_lab.networks.deeplab_v3plus import DeepLabV3Plus
 from wsss_lab.networks.device import place
 from wsss_lab.networks.fit import Schedule, fit
@@ -79,12 +80,13 @@ class Losses:
 
     warm_up: iterations with the classification loss alone. curves: name -> value per iteration: both losses, the
     share of images and of pixels with pseudo labels, and of the classes that are not among the tags: mean pixel score
-    and the median sizes of the two terms of the class score.
+    and the median sizes of the two terms of the class score. kept: tensors of a checkpoint beside them, of a snapshot.
     """
 
     def __init__(self, method: Method, warm_up: int):
         self.method, self.warm_up = method, warm_up
-        self.curves: dict[str, list[float]] = {}
+        self.curves = Curves()
+        self.kept: dict[str, Tensor] = {}
 
     def __call__(self, net: DeepLabV3Plus, pixels: Tensor, tags: Tensor) -> Tensor:
         """Total loss of a batch. pixels: uint8 (B, 3, H, W), as augmented. tags: (B, C) in {0, 1}."""
@@ -95,7 +97,7 @@ class Losses:
         facts = {"classification": classification, "absent score": scores.mean((2, 3))[absent].mean(),
                  "absent pooling": pooled[absent].abs().median(), "absent penalty": penalty[absent].abs().median()}
         segmentation = torch.zeros_like(classification)
-        if len(self.curves.get("classification", ())) >= self.warm_up:
+        if self.curves.iteration >= self.warm_up:
             with torch.no_grad():
                 refined = method.refined(pixels, masks_of(scores), tags)
                 labels, kept = method.pseudo_labels(refined, tags, pixels.shape[-2:])
@@ -103,8 +105,7 @@ class Losses:
             segmentation = balanced_pixel_loss(grown, labels, method.average)
             facts |= {"kept images": kept.float().mean(), "labelled pixels": (labels != 255).float().mean()}
         facts["segmentation"] = segmentation
-        for name, value in facts.items():
-            self.curves.setdefault(name, []).append(float(value.detach()))
+        self.curves.write(facts)
         return classification + segmentation
 
 
@@ -121,16 +122,16 @@ def train_single_stage(view: TrainView, start: dict[str, Tensor], backbone: dict
     torch.manual_seed(seed)
     net = method.network(backbone, len(view.classes))
     backbone.load_start(net.trunk, start)
-    losses, early = Losses(method, warm_up), {}
+    losses = Losses(method, warm_up)
     batches = pixel_batches(view, backbone.side, schedule.batch, crop_and_jitter)
 
     def next_batch(generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        if snapshot and len(losses.curves.get("classification", ())) == snapshot:
-            early.update({name: value.detach().cpu().clone() for name, value in net.state_dict().items()})
+        if snapshot and losses.curves.iteration == snapshot:
+            losses.kept.update({name: value.detach().cpu().clone() for name, value in net.state_dict().items()})
         return batches(generator)
 
     history = fit(place(net), next_batch, losses, schedule, seed, prepare=net.prepare)
-    return {"state": net.cpu().state_dict(), "history": history, "curves": losses.curves, "early": early}
+    return {"state": net.cpu().state_dict(), "history": history, "curves": dict(losses.curves), "early": losses.kept}
 
 
 def restore_single_stage(state: dict[str, Tensor], backbone: dict, method: dict) -> DeepLabV3Plus:

@@ -1,0 +1,230 @@
+"""Trainings that are interrupted, in half precision, or in parts because memory is short."""
+
+import os
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from wsss_lab.errors import ParameterError, TrainingError
+from wsss_lab.lab.compute import compute
+from wsss_lab.lab.steps import Step
+from wsss_lab.lab.store import Store
+from wsss_lab.networks.curves import Curves
+from wsss_lab.networks.fit import Schedule, fit
+from wsss_lab.networks.machine import Machine
+
+torch.set_num_threads(1)
+SGD = Schedule(8, 6, 0.1, "sgd", "poly")
+ADAM = Schedule(8, 6, 0.01)
+
+
+@pytest.fixture(autouse=True)
+def plain(monkeypatch):
+    for name in ("WSSS_PRECISION", "WSSS_PARTS", "WSSS_CHECKPOINTS", "WSSS_CHECKPOINT_MINUTES"):
+        monkeypatch.delenv(name, raising=False)
+
+
+class Loss:
+    """Mean squared error with curves, and a copy of the bias from the third iteration on."""
+
+    def __init__(self, stop_at: int | None = None):
+        self.curves, self.kept, self.stop_at = Curves(), {}, stop_at
+
+    def __call__(self, net, x, y):
+        if self.curves.iteration == self.stop_at:
+            raise KeyboardInterrupt
+        if self.curves.iteration == 3 and not self.kept:
+            self.kept["bias"] = net[2].bias.detach().clone()
+        loss = F.mse_loss(net(x), y)
+        self.curves.write({"loss": loss, "images": float(len(x))})
+        return loss
+
+
+def network():
+    torch.manual_seed(5)
+    return nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.3), nn.Linear(8, 2))
+
+
+def draw(generator):
+    x = torch.randn(6, 4, generator=generator)
+    return x, x[:, :2] * 2
+
+
+def train(schedule=SGD, loss=None, seed=1):
+    net, loss = network(), loss or Loss()
+    history = fit(net, draw, loss, schedule, seed)
+    return history, {name: value.clone() for name, value in net.state_dict().items()}, loss
+
+
+def keep_checkpoints(monkeypatch, folder, minutes="0"):
+    monkeypatch.setenv("WSSS_CHECKPOINTS", str(folder))
+    monkeypatch.setenv("WSSS_CHECKPOINT_MINUTES", minutes)
+
+
+# --- interrupted -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("schedule", [SGD, ADAM])
+@pytest.mark.parametrize("stop_at", [1, 5])
+def test_an_interrupted_training_ends_as_one_that_was_not(tmp_path, monkeypatch, schedule, stop_at):
+    history, weights, whole = train(schedule)
+    keep_checkpoints(monkeypatch, tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        train(schedule, Loss(stop_at))
+    assert len(list(tmp_path.iterdir())) == 1
+    drawn = []
+    monkeypatch.setitem(globals(), "draw", lambda generator, draw=draw: drawn.append(1) or draw(generator))
+    again, found, loss = train(schedule)
+    assert len(drawn) == 8 - stop_at
+    assert again == history and loss.curves == whole.curves
+    assert all(torch.equal(found[name], weights[name]) for name in weights)
+    assert torch.equal(loss.kept["bias"], whole.kept["bias"])
+    assert not list(tmp_path.iterdir())
+
+
+def test_short_trainings_leave_nothing_behind(tmp_path, monkeypatch):
+    keep_checkpoints(monkeypatch, tmp_path, "10")
+    with pytest.raises(KeyboardInterrupt):
+        train(loss=Loss(5))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_checkpoint_of_another_configuration_is_not_used(tmp_path, monkeypatch):
+    keep_checkpoints(monkeypatch, tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        train(loss=Loss(4))
+    file, = tmp_path.iterdir()
+    assert train(seed=2)[0] == train(seed=2)[0] and file.is_file()  # another seed looks elsewhere
+    state = torch.load(file, weights_only=True)
+    torch.save(state | {"identity": state["identity"] | {"seed": 7}}, file)
+    with pytest.raises(TrainingError, match=f"'{file}' is of another configuration: seed") as caught:
+        train()
+    assert f"remove '{file}'" in caught.value.fix
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path, monkeypatch):
+    keep_checkpoints(monkeypatch, tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        train(loss=Loss(4))
+    file, = tmp_path.iterdir()
+    file.write_bytes(file.read_bytes()[:100])
+    with pytest.raises(TrainingError, match="can't be read"):
+        train()
+
+
+def folder_of_checkpoints(where: str) -> dict:
+    """A step that tells where its trainings keep their state."""
+    folder = os.environ["WSSS_CHECKPOINTS"]
+    os.makedirs(folder)
+    return {"folder": folder, "there": where}
+
+
+def test_steps_keep_their_checkpoints_beside_the_store_and_clear_them(tmp_path):
+    store, step = Store(tmp_path), Step("networks", folder_of_checkpoints, {"where": "x"})
+    compute([step], store, jobs=0)
+    assert step.load(store)["folder"] == str(store.checkpoints(step)) == str(tmp_path / ".checkpoints" / step.key)
+    assert not store.checkpoints(step).exists() and "WSSS_CHECKPOINTS" not in os.environ
+    assert [manifest["key"] for manifest in store.manifests()] == [step.key]
+
+
+# --- parts -----------------------------------------------------------------------------------------------------------
+
+
+def without_dropout():
+    torch.manual_seed(5)
+    return nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 2))
+
+
+@pytest.mark.parametrize("parts", [2, 4, 6, 99])
+def test_parts_of_a_batch_add_up_to_the_same_training(monkeypatch, parts):
+    monkeypatch.setitem(globals(), "network", without_dropout)
+    history, weights, whole = train()
+    monkeypatch.setenv("WSSS_PARTS", str(parts))
+    found, others, loss = train()
+    assert found == pytest.approx(history, rel=1e-5)
+    assert loss.curves["loss"] == pytest.approx(whole.curves["loss"], rel=1e-5)
+    assert {name: len(values) for name, values in loss.curves.items()} == {"loss": 8, "images": 8}
+    assert loss.curves["images"][0] < 6
+    for name in weights:
+        torch.testing.assert_close(others[name], weights[name], rtol=1e-4, atol=1e-6)
+
+
+class Hungry(Loss):
+    """A loss that has memory for so many images."""
+
+    def __init__(self, room):
+        super().__init__()
+        self.room, self.asked = room, []
+
+    def __call__(self, net, x, y):
+        self.asked.append(len(x))
+        if len(x) > self.room:
+            self.curves.write({"loss": 1e9})
+            raise torch.OutOfMemoryError
+        return super().__call__(net, x, y)
+
+
+def test_where_memory_is_short_a_batch_is_split_and_that_is_said(monkeypatch, capsys):
+    monkeypatch.setitem(globals(), "network", without_dropout)
+    history, _, whole = train()
+    loss = Hungry(2)
+    assert train(loss=loss)[0] == pytest.approx(history, rel=1e-5)
+    assert loss.asked[:2] == [6, 3] and max(loss.asked[2:]) == 2 and len(loss.asked) == 2 + 4 * 8
+    assert loss.curves["loss"] == pytest.approx(whole.curves["loss"], rel=1e-5)
+    assert capsys.readouterr().out.splitlines() == [
+        f"GPU memory is short: batches of 6 are worked through in {parts} parts" for parts in (2, 4)]
+
+
+def test_memory_for_less_than_one_image_is_an_error():
+    with pytest.raises(TrainingError, match="too small for one image") as caught:
+        train(loss=Hungry(0))
+    assert "WSSS_PRECISION=bf16" in caught.value.fix
+
+
+# --- precision -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_half_precision_is_nearly_the_same_training_with_full_weights(monkeypatch, precision):
+    monkeypatch.setitem(globals(), "network", without_dropout)
+    history, weights, _ = train()
+    monkeypatch.setenv("WSSS_PRECISION", precision)
+    seen = []
+    found, others, _ = train(loss=lambda net, x, y: (seen.append(net(x).dtype), F.mse_loss(net(x).float(), y))[1])
+    assert set(seen) == {getattr(torch, "bfloat16" if precision == "bf16" else "float16")}
+    assert found != history and found == pytest.approx(history, rel=0.05)
+    assert all(value.dtype == torch.float32 for value in others.values())
+
+
+def test_a_cpu_computes_in_full_precision_unless_told_otherwise():
+    here = Machine.here()
+    assert (here.precision, here.mixed, here.parts, here.checkpoints) == ("fp32", False, 1, None)
+
+
+@pytest.mark.parametrize(("name", "value"), [("WSSS_PRECISION", "fp8"), ("WSSS_PARTS", "0"), ("WSSS_PARTS", "1.5"),
+                                             ("WSSS_PARTS", "two"), ("WSSS_CHECKPOINT_MINUTES", "-1")])
+def test_settings_that_make_no_sense_are_named(monkeypatch, name, value):
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ParameterError, match=f"{name}={value}"):
+        Machine.here()
+
+
+# --- curves ----------------------------------------------------------------------------------------------------------
+
+
+def test_curves_count_iterations_and_join_parts():
+    curves = Curves()
+    for iteration in range(3):
+        assert curves.iteration == iteration
+        curves.begin()
+        for part in (1.0, 4.0):
+            assert curves.iteration == iteration
+            curves.write({"loss": part + iteration} | ({"late": torch.tensor(part)} if iteration == 2 else {}))
+        curves.join((2 / 3, 1 / 3))
+    assert curves == {"loss": [2, 3, 4], "late": [2]}
+    curves.begin()
+    curves.write({"loss": 9.0, "new": 1.0})
+    curves.undo()
+    assert curves == {"loss": [2, 3, 4], "late": [2]} and curves.iteration == 3

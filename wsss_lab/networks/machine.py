@@ -1,0 +1,72 @@
+"""How a training uses the machine. Nothing here is part of a result's identity; results differ by rounding at most."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from wsss_lab.errors import ParameterError
+from wsss_lab.networks.device import resolve_device
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+MINUTES = 10.0  # between two checkpoints
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Settings of this process, from the environment.
+
+    precision: WSSS_PRECISION, a key of PRECISIONS; by default bf16 on a GPU that has it, fp16 on another, fp32 on a
+    CPU. parts: WSSS_PARTS, into how many parts a batch is split, whose gradients are added up, which takes less memory.
+    checkpoints: WSSS_CHECKPOINTS, folder for the state of long trainings, None = none is kept. minutes:
+    WSSS_CHECKPOINT_MINUTES, between two of them.
+    """
+
+    device: torch.device
+    precision: str = "fp32"
+    parts: int = 1
+    checkpoints: Path | None = None
+    minutes: float = MINUTES
+
+    @classmethod
+    def here(cls) -> "Machine":
+        """The settings in force. Raises ParameterError for a value that makes no sense."""
+        device = resolve_device()
+        precision = os.environ.get("WSSS_PRECISION", "") or _usual_precision(device)
+        if precision not in PRECISIONS:
+            raise ParameterError(f"WSSS_PRECISION={precision} is not known", " or ".join(PRECISIONS), "unset it")
+        folder = os.environ.get("WSSS_CHECKPOINTS", "")
+        return cls(device, precision, int(_number("WSSS_PARTS", 1, least=1, whole=True)),
+                   Path(folder) if folder else None, _number("WSSS_CHECKPOINT_MINUTES", MINUTES, least=0))
+
+    def autocast(self) -> torch.autocast:
+        """Mixed precision where it is asked for."""
+        return torch.autocast(self.device.type, PRECISIONS[self.precision] if self.mixed else None, enabled=self.mixed)
+
+    @property
+    def mixed(self) -> bool:
+        """Whether matrix products are taken in half precision."""
+        return self.precision != "fp32"
+
+    def scaler(self) -> torch.amp.GradScaler:
+        """Keeps gradients in the range of fp16; does nothing otherwise. Its usual first factor of 65,536 costs a short
+        training the steps until it is small enough."""
+        return torch.amp.GradScaler(self.device.type, init_scale=1024.0, enabled=self.precision == "fp16")
+
+
+def _usual_precision(device: torch.device) -> str:
+    if device.type != "cuda":
+        return "fp32"
+    return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+
+
+def _number(name: str, default: float, least: float, whole: bool = False) -> float:
+    text = os.environ.get(name, "")
+    try:
+        value = float(text) if text else default
+    except ValueError:
+        value = float("nan")
+    if not value >= least or (whole and value != int(value)):
+        raise ParameterError(f"{name}={text}", f"a {'whole ' if whole else ''}number from {least:g} on", "unset it")
+    return value

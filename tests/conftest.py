@@ -21,3 +21,30 @@ def photographs(tmp_path, monkeypatch):
     monkeypatch.setenv("WSSS_DATA", str(write_photographs(tmp_path / "photos", masks=True)))
     monkeypatch.setenv("WSSS_WEIGHTS", str(folder))
     return folder
+
+
+# What the tests of figures share: a module gives fake_run(profile, seeds), see fake_run.py, and the paper's FIGURES.
+
+
+@pytest.fixture(scope="module")
+def run(request):
+    """Made-up results of the quick profile."""
+    return request.module.fake_run()
+
+
+@pytest.fixture(scope="module")
+def figures(request, run):
+    """All figures, drawn once."""
+    return {name: draw(run) for name, draw in request.module.FIGURES.items()}
+
+
+@pytest.fixture(scope="module")
+def photos(request):
+    """Made-up results on photographs."""
+    return request.module.fake_run("photos", 1)
+
+
+@pytest.fixture(scope="module")
+def of_photos(request, photos):
+    """The figures of photographs, drawn once."""
+    return {name: draw(photos) for name, draw in request.module.FIGURES.items()}

@@ -10,7 +10,7 @@ from wsss_lab.data.toyvoc import CLASSES, make_scenes
 from wsss_lab.data.views import EvalView
 from wsss_lab.lab.published import published
 from wsss_lab.lab.steps import Output, Step
-from wsss_lab.papers import araslanov2020, chaudhry2017, lee2021, oh2017
+from wsss_lab.papers import araslanov2020, chaudhry2017, lee2021, oh2017, roy2017
 
 SIDE = 64
 
@@ -75,6 +75,13 @@ def araslanov2020_routes(profile: str, seeds: int) -> list:
     scale = araslanov2020.SCALES["photos"] if photos else real.scale
     return [araslanov2020.Route(real.world, scale, seed, real.starts, guided)
             for seed, guided in enumerate(oh2017_routes(seeds, ready_made=photos))]
+
+
+def roy2017_routes(profile: str, seeds: int) -> list:
+    """Routes of the quick profile, or such as those of photographs: few rows."""
+    real = roy2017.routes("quick", 1)[0]
+    scale = roy2017.SCALES["photos"] if profile == "photos" else real.scale
+    return [roy2017.Route(real.world, scale, seed, real.start) for seed in range(seeds)]
 
 
 def lee2021_routes(profile: str, seeds: int) -> list:

@@ -76,27 +76,6 @@ def fake_run(profile: str = "quick", seeds: int = 2) -> FakeRun:
     return kind("araslanov2020", profile, araslanov2020_routes(profile, seeds), make, IMAGES)
 
 
-@pytest.fixture(scope="module")
-def run():
-    return fake_run()
-
-
-@pytest.fixture(scope="module")
-def figures(run):
-    """All figures, drawn once."""
-    return {name: draw(run) for name, draw in FIGURES.items()}
-
-
-@pytest.fixture(scope="module")
-def photos():
-    return fake_run("photos", 1)
-
-
-@pytest.fixture(scope="module")
-def of_photos(photos):
-    return {name: draw(photos) for name, draw in FIGURES.items()}
-
-
 def panels(figure) -> list:
     return [axes for axes in figure.axes if axes.get_label() != "scale of maps"]
 

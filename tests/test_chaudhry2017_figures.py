@@ -46,23 +46,6 @@ def fake_run(profile: str = "quick", seeds: int = 2) -> FakeRun:
     return FakeRun("chaudhry2017", profile, chaudhry2017_routes(profile, seeds), make, IMAGES)
 
 
-@pytest.fixture(scope="module")
-def run():
-    return fake_run()
-
-
-@pytest.fixture(scope="module")
-def figures(run):
-    """All figures, drawn once."""
-    return {name: draw(run) for name, draw in FIGURES.items()}
-
-
-@pytest.fixture(scope="module")
-def of_photos():
-    run = fake_run("photos", 1)
-    return {name: draw(run) for name, draw in FIGURES.items()}
-
-
 def panels(figure) -> list:
     return [axes for axes in figure.axes if axes.get_label() != "scale of maps"]
 

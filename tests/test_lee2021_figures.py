@@ -20,27 +20,6 @@ from wsss_lab.papers.lee2021_pictures import WATCHED, Crowded, Pictures, Watched
 MEASURED = {"learning_curves", "backgrounds", "robustness", "dial"}
 
 
-@pytest.fixture(scope="module")
-def run():
-    return fake_run()
-
-
-@pytest.fixture(scope="module")
-def figures(run):
-    """All figures, drawn once."""
-    return {name: draw(run) for name, draw in FIGURES.items()}
-
-
-@pytest.fixture(scope="module")
-def photos():
-    return fake_run("photos", 1)
-
-
-@pytest.fixture(scope="module")
-def of_photos(photos):
-    return {name: draw(photos) for name, draw in FIGURES.items()}
-
-
 def rows_shown(images: np.ndarray, figure, places) -> list[int]:
     """Which images the panels at these places show."""
     axes = panels(figure)

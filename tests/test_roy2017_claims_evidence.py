@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from fake_run import FakeRun
+from fake_run import FakeRun, roy2017_routes
 from scipy.stats import spearmanr
 
 from wsss_lab.data.canvas import canvas_box, from_canvas
@@ -16,7 +16,7 @@ from wsss_lab.evaluation.rank_correlation import correlation, rank_sums
 from wsss_lab.lab.claims import NotMeasured, Verdict
 from wsss_lab.lab.published import published
 from wsss_lab.lab.steps import EVALUATION_READS
-from wsss_lab.papers import roy2017, roy2017_claims
+from wsss_lab.papers import roy2017_claims
 from wsss_lab.papers.roy2017 import BASELINES
 from wsss_lab.papers.roy2017_claims_attention import (
     groups,
@@ -187,13 +187,6 @@ def test_attention_takes_time_in_all_its_parts():
 
 
 # --- steps -----------------------------------------------------------------------------------------------------------
-
-
-def roy2017_routes(profile: str, seeds: int) -> list[roy2017.Route]:
-    """Routes of the quick profile, or such as those of photographs."""
-    real = roy2017.routes("quick", 1)[0]
-    scale = SCALES["photos"] if profile == "photos" else real.scale
-    return [roy2017.Route(real.world, scale, seed, real.start) for seed in range(seeds)]
 
 
 def made_up(run: FakeRun, name: str, settings: dict) -> dict:

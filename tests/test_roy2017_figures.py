@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from fake_run import FakeRun, oh2017_routes
+from fake_run import FakeRun, roy2017_routes
 from matplotlib.colors import to_hex
 
 from wsss_lab.data.toyvoc import CLASSES
@@ -87,30 +87,7 @@ def make_train_fusion(run: FakeRun, settings: dict) -> dict:
 
 
 def fake_run(profile: str = "quick", seeds: int = 2) -> FakeRun:
-    routes = [roy2017.Route(other.world, roy2017.SCALES[profile], seed, other.start)
-              for seed, other in enumerate(oh2017_routes(seeds))]
-    return ScoredRun("roy2017", profile, routes, make, IMAGES)
-
-
-@pytest.fixture(scope="module")
-def run():
-    return fake_run()
-
-
-@pytest.fixture(scope="module")
-def figures(run):
-    """All figures, drawn once."""
-    return {name: draw(run) for name, draw in FIGURES.items()}
-
-
-@pytest.fixture(scope="module")
-def photos():
-    return fake_run("photos", 1)
-
-
-@pytest.fixture(scope="module")
-def of_photos(photos):
-    return {name: draw(photos) for name, draw in FIGURES.items()}
+    return ScoredRun("roy2017", profile, roy2017_routes(profile, seeds), make, IMAGES)
 
 
 def panels(drawn) -> list:

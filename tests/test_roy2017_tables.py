@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from fake_run import FakeRun, oh2017_routes
+from fake_run import FakeRun, roy2017_routes
 from sklearn.metrics import balanced_accuracy_score
 
 from wsss_lab.data.toyvoc import CLASSES
@@ -37,9 +37,7 @@ class TablesRun(FakeRun):
 
 
 def fake_run(profile: str = "quick", seeds: int = 2, world=None) -> TablesRun:
-    scale = roy2017.SCALES["photos" if profile == "photos" else "quick"]
-    routes = [roy2017.Route(other.world, scale, seed, other.start) for seed, other in enumerate(oh2017_routes(seeds))]
-    run = TablesRun("roy2017", profile, routes, make, IMAGES)
+    run = TablesRun("roy2017", profile, roy2017_routes(profile, seeds), make, IMAGES)
     run.world = world or run.world
     return run
 

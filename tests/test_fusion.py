@@ -229,11 +229,11 @@ def test_attention_teaches_and_is_not_taught(batch):
     features = net.features(normalise(pixels))
     present = with_background(tags.bool())
     with torch.no_grad():
-        attention = attention_of(net, method, pixels, features, present)
+        attention = attention_of(net, method, cell_weights(pixels, GRID), features, present)
     assert not attention.requires_grad and attention.dtype == torch.float32
     maps = net.scores(features)
     total = classification_loss(net.aggregation(maps), present) + WEIGHT * Losses(method, 0).segmentation(
-        net, maps, attention, pixels, present)
+        net, maps, attention, cell_weights(pixels, GRID), present)
     for each, expected in zip(found, torch.autograd.grad(total, list(net.parameters())), strict=True):
         torch.testing.assert_close(each, expected)
     assert all(each.any() for each in found)
@@ -326,7 +326,7 @@ def distance_to_attention(state, batch):
     net, present = restore_fusion(state, BACKBONE, Method().settings()), with_background(tags.bool())
     with torch.no_grad():
         features = net.features(normalise(pixels))
-        attention = attention_of(net, Method(), pixels, features, present)
+        attention = attention_of(net, Method(), cell_weights(pixels, GRID), features, present)
         p_s = net.scores(features).softmax(1)
     return (segmentation_loss(p_s, attention, present) - segmentation_loss(attention, attention, present)).item()
 

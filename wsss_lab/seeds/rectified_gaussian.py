@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from wsss_lab.errors import DataError, ParameterError
-from wsss_lab.seeds.neighbours import normalised, radius_of, spread, symmetric_part
+from wsss_lab.seeds.neighbours import normalised, radius_of, spread, symmetric_part, window
 
 MODES = ("literal", "steps", "smooth", "none")
 RHO, STEPS = 0.9, 5  # our choice
@@ -110,7 +110,8 @@ def smoother(weights: Tensor, rho: float = RHO) -> Tensor:
     Raises ParameterError for a rho outside [0, 1).
     """
     _check_rho(rho)
-    curvature = -_matrix(smooth_interaction(weights, rho), weights)
+    curvature = -rho * _in_full(normalised(weights, "symmetric"))
+    curvature.diagonal(dim1=1, dim2=2).add_(1)
     return torch.cholesky_inverse(torch.linalg.cholesky(curvature)).clamp_(min=0)  # what is below 0 is rounding
 
 
@@ -208,6 +209,19 @@ def _matrix(interaction: Interaction, weights: Tensor) -> Tensor:
     batch, _, height, width = weights.shape
     units = torch.eye(height * width, dtype=weights.dtype, device=weights.device).view(1, -1, height, width)
     return interaction(units.expand(batch, -1, -1, -1)).flatten(2)
+
+
+def _in_full(ties: Tensor) -> Tensor:
+    """An operator on the cells, (B, (2 radius + 1)^2, h, w), as a matrix: its columns are the rows of (B, hw, hw)."""
+    batch, _, height, width = ties.shape
+    row, column = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    steps = torch.tensor(window(radius_of(ties)))
+    down, right = row + steps[:, 0, None, None], column + steps[:, 1, None, None]
+    inside = (down >= 0) & (down < height) & (right >= 0) & (right < width)
+    plane, place = inside.flatten(1).nonzero(as_tuple=True)
+    full = ties.new_zeros(batch, height * width, height * width)
+    full[:, (down * width + right).flatten(1)[plane, place], place] = ties.flatten(2)[:, plane, place]
+    return full
 
 
 def _largest_row_sum(interaction: Interaction, inhibition: Tensor) -> Tensor:

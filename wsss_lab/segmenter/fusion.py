@@ -19,7 +19,7 @@ from wsss_lab.networks.device import place
 from wsss_lab.networks.fit import Schedule, fit
 from wsss_lab.networks.fusion_net import FusionNet
 from wsss_lab.networks.pixel_batches import pixel_batches
-from wsss_lab.refinement.crf_rnn import ITERATIONS, bilateral_kernel, unary
+from wsss_lab.refinement.crf_rnn import ITERATIONS, message_kernel, unary
 from wsss_lab.seeds.top_down import Attention, cell_weights
 
 WEIGHT = 1.5  # lambda of Eq. (13), Sec. 6
@@ -112,20 +112,22 @@ class Losses:
         classification = classification_loss(net.aggregation(maps), present)
         segmentation = torch.zeros_like(classification)
         if method.weight and self.curves.iteration >= self.warm_up:
-            attention = attention_of(net, method, pixels, features.detach(), present)
-            segmentation = self.segmentation(net, maps, attention, pixels, present)
+            weights = cell_weights(pixels, maps.shape[2:])
+            attention = attention_of(net, method, weights, features.detach(), present)
+            segmentation = self.segmentation(net, maps, attention, weights, present)
         self.curves.write({"classification": classification, "segmentation": segmentation})
         return classification + method.weight * segmentation
 
-    def segmentation(self, net: FusionNet, maps: Tensor, attention: Tensor, pixels: Tensor, present: Tensor) -> Tensor:
-        """Eq. (15) with the p^S that the method compares. attention: (B, K, h, w) of `attention_of`."""
+    def segmentation(self, net: FusionNet, maps: Tensor, attention: Tensor, weights: Tensor, present: Tensor) -> Tensor:
+        """Eq. (15) with the p^S that the method compares. attention: (B, K, h, w) of `attention_of`. weights: of the
+        cells, see there."""
         before = maps.softmax(1)
         losses = []
         if self.method.compared != "crf" or not self.method.iterations:
             losses.append(segmentation_loss(before, attention, present))
         if self.method.compared != "softmax" and self.method.iterations:
             prior = attention if self.method.prior else torch.ones_like(attention)
-            after = net.crf(unary(before, prior), bilateral_kernel(pixels, maps.shape[2:]))
+            after = net.crf(unary(before, prior), message_kernel(weights))
             losses.append(segmentation_loss(after, attention, present))
         return sum(losses) / len(losses)
 
@@ -135,14 +137,14 @@ def with_background(tags: Tensor) -> Tensor:
     return torch.cat([torch.ones_like(tags[:, :1]), tags], 1)
 
 
-def attention_of(net: FusionNet, method: Method, pixels: Tensor, features: Tensor, present: Tensor) -> Tensor:
+def attention_of(net: FusionNet, method: Method, weights: Tensor, features: Tensor, present: Tensor) -> Tensor:
     """Attention p^A of every label, (B, K, h, w) float32 without gradient, see Attention.label_attention.
 
-    pixels: uint8 (B, 3, H, W). features: FusionNet.features of them. present: bool (B, K). In full precision also where
-    the training isn't: shares of attention over a whole layer are small numbers.
+    weights: similarity of the cells of the images' grid, see wsss_lab.seeds.top_down.cell_weights. features:
+    FusionNet.features of the images. present: bool (B, K). In full precision also where the training isn't: shares of
+    attention over a whole layer are small numbers.
     """
-    with torch.autocast(pixels.device.type, enabled=False):
-        weights = cell_weights(pixels, features.shape[2:])
+    with torch.autocast(weights.device.type, enabled=False):
         return method.attention.label_attention(net, features.float(), present, weights)
 
 

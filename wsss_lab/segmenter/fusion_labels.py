@@ -12,8 +12,9 @@ from wsss_lab.data.views import TrainView
 from wsss_lab.errors import ParameterError
 from wsss_lab.networks.fusion_net import FusionNet
 from wsss_lab.networks.inference import device_of
-from wsss_lab.refinement.crf_rnn import bilateral_kernel, unary
+from wsss_lab.refinement.crf_rnn import message_kernel, unary
 from wsss_lab.refinement.label_frames import label_frames
+from wsss_lab.seeds.top_down import cell_weights
 from wsss_lab.segmenter.fusion import Method, attention_of, restore_fusion, with_background
 
 PRIORS = ("attention", "image", "none")
@@ -22,11 +23,12 @@ PRESENCE = 0.5  # p(y|x) of a class that is predicted; our choice
 
 
 class Seen(NamedTuple):
-    """What the network says of a batch. maps: f, before Eq. (1); attention: p^A (Eq. 4), both (B, K, h, w). scores:
-    logits (B, K). present: bool (B, K), the labels that got attention. kernel: of the CRF-RNN."""
+    """What the network says of a batch. maps: f, before Eq. (1); attention: p^A (Eq. 4) or None where it isn't asked
+    for, both (B, K, h, w). scores: logits (B, K). present: bool (B, K), the labels that get attention. kernel: of the
+    CRF-RNN."""
 
     maps: Tensor
-    attention: Tensor
+    attention: Tensor | None
     scores: Tensor
     present: Tensor
     kernel: Tensor
@@ -44,11 +46,12 @@ def predicted_labels(scores: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def looked_at(net: FusionNet, method: Method, view: TrainView, side: int, tags: str,
+def looked_at(net: FusionNet, method: Method, view: TrainView, side: int, tags: str, attend: bool = True,
               batch: int = 16) -> Iterator[tuple[range, np.ndarray, Seen]]:
     """Yield (indices, boxes, Seen) of the images of a view, batch by batch.
 
-    tags: "predicted", as a method at test time must do, or "known". Raises ParameterError for another word.
+    tags: "predicted", as a method at test time must do, or "known". attend: whether attention is worked out. Raises
+    ParameterError for another word.
     """
     if tags not in TAGS:
         raise ParameterError(f"tags='{tags}' is not known", " or ".join(TAGS))
@@ -61,8 +64,9 @@ def looked_at(net: FusionNet, method: Method, view: TrainView, side: int, tags: 
         scores = net.aggregation(maps)
         known = torch.tensor(view.tags[list(indices)], device=scores.device)
         present = with_background(known) if tags == "known" else predicted_labels(scores)
-        attention = attention_of(net, method, images, features, present)
-        yield indices, boxes, Seen(maps, attention, scores, present, bilateral_kernel(images, maps.shape[2:]))
+        weights = cell_weights(images, maps.shape[2:])
+        attention = attention_of(net, method, weights, features, present) if attend else None
+        yield indices, boxes, Seen(maps, attention, scores, present, message_kernel(weights))
 
 
 def fused(net: FusionNet, seen: Seen, prior: str = "attention") -> Tensor:
@@ -93,7 +97,8 @@ def segment_fusion(view: TrainView, state: dict[str, Tensor], backbone: dict, me
     scores: list[np.ndarray] = []
 
     def masks() -> Iterator[np.ndarray]:
-        for indices, boxes, seen in looked_at(net, Method.from_settings(method), view, side, tags):
+        batches = looked_at(net, Method.from_settings(method), view, side, tags, attend=prior == "attention")
+        for indices, boxes, seen in batches:
             scores.append(seen.scores.cpu().numpy())
             for index, each, box in zip(indices, fused(net, seen, prior).cpu(), boxes):
                 yield from_canvas(each, box, side, view.size(index)).numpy()
@@ -119,6 +124,6 @@ def class_maps(view: TrainView, state: dict, backbone: dict, method: dict) -> di
     Divided by their maximum they are class activation maps: each score is a sum over positions of its own map.
     """
     net = restore_fusion(state, backbone, method)
-    batches = looked_at(net, Method.from_settings(method), view, backbone["side"], "known")
+    batches = looked_at(net, Method.from_settings(method), view, backbone["side"], "known", attend=False)
     return {"maps": np.concatenate([seen.maps[:, 1:].relu().cpu().numpy().astype(np.float16)
                                     for _, _, seen in batches])}

@@ -70,7 +70,7 @@ SCALES = {
     "quick": Scale(_TOY, Schedule(8, 8), Schedule(6, 8), True, _GUIDED["toy"].image_scale),
     "toy": Scale(_TOY, Schedule(500, 8, 1e-3, head_lr=10.0), Schedule(400, 8, 1e-3, head_lr=10.0), True,
                  _GUIDED["toy"].image_scale),
-    "photos": Scale(_PHOTO, Schedule(160, 16, 1e-4, head_lr=10.0), _GUIDED["photos"].segmenter),
+    "photos": Scale(_PHOTO, Schedule(160, 8, 1e-4, head_lr=10.0), _GUIDED["photos"].segmenter),
     "voc": Scale(
         Backbone(dilation=PUBLISHED.dilation, dropout=PUBLISHED.dropout, side=PUBLISHED.input_side),
         _paper_schedule(), _paper_schedule(),

@@ -14,7 +14,7 @@ from wsss_lab.lab.plots import colour_mask
 from wsss_lab.lab.published import artifact_list
 from wsss_lab.lab.steps import topological
 from wsss_lab.papers import lee2021_figures
-from wsss_lab.papers.lee2021_figures import FIGURES
+from wsss_lab.papers.lee2021_figures import FIGURES, _span
 from wsss_lab.papers.lee2021_pictures import WATCHED, Crowded, Pictures, Watched, shown_detectors
 
 MEASURED = {"learning_curves", "backgrounds", "robustness", "dial"}
@@ -249,3 +249,8 @@ def test_maps_are_cut_to_the_image(photos):
     index = watched.images[1]
     assert watched.maps(index).shape == (LABELS, 48, 64)
     assert watched.saliency("masks", index).data.shape == (48, 64)
+
+
+@pytest.mark.parametrize(("counts", "words"), [([1, 1], "1 object"), ([2, 2], "2 objects"), ([1, 3], "1 to 3 objects")])
+def test_a_group_of_images_is_named_by_its_numbers_of_objects(counts, words):
+    assert _span(np.array(counts), np.array([0.25, 0.15])) == f"{words},\neach 20 % of\nthe image"

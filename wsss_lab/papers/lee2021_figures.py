@@ -269,7 +269,7 @@ def fig6(run: Session) -> Drawn:
 
 def _span(counts: np.ndarray, areas: np.ndarray) -> str:
     low, high = counts.min(), counts.max()
-    number = f"{low} to {high} objects" if low < high else f"{low} object" + "s" * (low != 1)
+    number = f"{low} to {high} objects" if low < high else f"{low} object{'' if low == 1 else 's'}"
     return f"{number},\neach {100 * areas.mean():.0f} % of\nthe image"
 
 

@@ -1,6 +1,7 @@
 """Trainings that are interrupted, in half precision, or in parts because memory is short."""
 
-import os
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from wsss_lab.lab.steps import Step
 from wsss_lab.lab.store import Store
 from wsss_lab.networks.curves import Curves
 from wsss_lab.networks.fit import Schedule, fit
+from wsss_lab.networks.keeping import checkpoint_folder
 from wsss_lab.networks.machine import Machine
 
 torch.set_num_threads(1)
@@ -116,17 +118,26 @@ def test_a_damaged_checkpoint_is_named(tmp_path, monkeypatch):
 
 def folder_of_checkpoints(where: str) -> dict:
     """A step that tells where its trainings keep their state."""
-    folder = os.environ["WSSS_CHECKPOINTS"]
-    os.makedirs(folder)
-    return {"folder": folder, "there": where}
+    folder = checkpoint_folder()
+    folder.mkdir(parents=True)
+    time.sleep(0.05)
+    return {"folder": str(folder), "there": where}
 
 
 def test_steps_keep_their_checkpoints_beside_the_store_and_clear_them(tmp_path):
     store, step = Store(tmp_path), Step("networks", folder_of_checkpoints, {"where": "x"})
     compute([step], store, jobs=0)
     assert step.load(store)["folder"] == str(store.checkpoints(step)) == str(tmp_path / ".checkpoints" / step.key)
-    assert not store.checkpoints(step).exists() and "WSSS_CHECKPOINTS" not in os.environ
+    assert not store.checkpoints(step).exists() and checkpoint_folder() is None
     assert [manifest["key"] for manifest in store.manifests()] == [step.key]
+
+
+def test_steps_side_by_side_in_threads_keep_their_checkpoints_apart(tmp_path):
+    store = Store(tmp_path)
+    steps = [Step("networks", folder_of_checkpoints, {"where": str(number)}) for number in range(6)]
+    with ThreadPoolExecutor(3) as threads:
+        compute(steps, store, executor=threads)
+    assert [step.load(store)["folder"] for step in steps] == [str(store.checkpoints(step)) for step in steps]
 
 
 # --- parts -----------------------------------------------------------------------------------------------------------

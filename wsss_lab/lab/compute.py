@@ -1,12 +1,10 @@
 """Run what is missing of a graph of steps, and say beforehand what that is and why."""
 
 import concurrent.futures
-import os
 import shutil
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from concurrent.futures import BrokenExecutor, Executor, Future
-from contextlib import contextmanager
 from pathlib import Path
 
 from wsss_lab.errors import LabError, StoreError
@@ -16,6 +14,7 @@ from wsss_lab.lab.plan import plan
 from wsss_lab.lab.progress import Progress, reporter
 from wsss_lab.lab.steps import Step, topological
 from wsss_lab.lab.store import Store
+from wsss_lab.networks.keeping import keeping_checkpoints
 
 __all__ = ["compute", "missing", "plan", "run_step"]
 
@@ -89,7 +88,7 @@ def run_step(step: Step, root: str | Path) -> float:
                 expected="the same code in all processes",
                 fix="restart the kernel or the command",
             )
-        with provenance.measured() as facts, _checkpoints(store.checkpoints(step)):
+        with provenance.measured() as facts, keeping_checkpoints(store.checkpoints(step)):
             outputs = several.call(step, store)
         store.save(step, outputs, facts)
         shutil.rmtree(store.checkpoints(step), ignore_errors=True)
@@ -98,16 +97,6 @@ def run_step(step: Step, root: str | Path) -> float:
     except Exception as problem:
         raise LabError(f"{type(problem).__name__}: {problem}") from problem
     return facts["seconds"]
-
-
-@contextmanager
-def _checkpoints(folder: Path) -> Iterator[None]:
-    """Tell trainings (wsss_lab.networks.machine) where to keep their state meanwhile."""
-    os.environ["WSSS_CHECKPOINTS"] = str(folder)
-    try:
-        yield
-    finally:
-        del os.environ["WSSS_CHECKPOINTS"]
 
 
 class _Session:

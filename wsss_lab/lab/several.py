@@ -41,7 +41,8 @@ def call(step: "Step", store: "Store") -> dict[str, Any]:
         asked.write_bytes(pickle.dumps((step, store.root)))
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}",
                    "-m", "wsss_lab.lab.several", str(asked), str(answer)]
-        found = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}  # what is importable here is so there
+        found = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)),  # what is importable here is so there
+                 "WSSS_CHECKPOINTS": str(store.checkpoints(step))}
         done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | found)
         if done.returncode:
             told = [path.read_text() for path in sorted(Path(folder).glob("problem*"))]

@@ -8,6 +8,7 @@ import torch
 
 from wsss_lab.errors import ParameterError
 from wsss_lab.networks.device import resolve_device
+from wsss_lab.networks.keeping import checkpoint_folder
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 MINUTES = 10.0  # between two checkpoints
@@ -19,7 +20,7 @@ class Machine:
 
     precision: WSSS_PRECISION, a key of PRECISIONS; by default bf16 on a GPU that has it, fp16 on another, fp32 on a
     CPU. parts: WSSS_PARTS, into how many parts a batch is split, whose gradients are added up, which takes less memory.
-    checkpoints: WSSS_CHECKPOINTS, folder for the state of long trainings, None = none is kept. minutes:
+    checkpoints: see `checkpoint_folder`, for the state of long trainings, None = none is kept. minutes:
     WSSS_CHECKPOINT_MINUTES, between two of them.
     """
 
@@ -36,9 +37,8 @@ class Machine:
         precision = os.environ.get("WSSS_PRECISION", "") or _usual_precision(device)
         if precision not in PRECISIONS:
             raise ParameterError(f"WSSS_PRECISION={precision} is not known", " or ".join(PRECISIONS), "unset it")
-        folder = os.environ.get("WSSS_CHECKPOINTS", "")
         return cls(device, precision, int(_number("WSSS_PARTS", 1, least=1, whole=True)),
-                   Path(folder) if folder else None, _number("WSSS_CHECKPOINT_MINUTES", MINUTES, least=0))
+                   checkpoint_folder(), _number("WSSS_CHECKPOINT_MINUTES", MINUTES, least=0))
 
     def autocast(self) -> torch.autocast:
         """Mixed precision where it is asked for."""

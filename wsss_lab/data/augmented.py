@@ -7,6 +7,7 @@ of VOC 2012. Images of both have VOC's mask, which is finer and marks void. `bui
     JPEGImages, Annotations              links to the folders of VOC
     SegmentationClassAug/<name>.png      masks of trainaug and val: VOC's, as they are, or SBD's, converted
     SegmentationClass                    a link to SegmentationClassAug
+    SegmentationContext, *classes.txt    a link and copies, where the folder of VOC has them
     ImageSets/Segmentation/<split>.txt   train, val, trainaug; written last
 
 Where links aren't possible, they are folders with copies of what the three splits need, 12,031 images.
@@ -20,7 +21,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 from wsss_lab.data import sbd
-from wsss_lab.data.folder import ANNOTATIONS, IMAGES, MASKS, SPLITS, listing
+from wsss_lab.data.folder import (
+    ANNOTATIONS,
+    CLASS_LIST,
+    CONTEXT_LIST,
+    CONTEXTS,
+    IMAGES,
+    MASKS,
+    SPLITS,
+    listing,
+)
 from wsss_lab.data.tags import some
 from wsss_lab.data.voc_export import PLAIN_NAME
 from wsss_lab.errors import DataError
@@ -108,10 +118,20 @@ def build_augmented(
     _link(masks, out / MASKS, shown, ".png")
     _link(voc / IMAGES, out / IMAGES, shown, ".jpg")
     _link(voc / ANNOTATIONS, out / ANNOTATIONS, shown, ".xml")
+    _add_extras(voc, out)
     for split, listed in (("train", lists.train), ("val", lists.val), (SPLIT, names)):
         _write(out / SPLITS / f"{split}.txt", "".join(f"{name}\n" for name in listed))
     report(len(added), len(added), f"{SPLIT}: {len(names):,} names, sha256 {names_digest(names)}")
     return out
+
+
+def _add_extras(voc: Path, out: Path) -> None:
+    """Bring along what VOC itself doesn't have: names of other classes, maps of the surroundings."""
+    for name in (CLASS_LIST, CONTEXT_LIST):
+        if (voc / name).is_file():
+            _write(out / name, (voc / name).read_text(encoding="utf-8"))
+    if (voc / CONTEXTS).is_dir():
+        _link(voc / CONTEXTS, out / CONTEXTS, sorted(listing(voc / CONTEXTS, ".png")), ".png")
 
 
 def _locate(root: Path, wanted: str, places: Sequence[str], fetch: str) -> Path:

@@ -133,6 +133,28 @@ def plan(
 
 
 @app.command()
+def rehearse(
+    network: Annotated[str, typer.Option(help="paper, or mobilenet in the place of every network.")] = "paper",
+    paper: Annotated[str, typer.Option(help="A paper, several separated by commas, or all.")] = "all",
+    jobs: Annotated[str, typer.Option(help="Worker processes, or auto for one per core.")] = "auto",
+    out: Annotated[Path | None, typer.Option(help="Folder for everything. [default: build/rehearsal]")] = None,
+) -> None:
+    """Run the profile voc with trainings that end at once: does every table and figure come out?
+
+    Photographs and weights are those of WSSS_DATA and WSSS_WEIGHTS; without them, the toy world is laid out as VOC
+    2012, SBD and COCO are, and start weights are random. The numbers mean nothing.
+    """
+    from wsss_lab.lab import notebooks, rehearsal
+    from wsss_lab.papers import shared_rehearsal
+
+    os.environ["WSSS_REHEARSAL"] = network
+    shared_rehearsal.asked()
+    folder = (out or notebooks.project_folder() / "build" / "rehearsal").absolute()
+    os.environ |= rehearsal.prepare(folder)
+    reproduce(paper, "voc", jobs=jobs, out=folder / network, executed=folder / network / "notebooks")
+
+
+@app.command()
 def doctor() -> None:
     """Check Python, packages, GPU, data and weights; name the command that fixes what is missing."""
     from wsss_lab.lab.doctor import examine, report

@@ -20,6 +20,7 @@ from wsss_lab.networks.pretraining import pretrain
 from wsss_lab.papers import araslanov2020_steps as measurements
 from wsss_lab.papers import chaudhry2017, oh2017
 from wsss_lab.papers.araslanov2020_values import EXCHANGED, PUBLISHED, SCALES, START_WEIGHTS, Scale
+from wsss_lab.papers.shared_rehearsal import scale_of
 from wsss_lab.refinement.pamr import DILATIONS
 from wsss_lab.seeds.gap_cam import label_cams, train_cam
 from wsss_lab.segmenter.single_stage import Method, train_single_stage
@@ -252,7 +253,7 @@ def routes(profile: str, seeds: int, world_seed: int = 0) -> list[Route]:
     Toy backbones that earlier papers pre-train too share their start weights with them. Raises WeightsError or
     DataError when the folders that the profile reads don't hold what it needs.
     """
-    scale, guided = SCALES[profile], oh2017.routes(profile, seeds, world_seed)
+    scale, guided = scale_of(SCALES, profile), oh2017.routes(profile, seeds, world_seed)
     starts = _toy_starts(profile, scale, world_seed) if scale.pretraining else _files(scale)
     return [Route(open_world(profile, world_seed), scale, each.seed, starts, each) for each in guided]
 

@@ -19,6 +19,7 @@ from wsss_lab.networks.pretraining import pretrain
 from wsss_lab.papers import chaudhry2017_steps as joins
 from wsss_lab.papers import oh2017
 from wsss_lab.papers.chaudhry2017_values import PUBLISHED, SCALES, START_WEIGHTS, Scale
+from wsss_lab.papers.shared_rehearsal import scale_of
 from wsss_lab.saliency.hierarchy_frames import network_hierarchy, u2net_hierarchy, unsupervised_hierarchy
 from wsss_lab.seeds.attention import attention_outputs, score_attention, train_attention
 from wsss_lab.segmenter.joint import adapt_cues, segment_multiscale, train_joint
@@ -296,7 +297,7 @@ def routes(profile: str, seeds: int, world_seed: int = 0) -> list[Route]:
 
     Raises WeightsError or DataError when the folders that the profile reads don't hold what it needs.
     """
-    scale, guided = SCALES[profile], oh2017.routes(profile, seeds, world_seed)
+    scale, guided = scale_of(SCALES, profile), oh2017.routes(profile, seeds, world_seed)
     world, family = guided[0].world, scale.main.family
     starts = {"main": guided[0].start, "second": guided[0].start}
     if scale.pretraining is not None:

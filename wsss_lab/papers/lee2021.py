@@ -21,6 +21,7 @@ from wsss_lab.networks.fit import Schedule
 from wsss_lab.papers import araslanov2020, oh2017
 from wsss_lab.papers import lee2021_steps as measurements
 from wsss_lab.papers.lee2021_values import DIAL, PUBLISHED, RESERVED, SCALES, SEGMENTERS, START_WEIGHTS, Scale
+from wsss_lab.papers.shared_rehearsal import scale_of
 from wsss_lab.refinement.affinity_labels import affinity_label_frames
 from wsss_lab.refinement.affinity_training import train_affinity
 from wsss_lab.refinement.random_walk import walk_frames
@@ -368,7 +369,7 @@ def routes(profile: str, seeds: int, world_seed: int = 0) -> list[Route]:
 
     Raises WeightsError or DataError when the folders that the profile reads don't hold what it needs.
     """
-    scale, guided = SCALES[profile], oh2017.routes(profile, seeds, world_seed)
+    scale, guided = scale_of(SCALES, profile), oh2017.routes(profile, seeds, world_seed)
     world = guided[0].world
     starts = _toy_starts(profile, world_seed) if guided[0].scale.pretraining else _files(scale)
     return [Route(world, scale, each.seed, starts, each, _many(profile, world)) for each in guided]

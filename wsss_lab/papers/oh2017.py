@@ -21,6 +21,7 @@ from wsss_lab.networks.u2netp import U2NetP
 from wsss_lab.networks.weights import load_into
 from wsss_lab.papers.oh2017_steps import classify_components
 from wsss_lab.papers.oh2017_values import PUBLISHED, SCALES, START_WEIGHTS, Scale
+from wsss_lab.papers.shared_rehearsal import scale_of
 from wsss_lab.refinement.dense_crf import CRF_SETS
 from wsss_lab.saliency import frames as saliency
 from wsss_lab.saliency.network import saliency_frames, train_saliency
@@ -321,7 +322,7 @@ def routes(profile: str, seeds: int, world_seed: int = 0) -> list[Route]:
     Raises WeightsError or DataError when the folders that the profile reads don't hold what it needs.
     """
     world = open_world(profile, world_seed)
-    scale = SCALES[profile]
+    scale = scale_of(SCALES, profile)
     if scale.pretraining is None:
         trunk = scale.backbone.trunk("HighRes")
         start = weights_file(START_WEIGHTS[scale.backbone.family],

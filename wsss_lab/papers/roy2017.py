@@ -16,6 +16,7 @@ from wsss_lab.lab.worlds import World, open_world, weights_file
 from wsss_lab.papers import oh2017
 from wsss_lab.papers import roy2017_steps as measurements
 from wsss_lab.papers.roy2017_values import PUBLISHED, SCALES, SEED_THRESHOLDS, START_WEIGHTS, Scale
+from wsss_lab.papers.shared_rehearsal import scale_of
 from wsss_lab.seeds.top_down import Attention
 from wsss_lab.segmenter.fusion import Method, train_fusion
 from wsss_lab.segmenter.fusion_labels import attention_maps, class_maps, segment_fusion
@@ -224,7 +225,7 @@ def routes(profile: str, seeds: int, world_seed: int = 0) -> list[Route]:
 
     Raises WeightsError or DataError when the folders that the profile reads don't hold what it needs.
     """
-    scale, world = SCALES[profile], open_world(profile, world_seed)
+    scale, world = scale_of(SCALES, profile), open_world(profile, world_seed)
     if scale.pretraining:
         start = oh2017.routes(profile, 1, world_seed)[0].start
     else:

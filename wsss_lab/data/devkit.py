@@ -1,0 +1,122 @@
+"""Any views as the downloads of PASCAL VOC 2012, SBD and COCO lay them out, to rehearse and test what reads them.
+
+    VOCdevkit/VOC2012           photographs and annotations of all images, masks of train and val only
+    benchmark_RELEASE/dataset   SBD: .mat files of the images that it adds, and of some of VOC's
+    COCO                        photographs, instances_<split>2014.json, stuffthingmaps
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from wsss_lab.data import coco, sbd
+from wsss_lab.data.folder import ANNOTATIONS, CONTEXTS, IMAGES, MASKS, SPLITS, TAG_TABLE
+from wsss_lab.data.views import EvalView
+from wsss_lab.data.voc_export import component_boxes, export_voc
+from wsss_lab.errors import DataError
+
+VOC, SBD, COCO = Path("VOCdevkit") / "VOC2012", Path("benchmark_RELEASE") / "dataset", Path("COCO")
+ADDED = "sbd"  # list of what SBD adds, while the folder is being written
+SBD_CLASSES = 20  # maps of boundaries in a .mat file
+STUFF = 120  # the label of everything that isn't an object
+
+
+def export_devkit(train: EvalView, added: EvalView, val: EvalView, root: Path) -> tuple[Path, Path]:
+    """Write VOC 2012 and SBD below a new or empty folder, and return the two folders.
+
+    train, val: VOC's own splits, with masks. added: images whose masks SBD alone has. SBD's lists also name every
+    other image of train and of val, as the real ones do. Raises DataError as `export_voc` does, and for more than 20
+    classes.
+    """
+    if len(train.classes) > SBD_CLASSES:
+        raise DataError(f"{len(train.classes)} classes", f"at most {SBD_CLASSES}, as SBD has", "export fewer classes")
+    views = {"train": train, "val": val, ADDED: added}
+    voc = export_voc(views, root / VOC, train.classes, train.context_classes if train.has_context else ())
+    boundaries = root / SBD
+    (boundaries / sbd.MATS).mkdir(parents=True)
+    for name in added.names:  # VOC has no masks of these
+        (voc / MASKS / f"{name}.png").unlink()
+    for extra in (voc / TAG_TABLE, voc / SPLITS / f"{ADDED}.txt"):
+        extra.unlink()
+    listed = {"train": [(added, row) for row in range(len(added))] + [(train, row) for row in range(0, len(train), 2)],
+              "val": [(val, row) for row in range(0, len(val), 2)]}
+    for split, rows in listed.items():
+        (boundaries / f"{split}.txt").write_text("".join(f"{view.names[row]}\n" for view, row in rows))
+        for view, row in rows:
+            write_mat(boundaries / sbd.MATS / f"{view.names[row]}.mat", view.mask(row))
+    return voc, boundaries
+
+
+def write_mat(path: Path, mask: np.ndarray) -> None:
+    """A mask, uint8 (H, W), as SBD keeps it: void is background, and each class has a sparse map of its boundary."""
+    from scipy.io import savemat
+    from scipy.sparse import csc_matrix
+
+    labels = np.where(mask == 255, 0, mask).astype(np.uint8)
+    cells = np.empty((SBD_CLASSES, 1), object)
+    for index in range(SBD_CLASSES):
+        cells[index, 0] = csc_matrix(_boundary(labels == index + 1))
+    fields = {"Boundaries": cells, "Segmentation": labels, "CategoriesPresent": np.unique(labels[labels > 0])}
+    struct = np.empty((1, 1), [(name, object) for name in fields])
+    for name, value in fields.items():
+        struct[name][0, 0] = value
+    savemat(path, {"GTcls": struct}, do_compression=True)
+
+
+def export_coco(splits: dict[str, EvalView], root: Path) -> Path:
+    """Write the splits "train" and "val" as COCO 2014 with the masks of COCO-Stuff below a folder; returns it.
+
+    Category ids are the classes' labels. An object is a connected component of a class, without a crowd.
+    """
+    from PIL import Image
+
+    root = root / COCO
+    (root / coco.ANNOTATIONS).mkdir(parents=True)
+    for split, view in splits.items():
+        photographs, maps = (root / folder / f"{split}2014" for folder in (coco.IMAGES, coco.MASKS))
+        photographs.mkdir(parents=True)
+        maps.mkdir(parents=True)
+        images, objects = [], []
+        for number in range(len(view)):
+            name, mask = f"COCO_{split}2014_{number + 1:012d}", view.mask(number)
+            Image.fromarray(view.image(number)).save(photographs / f"{name}.jpg", quality=95, subsampling=0)
+            Image.fromarray(_stuff_map(mask)).save(maps / f"{name}.png")
+            images.append({"id": number + 1, "file_name": f"{name}.jpg", "height": mask.shape[0],
+                           "width": mask.shape[1]})
+            objects += _objects(number + 1, mask, len(view.classes), len(objects))
+        categories = [{"id": label, "name": name} for label, name in enumerate(view.classes, start=1)]
+        content = {"images": images, "annotations": objects, "categories": categories}
+        (root / coco.ANNOTATIONS / f"instances_{split}2014.json").write_text(json.dumps(content))
+    return root
+
+
+def link_layout(source: Path, out: Path, lists: dict[str, list[str]]) -> Path:
+    """A folder in VOC layout with other lists, whose photographs, masks and class lists are links to another one's."""
+    (out / SPLITS).mkdir(parents=True)
+    for name in (IMAGES, MASKS, ANNOTATIONS, CONTEXTS, TAG_TABLE, "classes.txt", "context_classes.txt"):
+        if (source / name).exists():
+            (out / name).symlink_to((source / name).resolve())
+    for split, names in lists.items():
+        (out / SPLITS / f"{split}.txt").write_text("".join(f"{name}\n" for name in names))
+    return out
+
+
+def _boundary(region: np.ndarray) -> np.ndarray:
+    """Pixels of a region, bool (H, W), with a pixel outside it above, below, left or right."""
+    import cv2
+
+    cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
+    return region & (cv2.erode(region.astype(np.uint8), cross) == 0)
+
+
+def _stuff_map(mask: np.ndarray) -> np.ndarray:
+    """COCO-Stuff counts its labels from 0: category 1 is label 0. Void stays 255."""
+    return np.where(mask == 255, 255, np.where(mask == 0, STUFF, mask.astype(int) - 1)).astype(np.uint8)
+
+
+def _objects(image: int, mask: np.ndarray, classes: int, first: int) -> list[dict]:
+    found = [(label, box) for label in range(1, classes + 1) for box in component_boxes(mask == label)]
+    return [{"id": first + row + 1, "image_id": image, "category_id": label, "iscrowd": 0,
+             "bbox": [xmin - 1, ymin - 1, xmax - xmin + 1, ymax - ymin + 1]}
+            for row, (label, (xmin, ymin, xmax, ymax)) in enumerate(found)]

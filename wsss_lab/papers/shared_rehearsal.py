@@ -1,0 +1,52 @@
+"""A rehearsal of the profile voc: the same code, data and networks, with trainings that end at once.
+
+WSSS_REHEARSAL=paper keeps the papers' networks; WSSS_REHEARSAL=mobilenet puts MobileNetV2 in the place of each of them.
+Results mean nothing: they show that every step runs and every table and figure can be made.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass, replace
+from typing import Any
+
+from wsss_lab.errors import ParameterError
+from wsss_lab.networks.backbones import Backbone
+from wsss_lab.networks.fit import Schedule
+
+NETWORKS = ("paper", "mobilenet")
+ITERATIONS, BATCH = 2, 2  # at most, of every training
+SIDE = 97  # pixels, at most, of what networks see
+
+
+def asked() -> str:
+    """Which networks a rehearsal shall have, of NETWORKS; "" = this is none. Raises ParameterError for others."""
+    network = os.environ.get("WSSS_REHEARSAL", "")
+    if network and network not in NETWORKS:
+        raise ParameterError(f"WSSS_REHEARSAL={network}", " or ".join(NETWORKS), "unset it for a full run")
+    return network
+
+
+def scale_of(scales: Mapping[str, Any], profile: str) -> Any:
+    """A paper's scale in a profile, shortened for a rehearsal where one is asked for.
+
+    Raises ParameterError for a rehearsal of another profile than voc: `quick` is the toy world's.
+    """
+    network = asked()
+    if network and profile != "voc":
+        raise ParameterError(f"WSSS_REHEARSAL={network} with the profile {profile}", "the profile voc",
+                             "unset it, or set PROFILE=voc")
+    return _shortened(scales[profile], network) if network else scales[profile]
+
+
+def _shortened(value: Any, network: str) -> Any:
+    if isinstance(value, Schedule):
+        return replace(value, iterations=min(value.iterations, ITERATIONS), batch=min(value.batch, BATCH))
+    if isinstance(value, Backbone):
+        family = value.family if network == "paper" else network
+        return replace(value, family=family, side=min(value.side, SIDE))
+    if isinstance(value, Mapping):
+        return {name: _shortened(each, network) for name, each in value.items()}
+    if is_dataclass(value):
+        return replace(value, **{field.name: _shortened(getattr(value, field.name), network)
+                                 for field in fields(value)})
+    return value

@@ -10,6 +10,7 @@ JOBS := auto
 OUT :=
 PARAMS :=
 ARTIFACT :=
+NETWORK := paper
 # Folders, from the environment or the command line.
 export WSSS_DATA WSSS_WEIGHTS WSSS_SALIENCY WSSS_COCO WSSS_CACHE
 
@@ -20,8 +21,8 @@ SHELL := /bin/bash
 
 # By default the commands run in .venv, which is made on the way. PYTHON=/path/to/python uses another
 # environment as it is, and WSSS_NO_VENV=1 the active one (conda, for instance).
-OPTIONS := PAPER PROFILE SEEDS WORLD_SEED DEVICE JOBS OUT PARAMS ARTIFACT WSSS_DATA WSSS_WEIGHTS WSSS_SALIENCY WSSS_COCO \
-           WSSS_CACHE PYTHON WSSS_NO_VENV
+OPTIONS := PAPER PROFILE SEEDS WORLD_SEED DEVICE JOBS OUT PARAMS ARTIFACT NETWORK WSSS_DATA WSSS_WEIGHTS WSSS_SALIENCY \
+           WSSS_COCO WSSS_CACHE PYTHON WSSS_NO_VENV
 ifneq ($(origin PYTHON),command line)
   ifdef WSSS_NO_VENV
     PYTHON := python
@@ -43,7 +44,7 @@ ifneq ($(strip $(UNKNOWN)),)
   $(error unknown option $(firstword $(UNKNOWN))=; known are $(OPTIONS))
 endif
 
-.PHONY: help reproduce quick plan test lab doctor book lint clean importable
+.PHONY: help reproduce quick plan rehearsal test lab doctor book lint clean importable
 
 help:  ## List the targets and options
 	@echo "wsss-lab: weakly supervised semantic segmentation, paper by paper"; echo
@@ -52,6 +53,7 @@ help:  ## List the targets and options
 	@echo "  PAPER=$(PAPER)  PROFILE=$(PROFILE) (quick, toy, photos, voc)  SEEDS=$(SEEDS)  WORLD_SEED=$(WORLD_SEED)"
 	@echo "  DEVICE=$(DEVICE) (auto, cpu, cuda)  JOBS=$(JOBS)  OUT=folder  PARAMS='name=value ...'"
 	@echo "  ARTIFACT=paper/table, only this one: no notebook, and no training that it doesn't need"
+	@echo "  NETWORK=$(NETWORK) (paper, mobilenet), of a rehearsal"
 	@echo "  WSSS_DATA=folder  WSSS_WEIGHTS=folder  WSSS_SALIENCY=folder  WSSS_COCO=folder  WSSS_CACHE=folder"
 	@echo "  PYTHON=python  WSSS_NO_VENV=1"
 
@@ -65,6 +67,9 @@ quick: reproduce  ## The same in the smallest profile, into figures/quick: does 
 
 plan: $(READY)  ## Say what a run of PAPER and PROFILE will take, and train nothing
 	@$(WSSS) plan --paper "$(PAPER)" --profile "$(PROFILE)" --seeds "$(SEEDS)" --trainings
+
+rehearsal: $(READY)  ## Run PROFILE=voc with trainings that end at once, on a small devkit: does everything come out?
+	@$(WSSS) rehearse --paper "$(PAPER)" --network "$(NETWORK)" --jobs "$(JOBS)" $(if $(OUT),--out "$(OUT)")
 
 test: $(READY)  ## Run the tests
 	@OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(PYTHON) -m pytest -n 2

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).parents[1]
-TARGETS = {"help", "reproduce", "quick", "plan", "test", "lab", "doctor", "book", "lint", "clean"}
+TARGETS = {"help", "reproduce", "quick", "plan", "rehearsal", "test", "lab", "doctor", "book", "lint", "clean"}
 
 pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
 

@@ -12,12 +12,11 @@ from wsss_lab.evaluation.confusion import iou
 from wsss_lab.lab.published import artifact_list
 from wsss_lab.lab.steps import topological
 from wsss_lab.lab.tables import numeric_columns, to_csv
-from wsss_lab.lab.worlds import WeightsFile
 from wsss_lab.papers import lee2021_tables
 from wsss_lab.papers.lee2021 import DETECTORS, detector_row
 from wsss_lab.papers.lee2021_evidence import Evidence
 from wsss_lab.papers.lee2021_tables import METHODS, SUMMARIES, TABLES, UNDEFINED
-from wsss_lab.papers.lee2021_tables_compared import segmenter_of, start_words
+from wsss_lab.papers.lee2021_tables_compared import segmenter_of
 from wsss_lab.papers.shared_tables import NO_TEST, NOT_RUN, TAGS_KNOWN, TAGS_UNUSED
 
 ALL = TABLES | SUMMARIES
@@ -112,12 +111,6 @@ def test_a_profile_that_leaves_rows_out_says_so(made, made_of_photos):
     for name in ALL:
         assert NOT_RUN not in made[name].frame.to_string(), name
         assert (NOT_RUN in made_of_photos[name].frame.to_string()) is (name not in ("table1", "table2")), name
-
-
-def test_the_start_weights_are_named():
-    route = SimpleNamespace(starts={"main": WeightsFile("/weights/a.pth"), "VGG16": WeightsFile("b.pth"), "toy": None})
-    assert start_words(route, ["main", "VGG16", "main"]) == "Start weights: a.pth, b.pth."
-    assert "drawn crops" in start_words(route, ["toy"])
 
 
 # --- Tables 1 and 2 --------------------------------------------------------------------------------------------------

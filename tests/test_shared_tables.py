@@ -7,6 +7,7 @@ import pytest
 
 from wsss_lab.evaluation.confusion import mean_iou
 from wsss_lab.evaluation.precision_recall import sweep
+from wsss_lab.lab.worlds import WeightsFile
 from wsss_lab.papers.shared_tables import (
     cut_at,
     detector_name,
@@ -16,6 +17,7 @@ from wsss_lab.papers.shared_tables import (
     miou_of_cut,
     nearest,
     protocol,
+    start_words,
     sweep_cells,
 )
 
@@ -68,11 +70,12 @@ def test_cells_of_a_sweep_are_those_of_the_nearest_threshold_and_of_the_best():
 
 @pytest.mark.parametrize("seeds, covers", [(1, "images only"), (3, "images and seeds")])
 def test_the_sentence_under_a_table_says_what_was_scored_and_how(seeds, covers):
-    run = SimpleNamespace(seeds=seeds, world=SimpleNamespace(name="toyvoc"), view=lambda split: range(7))
+    run = SimpleNamespace(seeds=seeds, world=SimpleNamespace(name="toyvoc"), view=lambda split: range(7),
+                          route=SimpleNamespace(start=WeightsFile("/weights/a.pth")))
     text = protocol(run, "one scale", "test")
     assert text.startswith("paper: PASCAL VOC 2012 test; ours: toyvoc test (7 images), ")
     assert f"{seeds} training seed(s), image tags not used at test time, one scale, no CRF unless" in text
-    assert text.endswith(f"bootstrap over {covers}.")
+    assert text.endswith(f"bootstrap over {covers}. Start weights: a.pth.")
 
 
 def test_detectors_have_names():
@@ -80,3 +83,10 @@ def test_detectors_have_names():
     assert detector_name(own) == "network trained on boxes"
     assert detector_name(ready_made) == "U2-Net-P"
     assert detector_name(ready_made, "unsupervised") == "unsupervised"
+
+
+def test_the_start_weights_are_named():
+    route = SimpleNamespace(starts={"main": WeightsFile("/weights/a.pth"), "VGG16": WeightsFile("b.pth"), "toy": None})
+    assert start_words(route, ["main", "VGG16", "main"]) == start_words(route) == "Start weights: a.pth, b.pth."
+    assert "drawn crops" in start_words(route, ["toy"])
+    assert start_words(SimpleNamespace(start=WeightsFile("/c.pth"))) == "Start weights: c.pth."

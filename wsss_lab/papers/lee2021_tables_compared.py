@@ -1,6 +1,5 @@
 """Lee et al. 2021 (EPS) beside other methods: segmenters (Tables 5, 6 and 7, saliency detectors), and shared cells."""
 
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -9,7 +8,6 @@ from wsss_lab.evaluation.confusion import nan_mean
 from wsss_lab.evaluation.intervals import interval
 from wsss_lab.evaluation.saliency_scores import foreground_iou
 from wsss_lab.lab.session import Session
-from wsss_lab.lab.worlds import WeightsFile
 from wsss_lab.papers.lee2021 import DETECTORS, Route, detector_row, has_test, segmenters, taught, trained_rows
 from wsss_lab.papers.lee2021_evidence import Evidence
 from wsss_lab.papers.shared_tables import (
@@ -45,21 +43,14 @@ def pseudo_protocol(run: Session, paper: str = "") -> str:
     route = run.route
     *others, last = (f"{each:g}" for each in route.scale.scales)
     scales = f"scales {', '.join(others)} and {last} and mirror images" if others else "image and mirror image"
-    sentence = protocol(run, f"maps averaged over {scales}", tags=TAGS_KNOWN, paper=paper or "PASCAL VOC 2012 train",
-                        ours=f"{run.world.name} {scored_words(route, len(run.view(route.scored)))}")
-    return f"{sentence} {start_words(route, ['main'])}"
+    return protocol(run, f"maps averaged over {scales}", tags=TAGS_KNOWN, paper=paper or "PASCAL VOC 2012 train",
+                    ours=f"{run.world.name} {scored_words(route, len(run.view(route.scored)))}", nets=["main"])
 
 
 def scored_words(route: Route, images: int) -> str:
     """The training images whose pseudo-masks are scored, such as "train (the first 500 images)"."""
     split, _, part = route.scored.partition("[")
     return f"{split} ({'the first ' if part else ''}{images} images)"
-
-
-def start_words(route: Route, nets: list[str]) -> str:
-    """A sentence on the start weights. nets: keys of `Route.starts`."""
-    files = [Path(start.path).name for start in map(route.starts.get, nets) if isinstance(start, WeightsFile)]
-    return f"Start weights: {', '.join(dict.fromkeys(files)) or 'pre-trained on drawn crops of other objects'}."
 
 
 def method_cells(row: pd.Series) -> dict:
@@ -125,13 +116,13 @@ def _segmenter_table(run: Session, name: str, backbone: str, lessons: tuple[str,
     slips = printed_slips(run, name)
     slips = f" Kept as printed: {slips}." if slips else ""
     start, _ = segmenters(run.profile)[segmenter_of(run.profile, "V1", backbone)]
-    note = (f" {start_words(run.route, [start])} Quoted rows are as printed, measured by others on VOC. V1: "
-            "DeepLab-LargeFOV; V2: DeepLab-ASPP. I image tags, S saliency, F masks. The paper does not say whether a "
-            "CRF follows its segmenters. gain: on val, over CAM where it teaches the same segmenter, in percentage "
-            "points. The rows after EPS are not in the paper's table. network, labels used: of our rows. "
+    note = (" Quoted rows are as printed, measured by others on VOC. V1: DeepLab-LargeFOV; V2: DeepLab-ASPP. I image "
+            "tags, S saliency, F masks. The paper does not say whether a CRF follows its segmenters. gain: on val, "
+            "over CAM where it teaches the same segmenter, in percentage points. The rows after EPS are not in the "
+            "paper's table. network, labels used: of our rows. "
             f"{words_on_test(run, has_test(run.profile))}{slips}")
     return Table(pd.DataFrame(rows).reindex(columns=order), f"Segmenters with {backbone}, mIoU in per cent",
-                 protocol(run, PREDICTED_FROM) + note)
+                 protocol(run, PREDICTED_FROM, nets=[start]) + note)
 
 
 def _line_cells(evidence: Evidence, labels: str, net: str) -> dict:
@@ -161,14 +152,14 @@ def text_saliency(run: Session) -> Table:
     order = ["detector in print", "its supervision", "detector here",
              *(f"{what} {of}" for what in ("saliency", "estimated", "pseudo-masks") for of in ("ours", "95 %")),
              "val paper", "val ours", "val 95 %", "test paper", "test ours", "test 95 %", "labels used"]
-    where, start = scored_words(run.route, len(evidence.scored_view())), segmenters(run.profile)[net][0]
-    note = (f" Segmenter in the paper: V1, ResNet101; here: {net}. {start_words(run.route, ['main', start])} Each "
-            "detector here stands for the one in print on its line. saliency: IoU of its salient pixels (above one "
-            "half) with the foreground of val. estimated: the same of the map that the trained classifier estimates "
-            f"(Eq. 1). pseudo-masks: mIoU on {where}, tags known. val, test: mIoU of the segmenter. The last row, not "
-            f"in the paper, has no saliency. labels used: of our rows. {words_on_test(run, has_test(run.profile))}")
+    where = scored_words(run.route, len(evidence.scored_view()))
+    note = (f" Segmenter in the paper: V1, ResNet101; here: {net}. Each detector here stands for the one in print on "
+            "its line. saliency: IoU of its salient pixels (above one half) with the foreground of val. estimated: the "
+            "same of the map that the trained classifier estimates (Eq. 1). pseudo-masks: mIoU on "
+            f"{where}, tags known. val, test: mIoU of the segmenter. The last row, not in the paper, has no saliency. "
+            f"labels used: of our rows. {words_on_test(run, has_test(run.profile))}")
     return Table(pd.DataFrame(rows).reindex(columns=order), "Saliency detectors and what EPS makes of them, per cent",
-                 protocol(run, PREDICTED_FROM) + note)
+                 protocol(run, PREDICTED_FROM, nets=["main", segmenters(run.profile)[net][0]]) + note)
 
 
 def detector_words(route: Route, detector: str) -> str:
@@ -240,9 +231,9 @@ def _crowded_protocol(evidence: Evidence) -> str:
     facts, name = evidence.objects(), crowded.world.name
     if name == run.world.name:
         name += " with more and smaller objects,"
-    sentence = protocol(run, PREDICTED_FROM, paper="COCO 2014 val", ours=f"{name} val ({len(facts['area'])} images)")
+    sentence = protocol(run, PREDICTED_FROM, paper="COCO 2014 val", ours=f"{name} val ({len(facts['area'])} images)",
+                        nets=["main", "VGG16"])
     share, scored = crowded.selection("adaptive")["share"], evidence.pseudo("CAM", many=True).shape[1]
-    return (f"{sentence} {start_words(run.route, ['main', 'VGG16'])} {facts['objects'].mean():.1f} objects per image; "
-            f"one covers {100 * nan_mean(facts['area']):.1f} % of it on average. lambda = {share:g}. gain: over CAM, "
-            f"in percentage points. pseudo-masks: mIoU on {scored_words(crowded, scored)} of the same world, tags "
-            "known.")
+    return (f"{sentence} {facts['objects'].mean():.1f} objects per image; one covers "
+            f"{100 * nan_mean(facts['area']):.1f} % of it on average. lambda = {share:g}. gain: over CAM, in "
+            f"percentage points. pseudo-masks: mIoU on {scored_words(crowded, scored)} of the same world, tags known.")

@@ -1,6 +1,5 @@
 """Roy & Todorovic 2017 beside other methods: Tables 2, 3 and 4; and the sentences that all of its tables share."""
 
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -8,7 +7,6 @@ import pandas as pd
 from wsss_lab.evaluation.confusion import iou, nan_mean
 from wsss_lab.lab.published import mismatches
 from wsss_lab.lab.session import Session
-from wsss_lab.lab.worlds import WeightsFile
 from wsss_lab.papers.roy2017 import ROWS, TAUGHT, has_test, labelled_rows, taught
 from wsss_lab.papers.roy2017_evidence import Evidence
 from wsss_lab.papers.shared_tables import (
@@ -35,15 +33,7 @@ MORE = {"w/o att (B1)": "w/o att", COMPETITOR: COMPETITOR, "full supervision": "
 
 def tables_protocol(run: Session, split: str = "val") -> str:
     """The sentences under a table of scores on a split."""
-    return (f"{protocol(run, 'one scale', split)} The CRF-RNN is a part of the network and no CRF in this sense. "
-            f"{start_words(run)}")
-
-
-def start_words(run: Session) -> str:
-    """A sentence on the start weights."""
-    start = run.route.start
-    file = Path(start.path).name if isinstance(start, WeightsFile) else "pre-trained on drawn crops of other objects"
-    return f"Start weights: {file}."
+    return f"{protocol(run, 'one scale', split)} The CRF-RNN is a part of the network and no CRF in this sense."
 
 
 # --- Tables 2 and 3 --------------------------------------------------------------------------------------------------

@@ -1,7 +1,8 @@
 """What the tables of every paper share: their form, the sentence under them, and the cells that several have."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from wsss_lab.evaluation.precision_recall import sweep
 from wsss_lab.lab.published import mismatches
 from wsss_lab.lab.session import Session
 from wsss_lab.lab.steps import Step
+from wsss_lab.lab.worlds import WeightsFile
 from wsss_lab.papers.shared_evidence import SeededEvidence
 
 NOT_RUN = "not run in this profile"
@@ -21,7 +23,7 @@ TAGS_UNUSED, TAGS_KNOWN = "image tags not used at test time", "image tags known 
 FAMILIES = {"wide_resnet": "WideResNet", "vgg": "VGG", "resnet": "ResNet", "mobilenet": "MobileNetV2"}
 PROTOCOL = (
     "paper: {paper}; ours: {ours}, {seeds} training seed(s), {tags}, {scales}, no CRF unless the row says so. In "
-    "brackets: 95 % interval, bootstrap over {covers}."
+    "brackets: 95 % interval, bootstrap over {covers}. {start}"
 )
 
 
@@ -37,15 +39,24 @@ class Table:
 
 
 def protocol(run: Session, scales: str, split: str = "val", tags: str = TAGS_UNUSED, paper: str = "",
-             ours: str = "") -> str:
-    """The sentence under a table of scores on a split.
+             ours: str = "", nets: Iterable[str] = ()) -> str:
+    """The sentences under a table of scores on a split.
 
     scales: how test images are looked at, such as "one scale". tags: TAGS_UNUSED or TAGS_KNOWN. paper, ours: which
-    images were scored, "" = PASCAL VOC 2012 and the split of the run's world.
+    images were scored, "" = PASCAL VOC 2012 and the split of the run's world. nets: as in `start_words`.
     """
     covers = "images and seeds" if run.seeds > 1 else "images only"
     return PROTOCOL.format(paper=paper or f"PASCAL VOC 2012 {split}", seeds=run.seeds, tags=tags, scales=scales,
-                           ours=ours or f"{run.world.name} {split} ({len(run.view(split))} images)", covers=covers)
+                           ours=ours or f"{run.world.name} {split} ({len(run.view(split))} images)", covers=covers,
+                           start=start_words(run.route, nets))
+
+
+def start_words(route: Any, nets: Iterable[str] = ()) -> str:
+    """A sentence on the start weights of a route's networks. nets: keys of `route.starts`, none = all of them."""
+    known = getattr(route, "starts", None) or {"": route.start}
+    starts = [known[net] for net in nets] or known.values()
+    files = [Path(start.path).name for start in starts if isinstance(start, WeightsFile)]
+    return f"Start weights: {', '.join(dict.fromkeys(files)) or 'pre-trained on drawn crops of other objects'}."
 
 
 def labels_used(evidence: SeededEvidence, step: Step) -> str:

@@ -15,7 +15,7 @@ from wsss_lab.networks.fit import Schedule
 
 NETWORKS = ("paper", "mobilenet")
 ITERATIONS, BATCH = 2, 2  # at most, of every training
-SIDE = 97  # pixels, at most, of what networks see
+SIDE = 97  # pixels, at most, of what networks see; dilations shrink with it
 
 
 def asked() -> str:
@@ -42,11 +42,17 @@ def _shortened(value: Any, network: str) -> Any:
     if isinstance(value, Schedule):
         return replace(value, iterations=min(value.iterations, ITERATIONS), batch=min(value.batch, BATCH))
     if isinstance(value, Backbone):
-        family = value.family if network == "paper" else network
-        return replace(value, family=family, side=min(value.side, SIDE))
+        return _smaller(replace(value, family=value.family if network == "paper" else network))
     if isinstance(value, Mapping):
         return {name: _shortened(each, network) for name, each in value.items()}
     if is_dataclass(value):
         return replace(value, **{field.name: _shortened(getattr(value, field.name), network)
                                  for field in fields(value)})
     return value
+
+
+def _smaller(backbone: Backbone) -> Backbone:
+    """On smaller images, with dilations that are the same shares of the maps."""
+    side = min(backbone.side, SIDE)
+    dilation, *aspp = (max(1, round(each * side / backbone.side)) for each in (backbone.dilation, *backbone.aspp))
+    return replace(backbone, side=side, dilation=dilation, aspp=tuple(aspp))

@@ -12,6 +12,7 @@ from wsss_lab.errors import ParameterError, TrainingError
 from wsss_lab.lab.compute import compute
 from wsss_lab.lab.steps import Step
 from wsss_lab.lab.store import Store
+from wsss_lab.networks import machine
 from wsss_lab.networks.curves import Curves
 from wsss_lab.networks.fit import Schedule, fit
 from wsss_lab.networks.keeping import checkpoint_folder
@@ -24,7 +25,7 @@ ADAM = Schedule(8, 6, 0.01)
 
 @pytest.fixture(autouse=True)
 def plain(monkeypatch):
-    for name in ("WSSS_PRECISION", "WSSS_PARTS", "WSSS_CHECKPOINTS", "WSSS_CHECKPOINT_MINUTES"):
+    for name in ("WSSS_PRECISION", "WSSS_PARTS", "WSSS_CHECKPOINTS", "WSSS_CHECKPOINT_MINUTES", "WSSS_WORKERS"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -36,6 +37,7 @@ class Loss:
 
     def __call__(self, net, x, y):
         if self.curves.iteration == self.stop_at:
+            time.sleep(0.01)  # workers draw ahead of what a checkpoint may hold
             raise KeyboardInterrupt
         if self.curves.iteration == 3 and not self.kept:
             self.kept["bias"] = net[2].bias.detach().clone()
@@ -70,12 +72,16 @@ def keep_checkpoints(monkeypatch, folder, minutes="0"):
 
 @pytest.mark.parametrize("schedule", [SGD, ADAM])
 @pytest.mark.parametrize("stop_at", [1, 5])
-def test_an_interrupted_training_ends_as_one_that_was_not(tmp_path, monkeypatch, schedule, stop_at):
+@pytest.mark.parametrize(("first", "then"), [("0", "0"), ("2", "2"), ("2", "0"), ("0", "2")])
+def test_an_interrupted_training_ends_as_one_that_was_not(tmp_path, monkeypatch, schedule, stop_at, first, then):
+    """Also where batches are drawn ahead by workers, in either half."""
     history, weights, whole = train(schedule)
+    monkeypatch.setenv("WSSS_WORKERS", first)
     keep_checkpoints(monkeypatch, tmp_path)
     with pytest.raises(KeyboardInterrupt):
         train(schedule, Loss(stop_at))
     assert len(list(tmp_path.iterdir())) == 1
+    monkeypatch.setenv("WSSS_WORKERS", then)
     drawn = []
     monkeypatch.setitem(globals(), "draw", lambda generator, draw=draw: drawn.append(1) or draw(generator))
     again, found, loss = train(schedule)
@@ -209,13 +215,25 @@ def test_half_precision_is_nearly_the_same_training_with_full_weights(monkeypatc
     assert all(value.dtype == torch.float32 for value in others.values())
 
 
-def test_a_cpu_computes_in_full_precision_unless_told_otherwise():
+def test_a_cpu_computes_in_full_precision_and_without_workers_unless_told_otherwise():
     here = Machine.here()
-    assert (here.precision, here.mixed, here.parts, here.checkpoints) == ("fp32", False, 1, None)
+    assert (here.precision, here.mixed, here.parts, here.checkpoints, here.workers) == ("fp32", False, 1, None, 0)
+
+
+@pytest.mark.parametrize(("cores", "expected"), [(2, 2), (16, 8)])
+def test_beside_a_gpu_there_is_a_worker_per_core_but_no_more_than_8(monkeypatch, cores, expected):
+    monkeypatch.setattr(machine, "resolve_device", lambda: torch.device("cuda"))
+    monkeypatch.setattr(machine.os, "sched_getaffinity", lambda process: set(range(cores)), raising=False)
+    monkeypatch.setenv("WSSS_PRECISION", "bf16")
+    assert Machine.here().workers == expected
+    monkeypatch.setenv("WSSS_WORKERS", "12")
+    assert Machine.here().workers == 12
 
 
 @pytest.mark.parametrize(("name", "value"), [("WSSS_PRECISION", "fp8"), ("WSSS_PARTS", "0"), ("WSSS_PARTS", "1.5"),
-                                             ("WSSS_PARTS", "two"), ("WSSS_CHECKPOINT_MINUTES", "-1")])
+                                             ("WSSS_PARTS", "two"), ("WSSS_CHECKPOINT_MINUTES", "-1"),
+                                             ("WSSS_PARTS", "inf"), ("WSSS_WORKERS", "-1"), ("WSSS_WORKERS", "1.5"),
+                                             ("WSSS_WORKERS", "many")])
 def test_settings_that_make_no_sense_are_named(monkeypatch, name, value):
     monkeypatch.setenv(name, value)
     with pytest.raises(ParameterError, match=f"{name}={value}"):

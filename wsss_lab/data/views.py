@@ -5,8 +5,10 @@ nothing that it refers to can produce a mask. An `EvalView` adds the label sourc
 stripped view and `guarded()` a view whose labels raise when touched.
 """
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Executor
+from contextvars import ContextVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -14,6 +16,10 @@ from torch import Tensor
 
 from wsss_lab.data.canvas import IGNORE, canvas_box, to_canvas
 from wsss_lab.errors import ContractError, DataError
+
+T = TypeVar("T")
+#: Threads that read images for this one; None: it reads them itself.
+_readers: ContextVar[Executor | None] = ContextVar("threads that read images", default=None)
 
 
 class ImageSource(Protocol):
@@ -34,6 +40,17 @@ class LabelSource(Protocol):
 
     def read(self, row: int) -> np.ndarray:
         """uint8 (H, W), owned by the caller."""
+
+
+def read_with(readers: Executor) -> None:
+    """From here on, what this thread asks `every` for is worked out by other threads."""
+    _readers.set(readers)
+
+
+def every(function: Callable[[int], T], rows: Iterable[int]) -> list[T]:
+    """The function's value of every row, in order; in several threads where `read_with` has named them."""
+    readers = _readers.get()
+    return list((map if readers is None else readers.map)(function, rows))
 
 
 def stack_canvases(canvases: Sequence[tuple[np.ndarray, tuple]], side: int) -> tuple[Tensor, Tensor]:

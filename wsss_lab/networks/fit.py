@@ -16,6 +16,7 @@ from wsss_lab.networks.checkpoints import (
 )
 from wsss_lab.networks.curves import Curves
 from wsss_lab.networks.machine import Machine
+from wsss_lab.networks.prefetch import ahead
 from wsss_lab.networks.ranks import Ranks
 
 
@@ -75,9 +76,11 @@ def fit(net: nn.Module, next_batch: Callable[[torch.Generator], tuple], loss_of:
         schedule: Schedule, seed: int, prepare: Callable[[nn.Module], None] | None = None) -> list[float]:
     """Train a network in place and return the loss of every iteration.
 
-    next_batch: draws one batch, a tuple of tensors (B, ...), with the given generator. loss_of(net, *batch) -> scalar
-    loss, a mean over the batch. It may have `curves`, a wsss_lab.networks.curves.Curves, and `kept`, named tensors that
-    a checkpoint shall hold too. prepare: called once after ``net.train()``, for instance to freeze batch norms.
+    next_batch: draws one batch, a tuple of tensors (B, ...), with the given generator and no other, and without regard
+    to the network or the iteration: batches may be drawn ahead, see wsss_lab.networks.prefetch. loss_of(net, *batch) ->
+    scalar loss, a mean over the batch. It may have `curves`, a wsss_lab.networks.curves.Curves, and `kept`, named
+    tensors that a checkpoint shall hold too. prepare: called once after ``net.train()``, for instance to freeze batch
+    norms.
     For precision, parts of batches and checkpoints see wsss_lab.networks.machine: a training that was interrupted goes
     on from its last checkpoint and gives the same result.
 
@@ -98,10 +101,12 @@ def fit(net: nn.Module, next_batch: Callable[[torch.Generator], tuple], loss_of:
     if state := checkpoint.load():
         training.restore(state)
         restore_random_states(state["random"], generator)
-    for iteration in range(len(training.history), schedule.iterations):
-        training.step(iteration, next_batch(generator))
-        if checkpoint.due() and training.ranks.number == 0:
-            checkpoint.save(training.state() | {"random": random_states(generator)})
+    done = len(training.history)
+    with ahead(next_batch, generator, schedule.iterations - done, training.machine) as batches:
+        for iteration, batch in enumerate(batches, start=done):
+            training.step(iteration, batch)
+            if checkpoint.due() and training.ranks.number == 0:
+                checkpoint.save(training.state() | {"random": random_states(generator)})
     net.eval()
     checkpoint.remove()
     return training.history

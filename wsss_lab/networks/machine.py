@@ -12,6 +12,7 @@ from wsss_lab.networks.keeping import checkpoint_folder
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 MINUTES = 10.0  # between two checkpoints
+WORKERS = 8  # at most, unless asked for
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,9 @@ class Machine:
     precision: WSSS_PRECISION, a key of PRECISIONS; by default bf16 on a GPU that has it, fp16 on another, fp32 on a
     CPU. parts: WSSS_PARTS, into how many parts a batch is split, whose gradients are added up, which takes less memory.
     checkpoints: see `checkpoint_folder`, for the state of long trainings, None = none is kept. minutes:
-    WSSS_CHECKPOINT_MINUTES, between two of them.
+    WSSS_CHECKPOINT_MINUTES, between two of them. workers: WSSS_WORKERS, threads that read the images of batches drawn
+    ahead (wsss_lab.networks.prefetch), 0 = each batch is drawn when it is needed; by default one per core and at most
+    `WORKERS` beside a GPU, none on a CPU, whose cores the network needs.
     """
 
     device: torch.device
@@ -29,6 +32,7 @@ class Machine:
     parts: int = 1
     checkpoints: Path | None = None
     minutes: float = MINUTES
+    workers: int = 0
 
     @classmethod
     def here(cls) -> "Machine":
@@ -38,7 +42,8 @@ class Machine:
         if precision not in PRECISIONS:
             raise ParameterError(f"WSSS_PRECISION={precision} is not known", " or ".join(PRECISIONS), "unset it")
         return cls(device, precision, int(_number("WSSS_PARTS", 1, least=1, whole=True)),
-                   checkpoint_folder(), _number("WSSS_CHECKPOINT_MINUTES", MINUTES, least=0))
+                   checkpoint_folder(), _number("WSSS_CHECKPOINT_MINUTES", MINUTES, least=0),
+                   int(_number("WSSS_WORKERS", _usual_workers(device), least=0, whole=True)))
 
     def autocast(self) -> torch.autocast:
         """Mixed precision where it is asked for."""
@@ -61,12 +66,19 @@ def _usual_precision(device: torch.device) -> str:
     return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
 
 
+def _usual_workers(device: torch.device) -> int:
+    if device.type != "cuda":
+        return 0
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(WORKERS, cores)
+
+
 def _number(name: str, default: float, least: float, whole: bool = False) -> float:
     text = os.environ.get(name, "")
     try:
         value = float(text) if text else default
     except ValueError:
         value = float("nan")
-    if not value >= least or (whole and value != int(value)):
+    if not value >= least or (whole and value % 1):  # infinity leaves no number
         raise ParameterError(f"{name}={text}", f"a {'whole ' if whole else ''}number from {least:g} on", "unset it")
     return value

@@ -6,9 +6,10 @@ from torch import Tensor
 from wsss_lab.data.canvas import augment
 from wsss_lab.data.views import TrainView
 from wsss_lab.networks.device import resolve_device
+from wsss_lab.networks.prefetch import Batches
 
 
-def pixel_batches(view: TrainView, side: int, batch: int, change=augment):
+def pixel_batches(view: TrainView, side: int, batch: int, change=augment) -> Batches:
     """A function that draws one augmented batch (uint8 images (B, 3, side, side), tags (B, C)) with a generator.
 
     change: the augmentation, see wsss_lab.data.canvas.augment. Tags are float32 in {0, 1}.
@@ -20,6 +21,9 @@ def pixel_batches(view: TrainView, side: int, batch: int, change=augment):
         indices = torch.randint(len(view), (batch,), generator=generator)
         images, _ = view.canvas(indices.numpy(), side)
         images, _ = change(images, None, generator)
-        return images.to(device), tags[indices].to(device)
+        return images, tags[indices]
 
-    return draw
+    def finish(images: Tensor, tags: Tensor) -> tuple[Tensor, Tensor]:
+        return images.to(device, non_blocking=True), tags.to(device, non_blocking=True)
+
+    return Batches(draw, finish)

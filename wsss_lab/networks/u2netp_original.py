@@ -5,6 +5,7 @@ There every convolution is followed by a batch norm, and the stages have names: 
 `rebnconv(L-1)d` to `rebnconv1d`. A batch norm in evaluation mode is linear, so it is folded into its convolution.
 """
 
+import io
 import os
 from pathlib import Path
 
@@ -26,8 +27,10 @@ def convert(source: str | Path, target: str | Path) -> Path:
     """
     target = Path(target)
     temporary = target.with_name(f"{target.name}.tmp")
+    content = io.BytesIO()  # torch hides what the disk says: a failed write is a RuntimeError there
+    torch.save(check_original(source), content)
     try:
-        torch.save(check_original(source), temporary)
+        temporary.write_bytes(content.getvalue())
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)

@@ -78,18 +78,22 @@ class Method:
 class Losses:
     """The loss of one training, and what is written down in each of its iterations.
 
-    warm_up: iterations with the classification loss alone. curves: name -> value per iteration: both losses, the
-    share of images and of pixels with pseudo labels, and of the classes that are not among the tags: mean pixel score
-    and the median sizes of the two terms of the class score. kept: tensors of a checkpoint beside them, of a snapshot.
+    warm_up: iterations with the classification loss alone. snapshot: iterations after which the network's tensors are
+    kept, 0 = they aren't. curves: name -> value per iteration: both losses, the share of images and of pixels with
+    pseudo labels, and of the classes that are not among the tags: mean pixel score and the median sizes of the two
+    terms of the class score. kept: tensors of a checkpoint beside them, those of the snapshot.
     """
 
-    def __init__(self, method: Method, warm_up: int):
-        self.method, self.warm_up = method, warm_up
+    def __init__(self, method: Method, warm_up: int, snapshot: int = 0):
+        self.method, self.warm_up, self.snapshot = method, warm_up, snapshot
         self.curves = Curves()
         self.kept: dict[str, Tensor] = {}
 
     def __call__(self, net: DeepLabV3Plus, pixels: Tensor, tags: Tensor) -> Tensor:
         """Total loss of a batch. pixels: uint8 (B, 3, H, W), as augmented. tags: (B, C) in {0, 1}."""
+        # Before the forward pass, which moves batch norms' statistics, and once: a batch may come in parts or again.
+        if self.snapshot and self.curves.iteration == self.snapshot and not self.kept:
+            self.kept.update({name: value.detach().cpu().clone() for name, value in net.state_dict().items()})
         method, scores = self.method, net(normalise(pixels)).float()
         pooled, penalty = class_scores(scores, method.power, method.floor, method.epsilon, method.penalty)
         classification = soft_margin_loss(pooled + penalty, tags)
@@ -122,15 +126,9 @@ def train_single_stage(view: TrainView, start: dict[str, Tensor], backbone: dict
     torch.manual_seed(seed)
     net = method.network(backbone, len(view.classes))
     backbone.load_start(net.trunk, start)
-    losses = Losses(method, warm_up)
+    losses = Losses(method, warm_up, snapshot)
     batches = pixel_batches(view, backbone.side, schedule.batch, crop_and_jitter)
-
-    def next_batch(generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        if snapshot and losses.curves.iteration == snapshot:
-            losses.kept.update({name: value.detach().cpu().clone() for name, value in net.state_dict().items()})
-        return batches(generator)
-
-    history = fit(place(net), next_batch, losses, schedule, seed, prepare=net.prepare)
+    history = fit(place(net), batches, losses, schedule, seed, prepare=net.prepare)
     return {"state": net.cpu().state_dict(), "history": history, "curves": dict(losses.curves), "early": losses.kept}
 
 

@@ -173,6 +173,26 @@ def test_missing_files_are_counted_before_anything_is_written(roots, tmp_path, w
     assert command in caught.value.fix and not (tmp_path / "out").exists()
 
 
+def test_the_command_that_completes_a_folder_says_where_it_is(tmp_path):
+    voc, sbd = write_voc(tmp_path / "my voc/VOCdevkit/VOC2012"), write_sbd(tmp_path / "sbd/benchmark_RELEASE/dataset")
+    shutil.rmtree(sbd / "cls")
+    with pytest.raises(DataError, match=r"sbd: no folder cls") as caught:
+        build((tmp_path / "my voc", tmp_path / "sbd"), tmp_path / "out")
+    assert caught.value.fix == f"run `wsss data sbd --to {tmp_path / 'sbd'}`"
+    (sbd / "cls").mkdir()
+    with pytest.raises(DataError, match=r"cls: 2 of 2 files are missing: 2008_000005, 2008_000006") as caught:
+        build((tmp_path / "my voc", tmp_path / "sbd"), tmp_path / "out")
+    assert caught.value.fix == f"run `wsss data sbd --to {tmp_path / 'sbd'}`"
+    shutil.rmtree(voc / "Annotations")
+    with pytest.raises(DataError, match=r"Annotations: 6 of 6 files are missing") as caught:
+        build((tmp_path / "my voc", tmp_path / "sbd"), tmp_path / "out")
+    assert caught.value.fix == f"run `wsss data voc --to '{tmp_path / 'my voc'}'`"
+    (sbd / "val.txt").unlink()
+    with pytest.raises(DataError, match=r"no file .*val\.txt") as caught:
+        build((tmp_path / "my voc", tmp_path / "sbd"), tmp_path / "out")
+    assert caught.value.fix == f"run `wsss data sbd --to {tmp_path / 'sbd'}`"
+
+
 def test_folders_of_others_are_left_alone(roots, tmp_path):
     with pytest.raises(DataError, match="not empty"):
         build(roots, roots[0])

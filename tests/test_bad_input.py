@@ -240,6 +240,23 @@ def test_weights_that_do_not_fit_are_named_before_anything_runs(weights, name, d
     assert expected.get(damage, "is for another architecture") in str(caught.value)
 
 
+def test_missing_weights_come_with_the_command_that_fetches_them(weights):
+    with pytest.raises(WeightsError) as caught:
+        oh2017.routes("voc", seeds=1)
+    assert caught.value.problem == f"no weights file '{weights / 'vgg16_imagenet.pth'}'"
+    assert caught.value.fix == f"wsss data imagenet-weights --to {weights}"
+    with pytest.raises(WeightsError, match=r"no weights file .*rna-a1") as caught:  # which its authors share alone
+        worlds.weights_file("ilsvrc-cls_rna-a1_cls1000_ep-0001.pth", print)
+    assert caught.value.fix.startswith("put it there") and "wsss data imagenet-weights" in caught.value.fix
+
+
+def test_a_missing_saliency_network_comes_with_its_command(weights):
+    (weights / "u2netp_saliency.pth").unlink()
+    with pytest.raises(WeightsError) as caught:
+        oh2017.routes("photos", seeds=1)
+    assert caught.value.fix == f"wsss data saliency --to {weights}"
+
+
 def test_vgg_weights_of_another_architecture_are_named(weights):
     torch.save(vgg_trunk("HighRes", TOY_BLOCKS).state_dict(), weights / "vgg16_imagenet.pth")
     with pytest.raises(WeightsError, match=r"vgg16_imagenet\.pth' is for another architecture: 4 layers") as caught:

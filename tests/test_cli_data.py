@@ -1,5 +1,6 @@
 """The command `wsss data`, and the sources it knows."""
 
+import errno
 import io
 import json
 import shutil
@@ -14,7 +15,7 @@ from file_server import running
 from tiny_devkit import AUGMENTED, write_sbd, write_voc
 from typer.testing import CliRunner
 
-from wsss_lab.data import download, sources
+from wsss_lab.data import archives, download, sources
 from wsss_lab.data.augmented import build_augmented
 from wsss_lab.data.coco import CocoFolder
 from wsss_lab.data.download import Remote
@@ -22,6 +23,8 @@ from wsss_lab.data.folder import VocFolder
 from wsss_lab.data.sources import Item, Source
 from wsss_lab.errors import DataError, LabError, ParameterError, WeightsError
 from wsss_lab.lab import acquire, cli, doctor
+from wsss_lab.networks import u2netp_original
+from wsss_lab.networks.u2netp import U2NetP
 
 SHA256 = "0b6a3f1e" * 8
 
@@ -171,6 +174,51 @@ def test_the_disk_is_looked_at_for_all_files_together_before_any_is_fetched(serv
     assert acquire._room(item, tmp_path) == 2 * 10**9 - 1000
     (tmp_path / "a.tar").touch()  # only to be unpacked yet
     assert acquire._room(item, tmp_path) == 10**9
+
+
+def fill_up(monkeypatch, module, function):
+    """Let a function write what it is asked to once, and find a full disk from then on."""
+    real, calls = getattr(module, function), []
+
+    def write(*arguments):
+        calls.append(arguments)
+        if len(calls) > 1:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(*arguments)
+
+    monkeypatch.setattr(module, function, write)
+
+
+@pytest.mark.parametrize("module, kept", [(download, {"devkit.tar.part"}), (archives, {"devkit.tar"})])
+def test_a_disk_that_fills_up_names_the_command_and_it_goes_on_when_there_is_room(server, tmp_path, monkeypatch,
+                                                                                  module, kept):
+    content = devkit() + bytes(2 * download.CHUNK)  # more than one piece; a tar may end with zeros
+    offer(monkeypatch, Item(Remote("devkit.tar", (server.serve("a", content, etag='"1"'),)), into=""))
+    with monkeypatch.context() as patched:
+        fill_up(patched, module, "_write")
+        error = data("voc", "--to", tmp_path).exception
+    assert isinstance(error, DataError) and "No space left on device" in error.problem
+    assert error.fix == f"make room or choose another folder, then: wsss data voc --to {tmp_path}"
+    assert {path.name for path in tmp_path.iterdir()} - {"devkit.tar.part.json"} == kept
+    assert data("voc", "--to", tmp_path).exit_code == 0
+    assert VocFolder(tmp_path / "VOCdevkit/VOC2012").names("train") == ("1",)
+    assert len(server.asked) == (2 if module is download else 1)
+
+
+def test_a_disk_that_is_full_when_weights_are_written_anew_is_told(server, tmp_path, monkeypatch):
+    state = U2NetP().state_dict()
+    monkeypatch.setattr(u2netp_original, "check_original", lambda path: state)
+    monkeypatch.setattr(Path, "write_bytes", full_disk)
+    item = Item(Remote("a.pth", (server.serve("a", b"weights"),)), becomes="b.pth", convert=u2netp_original.convert)
+    offer(monkeypatch, item, name="saliency")
+    error = data("saliency", "--to", tmp_path).exception
+    assert isinstance(error, DataError) and "No space left on device" in error.problem
+    assert f"make room or choose another folder, then: wsss data saliency --to {tmp_path}" in error.fix
+    assert [path.name for path in tmp_path.iterdir()] == ["a.pth"]
+
+
+def full_disk(*_):
+    raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def test_a_problem_names_the_command_to_run_again(server, tmp_path, monkeypatch):

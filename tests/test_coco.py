@@ -281,6 +281,16 @@ def test_masks_of_another_size_or_with_other_values(root):
         view.mask(0)
 
 
+@pytest.mark.parametrize("lost", ["annotations", "annotations/instances_val2014.json", "images/val2014",
+                                  "stuffthingmaps"])
+def test_what_is_missing_can_be_fetched_by_a_command(root, lost):
+    shutil.rmtree(root / lost, ignore_errors=True)
+    (root / lost).unlink(missing_ok=True)
+    with pytest.raises(DataError) as caught:
+        CocoFolder(root).eval_view("val")
+    assert caught.value.fix.endswith(f"or let the command do it: wsss data coco --to {root}")
+
+
 # --- identity --------------------------------------------------------------------------------------------------------
 
 

@@ -339,6 +339,25 @@ def test_the_fingerprint_follows_the_files(root):
     assert changed()
 
 
+def test_photographs_of_ones_own_cannot_be_fetched(root):
+    def problem():
+        with pytest.raises(DataError) as caught:
+            VocFolder(root).eval_view("train")
+        return caught.value
+
+    (root / "SegmentationClass/a.png").unlink()
+    assert problem().fix == "add the masks, or remove these images from the split list"
+    _write_xml(root, names=("b",))
+    assert problem().problem.endswith("1 of 2 images of train have no mask: a")
+    with pytest.raises(DataError, match="1 of 2 images of train have no XML annotation: a") as caught:
+        VocFolder(root).train_view("train")
+    assert 'tags="csv"' in caught.value.fix
+    (root / "JPEGImages/a.jpg").unlink()
+    assert problem().fix == "add the images or correct the list"
+    (root / "ImageSets/Segmentation/train.txt").unlink()
+    assert "choose one of these" in problem().fix
+
+
 def test_a_real_folder():
     root = os.environ.get("WSSS_DATA")
     if not root:

@@ -31,6 +31,7 @@ from wsss_lab.data.folder import (
     SPLITS,
     listing,
 )
+from wsss_lab.data.remedies import AUGMENTED_MARKER, SBD_PLACE, VOC_PLACE, fetch_command
 from wsss_lab.data.tags import some
 from wsss_lab.data.voc_export import PLAIN_NAME
 from wsss_lab.errors import DataError
@@ -38,7 +39,6 @@ from wsss_lab.errors import DataError
 SPLIT, AUGMENTED_MASKS = "trainaug", "SegmentationClassAug"
 COUNT = 10_582
 VOC_COUNTS, SBD_COUNT = {"train": 1_464, "val": 1_449}, 11_355
-MARKER = ".wsss_augmented"
 FETCH_VOC = "run `wsss data voc`"
 
 
@@ -52,12 +52,12 @@ class Lists(NamedTuple):
 
 def voc_folder(root: str | os.PathLike) -> Path:
     """The folder with JPEGImages: `root`, or VOC2012 or VOCdevkit/VOC2012 in it. Raises DataError for none of them."""
-    return _locate(Path(root), IMAGES, ("", "VOC2012", "VOCdevkit/VOC2012"), FETCH_VOC)
+    return _locate(Path(root), IMAGES, ("", "VOC2012", VOC_PLACE), "voc")
 
 
 def sbd_folder(root: str | os.PathLike) -> Path:
     """The folder with cls: `root`, or dataset or benchmark_RELEASE/dataset in it. Raises DataError for none of them."""
-    return _locate(Path(root), sbd.MATS, ("", "dataset", "benchmark_RELEASE/dataset"), sbd.FETCH)
+    return _locate(Path(root), sbd.MATS, ("", "dataset", SBD_PLACE), "sbd")
 
 
 def augmented_list(
@@ -107,8 +107,8 @@ def build_augmented(
     added = tuple(sorted(set(names) - set(own)))
     shown = (*own, *added)
     for folder, suffix, needed in ((IMAGES, ".jpg", shown), (ANNOTATIONS, ".xml", shown), (MASKS, ".png", own)):
-        _require(voc / folder, suffix, needed, FETCH_VOC)
-    _require(boundaries / sbd.MATS, ".mat", added, sbd.FETCH)
+        _require(voc / folder, suffix, needed, _fetch_voc(voc))
+    _require(boundaries / sbd.MATS, ".mat", added, _fetch_sbd(boundaries))
 
     _claim(out, voc, boundaries)
     masks = out / AUGMENTED_MASKS
@@ -134,20 +134,28 @@ def _add_extras(voc: Path, out: Path) -> None:
         _link(voc / CONTEXTS, out / CONTEXTS, sorted(listing(voc / CONTEXTS, ".png")), ".png")
 
 
-def _locate(root: Path, wanted: str, places: Sequence[str], fetch: str) -> Path:
+def _fetch_voc(folder: Path) -> str:
+    return f"run `{fetch_command('voc', folder, VOC_PLACE)}`"
+
+
+def _fetch_sbd(folder: Path) -> str:
+    return f"run `{fetch_command('sbd', folder, SBD_PLACE)}`"
+
+
+def _locate(root: Path, wanted: str, places: Sequence[str], source: str) -> Path:
     found = next((root / place for place in places if (root / place / wanted).is_dir()), None)
     if found is None:
         raise DataError(
             f"{root}: no folder {wanted}" if root.is_dir() else f"no folder {root}",
             f"a folder with {wanted}, or with {' or '.join(f'{place}/{wanted}' for place in places if place)}",
-            fetch,
+            f"run `{fetch_command(source, root)}`",
         )
     return found
 
 
 def _read_lists(voc: Path, boundaries: Path) -> Lists:
-    of_voc = [_read_names(voc / SPLITS / f"{split}.txt", FETCH_VOC) for split in ("train", "val")]
-    of_sbd = [_read_names(boundaries / f"{split}.txt", sbd.FETCH) for split in ("train", "val")]
+    of_voc = [_read_names(voc / SPLITS / f"{split}.txt", _fetch_voc(voc)) for split in ("train", "val")]
+    of_sbd = [_read_names(boundaries / f"{split}.txt", _fetch_sbd(boundaries)) for split in ("train", "val")]
     return Lists(*of_voc, of_sbd[0] + of_sbd[1])
 
 
@@ -197,7 +205,7 @@ def _require(folder: Path, suffix: str, names: Sequence[str], fetch: str) -> Non
 
 def _claim(out: Path, voc: Path, boundaries: Path) -> None:
     """Make `out` ours. Masks of another source, kept because they are there, would go unnoticed: refused."""
-    marker, content = out / MARKER, f"{voc.resolve()}\n{boundaries.resolve()}\n"
+    marker, content = out / AUGMENTED_MARKER, f"{voc.resolve()}\n{boundaries.resolve()}\n"
     if marker.is_file():
         problem = "was built from other folders" if marker.read_text(encoding="utf-8") != content else ""
     elif out.is_dir():

@@ -23,6 +23,7 @@ import numpy as np
 
 from wsss_lab.data.canvas import IGNORE
 from wsss_lab.data.folder import JpegFiles, LabelFiles, listing
+from wsss_lab.data.remedies import fetch_command
 from wsss_lab.data.tags import some
 from wsss_lab.data.views import EvalView, TrainView
 from wsss_lab.errors import DataError
@@ -62,7 +63,8 @@ class CocoFolder:
         self._known: dict[str, Annotated] = {}
         if not self.splits:
             missing = f"no file {self._json('train')}" if self.root.is_dir() else f"no folder {self.root}"
-            raise DataError(missing, "a folder with COCO 2014: images/, annotations/, stuffthingmaps/", GET_JSON)
+            raise DataError(missing, "a folder with COCO 2014: images/, annotations/, stuffthingmaps/",
+                            self._fix(GET_JSON))
 
     def __repr__(self) -> str:
         return f"CocoFolder({str(self.root)!r}: {', '.join(self.splits)})"
@@ -85,7 +87,7 @@ class CocoFolder:
                 f"{folder}: {len(missing)} of {len(names)} images of {self._json(split).name} are missing: "
                 f"{some(missing)}",
                 f"one <name>.jpg per image, in {IMAGES}/{split}2014 or {split}2014",
-                f"unpack {split}2014.zip of cocodataset.org there",
+                self._fix(f"unpack {split}2014.zip of cocodataset.org there"),
             )
         return names
 
@@ -124,6 +126,9 @@ class CocoFolder:
                   for folder, suffix in folders]
         return hashlib.blake2b(json.dumps(stamps).encode(), digest_size=16).hexdigest()
 
+    def _fix(self, by_hand: str) -> str:
+        return f"{by_hand}; or let the command do it: {fetch_command('coco', self.root)}"
+
     def _json(self, split: str) -> Path:
         return self.root / ANNOTATIONS / f"instances_{split}2014.json"
 
@@ -139,7 +144,7 @@ class CocoFolder:
     def _read(self, split: str) -> Annotated:
         if split not in self.splits:
             raise DataError(f"no file {self._json(split)}", f"one of the splits {', '.join(self.splits)}",
-                            f"choose one of these, or {GET_JSON}")
+                            self._fix(f"choose one of these, or {GET_JSON}"))
         if split not in self._known:
             found = read_annotations(self._json(split))
             for other, known in self._known.items():
@@ -167,7 +172,7 @@ class CocoFolder:
             raise DataError(
                 f"{folders[0]}: {len(missing)} of {len(names)} images of {split} have no mask: {some(missing)}",
                 f"one <name>.png per image, here or under its twelve digits in {' or '.join(MASK_FOLDERS_OF_2017)}",
-                "unpack stuffthingmaps_trainval2017.zip of COCO-Stuff there",
+                self._fix("unpack stuffthingmaps_trainval2017.zip of COCO-Stuff there"),
             )
         return [by_number[_number(name)] for name in names]
 

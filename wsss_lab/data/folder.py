@@ -13,6 +13,7 @@ Masks are opened by evaluation views only, unless the tags themselves are asked 
 
 import hashlib
 import os
+import threading
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 from functools import cached_property, partial
@@ -22,8 +23,9 @@ import numpy as np
 from torch import Tensor
 
 from wsss_lab.data.canvas import Box, to_canvas
+from wsss_lab.data.remedies import complete_voc, meant_instead
 from wsss_lab.data.tags import Tags, some, tags_from_csv, tags_from_masks, tags_from_xml
-from wsss_lab.data.views import EvalView, TrainView, labels_outside, stack_canvases
+from wsss_lab.data.views import EvalView, TrainView, every, labels_outside, stack_canvases
 from wsss_lab.errors import DataError, ParameterError
 
 VOC_CLASSES = (
@@ -31,8 +33,14 @@ VOC_CLASSES = (
     "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
 )  # fmt: skip
 IMAGES, MASKS, CONTEXTS, ANNOTATIONS = "JPEGImages", "SegmentationClass", "SegmentationContext", "Annotations"
+#: Folder: suffix of its files, what they are, and what to do without one where nothing can be fetched.
+NEEDED = {
+    MASKS: (".png", "mask", "add the masks, or remove these images from the split list"),
+    ANNOTATIONS: (".xml", "XML annotation", 'add the files, or read the tags elsewhere: tags="csv" or tags="masks"'),
+}
 SPLITS = Path("ImageSets") / "Segmentation"
 TAG_TABLE, CLASS_LIST, CONTEXT_LIST = "image_labels.csv", "classes.txt", "context_classes.txt"
+VOC_SPLITS = ("train", "val")  # that can be fetched
 CACHE_BYTES = 512 * 2**20
 
 
@@ -51,11 +59,7 @@ class VocFolder:
         self.root = Path(root)
         self._images = listing(self.root / IMAGES, ".jpg")
         if not self._images:
-            raise DataError(
-                f"{self.root}: no image in {IMAGES}" if self.root.is_dir() else f"no folder {self.root}",
-                f"a folder in VOC layout: {IMAGES}/*.jpg, {MASKS}/*.png, {SPLITS}/<split>.txt",
-                "set WSSS_DATA (or the option) to such a folder",
-            )
+            raise self._no_images()
         self.classes = _read_list(self.root / CLASS_LIST, VOC_CLASSES)
         self.context_classes = _read_list(self.root / CONTEXT_LIST, ())
         self.has_context = bool(self.context_classes) and (self.root / CONTEXTS).is_dir()
@@ -71,11 +75,9 @@ class VocFolder:
         names = self._listed(split)
         unknown = [name for name in names if name not in self._images]
         if unknown:
-            raise DataError(
-                f"{self._list_path(split)}: {len(unknown)} of {len(names)} images are not in {IMAGES}: {some(unknown)}",
-                "image names without folder and .jpg, one per line",
-                "add the images or correct the list",
-            )
+            shown = f"{len(unknown)} of {len(names)} images are not in {IMAGES}: {some(unknown)}"
+            raise DataError(f"{self._list_path(split)}: {shown}", "image names without folder and .jpg, one per line",
+                            self._remedy("add the images or correct the list"))
         return names
 
     def train_view(self, split: str) -> TrainView:
@@ -85,7 +87,7 @@ class VocFolder:
     def eval_view(self, split: str) -> EvalView:
         """Images, tags, masks and, if the folder has them, contexts. Raises DataError for missing masks."""
         names, contexts = self.names(split), None
-        self._require_masks(split, names)
+        self._require(MASKS, split, names)
         arguments = self._train_arguments(split)
         if self.has_context:
             contexts = self._labels(CONTEXTS, names, len(self.context_classes))
@@ -165,35 +167,43 @@ class VocFolder:
     def _listed(self, split: str) -> tuple[str, ...]:
         path = self._list_path(split)
         if split not in self.splits:
-            raise DataError(
-                f"no split file {path}",
-                f"one of {', '.join(self.splits)}" if self.splits else f"at least one list in {path.parent}",
-                "choose one of these, or add the list; an interrupted export has none: run it again",
-            )
+            known = f"one of {', '.join(self.splits)}" if self.splits else f"at least one list in {path.parent}"
+            own = "choose one of these, or add the list; an interrupted export has none: run it again"
+            raise DataError(f"no split file {path}", known, self._remedy(own) if split in VOC_SPLITS else own)
         return _read_list(path)
 
     def _read_tags(self, split: str, names: Sequence[str]) -> Tags:
         if split not in self._tags:
             if self.tags_source == "xml":
+                self._require(ANNOTATIONS, split, names)
                 tags = tags_from_xml(self.root / ANNOTATIONS, names, self.classes)
             elif self.tags_source == "csv":
                 tags = tags_from_csv(self.root / TAG_TABLE, names, self.classes, known=self._images)
             else:
-                self._require_masks(split, names)
+                self._require(MASKS, split, names)
                 masks = self._labels(MASKS, names, len(self.classes))
                 tags = tags_from_masks(map(masks.read, range(len(names))), len(self.classes))
             self._tags[split] = tags
         return self._tags[split]
 
-    def _require_masks(self, split: str, names: Sequence[str]) -> None:
-        present = listing(self.root / MASKS, ".png")
-        missing = [name for name in names if name not in present]
-        if missing:
-            raise DataError(
-                f"{self.root / MASKS}: {len(missing)} of {len(names)} images of {split} have no mask: {some(missing)}",
-                "one <image name>.png per image",
-                "add the masks, or remove these images from the split list",
-            )
+    def _require(self, folder: str, split: str, names: Sequence[str]) -> None:
+        suffix, what, own = NEEDED[folder]
+        present = listing(self.root / folder, suffix)
+        if missing := [name for name in names if name not in present]:
+            shown = f"{len(missing)} of {len(names)} images of {split} have no {what}: {some(missing)}"
+            raise DataError(f"{self.root / folder}: {shown}", f"one <image name>{suffix} per image", self._remedy(own))
+
+    def _no_images(self) -> DataError:
+        problem = f"{self.root}: no image in {IMAGES}" if self.root.is_dir() else f"no folder {self.root}"
+        expected = f"a folder in VOC layout: {IMAGES}/*.jpg, {MASKS}/*.png, {SPLITS}/<split>.txt"
+        if meant := meant_instead(self.root, IMAGES):
+            return DataError(problem, expected, f"did you mean {meant}?")
+        own = "set WSSS_DATA (or the option) to such a folder"
+        return DataError(problem, expected, self._remedy(own) if (self.root / SPLITS).is_dir() else own)
+
+    def _remedy(self, own: str) -> str:
+        """What fetches missing files; `own` for photographs with a list of classes, which can't be fetched."""
+        return own if (self.root / CLASS_LIST).exists() else complete_voc(self.root)
 
     def _labels(self, folder: str, names: Sequence[str], largest: int) -> "LabelFiles":
         images = JpegFiles(self._paths(IMAGES, names, ".jpg"))
@@ -217,7 +227,7 @@ class JpegFiles:
         return image_size(self.paths[row])
 
     def canvas(self, rows: np.ndarray, side: int) -> tuple[Tensor, Tensor]:
-        return stack_canvases([self._canvas(row, side) for row in rows.tolist()], side)
+        return stack_canvases(every(partial(self._canvas, side=side), rows.tolist()), side)
 
     def _canvas(self, row: int, side: int) -> tuple[np.ndarray, Box]:
         return self._canvases.get((row, side), lambda: to_canvas(self.read(row), side))
@@ -250,25 +260,33 @@ class LabelFiles:
 
 
 class CanvasCache:
-    """Canvases by (row, side), the least recently used dropped first. A pickled copy starts empty."""
+    """Canvases by (row, side), the least recently used dropped first. A pickled copy starts empty.
+
+    Several threads may use it at once; one that asks for what another is making makes it too.
+    """
 
     def __init__(self, limit_bytes: int):
         self.limit_bytes, self._bytes = limit_bytes, 0
         self._entries: OrderedDict[tuple[int, int], tuple[np.ndarray, Box]] = OrderedDict()
+        self._lock = threading.Lock()
 
     def __reduce__(self):
         return CanvasCache, (self.limit_bytes,)
 
     def get(self, key: tuple[int, int], make: Callable[[], tuple[np.ndarray, Box]]) -> tuple[np.ndarray, Box]:
         """The stored canvas and box, or those that `make` returns, kept if there is room."""
-        if key in self._entries:
-            self._entries.move_to_end(key)
-            return self._entries[key]
-        canvas, box = self._entries[key] = make()
-        self._bytes += canvas.nbytes
-        while self._bytes > self.limit_bytes:
-            _, (dropped, _) = self._entries.popitem(last=False)
-            self._bytes -= dropped.nbytes
+        with self._lock:
+            if key in self._entries:
+                self._entries.move_to_end(key)
+                return self._entries[key]
+        canvas, box = make()  # without the lock: this is what takes time
+        with self._lock:
+            if key not in self._entries:
+                self._entries[key] = canvas, box
+                self._bytes += canvas.nbytes
+            while self._bytes > self.limit_bytes:
+                _, (dropped, _) = self._entries.popitem(last=False)
+                self._bytes -= dropped.nbytes
         return canvas, box
 
 

@@ -96,7 +96,8 @@ def _get(item: Item, folder: Path, again: str, say: Print) -> None:
         say(f"{name}: unpacking into {folder / item.into}")
         extract(path, folder / item.into, item.members, again)
     elif item.convert is not None:
-        item.convert(path, folder / item.becomes)
+        with telling_os_errors(folder, again):
+            item.convert(path, folder / item.becomes)
         say(f"{name}: written anew as {item.becomes}")
 
 

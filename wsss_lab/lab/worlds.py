@@ -15,7 +15,7 @@ import numpy as np
 from wsss_lab.data.toyvoc import SPLITS
 from wsss_lab.data.toyvoc_steps import toy_crops, toy_saliency_scenes, toy_scenes
 from wsss_lab.data.views import EvalView, TrainView
-from wsss_lab.errors import DataError, ParameterError
+from wsss_lab.errors import DataError, ParameterError, WeightsError
 from wsss_lab.lab.profiles import check_inputs, profile_named, unknown_name
 from wsss_lab.lab.steps import Step
 
@@ -302,9 +302,20 @@ def saliency_folder(detector: str, known: Sequence[str]) -> MapsFolder | None:
 def weights_file(name: str, try_out: Callable[[dict, str], None]) -> WeightsFile:
     """A file of the folder that WSSS_WEIGHTS names, looked at before anything runs.
 
-    try_out(state, path): puts the weights into their network. Raises WeightsError when the file isn't there, is
-    damaged or is for another architecture.
+    try_out(state, path): puts the weights into their network. Raises WeightsError when the file isn't there, with the
+    command that fetches it, is damaged or is for another architecture.
     """
     file = WeightsFile(str(Path(os.environ.get("WSSS_WEIGHTS", "")) / name))
+    if not Path(file.path).is_file():
+        raise _no_weights(Path(file.path))
     try_out(file.load(None), file.path)
     return file
+
+
+def _no_weights(path: Path) -> WeightsError:
+    from wsss_lab.data.remedies import fetch_command
+    from wsss_lab.lab.doctor import WEIGHT_FILES
+
+    use, source = WEIGHT_FILES.get(path.name, ("a PyTorch state dict", ""))
+    by_hand = "put it there, or set WSSS_WEIGHTS to its folder; `wsss data imagenet-weights` says who shares it"
+    return WeightsError(f"no weights file '{path}'", use, fetch_command(source, path.parent) if source else by_hand)

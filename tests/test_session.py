@@ -1,5 +1,6 @@
 """The session of a notebook: what it is opened with, what it refuses, what its card says."""
 
+import dataclasses
 import os
 from types import SimpleNamespace
 
@@ -7,13 +8,16 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from tiny_devkit import AUGMENTED, write_sbd, write_voc
 
+from wsss_lab.data.augmented import build_augmented
 from wsss_lab.data.views import EvalView
 from wsss_lab.errors import DataError, ParameterError, SetupError, StoreError
 from wsss_lab.lab import session
 from wsss_lab.lab.pool import close_pools
 from wsss_lab.lab.profiles import profile_named
 from wsss_lab.lab.session import start
+from wsss_lab.lab.worlds import FolderWorld
 from wsss_lab.papers import oh2017
 from wsss_lab.papers.oh2017_evidence import Evidence
 
@@ -102,6 +106,23 @@ def test_steps_are_run_loaded_and_shown_on_the_card():
     view = run.view("val")
     assert type(view) is EvalView and len(view) == dict(run.world.counts)["val"]
     np.testing.assert_array_equal(run.load(scenes)["tags"], view.tags)
+
+
+@pytest.mark.parametrize("augmented", [True, False])
+def test_the_card_counts_training_images_and_says_where_voc_has_more(tmp_path, augmented):
+    voc = write_voc(tmp_path / "VOC2012")
+    if augmented:
+        build_augmented(voc, write_sbd(tmp_path / "sbd"), tmp_path / "trainaug", count=len(AUGMENTED))
+    folder = FolderWorld(str(tmp_path / "trainaug" if augmented else voc))
+    listed = "trainaug" if augmented else "train"
+    run = start("oh2017", "quick", figures="")
+    assert run.card().data[""]["training images"] == "48"
+    run.profile, run.world = "voc", dataclasses.replace(folder, lists=(("train", listed),))
+    shown = run.card().data[""]["training images"]
+    assert shown.startswith("4, tags from xml" if augmented else "2, tags from xml; no list trainaug")
+    assert ("wsss data sbd && wsss data trainaug" in shown) is not augmented
+    run.profile = "photos"
+    assert "trainaug" not in run.card().data[""]["training images"]
 
 
 def test_tables_and_figures_are_saved_under_their_id(tmp_path):

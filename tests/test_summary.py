@@ -98,6 +98,14 @@ def test_totals_are_given_for_several_notebooks(folder):
     assert "3.0 min" in line
 
 
+def test_steps_run_and_reused_are_counted_where_a_run_was_recorded(folder):
+    records = [{"steps": {"run": 3, "reused": 140, "gone": 0}}, {"steps": {"run": 0, "reused": 9, "gone": 1}}, None]
+    reports = [summary.report(outcome(), folder, PROMISED, {}, record) for record in records]
+    lines = [line for line in summary.render(reports, "toy").splitlines() if " min " in line]
+    counted = [line.partition("steps: ")[2] for line in lines]
+    assert counted == ["3 run, 140 reused", "0 run, 9 reused", "", "3 run, 149 reused"]
+
+
 def test_promises_are_the_tables_and_figures_of_the_paper():
     promised = summary.promised_artifacts("oh2017")
     assert sorted(promised) == sorted([f"table{n}" for n in range(1, 7)] + [f"fig{n}" for n in range(1, 14)])

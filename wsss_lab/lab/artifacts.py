@@ -3,6 +3,7 @@
     <folder>/table2.csv  table2.md  fig3.png      the same bytes whenever the results are the same
              claims.csv                           the claims of the paper, decided
              manifest.json                        title, alt text, settings, seeds, versions, device, minutes
+             run.json                             what the whole notebook took (wsss_lab.lab.runs)
 
 Without a folder everything is shown and nothing is saved, so that a reader who plays with a notebook does not
 overwrite the results of a real run.
@@ -116,18 +117,25 @@ class Artifacts:
         self._write(files | {MANIFEST: f"{text}\n".encode()})
 
     def _write(self, files: dict[str, bytes]) -> None:
-        if self.folder is None:
-            return
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            for name, content in files.items():
-                _replace(self.folder / name, content)
-        except OSError as problem:
-            raise StoreError(
-                f"cannot save {', '.join(files)} in {self.folder}: {problem.strerror or problem}",
-                expected="a folder that can be written, with free space",
-                fix="make room there, or give another folder for the figures",
-            ) from problem
+        if self.folder is not None:
+            write_files(self.folder, files)
+
+
+def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write files, by name, into a folder, which is made if need be; a reader sees each as it was or as it is.
+
+    Raises StoreError when the folder can't be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in files.items():
+            _replace(folder / name, content)
+    except OSError as problem:
+        raise StoreError(
+            f"cannot save {', '.join(files)} in {folder}: {problem.strerror or problem}",
+            expected="a folder that can be written, with free space",
+            fix="make room there, or give another folder for the figures",
+        ) from problem
 
 
 def read_manifest(folder: Path) -> dict[str, dict[str, Any]]:

@@ -66,7 +66,8 @@ def reproduce(
     What was computed before is taken from the run store, so a second run, or one after Ctrl-C, goes on from
     there. The exit status is 1 if a notebook failed or a promised table or figure is missing.
     """
-    from wsss_lab.lab import notebooks, profiles, summary
+    from wsss_lab.lab import notebooks, profiles, runs, summary
+    from wsss_lab.lab.store import Store
 
     chosen = profiles.profile_named(profile)
     project = notebooks.project_folder()
@@ -103,9 +104,10 @@ def reproduce(
             outcome = notebooks.run_notebook(item, given, (target / item.path.name).absolute())
             state = "FAILED, see the end" if outcome.failure else "done"
             print(f"   {state}, {outcome.seconds / 60:.1f} min", flush=True)
+            folder = figures / profile / item.paper
             reports.append(summary.report(
-                outcome, figures / profile / item.paper, summary.promised_artifacts(item.paper),
-                summary.waived_artifacts(item.paper, profile),
+                outcome, folder, summary.promised_artifacts(item.paper),
+                summary.waived_artifacts(item.paper, profile), runs.save(folder, outcome, given, Store()),
             ))
     except KeyboardInterrupt:
         print("\nStopped. Every finished step is kept: the same command goes on from there.", file=sys.stderr)
@@ -121,15 +123,21 @@ def plan(
     seeds: Annotated[int, typer.Option(help="Training seeds.")] = 1,
     tflops: Annotated[float, typer.Option(help="What your GPU keeps up in training, in TFLOP/s.")] = 20.0,
     trainings: Annotated[bool, typer.Option("--trainings", help="List every training.")] = False,
+    artifacts: Annotated[bool, typer.Option("--artifacts", help="List what each table and figure needs.")] = False,
+    artifact: Annotated[str, typer.Option(help="Only these tables and figures, as in oh2017/table2.")] = "",
     notebooks_dir: Notebooks = None,
 ) -> None:
-    """Say what a run will take, and train nothing: steps, trainings, hours of a GPU, room on the disk."""
-    from wsss_lab.lab import forecast, notebooks
+    """Say what a run will take, and train nothing: steps, trainings, hours and memory of a GPU, room on the disk."""
+    from wsss_lab.lab import chosen, forecast, needs, notebooks
 
     selected = notebooks.select_notebooks(
         notebooks.find_notebooks(notebooks_dir or notebooks.project_folder() / "notebooks"), paper)
     papers = [item.paper for item in selected if forecast.has_forecast(item.paper)]
-    print(forecast.render(papers, profile, _at_least(1, "seeds", seeds), tflops, trainings))
+    seeds = _at_least(1, "seeds", seeds)
+    if artifact or artifacts:
+        print(needs.render(chosen.choose(artifact or ",".join(papers), papers), profile, seeds, tflops))
+    else:
+        print(forecast.render(papers, profile, seeds, tflops, trainings))
 
 
 @app.command()

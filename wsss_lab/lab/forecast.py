@@ -1,7 +1,8 @@
-"""What a run will take, before any training starts: trainings, hours of a GPU, room on the disk.
+"""What a run will take, before any training starts: trainings, hours and memory of a GPU, room on the disk.
 
-Hours are an estimate: floating-point operations of the trunk (counted on the network itself, without computing it),
-three times as many for a training as for a look at an image, divided by what a GPU keeps up.
+For single tables and figures see wsss_lab.lab.needs. Hours are an estimate: floating-point operations of the trunk
+(counted on the network itself, without computing it), three times as many for a training as for a look at an image,
+divided by what a GPU keeps up.
 """
 
 import importlib
@@ -13,6 +14,7 @@ from typing import Any
 
 import pandas as pd
 
+from wsss_lab.lab import memory
 from wsss_lab.lab.session import Session, start
 from wsss_lab.lab.steps import Step, topological
 from wsss_lab.networks.backbones import Backbone
@@ -22,6 +24,7 @@ BACKWARD = 3  # a training step costs about three looks
 WEIGHT_BYTES = 4
 PIXELS = {False: 64 * 64, True: 500 * 500}  # of a drawn image, of a photograph
 _HOUR = 3600
+_DECIMALS = {"GPU-hours": 1, "GB": 1, "GPU GB": 1}  # by column of what is printed; 0 for others
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ class Cost:
     @property
     def trains(self) -> bool:
         """Whether the step trains a network."""
-        return "schedule" in self.step.settings
+        return trains(self.step)
 
 
 def all_steps(run: Session) -> tuple[Step, ...]:
@@ -56,20 +59,32 @@ def has_forecast(paper: str) -> bool:
 
 def costs(run: Session, steps: Iterable[Step], tflops: float = TFLOPS) -> list[Cost]:
     """What each of some steps will take, in the order given."""
-    return [Cost(step, _operations(step, run) / (tflops * 1e12 * _HOUR), _bytes(step, run), step in run.store)
-            for step in steps]
+    return [Cost(step, hours(step, tflops), _bytes(step, run), step in run.store) for step in steps]
+
+
+def trains(step: Step) -> bool:
+    """Whether a step trains a network."""
+    return "schedule" in step.settings
+
+
+def hours(step: Step, tflops: float = TFLOPS) -> float:
+    """Hours of a GPU that a step will take."""
+    return _operations(step) / (tflops * 1e12 * _HOUR)
 
 
 def summary(costs: Iterable[Cost]) -> dict[str, Any]:
-    """Steps, those stored already, and trainings, GPU-hours and disk space that are left."""
+    """Steps, those stored already, and of those that are left: trainings, GPU-hours, GB of GPU memory of the largest
+    training, GB on the disk."""
     costs = list(costs)
     left = [each for each in costs if not each.stored]
+    largest = max((memory.training_bytes(each.step) for each in left), default=0)
     return {"steps": len(costs), "stored": len(costs) - len(left), "trainings": sum(each.trains for each in left),
-            "GPU-hours": sum(each.hours for each in left), "GB": sum(each.bytes for each in left) / 1e9}
+            "GPU-hours": sum(each.hours for each in left), "GPU GB": largest / 1e9,
+            "GB": sum(each.bytes for each in left) / 1e9}
 
 
 def trainings(costs: Iterable[Cost]) -> pd.DataFrame:
-    """One row per training: what it is called, network, iterations, batch, side and GPU-hours."""
+    """One row per training: what it is called, network, iterations, batch, side, GPU-hours and GB of GPU memory."""
     rows = []
     for each in costs:
         if each.trains:
@@ -77,6 +92,7 @@ def trainings(costs: Iterable[Cost]) -> pd.DataFrame:
             rows.append({"training": each.step.label, "network": backbone.get("family", ""),
                          "iterations": schedule["iterations"], "batch": schedule["batch"],
                          "side": backbone.get("side", 0), "GPU-hours": each.hours,
+                         "GPU GB": memory.training_bytes(each.step) / 1e9,
                          "state": "stored" if each.stored else "to run"})
     return pd.DataFrame(rows)
 
@@ -88,24 +104,37 @@ def render(papers: Iterable[str], profile: str, seeds: int, tflops: float = TFLO
     profile reads doesn't hold what it needs.
     """
     seen: set[Step] = set()
-    rows, tables = {}, []
+    rows: dict[str, dict] = {}
+    new: list[Cost] = []
     for paper in papers:
         run = start(paper, profile, seeds, figures="")
-        new = costs(run, (step for step in all_steps(run) if step not in seen), tflops)
-        seen |= {each.step for each in new}
-        rows[paper] = summary(new)
-        tables.append(trainings(new))
-    table = pd.DataFrame(rows).T
-    table.loc["together"] = table.sum()
-    numbers = {"GPU-hours": "{:.1f}".format, "GB": "{:.1f}".format}
-    lines = [table.to_string(formatters=numbers | dict.fromkeys(("steps", "stored", "trainings"), "{:.0f}".format)),
-             f"Hours are an estimate, at {tflops:g} TFLOP/s kept up; what is stored already is left out."]
+        added = costs(run, (step for step in all_steps(run) if step not in seen), tflops)
+        seen |= {each.step for each in added}
+        rows[paper] = summary(added)
+        new += added
+    rows["together"] = summary(new)
+    left = [each.step for each in new if each.trains and not each.stored]
+    lines = [as_text(pd.DataFrame(rows).T),
+             f"Hours are an estimate, at {tflops:g} TFLOP/s kept up; what is stored already is left out.",
+             *memory.advice(left, memory.gpu_bytes())]
     if listed:
-        lines.append(pd.concat(tables).to_string(index=False, formatters=numbers))
+        lines.append(as_text(trainings(new), index=False))
     return "\n".join(lines)
 
 
-def _operations(step: Step, run: Session) -> float:
+def as_text(table: pd.DataFrame, index: bool = True) -> str:
+    """A table to be printed, with words on the left."""
+    table = table.copy()
+    for name in table.columns:
+        if pd.api.types.is_numeric_dtype(table[name]):
+            table[name] = table[name].map(f"{{:.{_DECIMALS.get(name, 0)}f}}".format)
+        else:
+            width = max(map(len, [name, *table[name]]))
+            table[name] = table[name].str.ljust(width)
+    return table.to_string(index=index)
+
+
+def _operations(step: Step) -> float:
     """Floating-point operations of a step that runs a network; 0 for others."""
     if not step.settings.get("backbone"):
         return 0.0

@@ -7,6 +7,7 @@ teaching, belongs to the paper `oh2017`, and may also be called `guided`.
 import ast
 import re
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 FILE_NAME = re.compile(r"(?P<number>\d+)_(?P<paper>[a-z0-9]+)(?:_(?P<alias>\w+))?\.ipynb")
 PARAMETERS_TAG = "parameters"
 SHOWN_LINES = 6  # of a failing cell's source
+STEPS_VARIABLE = "WSSS_STEPS"  # names the file in which a notebook's session notes its steps (see lab.runs)
 
 
 @dataclass(frozen=True)
@@ -53,13 +55,17 @@ class Failure:
 
 @dataclass(frozen=True)
 class Outcome:
-    """One run of a notebook: where the executed copy is, how long it took, what went wrong if anything."""
+    """One run of a notebook: where the executed copy is, how long it took, what went wrong if anything.
+
+    steps: "stage/key" of each step that it computed or found in the run store.
+    """
 
     notebook: Notebook
     executed: Path
     started: float  # seconds since the epoch
     seconds: float
     failure: Failure | None = None
+    steps: tuple[str, ...] = ()
 
 
 def project_folder() -> Path:
@@ -169,19 +175,23 @@ def run_notebook(notebook: Notebook, parameters: Mapping[str, object], executed:
     executed.parent.mkdir(parents=True, exist_ok=True)
     started = time.time()
     failure = None
-    try:
-        papermill.execute_notebook(
-            str(notebook.path), str(executed), dict(parameters), cwd=str(notebook.path.parent),
-            kernel_name="python3", language="python", kernel_manager_class=_own_kernel_manager(),
-            progress_bar=False, stdout_file=sys.stdout, stderr_file=sys.stderr,
-        )
-    except papermill.PapermillExecutionError as error:
-        if error.ename == "KeyboardInterrupt":
-            raise KeyboardInterrupt from error
-        failure = _cell_failure(error, executed)
-    except Exception as error:  # the kernel died or didn't start: the other notebooks shall run all the same
-        failure = Failure(_describe(error))
-    return Outcome(notebook, executed, started, time.time() - started, failure)
+    with tempfile.TemporaryDirectory() as folder:
+        noted = Path(folder) / "steps"
+        try:
+            papermill.execute_notebook(
+                str(notebook.path), str(executed), dict(parameters), cwd=str(notebook.path.parent),
+                kernel_name="python3", language="python", kernel_manager_class=_own_kernel_manager(noted),
+                progress_bar=False, stdout_file=sys.stdout, stderr_file=sys.stderr,
+            )
+        except papermill.PapermillExecutionError as error:
+            if error.ename == "KeyboardInterrupt":
+                raise KeyboardInterrupt from error
+            failure = _cell_failure(error, executed)
+        except Exception as error:  # the kernel died or didn't start: the other notebooks shall run all the same
+            failure = Failure(_describe(error))
+        seconds = time.time() - started
+        steps = dict.fromkeys(noted.read_text(encoding="utf-8").split()) if noted.is_file() else {}
+    return Outcome(notebook, executed, started, seconds, failure, tuple(steps))
 
 
 def _read(path: Path) -> "NotebookNode":
@@ -199,9 +209,10 @@ def _targets(node: ast.stmt) -> Iterator[ast.Name]:
     return (target for target in targets if isinstance(target, ast.Name))
 
 
-def _own_kernel_manager() -> type:
+def _own_kernel_manager(noted: Path) -> type:
     """A kernel manager that starts this very interpreter, whatever kernels the user has registered.
 
+    noted: the file in which the session of the notebook notes its steps.
     WSSS_PROGRESS asks the code in the kernel for plain lines: bars freeze or vanish in executed notebooks.
     The log is silenced because it shows a traceback for every Ctrl-C.
     """
@@ -212,7 +223,8 @@ def _own_kernel_manager() -> type:
     class OwnKernelManager(AsyncKernelManager):
         @property
         def kernel_spec(self) -> KernelSpec:
-            return KernelSpec(**get_kernel_dict(["--log-level=CRITICAL"]), env={"WSSS_PROGRESS": "plain"})
+            told = {"WSSS_PROGRESS": "plain", STEPS_VARIABLE: str(noted)}
+            return KernelSpec(**get_kernel_dict(["--log-level=CRITICAL"]), env=told)
 
     return OwnKernelManager
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 PACKAGE_FOLDER = Path(__file__).resolve().parents[1]
 
@@ -52,23 +53,35 @@ def now() -> str:
 
 
 @contextmanager
-def measured() -> Iterator[dict[str, float]]:
+def measured() -> Iterator[dict[str, Any]]:
     """Measure a block: the dict holds seconds, cpu_seconds and peak_memory_mb after it.
 
-    The peak is that of the block on Linux and that of the process so far elsewhere.
+    The peak is that of the block on Linux and that of the process so far elsewhere. A block that had tensors on a GPU
+    adds peak_gpu_memory_mb and gpu, its name.
     """
-    facts: dict[str, float] = {}
+    facts: dict[str, Any] = {}
     _forget_peak_memory()
     wall, cpu = time.perf_counter(), time.process_time()
     yield facts
     facts["seconds"] = round(time.perf_counter() - wall, 3)
     facts["cpu_seconds"] = round(time.process_time() - cpu, 3)
     facts["peak_memory_mb"] = _peak_memory_mb()
+    cuda = _cuda_in_use()
+    if cuda and cuda.max_memory_allocated():
+        facts |= {"peak_gpu_memory_mb": round(cuda.max_memory_allocated() / 2**20, 1), "gpu": cuda.get_device_name()}
 
 
 def _forget_peak_memory() -> None:
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
+    if cuda := _cuda_in_use():
+        cuda.reset_peak_memory_stats()
+
+
+def _cuda_in_use() -> Any:
+    """torch.cuda if this process has used a GPU, else None; the question itself neither loads torch nor wakes a GPU."""
+    cuda = getattr(sys.modules.get("torch"), "cuda", None)
+    return cuda if cuda and cuda.is_initialized() else None
 
 
 def _peak_memory_mb() -> float:

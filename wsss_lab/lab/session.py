@@ -12,7 +12,7 @@ import pandas as pd
 
 import wsss_lab.papers
 from wsss_lab.errors import ParameterError
-from wsss_lab.lab import provenance
+from wsss_lab.lab import provenance, runs
 from wsss_lab.lab.artifacts import Artifacts
 from wsss_lab.lab.compute import compute, plan
 from wsss_lab.lab.notebooks import project_folder
@@ -21,6 +21,7 @@ from wsss_lab.lab.profiles import check_inputs, profile_named, unknown_name
 from wsss_lab.lab.published import published
 from wsss_lab.lab.steps import Output, Step
 from wsss_lab.lab.store import Store
+from wsss_lab.lab.worlds import AUGMENTED, PhotoWorld, World
 
 if TYPE_CHECKING:
     from pandas.io.formats.style import Styler
@@ -56,6 +57,7 @@ class Session:
     def compute(self, *steps: Step) -> None:
         """Run what is missing of these steps and of everything they need, in worker processes."""
         compute(steps, self.store, jobs=self.jobs or None)
+        runs.note(steps)
 
     def load(self, item: Step | Output) -> Any:
         """The stored result of a step (a mapping) or of one of its outputs."""
@@ -102,6 +104,7 @@ class Session:
             "paper": self.paper,
             "profile": f"{self.profile}: {profile_named(self.profile).summary}",
             "world": f"{self.world.name}, classes: {', '.join(self.world.classes)}",
+            "training images": _training_images(self.world, self.profile),
             "seeds": self.seeds,
             "device": f"{resolve_device()}, {self.jobs or 'one per core'} worker(s), torch {torch.__version__}",
             "steps": f"{len(state)}: {cached} reused, {len(state) - cached} to run{_reasons(state)}",
@@ -122,6 +125,15 @@ class Session:
             "tables and figures": str(self.artifacts.folder or "not saved"),
         }
         return _facts(rows)
+
+
+def _training_images(world: World, profile: str) -> str:
+    """How many there are, where their tags come from, and how VOC's own can be joined by those of SBD."""
+    tags = f", tags from {world.folder.tags_source}" if isinstance(world, PhotoWorld) else ""
+    own = ""
+    if profile == "voc" and AUGMENTED not in world.folder.splits:
+        own = "; no list trainaug: for those that SBD adds, wsss data sbd && wsss data trainaug"
+    return f"{world.count('train'):,}{tags}{own}"
 
 
 def _reasons(state: pd.DataFrame) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pandas as pd
 
@@ -25,6 +26,7 @@ class Report:
     waived: artifact id -> why this profile doesn't make it.
     lacking: artifact id -> what is wrong with it ("not made", "left from an earlier run" ...).
     claims: the decided claims, one row each; empty when this run decided none.
+    record: what the run took (wsss_lab.lab.runs.record); empty for a notebook without steps and for one that failed.
     """
 
     outcome: Outcome
@@ -33,6 +35,7 @@ class Report:
     waived: Mapping[str, str] = field(default_factory=dict)
     lacking: Mapping[str, str] = field(default_factory=dict)
     claims: pd.DataFrame = field(default_factory=pd.DataFrame)
+    record: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def good(self) -> bool:
@@ -59,11 +62,12 @@ def _module(paper: str) -> ModuleType | None:
     return importlib.import_module(name) if importlib.util.find_spec(name) else None
 
 
-def report(outcome: Outcome, folder: Path, promised: Sequence[str], waived: Mapping[str, str]) -> Report:
+def report(outcome: Outcome, folder: Path, promised: Sequence[str], waived: Mapping[str, str],
+           record: Mapping[str, Any] | None = None) -> Report:
     """Look at the folder a notebook has written to.
 
     folder: figures/<profile>/<paper>, with the manifest, the files it lists and claims.csv.
-    promised: ids of the artifacts owed; those in `waived` are forgiven.
+    promised: ids of the artifacts owed; those in `waived` are forgiven. record: what the run took, if known.
     An artifact counts when its files are there, agree with the manifest, and were written in this run. Papers
     also owe their claims; the primer makes none.
     """
@@ -75,7 +79,7 @@ def report(outcome: Outcome, folder: Path, promised: Sequence[str], waived: Mapp
     if promised and outcome.notebook.paper in papers() and claims.empty:
         lacking["claims"] = f"no {CLAIMS} of this run"
     forgiven = {name: waived[name] for name in promised if name in waived}
-    return Report(outcome, folder, owed, forgiven, lacking, claims)
+    return Report(outcome, folder, owed, forgiven, lacking, claims, record or {})
 
 
 def render(reports: Sequence[Report], profile: str, gallery: Path | None = None) -> str:
@@ -119,6 +123,10 @@ def _line(name: str, state: str, seconds: float, reports: Sequence[Report]) -> s
         parts.append(f"{waived} not made in this profile")
     if verdicts:
         parts.append(f"claims: {verdicts}")
+    recorded = [item.record["steps"] for item in reports if item.record]
+    if recorded:
+        run, reused = (sum(steps[state] for steps in recorded) for state in ("run", "reused"))
+        parts.append(f"steps: {run} run, {reused} reused")
     return "   ".join(parts)
 
 

@@ -1,0 +1,199 @@
+"""What a run takes and brings, by reader: keeps the records of runs and writes the README's section from them.
+
+    python benchmarks/readers.py
+
+`wsss reproduce` leaves a record beside its tables and figures. What records, manifests and claims under figures/ say is
+copied into benchmarks/results/runs.json, where that of runs which aren't kept in figures/ (the profile quick) stays.
+The section is made from this file alone: its sentences stand here, its numbers are all measured.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from wsss_lab.lab import runs
+from wsss_lab.lab.artifacts import CLAIMS, MANIFEST, read_manifest
+from wsss_lab.lab.claims import Verdict
+from wsss_lab.lab.profiles import PROFILES
+from wsss_lab.lab.published import papers
+
+PROJECT = Path(__file__).resolve().parents[1]
+README, FIGURES, KEPT = PROJECT / "README.md", PROJECT / "figures", PROJECT / "benchmarks/results/runs.json"
+BEGIN, END = "<!-- readers: written by `python benchmarks/readers.py` -->", "<!-- end of readers -->"
+VERDICTS = [str(verdict) for verdict in Verdict]
+
+Brought = dict[str, Any]  # tables, figures: how many; verdicts: how many claims ended how; record: see lab.runs
+Kept = dict[str, dict[str, Brought]]  # by profile and paper
+LAPTOP = """\
+### A laptop
+
+```bash
+make quick                         # does every cell of every notebook run? its numbers mean nothing
+make reproduce PAPER=oh2017        # one paper on the drawn world; without PAPER all of them
+```
+
+You will see every table and figure of the papers in [figures/README.md](figures/README.md), with the verdict on every
+claim beside its evidence. Nothing is downloaded but Python packages.
+"""
+GPU = """\
+### One GPU
+
+```bash
+make plan PROFILE=toy SEEDS=5      # what the next line will take
+make reproduce SEEDS=5             # final verdicts, with intervals over trainings
+make reproduce PROFILE=photos WSSS_DATA=/path/to/photos WSSS_WEIGHTS=/path/to/weights    # the main rows again
+```
+
+You will see the same pages, with narrower intervals.
+"""
+VOC = """\
+### PASCAL VOC
+
+```bash
+wsss data voc && wsss data sbd && wsss data trainaug     # photographs, tags and masks
+wsss data imagenet-weights && wsss data saliency         # start weights
+make plan PROFILE=voc WSSS_DATA=datasets/trainaug WSSS_WEIGHTS=datasets/weights
+make reproduce PROFILE=voc WSSS_DATA=datasets/trainaug WSSS_WEIGHTS=datasets/weights
+```
+
+You will see the papers' numbers beside ours on the papers' own data, networks and schedules.
+"""
+TEACHER = """\
+### Teaching
+
+```bash
+make lab       # start with 0_primer; profile = "quick" in its first cell for a lesson
+make book      # the executed notebooks as web pages
+```
+
+You will see the five stages in miniature in the primer, then one notebook per paper. What is in the run store is
+reused: a class that is given it (`WSSS_CACHE`) waits for nothing.
+"""
+NO_GPU = "No run on a GPU has been recorded yet: `make plan` estimates the hours and the disk space of one.\n"
+NO_VOC = "No run of this profile has been recorded yet: `make plan` estimates its trainings, hours and disk space.\n"
+COLUMNS = ("notebook", "seeds", "minutes", "steps run / reused", "computing, minutes", "largest step, MB")
+EXPLAINED = """\
+*minutes* are those of the notebook; *computing* adds up the steps that its results rest on, reused ones too: a run that
+finds nothing stored takes about this, divided by the workers. Each worker holds one step at a time.
+"""
+
+
+def collect(figures: Path, kept: Kept) -> Kept:
+    """What `kept` holds, renewed by the runs whose results are in a folder of figures."""
+    order = {paper: number for number, paper in enumerate(["primer", *papers()])}
+    found: Kept = {}
+    for profile in (profile.name for profile in PROFILES):
+        there = {path.parent.name: brought(path.parent) for path in (figures / profile).glob(f"*/{MANIFEST}")}
+        together = kept.get(profile, {}) | there
+        found[profile] = {paper: together[paper] for paper in sorted(together, key=lambda name: order.get(name, 99))}
+    return found
+
+
+def brought(folder: Path) -> Brought:
+    """What one notebook has brought, and the record of its run ({} without one)."""
+    files = [name for entry in read_manifest(folder).values() for name in entry["files"]]
+    claims = pd.read_csv(folder / CLAIMS)["verdict"] if (folder / CLAIMS).is_file() else []
+    tables, figures = (sum(name.endswith(suffix) for name in files) for suffix in (".md", ".png"))
+    return {"tables": tables, "figures": figures, "verdicts": dict(sorted(Counter(claims).items())),
+            "record": runs.read(folder)}
+
+
+def section(kept: Kept) -> str:
+    """The README's section, without the comments around it."""
+    toy, photos, voc = (kept.get(profile, {}) for profile in ("toy", "photos", "voc"))
+    on_gpu = [(f"{paper}, {profile}", each) for profile, notebooks in (("toy", toy), ("photos", photos))
+              for paper, each in notebooks.items() if _used_gpu(each)]
+    on_cpu = [(paper, each) for paper, each in toy.items() if not _used_gpu(each)]
+    return "\n".join([
+        LAPTOP, *_timed(on_cpu), *_seen("toy", toy), *_quick(kept.get("quick", {})),
+        GPU, *(_timed(on_gpu) or [NO_GPU]), *_seen("photos", photos),
+        VOC, *(_timed(voc.items()) or [NO_VOC]), *_seen("voc", voc),
+        TEACHER, *_lessons(kept)])
+
+
+def _used_gpu(each: Brought) -> bool:
+    return "cuda" in each["record"].get("device", "")
+
+
+def _recorded(items: Iterable[tuple[str, Brought]]) -> list[tuple[str, dict]]:
+    return [(name, each["record"]) for name, each in items if each["record"]]
+
+
+def _timed(items: Iterable[tuple[str, Brought]]) -> list[str]:
+    """The machine, and a table of minutes and memory of the runs that were recorded; nothing without any."""
+    if not (recorded := _recorded(items)):
+        return []
+    gpu = any(record["peak_gpu_memory_mb"] for _, record in recorded)
+    lines = [(*COLUMNS, "on the GPU, MB")[: len(COLUMNS) + gpu]]
+    for name, record in recorded:
+        steps, minutes, least = record["steps"], record["minutes"], "at least " if record["steps"]["gone"] else ""
+        memory = [record["peak_memory_mb"], record["peak_gpu_memory_mb"]][: 1 + gpu]
+        lines.append((name, record["settings"]["seeds"], f"{minutes['notebook']:.1f}",
+                      f"{steps['run']} / {steps['reused']}", f"{least}{minutes['computing']:.1f}",
+                      *("–" if value is None else f"{value:,.0f}" for value in memory)))
+    machines = dict.fromkeys(_machine(record) for _, record in recorded)
+    return [f"Measured on {'; '.join(machines)}:\n", _table(lines), EXPLAINED]
+
+
+def _table(lines: list[tuple]) -> str:
+    """Markdown; the first line has the names of the columns."""
+    rows = [f"| {' | '.join(map(str, line))} |" for line in (lines[0], ["---"] * len(lines[0]), *lines[1:])]
+    return "\n".join(rows) + "\n"
+
+
+def _machine(record: dict) -> str:
+    on, made = record["machine"], record["versions"]
+    return (f"{on['cores']} core(s) of {on['cpu']}, {on['memory_gib']:.0f} GiB, {on.get('gpu', 'no GPU')},"
+            f" {record['workers']} worker(s), Python {made['python']}, torch {made['torch']}")
+
+
+def _seen(profile: str, notebooks: dict[str, Brought]) -> Iterator[str]:
+    """Tables, figures and verdicts of a profile's notebooks; nothing without any."""
+    if not notebooks:
+        return
+    yield f"What the profile `{profile}` has brought, claims counted by verdict:\n"
+    lines = [("notebook", "tables", "figures", *VERDICTS)]
+    for paper, each in notebooks.items():
+        counts = [each["verdicts"].get(verdict, 0) if each["verdicts"] else "–" for verdict in VERDICTS]
+        lines.append((paper, each["tables"], each["figures"], *counts))
+    yield _table(lines)
+
+
+def _quick(notebooks: dict[str, Brought]) -> Iterator[str]:
+    if records := [record for _, record in _recorded(notebooks.items())]:
+        yield (f"`make quick` took {sum(record['minutes']['notebook'] for record in records):.1f} minutes for"
+               f" {len(records)} notebook(s), on {_machine(records[0])}.\n")
+
+
+def _lessons(kept: Kept) -> Iterator[str]:
+    """How long a class waits for a training, and for the primer."""
+    for profile in ("quick", "toy"):
+        records = [record for _, record in _recorded(kept.get(profile, {}).items()) if record["trainings"]]
+        medians = [record["training_seconds"] for record in records]
+        if records:
+            yield (f"A training takes {min(medians):.1f} to {max(medians):.1f} s in the profile `{profile}` (medians of"
+                   f" the notebooks, {sum(record['trainings'] for record in records)} trainings).\n")
+    if primer := kept.get("toy", {}).get("primer", {}).get("record"):
+        yield f"The primer of the profile `toy` rests on {primer['minutes']['computing']:.1f} minutes of computing.\n"
+
+
+def write(readme: Path, kept: Kept) -> None:
+    """Put the section between the comments of a README; they must be there."""
+    text = readme.read_text(encoding="utf-8")
+    start, end = text.index(BEGIN) + len(BEGIN), text.index(END)
+    readme.write_text(f"{text[:start]}\n\n{section(kept)}\n{text[end:]}", encoding="utf-8")
+
+
+def main() -> None:
+    kept = collect(FIGURES, json.loads(KEPT.read_text(encoding="utf-8")))
+    KEPT.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write(README, kept)
+    print("\n".join(f"{profile}: {len(_recorded(there.items()))} records" for profile, there in kept.items()))
+
+
+if __name__ == "__main__":
+    main()

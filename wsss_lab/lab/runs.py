@@ -1,0 +1,120 @@
+"""The record of a run: what one notebook took, and on which machine.
+
+    <figures>/<profile>/<paper>/run.json
+
+While `wsss reproduce` runs a notebook, its session notes the steps that it computes, with all that these need. What
+each of them took stands in the run store, whichever run made it. So the record knows two costs: what this run took, and
+what a run takes that finds nothing stored.
+"""
+
+import json
+import math
+import os
+import platform
+import statistics
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from wsss_lab.lab import doctor, provenance
+from wsss_lab.lab.artifacts import write_files
+from wsss_lab.lab.notebooks import STEPS_VARIABLE, Outcome
+from wsss_lab.lab.pool import default_jobs
+from wsss_lab.lab.steps import Step, topological
+from wsss_lab.lab.store import MANIFEST, Store
+
+RECORD = "run.json"
+NOT_SETTINGS = ("figures", "device", "jobs")  # parameters that change no result
+
+
+def note(steps: Iterable[Step]) -> None:
+    """Note steps and all that they need, one "stage/key" a line, in the file that STEPS_VARIABLE names, if any."""
+    if path := os.environ.get(STEPS_VARIABLE):
+        with open(path, "a", encoding="utf-8") as file:
+            file.writelines(f"{step.stage}/{step.key}\n" for step in topological(list(steps)))
+
+
+def save(folder: Path, outcome: Outcome, parameters: Mapping[str, Any], store: Store) -> dict[str, Any]:
+    """Write the record of a notebook that ran to its end and return it; {} and no file for any other.
+
+    folder: figures/<profile>/<paper>. Raises StoreError when it can't be written.
+    """
+    if outcome.failure or not outcome.steps:
+        return {}
+    made = record(outcome, parameters, store)
+    text = json.dumps(made, indent=1, sort_keys=True, ensure_ascii=False)
+    write_files(folder, {RECORD: f"{text}\n".encode()})
+    return made
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """The record of a folder; {} if there is none that can be read."""
+    try:
+        found = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def record(outcome: Outcome, parameters: Mapping[str, Any], store: Store) -> dict[str, Any]:
+    """What a run took.
+
+    parameters: what the notebook was given; `jobs` 0 means a worker per core.
+
+    Returns settings, workers, device, date, versions and
+        steps: how many were `run` and `reused`, and how many are `gone`: not in the store, what was made of them is
+        minutes: of the `notebook`, and of `computing`: the sum over all steps in the store, run or reused
+        peak_memory_mb, peak_gpu_memory_mb: the most that a single step took; None where it isn't known
+        trainings, training_seconds: how many steps are trainings, and the median of their times (None without any)
+        machine: cpu, cores, memory_gib, and gpu where one was used; the GPU is that of the steps
+    """
+    known = [_manifest(store, name) for name in outcome.steps]
+    found = [manifest for manifest in known if manifest]
+    began = datetime.fromtimestamp(outcome.started, UTC).isoformat(timespec="seconds")
+    fresh = sum(manifest["created"] >= began for manifest in found)
+    seconds = [manifest.get("seconds", 0) for manifest in found]
+    trained = [manifest.get("seconds", 0) for manifest in found if "schedule" in manifest["settings"]]
+    gpus = sorted({manifest["gpu"] for manifest in found if "gpu" in manifest})
+    return {
+        "settings": {name: value for name, value in parameters.items() if name not in NOT_SETTINGS},
+        "workers": parameters.get("jobs") or default_jobs(),
+        "steps": {"run": fresh, "reused": len(found) - fresh, "gone": len(known) - len(found)},
+        "minutes": {"notebook": round(outcome.seconds / 60, 2), "computing": round(sum(seconds) / 60, 2)},
+        "peak_memory_mb": _largest(manifest.get("peak_memory_mb") for manifest in found),
+        "peak_gpu_memory_mb": _largest(manifest.get("peak_gpu_memory_mb") for manifest in found),
+        "trainings": len(trained),
+        "training_seconds": round(statistics.median(trained), 2) if trained else None,
+        "device": ", ".join(sorted({manifest["device"] for manifest in found})),
+        "machine": machine() | ({"gpu": ", ".join(gpus)} if gpus else {}),
+        "versions": provenance.versions(),
+        "date": provenance.now(),
+    }
+
+
+def machine() -> dict[str, Any]:
+    """The processor's name, the cores that this process may use, the memory in GiB."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return {"cpu": _processor(), "cores": cores, "memory_gib": round(doctor._memory_gib(), 1)}
+
+
+def _processor(facts: Path = Path("/proc/cpuinfo")) -> str:
+    """The processor as Linux calls it, else as Python does; at least its architecture."""
+    try:
+        lines = facts.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return next(filter(None, (*names, platform.processor(), platform.machine())), "unknown")
+
+
+def _manifest(store: Store, name: str) -> dict[str, Any]:
+    """The manifest of a stored step by its "stage/key"; {} where it isn't there."""
+    try:
+        return json.loads((store.root / name / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+
+
+def _largest(values: Iterable[float | None]) -> float | None:
+    return max((value for value in values if value is not None and not math.isnan(value)), default=None)

@@ -8,6 +8,7 @@ from torch import nn
 
 from wsss_lab.data.canvas import from_canvas, normalise
 from wsss_lab.errors import ParameterError
+from wsss_lab.networks import inference
 from wsss_lab.networks.multiscale_mean import averaged_maps, multiscale_mean
 
 torch.set_num_threads(1)
@@ -99,10 +100,12 @@ def test_scales_that_mean_nothing_are_refused(run, scales):
 
 
 @pytest.mark.parametrize("batch", [1, 2, 32])
-def test_maps_of_a_view_have_the_size_of_its_images(net, run, batch):
+def test_maps_of_a_view_have_the_size_of_its_images(net, run, batch, monkeypatch):
+    monkeypatch.setattr(inference, "PIXELS_AT_ONCE", batch * 2 * 32**2)
+    batches = []
     view = blobs([(32, 32), (20, 32), (32, 18), (40, 24), (16, 16)]).train_view()
-    found = list(averaged_maps(net, run, view, 32, (1.0, 0.5), batch))
-    assert len(found) == 5
+    found = list(averaged_maps(net, lambda x: batches.append(len(x) // 2) or run(x), view, 32, (1.0, 0.5)))
+    assert len(found) == 5 and max(batches) == min(batch, 5)
     for index, (maps, scores) in enumerate(found):
         canvas, boxes = view.canvas([index], 32)
         with torch.no_grad():

@@ -10,6 +10,9 @@ from torch import nn
 from wsss_lab.data.canvas import from_canvas, normalise
 from wsss_lab.data.views import TrainView
 
+#: The first layers of WideResNet-38 keep 64 channels of each: a gigabyte in single precision, a few times over.
+PIXELS_AT_ONCE = 64 * 256 ** 2
+
 
 @contextmanager
 def eval_mode(net: nn.Module) -> Iterator[None]:
@@ -34,6 +37,18 @@ def eval_mode(net: nn.Module) -> Iterator[None]:
 def device_of(net: nn.Module) -> torch.device:
     """The device that a network's parameters are on."""
     return next(net.parameters()).device
+
+
+def images_at_once(side: int, looks: int = 1) -> int:
+    """How many images to look at together: 32, or fewer where the memory of a GPU would be short.
+
+    side: of the largest that the network sees, in pixels. looks: how many of that size an image comes in, 2 with its
+    mirror image.
+
+    >>> images_at_once(321), images_at_once(2 * 448, looks=2)
+    (32, 2)
+    """
+    return max(1, min(32, PIXELS_AT_ONCE // (looks * side ** 2)))
 
 
 @torch.inference_mode()

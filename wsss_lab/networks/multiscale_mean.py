@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from wsss_lab.data.canvas import from_canvas, normalise
 from wsss_lab.data.views import TrainView
 from wsss_lab.errors import ParameterError
-from wsss_lab.networks.inference import device_of
+from wsss_lab.networks.inference import device_of, images_at_once
 
 
 def multiscale_mean(run: Callable[[Tensor], tuple[Tensor, Tensor]], images: Tensor,
@@ -37,11 +37,12 @@ def multiscale_mean(run: Callable[[Tensor], tuple[Tensor, Tensor]], images: Tens
 
 @torch.inference_mode()
 def averaged_maps(net: nn.Module, run: Callable[[Tensor], tuple[Tensor, Tensor]], view: TrainView, side: int,
-                  scales: Sequence[float], batch: int = 32) -> Iterator[tuple[Tensor, Tensor]]:
+                  scales: Sequence[float]) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield (maps (K, H, W) at image size, class scores (C,)) of every image of a view, both float32.
 
     net: in evaluation mode. run: see `multiscale_mean`. side: canvas side in pixels.
     """
+    batch = images_at_once(round(side * max(scales, default=1)), looks=2)
     for first in range(0, len(view), batch):
         indices = range(first, min(first + batch, len(view)))
         images, boxes = view.canvas(indices, side)

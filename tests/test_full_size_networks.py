@@ -1,0 +1,363 @@
+"""The networks of the profile `voc` beside what the papers print: parameters, sizes, start weights, looks at an image.
+
+Everything but the start weights stays on torch's meta device: shapes only, nothing is allocated or computed.
+"""
+
+from copy import deepcopy
+from dataclasses import replace
+from typing import NamedTuple
+
+import pytest
+import torch
+from torch import nn
+from torchvision.models import (
+    ResNet50_Weights,
+    ResNet101_Weights,
+    VGG16_Weights,
+    resnet50,
+    resnet101,
+    vgg16,
+)
+
+from wsss_lab.networks.affinity_net import AffinityNet
+from wsss_lab.networks.deeplab import deeplab
+from wsss_lab.networks.deeplab_v3plus import DeepLabV3Plus, v3plus_trunk
+from wsss_lab.networks.fcan import attention_net
+from wsss_lab.networks.gap import gap_net
+from wsss_lab.networks.multiscale import multiscale_maximum
+from wsss_lab.networks.multiscale_mean import multiscale_mean
+from wsss_lab.networks.vgg import SHAPES, convolutions
+from wsss_lab.papers import araslanov2020_values, chaudhry2017_values, lee2021_values, oh2017_values, roy2017_values
+from wsss_lab.seeds.gap_cam import cam_net
+from wsss_lab.seeds.saliency_supervision import localisation_net
+from wsss_lab.segmenter.fusion import Method as FusionMethod
+from wsss_lab.segmenter.single_stage import Method as SingleStageMethod
+
+torch.set_num_threads(1)
+OH, DCSP, ROY, ONE, EPS = (paper.SCALES["voc"] for paper in (
+    oh2017_values, chaudhry2017_values, roy2017_values, araslanov2020_values, lee2021_values))
+CLASSES, LABELS = 20, 21
+
+
+# --- parameters, worked out by hand ----------------------------------------------------------------------------------
+
+
+def conv(kernel, inputs, outputs):
+    """Weights and biases of a convolution."""
+    return kernel**2 * inputs * outputs + outputs
+
+
+def bare(kernel, inputs, outputs):
+    """A convolution without bias."""
+    return kernel**2 * inputs * outputs
+
+
+def normed(kernel, inputs, outputs):
+    """A convolution without bias, then a batch norm with scale and shift."""
+    return bare(kernel, inputs, outputs) + 2 * outputs
+
+
+def bottlenecks(count, inputs, inner):
+    """A stage of a ResNet; the first one has a shortcut of its own."""
+    width, middle = 4 * inner, normed(3, inner, inner)
+    first = normed(1, inputs, inner) + middle + normed(1, inner, width) + normed(1, inputs, width)
+    return first + (count - 1) * (normed(1, width, inner) + middle + normed(1, inner, width))
+
+
+def resnet(third):
+    return (normed(7, 3, 64) + bottlenecks(3, 64, 64) + bottlenecks(4, 256, 128) + bottlenecks(third, 512, 256)
+            + bottlenecks(3, 1024, 512))
+
+
+VGG = (conv(3, 3, 64) + conv(3, 64, 64) + conv(3, 64, 128) + conv(3, 128, 128) + conv(3, 128, 256)
+       + 2 * conv(3, 256, 256) + conv(3, 256, 512) + 5 * conv(3, 512, 512))
+RESNET50, RESNET101 = resnet(6), resnet(23)
+WIDE = 105_070_912  # stage by stage in test_wide_resnet.py
+
+
+def large_fov(inputs):
+    return conv(3, inputs, 1024) + conv(1, 1024, 1024) + conv(1, 1024, LABELS)
+
+
+def v3plus_head(channels, skip, outputs, gated=True):
+    """ASPP of five branches, skip connection, decoder, and the cue injection before the gate."""
+    aspp = normed(1, channels, 256) + 3 * normed(3, channels, 256) + normed(1, channels, 256) + normed(1, 5 * 256, 256)
+    merged = normed(1, skip, 48) + normed(3, 256 + 48, 256)
+    cue = bare(1, skip, 256) + normed(1, 256, 512) + normed(1, 256, 256)  # the first norm has no scale and shift
+    decoder = 2 * normed(3, 256, 256) + conv(1, 256, outputs)
+    return aspp + merged + decoder + (cue if gated else 0)
+
+
+class Case(NamedTuple):
+    """A network of the profile: how to build it, its parameters, planes of its maps, and their stride."""
+
+    build: object
+    parameters: int
+    planes: int
+    stride: int
+
+
+def gap_case(variant, head, stride):
+    return Case(lambda: gap_net(variant, OH.backbone, CLASSES), VGG + head + bare(1, 1024, CLASSES), CLASSES, stride)
+
+
+def gated_case(net, trunk, channels, skip):
+    backbone = ONE.main if net == "main" else ONE.nets[net]
+    return Case(lambda: SingleStageMethod(aspp_statistics=ONE.aspp_statistics).network(backbone, CLASSES),
+                trunk + v3plus_head(channels, skip, CLASSES), CLASSES, 4)
+
+
+def cam_case(net, trunk, channels, stride):
+    backbone = ONE.main if net == "main" else ONE.nets[net]
+    return Case(lambda: cam_net(backbone, CLASSES), trunk + bare(1, channels, CLASSES), CLASSES, stride)
+
+
+def segmenter_case(name, parameters):
+    net, head = lee2021_values.SEGMENTERS[name]
+    return Case(lambda: deeplab(EPS.nets[net], LABELS, head), parameters, LABELS, 8)
+
+
+VGG_ASPP, RESNET_ASPP = 4 * large_fov(512), 4 * conv(3, 2048, LABELS)
+CASES = {
+    # Oh et al. 2017, Table 6. Its VGG-16 has an fc6 of 4096 x 7 x 7 on one position; ours slides, with 1024 x 3 x 3.
+    "GAP-LowRes": gap_case("LowRes", conv(3, 512, 1024), 16),
+    "GAP-HighRes": gap_case("HighRes", conv(3, 512, 1024) + conv(3, 1024, 1024), 8),
+    "GAP-ROI": gap_case("ROI", conv(1, 512, 1024) + conv(1, 1024, 1024), 8),
+    "GAP-DeepLab": gap_case("DeepLab", conv(3, 512, 1024) + conv(1, 1024, 1024), 8),
+    "VGG-16": gap_case("VGG-16", conv(3, 512, 1024) + conv(1, 1024, 1024), 32),
+    "Oh 2017": Case(lambda: deeplab(OH.backbone, LABELS), VGG + large_fov(512), LABELS, 8),
+    # Chaudhry et al. 2017: 20 class filters of 1 x 1 x 21 behind DeepLab v2
+    "DCSP ResNet-101": Case(lambda: attention_net(DCSP.main, LABELS), RESNET101 + RESNET_ASPP + conv(1, LABELS, 20),
+                            CLASSES, 8),
+    "DCSP VGG16": Case(lambda: attention_net(DCSP.second, LABELS), VGG + VGG_ASPP + conv(1, LABELS, 20), CLASSES, 8),
+    # Roy & Todorovic 2017: a map of 41 x 41 and a bias per label, and the compatibility of labels
+    "Roy 2017": Case(lambda: FusionMethod().network(ROY.backbone, CLASSES),
+                     VGG + large_fov(512) + LABELS * (41 * 41 + 1) + bare(1, LABELS, LABELS), LABELS, 8),
+    # Araslanov & Roth 2020, with the backbones of Table 9
+    "ONE": gated_case("main", WIDE, 4096, 256),
+    "ONE VGG16": gated_case("VGG16", VGG, 512, 256),
+    "ONE ResNet-50": gated_case("ResNet-50", RESNET50, 2048, 256),
+    "ONE ResNet-101": gated_case("ResNet-101", RESNET101, 2048, 256),
+    "CAM": cam_case("main", WIDE, 4096, 8),
+    "CAM VGG16": cam_case("VGG16", VGG, 512, 8),
+    "CAM ResNet-50": cam_case("ResNet-50", RESNET50, 2048, 16),
+    "CAM ResNet-101": cam_case("ResNet-101", RESNET101, 2048, 16),
+    "second stage": Case(lambda: DeepLabV3Plus(ONE.nets["ResNet-101"], LABELS, mode="none"),
+                         RESNET101 + v3plus_head(2048, 256, LABELS, gated=False), LABELS, 4),
+    # Lee et al. 2021
+    "EPS": Case(lambda: localisation_net(EPS.main, CLASSES, True), WIDE + bare(1, 4096, LABELS), LABELS, 8),
+    "AffinityNet": Case(lambda: AffinityNet(EPS.main),
+                        WIDE + bare(1, 512, 64) + bare(1, 1024, 128) + bare(1, 4096, 256) + bare(1, 448, 448), 448, 8),
+    "V1, VGG16": segmenter_case("V1, VGG16", VGG + large_fov(512)),
+    "V2, VGG16": segmenter_case("V2, VGG16", VGG + VGG_ASPP),
+    "V1, ResNet101": segmenter_case("V1, ResNet101", RESNET101 + large_fov(2048)),
+    "V2, ResNet101": segmenter_case("V2, ResNet101", RESNET101 + RESNET_ASPP),
+}
+
+
+@pytest.fixture(scope="module")
+def networks():
+    """Every case's network on the meta device, in evaluation mode."""
+    with torch.device("meta"):
+        return {name: case.build().eval() for name, case in CASES.items()}
+
+
+@pytest.fixture(scope="module")
+def normless(networks):
+    """The same without batch norms, which change no shape and take most of the time."""
+    copies = deepcopy(networks)
+    for layer in [layer for net in copies.values() for layer in net.modules()]:
+        for name, part in layer.named_children():
+            if isinstance(part, nn.BatchNorm2d):
+                setattr(layer, name, nn.Identity())
+    return copies
+
+
+def count(values):
+    return sum(value.numel() for value in values)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_parameters_are_those_worked_out_by_hand(networks, name):
+    assert count(networks[name].parameters()) == CASES[name].parameters
+
+
+@pytest.mark.parametrize(("trunk", "published", "linear"), [
+    (VGG, VGG16_Weights.IMAGENET1K_V1, 512 * 7 * 7 * 4096 + 4096 + conv(1, 4096, 4096) + conv(1, 4096, 1000)),
+    (RESNET50, ResNet50_Weights.IMAGENET1K_V1, conv(1, 2048, 1000)),
+    (RESNET101, ResNet101_Weights.IMAGENET1K_V1, conv(1, 2048, 1000)),
+])
+def test_a_trunk_is_what_torchvision_publishes_without_the_linear_layers(trunk, published, linear):
+    """138,357,544, 25,557,032 and 44,549,160 parameters."""
+    assert trunk + linear == published.meta["num_params"]
+
+
+@pytest.mark.parametrize(("name", "millions"), [
+    ("Oh 2017", 20.5),  # LargeFOV in Chen et al. 2015
+    ("Roy 2017", 20.5),  # the aggregation and the CRF-RNN have 36 thousand
+    ("V2, VGG16", 37.9),  # "37.8 M" where the digits of 37.88 are cut off instead of rounded
+    ("V2, ResNet101", 44.0),  # 42.5 of the trunk; "43 M" and "44 M" are both in use
+])
+def test_deeplabs_have_the_published_millions_of_parameters(networks, name, millions):
+    assert round(count(networks[name].parameters()) / 1e6, 1) == millions
+
+
+@pytest.mark.parametrize(("name", "part", "mebibytes"), [
+    ("ONE", "", 527),  # the trained network that Araslanov & Roth released
+    ("ONE", "trunk.", 402),  # start weights of WideResNet-38, without its 1000-way layer of 16 MiB
+    ("V1, VGG16", "", 79),  # vgg16_20M, the start weights of LargeFOV
+])
+def test_released_files_have_the_size_of_the_same_network(networks, name, part, mebibytes):
+    """Four bytes for each weight and statistic; names take the rest. Sizes in the lists are rounded up."""
+    state = networks[name].state_dict().items()
+    ours = 4 * count(value for key, value in state if key.startswith(part) and value.is_floating_point()) / 2**20
+    assert 0 <= mebibytes - ours < 1.1
+
+
+# --- sizes -----------------------------------------------------------------------------------------------------------
+
+
+def maps_of(net, images):
+    """Class or label maps of a network."""
+    with torch.inference_mode():
+        found = net.class_maps(images) if hasattr(net, "class_maps") else net(images)
+    return found[0] if isinstance(found, tuple) else found
+
+
+def cells(length, stride):
+    """Strides of 2 one after another, each rounding up, as all the papers' networks do."""
+    return -(-length // stride)
+
+
+@pytest.mark.parametrize("size", [(321, 448), (333, 499)])  # both sides that the papers train on; odd ones
+@pytest.mark.parametrize("name", CASES)
+def test_maps_have_the_stride_of_the_papers_at_any_size(normless, name, size):
+    case = CASES[name]
+    found = maps_of(normless[name], torch.empty(1, 3, *size, device="meta"))
+    assert found.shape == (1, case.planes, *(cells(length, case.stride) for length in size))
+
+
+@pytest.mark.parametrize(("name", "printed"), [
+    ("GAP-LowRes", 21), ("GAP-HighRes", 41), ("GAP-ROI", 41), ("GAP-DeepLab", 41),  # Oh et al. 2017, Table 6, at 321
+    ("Oh 2017", 41), ("Roy 2017", 41), ("DCSP ResNet-101", 41), ("DCSP VGG16", 41),  # DeepLab at 321
+    ("ONE", 81),  # the masks that PAMR refines, stride 4
+    ("EPS", 56),  # "output stride of 8" at 448
+])
+def test_the_printed_input_gives_the_printed_map(normless, name, printed):
+    side = EPS.main.side if name == "EPS" else OH.backbone.side
+    assert (OH.backbone.side, DCSP.main.side, DCSP.second.side, ROY.backbone.side, ONE.main.side) == (321,) * 5
+    assert maps_of(normless[name], torch.empty(1, 3, side, side, device="meta")).shape[-2:] == (printed, printed)
+    assert (ONE.mask_side, lee2021_values.PUBLISHED.map_side, EPS.main.side) == (81, 56, 448)
+
+
+def test_attention_of_roy_ends_at_pool_4_and_meets_one_weight_per_cell(networks):
+    net = networks["Roy 2017"]
+    below = [type(layer) for layer in net.trunk[:net.cut]]
+    assert below[-1] is nn.MaxPool2d and below.count(nn.MaxPool2d) == 4 and below.count(nn.Conv2d) == 10
+    assert net.features(torch.empty(2, 3, 321, 321, device="meta")).shape == (2, 512, 41, 41)
+    assert net.aggregation.weight.shape == (21, 41, 41) and net.crf.iterations == 3
+    maps, scores = net(torch.empty(2, 3, 321, 321, device="meta"))
+    assert maps.shape == (2, 21, 41, 41) and scores.shape == (2, 21)
+
+
+@pytest.mark.parametrize(("name", "rates"), [
+    ("DCSP ResNet-101", [6, 12, 18, 24]), ("DCSP VGG16", [6, 12, 18, 24]), ("V2, ResNet101", [6, 12, 18, 24]),
+    ("V2, VGG16", [6, 12, 18, 24]), ("V1, VGG16", [12]), ("V1, ResNet101", [12]), ("Oh 2017", [12]),
+    ("Roy 2017", [12]), ("ONE", [12, 24, 36]), ("ONE ResNet-50", [12, 24, 36])])
+def test_only_the_context_layers_are_dilated_beyond_4(networks, name, rates):
+    dilated = [layer.dilation[0] for layer in convolutions(networks[name]) if layer.dilation[0] > 4]
+    assert dilated == rates
+
+
+# --- start weights ---------------------------------------------------------------------------------------------------
+
+
+def marked(layout):
+    """A state dict of the same names and shapes; the tensor at place i holds i + 1 everywhere, in the room of one."""
+    return {name: torch.tensor(index + 1, dtype=value.dtype).expand(value.shape)
+            for index, (name, value) in enumerate(layout.items())}
+
+
+def loaded(backbone, trunk, source):
+    """The one value that each tensor of a trunk holds after its start weights are read."""
+    trunk = trunk.to_empty(device="cpu")
+    for value in trunk.state_dict().values():
+        value.fill_(-1)
+    backbone.load_start(trunk, source)
+    return {name: value.min().item() if value.min() == value.max() else None
+            for name, value in trunk.state_dict().items()}
+
+
+def on_meta(build):
+    with torch.device("meta"):
+        return build()
+
+
+#: Places of the convolutions in torchvision's vgg16().features.
+VGG_PLACES = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
+
+
+@pytest.mark.parametrize("variant", SHAPES)
+def test_every_convolution_of_a_vgg_is_filled_in_order_from_torchvisions(variant):
+    source = marked(on_meta(lambda: vgg16(weights=None)).state_dict())
+    found = loaded(OH.backbone, on_meta(lambda: OH.backbone.trunk(variant)), source)
+    for kind in ("weight", "bias"):
+        values = [value for name, value in found.items() if name.endswith(kind)]
+        assert values == [source[f"features.{place}.{kind}"].flatten()[0].item() for place in VGG_PLACES]
+
+
+@pytest.mark.parametrize(("backbone", "layout"), [
+    (DCSP.main, resnet101), (ONE.nets["ResNet-101"], resnet101), (ONE.nets["ResNet-50"], resnet50)],
+    ids=["DCSP", "ONE 101", "ONE 50"])
+def test_every_tensor_of_a_resnet_is_filled_by_name_from_torchvisions(backbone, layout):
+    source = marked(on_meta(lambda: layout(weights=None)).state_dict())
+    strided = backbone in ONE.nets.values()
+    found = loaded(backbone, on_meta(lambda: v3plus_trunk(backbone) if strided else backbone.trunk("DeepLab")), source)
+    assert found == {name: value.flatten()[0].item() for name, value in source.items() if not name.startswith("fc.")}
+
+
+def test_every_tensor_of_the_wide_resnet_is_filled_from_the_published_layout():
+    """Its names are compared with the published ones in test_wide_resnet.py; the file has no batch counters."""
+    trunk = on_meta(lambda: v3plus_trunk(ONE.main))
+    layout = {name: value for name, value in trunk.state_dict().items() if "num_batches" not in name}
+    source = marked(layout)
+    found = loaded(ONE.main, trunk, source | {"linear1000.weight": torch.zeros(1).expand(1000, 4096)})
+    assert {name: found[name] for name in source} == {name: value.flatten()[0].item() for name, value in source.items()}
+    assert replace(ONE.main, side=448) == EPS.main  # the same trunk, from the same file
+
+
+# --- looking at several scales ---------------------------------------------------------------------------------------
+
+
+class Looks:
+    """Calls a network and writes down the shapes that it is given."""
+
+    def __init__(self, net, run):
+        self.net, self.run, self.shapes = net, run, []
+
+    def __call__(self, images):
+        self.shapes.append(tuple(images.shape))
+        return self.run(self.net, images)
+
+
+@pytest.mark.parametrize("name", ["DCSP ResNet-101", "DCSP VGG16"])
+def test_dcsp_looks_at_three_sizes_without_mirror_images_and_keeps_the_largest(normless, name):
+    look = Looks(normless[name], lambda net, images: net.scores(images))
+    found = multiscale_maximum(look, torch.empty(5, 3, 321, 321, device="meta"), DCSP.scales)
+    assert look.shapes == [(5, 3, side, side) for side in (321, 241, 160)]
+    assert found.shape == (5, LABELS, 41, 41)
+
+
+@pytest.mark.parametrize(("name", "scales", "sides"), [
+    ("ONE", ONE.scales, (321, 160, 482, 642)), ("ONE ResNet-50", ONE.exchanged_scales, (448, 336, 560, 672)),
+    ("EPS", EPS.scales, (448, 224, 672, 896))])
+def test_the_later_papers_average_eight_looks_four_sizes_with_a_mirror_image_each(normless, name, scales, sides):
+    def run(net, images):
+        maps = maps_of(net, images)
+        return maps, maps.amax((2, 3))
+
+    look, images = Looks(normless[name], run), torch.empty(3, 3, sides[0], sides[0], device="meta")
+    maps, scores = multiscale_mean(look, images, scales)
+    assert look.shapes == [(2 * 3, 3, side, side) for side in sides]  # an image and its mirror image in one batch
+    planes = CASES[name].planes
+    assert maps.shape == (3, planes, sides[0], sides[0]) and scores.shape == (3, planes)

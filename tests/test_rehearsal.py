@@ -122,7 +122,7 @@ def test_random_weights_are_read_by_the_networks_of_the_profile(tmp_path):
         backbone.load_start(trunk, read_weights(path), path)
         with torch.no_grad():
             features = trunk.eval()(torch.randn(1, 3, 65, 65))
-        assert torch.isfinite(features).all() and 0 < features.std() < 30
+        assert torch.isfinite(features).all() and 0.1 < features.std() < 5
         path.unlink()
 
 

@@ -21,6 +21,7 @@ from wsss_lab.lab.store import Store
 from wsss_lab.lab.worlds import AUGMENTED, ToyWorld
 
 COUNTS = {"train": 16, "dev": 16, "val": 12}  # images of the toy world: VOC's own, those that SBD adds, val
+RESIDUAL = 0.2  # scale of what a block of a random ResNet adds
 THINNED = 24  # photographs kept of every list
 MARKER = "complete"  # a folder without it is made anew
 Print = Callable[[str], None]
@@ -102,12 +103,13 @@ def write_saliency(view: EvalView, root: Path) -> None:
 def random_weights(folder: Path) -> None:
     """Files as `make doctor` lists them for the profile voc, with random numbers.
 
-    Batch norms keep the statistics of a batch of noise, since networks of a hundred layers that don't normalise blow
-    up.
+    Batch norms keep the statistics of a batch of noise, and residuals of ResNets are small, since features of a
+    hundred layers blow up otherwise.
     """
     import torch
     import torchvision
     from torch import nn
+    from torchvision.models.resnet import Bottleneck
 
     from wsss_lab.networks.u2netp import WEIGHTS_FILE, U2NetP
     from wsss_lab.networks.wide_resnet import wide_resnet_trunk
@@ -129,6 +131,8 @@ def random_weights(folder: Path) -> None:
                 nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
             if isinstance(layer, nn.BatchNorm2d):
                 layer.momentum = None  # the mean of all batches seen, which is one
+            if isinstance(layer, Bottleneck):
+                nn.init.constant_(layer.bn3.weight, RESIDUAL)
         with torch.no_grad():
             net.train()(torch.randn(4, 3, 64, 64))
         torch.save(net.state_dict(), folder / name)

@@ -154,3 +154,14 @@ def test_reasons_for_pixel_labels_reach_every_descendant():
     assert trained.reads_masks == ""
     assert trained.pixel_labels() == ("oracle saliency",)
     assert scored.pixel_labels() == ("oracle saliency", "scoring")
+
+
+def test_a_step_with_a_schedule_trains_unless_it_only_evaluates():
+    schedule = {"a": 1, "schedule": {}}
+    trained, measured, other = (Step(stage, with_schedule, settings) for stage, settings in (
+        ("segmenter", schedule), ("evaluation", schedule), ("segmenter", {"a": 1})))
+    assert trained.trains and not measured.trains and not other.trains
+
+
+def with_schedule(a, schedule=None):
+    return {}

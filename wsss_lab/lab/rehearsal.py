@@ -20,9 +20,9 @@ from wsss_lab.data.views import EvalView
 from wsss_lab.lab.store import Store
 from wsss_lab.lab.worlds import AUGMENTED, ToyWorld
 
-COUNTS = {"train": 16, "dev": 16, "val": 12}  # images of the toy world: VOC's own, those that SBD adds, val
+COUNTS = {"train": 8, "dev": 8, "val": 6}  # images of the toy world: VOC's own, those that SBD adds, val
 RESIDUAL = 0.2  # scale of what a block of a random ResNet adds
-THINNED = 24  # photographs kept of every list
+THINNED = 12  # photographs kept of every list
 MARKER = "complete"  # a folder without it is made anew
 Print = Callable[[str], None]
 

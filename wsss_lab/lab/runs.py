@@ -74,7 +74,8 @@ def record(outcome: Outcome, parameters: Mapping[str, Any], store: Store) -> dic
     began = datetime.fromtimestamp(outcome.started, UTC).isoformat(timespec="seconds")
     fresh = sum(manifest["created"] >= began for manifest in found)
     seconds = [manifest.get("seconds", 0) for manifest in found]
-    trained = [manifest.get("seconds", 0) for manifest in found if "schedule" in manifest["settings"]]
+    trained = [manifest.get("seconds", 0) for manifest in found if manifest["stage"] != "evaluation"
+               and "schedule" in manifest["settings"]]
     gpus = sorted({manifest["gpu"] for manifest in found if "gpu" in manifest})
     return {
         "settings": {name: value for name, value in parameters.items() if name not in NOT_SETTINGS},

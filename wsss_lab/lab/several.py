@@ -33,7 +33,7 @@ def call(step: "Step", store: "Store") -> dict[str, Any]:
 
     Raises LabError with what went wrong when a process fails.
     """
-    count = gpus() if "schedule" in step.settings else 1
+    count = gpus() if step.trains else 1
     if count == 1:
         return step.call(store)
     with tempfile.TemporaryDirectory() as folder:

@@ -144,6 +144,11 @@ class Step:
         return bool(self.mask_outputs)
 
     @property
+    def trains(self) -> bool:
+        """Whether the step trains a network; one of the evaluation may look at a schedule only."""
+        return "schedule" in self.settings and self.stage != "evaluation"
+
+    @property
     def steps(self) -> tuple["Step", ...]:
         return (self,)
 

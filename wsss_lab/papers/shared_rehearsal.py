@@ -15,7 +15,7 @@ from wsss_lab.networks.fit import Schedule
 
 NETWORKS = ("paper", "mobilenet")
 ITERATIONS, BATCH = 2, 2  # at most, of every training
-SIDE = 97  # pixels, at most, of what networks see; dilations shrink with it
+SIDE = 65  # pixels, at most, of what networks see; dilations shrink with it
 
 
 def asked() -> str:

@@ -299,8 +299,8 @@ def table9(run: Session) -> Table:
     order = ["backbone", "CRF", "network", "CAM paper", "CAM ours", "CAM 95 %", "single stage paper",
              "single stage ours", "single stage 95 %", "gain paper", "gain ours", "gain 95 %"]
     note = (" Classes that are not tags get no pixel. network: the family run in this profile. gain: over CAM of the "
-            "same line, in percentage points, paired by image and seed. Mean: of the four backbones. VGG16 ends at conv5 "
-            "here; the released code goes on with fc6 and fc7 as convolutions. "
+            "same line, in percentage points, paired by image and seed. Mean: of the four backbones. VGG16 ends at "
+            "conv5 here; the released code goes on with fc6 and fc7 as convolutions. "
             f"{labels_used(evidence, run.route.trained('ours'))}")
     return Table(pd.DataFrame(rows).reindex(columns=order), "Backbones, tags known, mIoU in per cent",
                  tables_protocol(run, known=True, exchanged=True) + note)

@@ -4,6 +4,7 @@ Oh et al. 2017 (released code) resize the longest side of an image to the networ
 the square by reflection. Label images follow the same geometry with nearest-neighbour values.
 """
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -112,10 +113,17 @@ def normalise(batch: Tensor) -> Tensor:
 
     batch: uint8 (B, 3, H, W)    returns: float32 (B, 3, H, W), channels-last, on the same device
     """
-    mean = torch.tensor(IMAGENET_MEAN, device=batch.device).view(1, 3, 1, 1)
-    std = torch.tensor(IMAGENET_STD, device=batch.device).view(1, 3, 1, 1)
+    mean, std = _statistics(batch.device)
     floats = batch.to(torch.float32, memory_format=torch.channels_last)
-    return floats.sub(255 * mean).div_(255 * std)
+    return floats.sub(mean).div_(std)
+
+
+@lru_cache
+def _statistics(device: torch.device) -> tuple[Tensor, Tensor]:
+    """Mean and width of ImageNet's colours in 0..255; kept, since a copy to a GPU would wait for all its work."""
+    with torch.inference_mode(False):
+        mean, std = (255 * torch.tensor(each, device=device).view(1, 3, 1, 1) for each in (IMAGENET_MEAN, IMAGENET_STD))
+    return mean, std
 
 
 def augment(

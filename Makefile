@@ -66,7 +66,8 @@ quick: override PROFILE := quick
 quick: reproduce  ## The same in the smallest profile, into figures/quick: does every cell run?
 
 plan: $(READY)  ## Say what a run of PAPER and PROFILE will take, and train nothing
-	@$(WSSS) plan --paper "$(PAPER)" --profile "$(PROFILE)" --seeds "$(SEEDS)" --trainings
+	@$(WSSS) plan --paper "$(PAPER)" --profile "$(PROFILE)" --seeds "$(SEEDS)" \
+	    $(if $(ARTIFACT),--artifact "$(ARTIFACT)",--trainings)
 
 rehearsal: $(READY)  ## Run PROFILE=voc with trainings that end at once, on a small devkit: does everything come out?
 	@$(WSSS) rehearse --paper "$(PAPER)" --network "$(NETWORK)" --jobs "$(JOBS)" $(if $(OUT),--out "$(OUT)")

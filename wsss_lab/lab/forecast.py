@@ -39,7 +39,7 @@ class Cost:
     @property
     def trains(self) -> bool:
         """Whether the step trains a network."""
-        return trains(self.step)
+        return self.step.trains
 
 
 def all_steps(run: Session) -> tuple[Step, ...]:
@@ -60,11 +60,6 @@ def has_forecast(paper: str) -> bool:
 def costs(run: Session, steps: Iterable[Step], tflops: float = TFLOPS) -> list[Cost]:
     """What each of some steps will take, in the order given."""
     return [Cost(step, hours(step, tflops), _bytes(step, run), step in run.store) for step in steps]
-
-
-def trains(step: Step) -> bool:
-    """Whether a step trains a network."""
-    return "schedule" in step.settings
 
 
 def hours(step: Step, tflops: float = TFLOPS) -> float:
@@ -138,8 +133,9 @@ def _operations(step: Step) -> float:
     """Floating-point operations of a step that runs a network; 0 for others."""
     if not step.settings.get("backbone"):
         return 0.0
-    look = _of_a_look(Backbone.from_settings(step.settings["backbone"]))
-    if schedule := step.settings.get("schedule"):
+    look = _of_a_look(Backbone.from_settings(step.settings["backbone"]), memory.cut_of(step))
+    if step.trains:
+        schedule = step.settings["schedule"]
         return BACKWARD * look * schedule["iterations"] * schedule["batch"]
     scales = step.settings.get("scales") or ()
     return look * _images(step) * (2 * sum(scale ** 2 for scale in scales) or 1)  # every scale is mirrored too
@@ -147,20 +143,20 @@ def _operations(step: Step) -> float:
 
 def _bytes(step: Step, run: Session) -> float:
     """What a step will store, roughly: the weights of a training, a byte per pixel of what is made of images."""
-    if "schedule" in step.settings:
+    if step.trains:
         backbone = step.settings.get("backbone")
         return WEIGHT_BYTES * _weights(Backbone.from_settings(backbone)) if backbone else 0.0
     return 0.0 if step.stage == "evaluation" else _images(step) * PIXELS[run.artifacts.photographs]
 
 
 @lru_cache
-def _of_a_look(backbone: Backbone) -> float:
-    """Operations of the trunk on one image of the backbone's side."""
+def _of_a_look(backbone: Backbone, cut: str) -> float:
+    """Operations of the trunk on one image of the backbone's side. cut: see wsss_lab.lab.memory.cut_of."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
     with torch.device("meta"), FlopCounterMode(display=False) as counter:
-        backbone.trunk("DeepLab")(torch.zeros(1, 3, backbone.side, backbone.side))
+        memory.trunk_of(backbone, cut)(torch.zeros(1, 3, backbone.side, backbone.side))
     return float(counter.get_total_flops())
 
 

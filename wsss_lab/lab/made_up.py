@@ -37,7 +37,7 @@ class MadeUp(dict):
         return self[name]
 
     def whole(self, *shape: int, below: int = 50) -> np.ndarray:
-        """Random whole numbers, 1 and up; uint8 where they fit."""
+        """Random whole numbers from 1 on, by image and whatever else."""
         return np.random.default_rng(0).integers(1, below, (self.count, *shape))
 
     def frame(self, below: int) -> np.ndarray:
@@ -49,6 +49,7 @@ class MadeUp(dict):
         return np.random.default_rng(0).random((self.count, *shape))
 
     def by_mode(self, *shape: int, modes: int = 4) -> np.ndarray:
+        """Random numbers in [0, 1) by mode of the rectified Gaussian, image and whatever else."""
         return np.stack([self.share(*shape)] * modes)
 
     def confusions(self) -> np.ndarray:
@@ -58,9 +59,11 @@ class MadeUp(dict):
         return self.whole(self.labels, self.labels + 1) * shown[:, :, None]
 
     def curves(self, *names: str) -> dict[str, list[float]]:
+        """What a training writes down, by name."""
         return {name: self.curve() for name in names}
 
     def curve(self) -> list[float]:
+        """A value per iteration of a training."""
         return [1.0] * self.settings["schedule"]["iterations"]
 
 

@@ -16,8 +16,7 @@ FULL, HALF = 4, 2  # bytes of a number in fp32, and in bf16 or fp16
 NAMED = 4  # trainings that are too large and named
 
 #: Trainings whose trunk is cut and frozen as in DeepLabv3+ (wsss_lab.networks.deeplab_v3plus and skip).
-V3PLUS = ("train_single_stage", "train_second_stage", "train_cam", "train_localisation", "train_affinity",
-          "measure_memory")
+V3PLUS = ("train_single_stage", "train_second_stage", "train_cam", "train_localisation", "train_affinity")
 
 
 @dataclass(frozen=True)
@@ -37,10 +36,10 @@ def training_bytes(step: Step, mixed: bool = True, parts: int = 1) -> float:
 
     mixed: activations, and a copy of the weights, in half precision. parts: how many a batch is worked through in.
     """
-    if "schedule" not in step.settings or not step.settings.get("backbone"):
+    if not step.trains or not step.settings.get("backbone"):
         return 0.0
     schedule = step.settings["schedule"]
-    kept = _kept(Backbone.from_settings(step.settings["backbone"]), _cut(step), schedule["trunk_lr"] > 0)
+    kept = _kept(Backbone.from_settings(step.settings["backbone"]), cut_of(step), schedule["trunk_lr"] > 0)
     momenta = 2 if schedule["optimiser"] == "adamw" else int(schedule["momentum"] > 0)
     weights = kept.weights * (FULL + HALF * mixed) + kept.trained * FULL * (1 + momenta)
     images = -(-schedule["batch"] // parts)
@@ -76,7 +75,7 @@ def gpu_bytes() -> float | None:
     return float(torch.cuda.get_device_properties(0).total_memory) if torch.cuda.is_available() else None
 
 
-def _cut(step: Step) -> str:
+def cut_of(step: Step) -> str:
     """A variant of Backbone.trunk, or "v3plus"."""
     return "v3plus" if step.function.__name__ in V3PLUS else step.settings.get("variant", "DeepLab")
 
@@ -87,7 +86,7 @@ def _kept(backbone: Backbone, cut: str, trained: bool) -> Kept:
     import torch
 
     with torch.device("meta"):
-        trunk = _trunk(backbone, cut).requires_grad_(trained)
+        trunk = trunk_of(backbone, cut).requires_grad_(trained)
         _freeze(trunk, backbone, cut)
         saved = _saved(trunk, torch.zeros(1, 3, backbone.side, backbone.side))
     weights = list(trunk.parameters())
@@ -97,7 +96,8 @@ def _kept(backbone: Backbone, cut: str, trained: bool) -> Kept:
                 sum(each.nbytes for each in saved if not each.is_floating_point()))
 
 
-def _trunk(backbone: Backbone, cut: str) -> Any:
+def trunk_of(backbone: Backbone, cut: str) -> Any:
+    """A backbone's trunk in training mode. cut: see `cut_of`."""
     from wsss_lab.networks.deeplab_v3plus import v3plus_trunk
 
     return (v3plus_trunk(backbone) if cut == "v3plus" else backbone.trunk(cut)).train()

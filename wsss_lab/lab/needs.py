@@ -86,7 +86,7 @@ def table(found: dict[str, Needs], tflops: float = forecast.TFLOPS) -> pd.DataFr
     rows = []
     for name, each in found.items():
         hours = sum(forecast.hours(step, tflops) for step in each.steps)
-        trainings = [step for step in each.steps if forecast.trains(step)]
+        trainings = [step for step in each.steps if step.trains]
         rows.append({"artifact": name, "steps": len(each.steps), "trainings": len(trainings), "GPU-hours": hours,
                      "GPU GB": max(map(memory.training_bytes, trainings), default=0) / 1e9, "title": each.title})
     return pd.DataFrame(rows)

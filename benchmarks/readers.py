@@ -1,13 +1,15 @@
 """What a run takes and brings, by reader: keeps the records of runs and writes the README's section from them.
 
-    python benchmarks/readers.py
+    python benchmarks/readers.py [FOLDER]
 
 `wsss reproduce` leaves a record beside its tables and figures. What records, manifests and claims under figures/ say is
 copied into benchmarks/results/runs.json, where that of runs which aren't kept in figures/ (the profile quick) stays.
+FOLDER: results of other runs (OUT=), whose records alone are taken, such as those of one seed timed on a quiet machine.
 The section is made from this file alone: its sentences stand here, its numbers are all measured.
 """
 
 import json
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -56,6 +58,7 @@ VOC = """\
 ```bash
 wsss data voc && wsss data sbd && wsss data trainaug     # photographs, tags and masks
 wsss data imagenet-weights && wsss data saliency         # start weights
+make rehearsal                                           # does everything run? in minutes, without data or GPU
 make plan PROFILE=voc WSSS_DATA=datasets/trainaug WSSS_WEIGHTS=datasets/weights
 make reproduce PROFILE=voc WSSS_DATA=datasets/trainaug WSSS_WEIGHTS=datasets/weights
 ```
@@ -87,8 +90,11 @@ def collect(figures: Path, kept: Kept) -> Kept:
     order = {paper: number for number, paper in enumerate(["primer", *papers()])}
     found: Kept = {}
     for profile in (profile.name for profile in PROFILES):
+        known = kept.get(profile, {})
         there = {path.parent.name: brought(path.parent) for path in (figures / profile).glob(f"*/{MANIFEST}")}
-        together = kept.get(profile, {}) | there
+        for paper, each in there.items():
+            each["record"] = each["record"] or known.get(paper, {}).get("record", {})
+        together = known | there
         found[profile] = {paper: together[paper] for paper in sorted(together, key=lambda name: order.get(name, 99))}
     return found
 
@@ -100,6 +106,16 @@ def brought(folder: Path) -> Brought:
     tables, figures = (sum(name.endswith(suffix) for name in files) for suffix in (".md", ".png"))
     return {"tables": tables, "figures": figures, "verdicts": dict(sorted(Counter(claims).items())),
             "record": runs.read(folder)}
+
+
+def timed_elsewhere(folder: Path, kept: Kept) -> Kept:
+    """`kept` with the records of another folder of results; what the runs have brought stays."""
+    found = {profile: dict(notebooks) for profile, notebooks in kept.items()}
+    for path in sorted(folder.glob(f"*/*/{runs.RECORD}")):
+        profile, paper = path.parts[-3:-1]
+        one = found.setdefault(profile, {}).get(paper) or brought(path.parent)
+        found[profile][paper] = one | {"record": runs.read(path.parent)}
+    return found
 
 
 def section(kept: Kept) -> str:
@@ -189,7 +205,10 @@ def write(readme: Path, kept: Kept) -> None:
 
 
 def main() -> None:
-    kept = collect(FIGURES, json.loads(KEPT.read_text(encoding="utf-8")))
+    kept = json.loads(KEPT.read_text(encoding="utf-8"))
+    for folder in sys.argv[1:]:
+        kept = timed_elsewhere(Path(folder), kept)
+    kept = collect(FIGURES, kept)
     KEPT.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     write(README, kept)
     print("\n".join(f"{profile}: {len(_recorded(there.items()))} records" for profile, there in kept.items()))

@@ -236,3 +236,16 @@ def test_writing_changes_the_section_alone(readers, tmp_path):
     for _ in range(2):
         readers.write(readme, {})
         assert readme.read_text() == f"before\n{readers.BEGIN}\n\n{readers.section({})}\n{readers.END}\nafter\n"
+
+
+def test_records_of_other_runs_are_taken_alone(readers, store, steps, tmp_path):
+    kept_before = {"toy": {"oh2017": brought(store, steps) | {"tables": 8, "record": {}}}}
+    (tmp_path / "toy/oh2017").mkdir(parents=True)
+    (tmp_path / "toy/oh2017/run.json").write_text('{"workers": 2}')
+    found = readers.timed_elsewhere(tmp_path, kept_before)
+    assert found["toy"]["oh2017"] == kept_before["toy"]["oh2017"] | {"record": {"workers": 2}}
+    results = tmp_path / "figures/toy/oh2017"
+    results.mkdir(parents=True)
+    (results / "manifest.json").write_text('{"artifacts": {"table1": {"files": {"table1.md": ""}}}}')
+    again = readers.collect(tmp_path / "figures", found)["toy"]["oh2017"]
+    assert again["tables"] == 1 and again["record"] == {"workers": 2}  # figures without a record keep the known one

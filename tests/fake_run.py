@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 
+from wsss_lab import papers
 from wsss_lab.data.toyvoc import CLASSES, make_scenes
 from wsss_lab.data.views import EvalView
 from wsss_lab.lab.published import published
@@ -52,6 +53,15 @@ class FakeRun:
     def draw_frames(self, most: int, count: int) -> np.ndarray:
         """Frames (count, SIDE, SIDE) of 16 x 16 squares."""
         return self.draw(most, count, 4, 4).repeat(SIDE // 4, 1).repeat(SIDE // 4, 2)
+
+
+class TablesRun(FakeRun):
+    """A session for tables: has no test split where the profile has none."""
+
+    def view(self, split: str) -> EvalView:
+        paper = getattr(papers, self.paper)
+        assert split in ("train", "val") or paper.has_test(self.profile), f"{split} isn't there"
+        return super().view(split)
 
 
 def oh2017_routes(seeds: int, ready_made: bool = False) -> list:

@@ -1,12 +1,11 @@
 """Made-up results of Lee et al. 2021 (EPS): what its tables are tried out on."""
 
 import numpy as np
-import pandas as pd
 from fake_run import FakeRun, lee2021_routes
+from table_parts import mean_score
 
 from wsss_lab.data.toyvoc import CLASSES
 from wsss_lab.data.views import EvalView
-from wsss_lab.evaluation.confusion import mean_iou
 from wsss_lab.papers import lee2021
 from wsss_lab.papers.lee2021_evidence import Evidence
 
@@ -17,10 +16,12 @@ SURROUNDINGS = ("meadow", "water")
 class TablesRun(FakeRun):
     """On 12 scenes, of which six show the first class, on a meadow, and the others water; all show all other classes.
 
-    Has no test split where the profile has none, and no maps of surroundings without contexts.
+    Has no test split where the profile has none, and no maps of surroundings (contexts) for photographs.
     """
 
-    contexts = True
+    @property
+    def contexts(self) -> bool:
+        return self.profile != "photos"
 
     def view(self, split: str) -> EvalView:
         assert split.partition("[")[0] in ("train", "val") or lee2021.has_test(self.profile), f"{split} isn't there"
@@ -31,10 +32,8 @@ class TablesRun(FakeRun):
                                     self.scenes["images"], "generator", masks=self.scenes["masks"], **more)
 
 
-def fake_run(profile: str = "quick", seeds: int = 2, contexts: bool = True) -> TablesRun:
-    run = TablesRun("lee2021", profile, lee2021_routes(profile, seeds), make, IMAGES)
-    run.contexts = contexts
-    return run
+def fake_run(profile: str = "quick", seeds: int = 2) -> TablesRun:
+    return TablesRun("lee2021", profile, lee2021_routes(profile, seeds), make, IMAGES)
 
 
 def make(run: TablesRun, function: str, settings: dict) -> dict:
@@ -56,20 +55,9 @@ def make(run: TablesRun, function: str, settings: dict) -> dict:
             "train_localisation": {"curves": {"selected tags": run.rng.random(40).tolist()}}}[function]
 
 
-def mean_score(confusions: np.ndarray) -> float:
-    """Mean over seeds of the mean IoU in per cent. confusions: (S, N, K, K + 1)."""
-    return 100 * mean_iou(confusions.sum(1)).mean()
-
-
 def pseudo(run, row: str, **more) -> float:
     """Score of a row's pseudo-masks. more: see Evidence.pseudo."""
     return mean_score(Evidence(run).pseudo(row, **more))
-
-
-def line(frame: pd.DataFrame, **wanted) -> pd.Series:
-    """The only row with these cells."""
-    (place,) = np.flatnonzero((frame[list(wanted)] == list(wanted.values())).all(axis=1))
-    return frame.iloc[place]
 
 
 def selected(run, row: str) -> float:

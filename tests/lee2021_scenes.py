@@ -97,10 +97,3 @@ def fake_run(profile: str = "quick", seeds: int = 2) -> PicturesRun:
     run.wide = profile == "photos"
     return run
 
-
-def panels(figure) -> list:
-    return [axes for axes in figure.axes if axes.get_label() != "scale of maps"]
-
-
-def shown(axes) -> np.ndarray:
-    return np.asarray(axes.images[-1].get_array())

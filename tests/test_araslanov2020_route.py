@@ -5,11 +5,12 @@ from itertools import product
 
 import pytest
 import torch
+from step_graph import functions, graph
 
 from wsss_lab.errors import DataError, ParameterError, WeightsError
 from wsss_lab.lab import worlds
 from wsss_lab.lab.published import published
-from wsss_lab.lab.steps import EVALUATION_READS, topological
+from wsss_lab.lab.steps import EVALUATION_READS
 from wsss_lab.networks.backbones import Backbone
 from wsss_lab.networks.resnet import RESNET50_BLOCKS, RESNET101_BLOCKS
 from wsss_lab.networks.vgg import TOY_BLOCKS, VGG16_BLOCKS, vgg_trunk
@@ -37,30 +38,8 @@ from wsss_lab.refinement.dense_crf import V1, CrfParameters
 from wsss_lab.segmenter.single_stage import Method
 
 torch.set_num_threads(1)
+PAPER = araslanov2020
 PROFILES = ("quick", "toy", "photos", "voc")
-
-
-@pytest.fixture(scope="module")
-def routes():
-    return araslanov2020.routes("quick", seeds=2)
-
-
-@pytest.fixture(scope="module")
-def route(routes):
-    return routes[0]
-
-
-@pytest.fixture(scope="module")
-def printed(route):
-    return replace(route, scale=SCALES["voc"])  # on a world that is there
-
-
-def graph(*steps):
-    return topological(list(steps))
-
-
-def functions(step):
-    return [each.function.__name__ for each in graph(step)]
 
 
 # --- printed values --------------------------------------------------------------------------------------------------

@@ -6,15 +6,14 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from fake_run import FakeRun, araslanov2020_routes
+from fake_run import FakeRun, TablesRun, araslanov2020_routes
+from table_parts import assert_in_intervals, line, mean_score
 
 from wsss_lab.data.toyvoc import CLASSES
-from wsss_lab.data.views import EvalView
-from wsss_lab.evaluation.confusion import mean_iou
 from wsss_lab.lab.published import artifact_list
 from wsss_lab.lab.steps import topological
 from wsss_lab.lab.tables import numeric_columns, to_csv
-from wsss_lab.papers import araslanov2020, araslanov2020_tables
+from wsss_lab.papers import araslanov2020_tables
 from wsss_lab.papers.araslanov2020 import GATE_ROWS, SWITCHES, trained_rows
 from wsss_lab.papers.araslanov2020_evidence import Evidence
 from wsss_lab.papers.araslanov2020_tables import LOST, NO_XCEPTION, SUMMARIES, SWITCH_WORDS, TABLES
@@ -23,14 +22,6 @@ from wsss_lab.papers.shared_tables import NOT_RUN, label_quality
 
 IMAGES, LABELS = 12, len(CLASSES) + 1
 ALL = TABLES | SUMMARIES
-
-
-class TablesRun(FakeRun):
-    """Has no test split where the profile has none."""
-
-    def view(self, split: str) -> EvalView:
-        assert split in ("train", "val") or araslanov2020.has_test(self.profile), f"{split} isn't there"
-        return super().view(split)
 
 
 def fake_run(profile: str = "quick", seeds: int = 2) -> TablesRun:
@@ -43,40 +34,8 @@ def make(run: FakeRun, function: str, settings: dict) -> dict:
     return {"score_masks": {"confusions": confusions, "with_void": confusions + 1}}[function]
 
 
-@pytest.fixture(scope="module")
-def everything():
-    """Per profile: a run, all of its tables, and what these loaded."""
-    runs = {"quick": fake_run(), "photos": fake_run("photos", 1)}
-    return {name: (run, {key: make(run) for key, make in ALL.items()}, set(run.loaded)) for name, run in runs.items()}
-
-
-@pytest.fixture
-def run(everything):
-    return everything["quick"][0]
-
-
-@pytest.fixture
-def made(everything):
-    return everything["quick"][1]
-
-
-@pytest.fixture
-def made_of_photos(everything):
-    return everything["photos"][1]
-
-
-def mean_score(confusions: np.ndarray) -> float:
-    return 100 * mean_iou(confusions.sum(1)).mean()
-
-
 def score(run, *what, **more) -> float:
     return mean_score(Evidence(run).confusions(*what, **more))
-
-
-def line(frame: pd.DataFrame, **wanted) -> pd.Series:
-    """The only row with these cells."""
-    (place,) = np.flatnonzero((frame[list(wanted)] == list(wanted.values())).all(axis=1))
-    return frame.iloc[place]
 
 
 # --- all tables ------------------------------------------------------------------------------------------------------
@@ -130,9 +89,7 @@ def test_a_table_has_a_title_a_protocol_and_numbers_in_columns_of_their_own(made
 def test_figures_lie_in_their_intervals(made, name, column, ends):
     known = made[name].frame.dropna(subset=[column])
     assert len(known) > 1
-    for value, text in zip(known[column], known[ends]):
-        low, high = (float(part) for part in text.strip("[] %p").split(", "))
-        assert low < high and low - 0.05 <= value <= high + 0.05, text
+    assert_in_intervals(known[column], known[ends])
 
 
 def test_a_profile_that_leaves_rows_out_says_so(made, made_of_photos):

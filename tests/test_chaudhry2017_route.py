@@ -6,12 +6,12 @@ from itertools import product
 import pytest
 import torch
 from fake_run import chaudhry2017_routes
+from step_graph import functions, graph
 
 from wsss_lab.errors import DataError, ParameterError, WeightsError
 from wsss_lab.fusion.harmonic import MEANS
 from wsss_lab.lab import worlds
 from wsss_lab.lab.published import published
-from wsss_lab.lab.steps import topological
 from wsss_lab.networks.backbones import Backbone
 from wsss_lab.networks.resnet import RESNET101_BLOCKS
 from wsss_lab.networks.vgg import TOY_BLOCKS, VGG16_BLOCKS, vgg_trunk
@@ -21,31 +21,8 @@ from wsss_lab.papers.chaudhry2017_values import PUBLISHED, SCALES
 from wsss_lab.refinement.dense_crf import CrfParameters
 
 torch.set_num_threads(1)
+PAPER = chaudhry2017
 PROFILES = ("quick", "toy", "photos", "voc")
-
-
-@pytest.fixture(scope="module")
-def routes():
-    return chaudhry2017.routes("quick", seeds=2)
-
-
-@pytest.fixture(scope="module")
-def route(routes):
-    return routes[0]
-
-
-@pytest.fixture(scope="module")
-def printed(route):
-    """The steps that the voc profile would have, on a world that is there."""
-    return replace(route, scale=SCALES["voc"])
-
-
-def graph(*steps):
-    return topological(list(steps))
-
-
-def functions(step):
-    return [each.function.__name__ for each in graph(step)]
 
 
 # --- printed values --------------------------------------------------------------------------------------------------
@@ -153,7 +130,7 @@ def test_both_networks_of_a_comparison_are_trained_for_as_long():
 
 
 def test_the_stages_of_the_main_row(route):
-    names = functions(route.scored("S3 + adapt", crf=True))
+    names = [step.function.__name__ for step in graph(route.scored("S3 + adapt", crf=True))]
     order = ["toy_crops", "pretrain", "train_attention", "attention_outputs", "cue_frames", "train_joint", "adapt_cues",
              "segment_multiscale", "score_masks"]
     assert [name for name in dict.fromkeys(names) if name in order] == order

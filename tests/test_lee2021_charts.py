@@ -23,11 +23,6 @@ CHARTS = {each.__name__: each for each in (robustness, dial, backgrounds, learni
 
 
 @pytest.fixture(scope="module")
-def run():
-    return fake_run()
-
-
-@pytest.fixture(scope="module")
 def figures(run):
     return {name: draw(run) for name, draw in CHARTS.items()} | {"fig2": fig2(None)}
 

@@ -5,11 +5,12 @@ from dataclasses import replace
 
 import pytest
 import torch
+from step_graph import functions
 from tiny_views import RandomTrunk
 
 from wsss_lab.errors import WeightsError
 from wsss_lab.lab import worlds
-from wsss_lab.lab.steps import EVALUATION_READS, topological
+from wsss_lab.lab.steps import EVALUATION_READS
 from wsss_lab.lab.worlds import CocoWorld, FolderWorld
 from wsss_lab.networks.resnet import RESNET101_BLOCKS
 from wsss_lab.networks.vgg import TOY_BLOCKS, VGG16_BLOCKS, vgg_trunk
@@ -20,14 +21,9 @@ from wsss_lab.papers.lee2021_steps import MANY
 from wsss_lab.papers.lee2021_values import PUBLISHED, SCALES
 
 torch.set_num_threads(1)
+pytestmark = pytest.mark.usefixtures("no_folders")
 DUTS = "saliency weights trained on class-agnostic pixel masks (DUTS)"
 ELSEWHERE = "saliency made elsewhere"
-
-
-@pytest.fixture(autouse=True)
-def no_folders(monkeypatch):
-    for name in ("WSSS_SALIENCY", "WSSS_COCO"):
-        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture(scope="module")
@@ -49,10 +45,6 @@ def maps(tmp_path, monkeypatch):
             (tmp_path / "saliency" / detector / f"p{index}.png").write_text(detector)
     monkeypatch.setenv("WSSS_SALIENCY", str(tmp_path / "saliency"))
     return tmp_path / "saliency"
-
-
-def functions(step):
-    return [each.function.__name__ for each in topological([step]) if each.stage != "data"]
 
 
 # --- printed values --------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from dataclasses import asdict, replace
 
 import pytest
 import torch
+from step_graph import functions, graph
 from tiny_views import write_photographs
 
 from wsss_lab.data.folder import VOC_CLASSES
@@ -13,7 +14,6 @@ from wsss_lab.errors import DataError, ParameterError
 from wsss_lab.fusion.map_selection import Selection
 from wsss_lab.lab import worlds
 from wsss_lab.lab.published import published
-from wsss_lab.lab.steps import topological
 from wsss_lab.lab.worlds import OWN_TRAIN, FolderWorld
 from wsss_lab.papers import araslanov2020, chaudhry2017, lee2021
 from wsss_lab.papers.lee2021 import (
@@ -34,31 +34,9 @@ from wsss_lab.papers.lee2021 import (
 from wsss_lab.papers.lee2021_values import DIAL, SCALES, SEGMENTERS
 
 torch.set_num_threads(1)
+pytestmark = pytest.mark.usefixtures("no_folders")
+PAPER = lee2021
 PROFILES = ("quick", "toy", "photos", "voc")
-
-
-@pytest.fixture(autouse=True)
-def no_folders(monkeypatch):
-    for name in ("WSSS_SALIENCY", "WSSS_COCO"):
-        monkeypatch.delenv(name, raising=False)
-
-
-@pytest.fixture(scope="module")
-def routes():
-    return lee2021.routes("quick", seeds=2)
-
-
-@pytest.fixture(scope="module")
-def route(routes):
-    return routes[0]
-
-
-def graph(*steps):
-    return topological(list(steps))
-
-
-def functions(step):
-    return [each.function.__name__ for each in graph(step) if each.stage != "data"]
 
 
 # --- rows ------------------------------------------------------------------------------------------------------------

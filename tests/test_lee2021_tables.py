@@ -4,7 +4,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from lee2021_results import fake_run, line, mean_score, pseudo, selected
+from lee2021_results import fake_run, pseudo, selected
+from table_parts import line, mean_score
 
 from wsss_lab.data.toyvoc import CLASSES, QUIET
 from wsss_lab.data.views import TrainView
@@ -22,28 +23,6 @@ from wsss_lab.papers.shared_tables import NO_TEST, NOT_RUN, TAGS_KNOWN, TAGS_UNU
 ALL = TABLES | SUMMARIES
 OF_SEGMENTERS = ("table5", "table6", "table7", "text-saliency")
 NAIVE = "EPS, naive selection"
-
-
-@pytest.fixture(scope="module")
-def everything():
-    """Per profile: a run, all of its tables, and what these loaded."""
-    runs = {"quick": fake_run(), "photos": fake_run("photos", 1, contexts=False)}
-    return {name: (run, {key: make(run) for key, make in ALL.items()}, set(run.loaded)) for name, run in runs.items()}
-
-
-@pytest.fixture
-def run(everything):
-    return everything["quick"][0]
-
-
-@pytest.fixture
-def made(everything):
-    return everything["quick"][1]
-
-
-@pytest.fixture
-def made_of_photos(everything):
-    return everything["photos"][1]
 
 
 # --- all tables ------------------------------------------------------------------------------------------------------

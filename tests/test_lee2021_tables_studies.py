@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from lee2021_results import fake_run, line, pseudo, selected
+from lee2021_results import fake_run, pseudo, selected  # noqa: F401 (fake_run: for the fixtures of conftest.py)
+from table_parts import line
 
 from wsss_lab.evaluation.precision_recall import sweep
 from wsss_lab.papers.lee2021 import DETECTORS, SHARES, TAUS, detector_row, share_row, tau_row
@@ -11,23 +12,8 @@ from wsss_lab.papers.lee2021_tables import SUMMARIES
 from wsss_lab.papers.lee2021_values import DIAL
 from wsss_lab.papers.shared_tables import NOT_RUN
 
+ALL = SUMMARIES
 NAIVE = "EPS, naive selection"
-
-
-@pytest.fixture(scope="module")
-def run():
-    return fake_run()
-
-
-@pytest.fixture(scope="module")
-def made(run):
-    return {name: make(run) for name, make in SUMMARIES.items()}
-
-
-@pytest.fixture(scope="module")
-def made_of_photos():
-    run = fake_run("photos", 1, contexts=False)
-    return {name: make(run) for name, make in SUMMARIES.items()}
 
 
 def test_parameters_are_compared_with_the_default(run, made):

@@ -30,6 +30,7 @@ from wsss_lab.seeds.localisation import (
 from wsss_lab.seeds.saliency_supervision import localisation_net, restore_localisation
 
 torch.set_num_threads(1)
+pytestmark = pytest.mark.usefixtures("on_cpu")  # what is computed twice is compared to the last digits
 SIZES = ((32, 32), (24, 32), (32, 20))
 BACKBONE = Backbone("wide_resnet", TOY_WIDE_RESNET, width=16, dropout=0.5, side=32)
 SCALES = (1.0, 0.5)
@@ -47,14 +48,6 @@ def state_of(background):
         weights = weights - torch.outer(weights @ mean, mean) / (mean @ mean)
         weights = 3 * weights / (features @ weights.T).std(0)[:, None]
     return net.state_dict() | {"classifier.weight": weights.clone()[:, :, None, None]}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def on_cpu():
-    """What is computed twice here is compared to the last digits."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("WSSS_DEVICE", "cpu")
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 import torch
 from fake_run import SIDE, FakeRun, oh2017_routes
+from figure_parts import assert_described, panels, rows_shown, shown
+from step_graph import unlisted
 
 from wsss_lab.data.toyvoc import CLASSES, make_scenes
 from wsss_lab.data.views import TrainView
 from wsss_lab.lab.choices import spread_ranks
 from wsss_lab.lab.plots import IGNORE
 from wsss_lab.lab.published import artifact_list
-from wsss_lab.lab.steps import topological
 from wsss_lab.networks.deeplab import deeplab
 from wsss_lab.papers import oh2017, oh2017_figures
 from wsss_lab.papers.oh2017_figures import FIGURES
@@ -43,25 +44,6 @@ def make(run: FakeRun, function: str, settings: dict) -> dict:
     }.get(function, lambda: {"masks": draw_frames(LABELS - 1, IMAGES)})()
 
 
-@pytest.fixture(scope="module")
-def run():
-    return fake_run()
-
-
-@pytest.fixture(scope="module")
-def figures(run):
-    """All figures, drawn once."""
-    return {name: draw(run) for name, draw in FIGURES.items()}
-
-
-def panels(figure) -> list:
-    return [axes for axes in figure.axes if axes.get_label() != "scale of maps"]
-
-
-def shown(figure, place: int) -> np.ndarray:
-    return np.asarray(panels(figure)[place].images[-1].get_array())
-
-
 def test_every_figure_of_the_paper_is_here():
     listed = artifact_list("oh2017")
     assert list(FIGURES) == list(listed["id"][listed["kind"] == "figure"])
@@ -75,8 +57,7 @@ EXPECTED = {"fig1": 5, "fig2": 1, "fig3": 2, "fig4": 27, "fig5": 12, "fig6": 8, 
 def test_a_figure_has_its_panels_a_title_and_an_alt_text(figures, name):
     drawn = figures[name]
     assert len(panels(drawn.figure)) == EXPECTED[name]
-    assert 5 < len(drawn.title) < 60 and not drawn.title.endswith(".")
-    assert 60 < len(drawn.alt) < 600 and drawn.alt.endswith(".") and "\n" not in drawn.alt
+    assert_described(drawn)
     assert drawn.kind == {"fig2": "schematic", "fig3": "measured"}.get(name, "qualitative")
 
 
@@ -85,8 +66,7 @@ def test_steps_names_all_that_the_figures_load(ready_made):
     run = fake_run("photos" if ready_made else "quick", 2, ready_made)
     for draw in FIGURES.values():
         draw(run)
-    promised = set(topological(oh2017_figures.steps(run)))
-    assert not [str(step) for step in run.loaded if step not in promised]
+    assert run.loaded and not unlisted(run.loaded, oh2017_figures.steps(run))
 
 
 def test_pictures_are_of_seed_zero_and_curves_of_all_seeds(run, figures):
@@ -95,7 +75,7 @@ def test_pictures_are_of_seed_zero_and_curves_of_all_seeds(run, figures):
 
 
 def test_figures_of_stages_share_no_image(figures):
-    images = [shown(figures[name].figure, place).tobytes() for name in ("fig7", "fig12", "fig13")
+    images = [shown(panels(figures[name].figure)[place]).tobytes() for name in ("fig7", "fig12", "fig13")
               for place in range(7)]
     assert len(set(images)) == 21
 
@@ -105,32 +85,30 @@ def test_fig4_goes_from_the_best_saliency_to_the_worst(run, figures):
     figure = figures["fig4"].figure
     expected = spread_ranks(quality, 9)
     assert (quality[expected[0]], quality[expected[-1]]) == (np.nanmax(quality), np.nanmin(quality))
-    for place, index in enumerate(expected):
-        np.testing.assert_array_equal(shown(figure, place), run.scenes["images"][index])
+    assert rows_shown(run.scenes["images"], figure, range(9)) == list(expected)
 
 
 def test_fig6_shows_the_median_image_with_several_tags(run, figures):
     train = Pictures(run, "train")
     several = np.flatnonzero(run.scenes["tags"].sum(1) > 1)
     scores = train.guide_iou[several]
-    (index,) = [i for i in several if np.array_equal(run.scenes["images"][i], shown(figures["fig6"].figure, 0))]
+    (index,) = rows_shown(run.scenes["images"], figures["fig6"].figure, [0])
+    assert index in several
     better, worse = (scores > train.guide_iou[index]).sum(), (scores < train.guide_iou[index]).sum()
     assert abs(better - worse) <= 1
 
 
 def test_fig11_shows_other_images_than_fig6_all_with_several_tags(run, figures):
-    figure, first = figures["fig11"].figure, shown(figures["fig6"].figure, 0)
-    images = [shown(figure, 7 * row) for row in range(6)]
-    assert not any(np.array_equal(image, first) for image in images)
-    rows = [next(i for i in range(IMAGES) if np.array_equal(run.scenes["images"][i], image)) for image in images]
+    (first,) = rows_shown(run.scenes["images"], figures["fig6"].figure, [0])
+    rows = rows_shown(run.scenes["images"], figures["fig11"].figure, range(0, 42, 7))
+    assert first not in rows
     assert (run.scenes["tags"][rows].sum(1) > 1).all()
 
 
 def test_fig10_ends_with_the_worst_of_the_images_that_were_not_drawn(run, figures):
     quality = Pictures(run, "val").saliency_iou
     figure = figures["fig10"].figure
-    rows = [next(i for i in range(IMAGES) if np.array_equal(run.scenes["images"][i], shown(figure, place)))
-            for block in (0, 16, 32) for place in range(block, block + 8)]
+    rows = rows_shown(run.scenes["images"], figure, [*range(8), *range(16, 24), *range(32, 40)])
     assert sorted(rows) == list(range(IMAGES))
     assert np.all(np.diff(quality[rows[16:]]) >= 0)
 
@@ -171,7 +149,7 @@ def test_a_profile_with_ready_made_saliency_shows_photographs_without_boxes_and_
     drawn = FIGURES["fig5"](run)
     assert "no saliency training set" in drawn.alt
     assert not any(axes.patches for axes in panels(drawn.figure))
-    np.testing.assert_array_equal(shown(drawn.figure, 0).shape, (SIDE, SIDE, 3))
+    np.testing.assert_array_equal(shown(panels(drawn.figure)[0]).shape, (SIDE, SIDE, 3))
 
 
 def test_networks_that_a_profile_leaves_out_are_named(figures):

@@ -16,16 +16,7 @@ from wsss_lab.papers.oh2017_evidence import scored_rows
 from wsss_lab.refinement.dense_crf import CRF_SETS
 
 torch.set_num_threads(1)
-
-
-@pytest.fixture(scope="module")
-def routes():
-    return oh2017.routes("quick", seeds=2)
-
-
-@pytest.fixture(scope="module")
-def route(routes):
-    return routes[0]
+PAPER = oh2017
 
 
 # --- printed values --------------------------------------------------------------------------------------------------

@@ -5,12 +5,13 @@ from dataclasses import asdict, replace
 
 import pytest
 import torch
+from step_graph import functions, graph
 from tiny_views import write_photographs
 
 from wsss_lab.errors import DataError, ParameterError, WeightsError
 from wsss_lab.lab import worlds
 from wsss_lab.lab.published import published
-from wsss_lab.lab.steps import EVALUATION_READS, topological
+from wsss_lab.lab.steps import EVALUATION_READS
 from wsss_lab.lab.worlds import FolderWorld
 from wsss_lab.networks.backbones import Backbone
 from wsss_lab.networks.vgg import TOY_BLOCKS, VGG16_BLOCKS, vgg_trunk
@@ -36,32 +37,9 @@ from wsss_lab.segmenter import fusion
 from wsss_lab.segmenter.fusion import Method
 
 torch.set_num_threads(1)
+PAPER = roy2017
 PROFILES = ("quick", "toy", "photos", "voc")
 PARENTS = Attention("none", activation=0.0)
-
-
-@pytest.fixture(scope="module")
-def routes():
-    return roy2017.routes("quick", seeds=2)
-
-
-@pytest.fixture(scope="module")
-def route(routes):
-    return routes[0]
-
-
-@pytest.fixture(scope="module")
-def printed(route):
-    """The steps that the voc profile would have, on a world that is there."""
-    return replace(route, scale=SCALES["voc"])
-
-
-def graph(*steps):
-    return topological(list(steps))
-
-
-def functions(step):
-    return [each.function.__name__ for each in graph(step) if each.stage != "data"]
 
 
 def differences(one, default):

@@ -6,15 +6,14 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from fake_run import FakeRun, roy2017_routes
+from fake_run import FakeRun, TablesRun, roy2017_routes
 from sklearn.metrics import balanced_accuracy_score
+from step_graph import unlisted
+from table_parts import assert_in_intervals, mean_score
 
 from wsss_lab.data.toyvoc import CLASSES
-from wsss_lab.data.views import EvalView
 from wsss_lab.evaluation.average_precision import mean_average_precision
-from wsss_lab.evaluation.confusion import mean_iou
 from wsss_lab.lab.published import artifact_list
-from wsss_lab.lab.steps import topological
 from wsss_lab.lab.tables import numeric_columns, to_csv
 from wsss_lab.papers import roy2017, roy2017_tables
 from wsss_lab.papers.roy2017 import AGGREGATIONS, BASELINES, OPTIONS, ROWS, TRAININGS
@@ -28,18 +27,8 @@ CELLS = GRID[0] * GRID[1]
 ALL = TABLES | SUMMARIES
 
 
-class TablesRun(FakeRun):
-    """Has no test split where the profile has none."""
-
-    def view(self, split: str) -> EvalView:
-        assert split in ("train", "val") or roy2017.has_test(self.profile), f"{split} isn't there"
-        return super().view(split)
-
-
-def fake_run(profile: str = "quick", seeds: int = 2, world=None) -> TablesRun:
-    run = TablesRun("roy2017", profile, roy2017_routes(profile, seeds), make, IMAGES)
-    run.world = world or run.world
-    return run
+def fake_run(profile: str = "quick", seeds: int = 2) -> TablesRun:
+    return TablesRun("roy2017", profile, roy2017_routes(profile, seeds), make, IMAGES)
 
 
 def make(run: FakeRun, function: str, settings: dict) -> dict:
@@ -57,28 +46,11 @@ def make(run: FakeRun, function: str, settings: dict) -> dict:
             "segment_fusion": {"scores": run.rng.normal(size=(IMAGES, LABELS)).astype(np.float32)}}[function]
 
 
-@pytest.fixture(scope="module")
-def run():
-    return fake_run()
-
-
-@pytest.fixture(scope="module")
-def made(run):
-    """All tables, made once."""
-    return {name: table(run) for name, table in ALL.items()}
-
-
-@pytest.fixture(scope="module")
-def made_of_photos():
-    run = fake_run("photos", 1)
-    return {name: table(run) for name, table in ALL.items()}
-
-
 def score(run, row: str = "full", split: str = "val") -> float:
     """Mean over seeds of the mean IoU of a row of ROWS or a network of TAUGHT, in per cent."""
     evidence = Evidence(run)
     found = evidence.taught(row, split) if row in roy2017.TAUGHT else evidence.confusions(row, split)
-    return 100 * mean_iou(found.sum(1)).mean()
+    return mean_score(found)
 
 
 # --- all tables ------------------------------------------------------------------------------------------------------
@@ -90,13 +62,11 @@ def test_every_table_of_the_paper_and_the_values_of_its_text_are_here():
     assert set(SUMMARIES) == {"options", "study"}
 
 
-@pytest.mark.parametrize("profile, seeds", [("quick", 2), ("photos", 1)])
-def test_steps_names_all_that_the_tables_load(profile, seeds):
-    run = fake_run(profile, seeds)
-    for table in ALL.values():
-        table(run)
-    promised = {step for route in run.routes for step in topological(roy2017_tables.steps(route, profile))}
-    assert not [str(step) for step in run.loaded if step not in promised]
+@pytest.mark.parametrize("profile", ["quick", "photos"])
+def test_steps_names_all_that_the_tables_load(everything, profile):
+    run, _, loaded = everything[profile]
+    listed = [step for route in run.routes for step in roy2017_tables.steps(route, profile)]
+    assert loaded and not unlisted(loaded, listed)
 
 
 @pytest.mark.parametrize("profile, there", [("quick", True), ("photos", False)])
@@ -137,9 +107,7 @@ def test_the_sentences_under_a_table_say_how_it_was_measured(made, name):
 def test_figures_lie_in_their_intervals(made, name, column, ends):
     known = made[name].frame.dropna(subset=[column])
     assert len(known) > 2
-    for value, text in zip(known[column], known[ends]):
-        low, high = (float(part) for part in text.strip("[] %p").split(", "))
-        assert low < high and low - 0.05 <= value <= high + 0.05, text
+    assert_in_intervals(known[column], known[ends])
 
 
 def test_a_profile_that_leaves_rows_out_says_so(made, made_of_photos):
@@ -254,8 +222,8 @@ def test_printed_means_are_kept_beside_the_mean_of_their_cells(run, made, name, 
 
 
 def test_classes_of_the_paper_are_shown_where_the_world_has_them():
-    world = SimpleNamespace(name="half of VOC", classes=("cat", "dragon", "dog"), seed=0)
-    run = fake_run("quick", 1, world)
+    run = fake_run("quick", 1)
+    run.world = SimpleNamespace(name="half of VOC", classes=("cat", "dragon", "dog"), seed=0)
     frame, printed = TABLES["table2"](run).frame, run.published("table2")
     shown = [column for column in frame.columns[9:] if column.endswith((" paper", " ours"))]
     assert shown == ["background paper", "background ours", "cat paper", "cat ours", "dragon ours", "dog paper",

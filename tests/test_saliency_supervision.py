@@ -30,6 +30,7 @@ from wsss_lab.seeds.saliency_supervision import (
 )
 
 torch.set_num_threads(1)
+pytestmark = pytest.mark.usefixtures("on_cpu")  # what is computed twice is compared to the last digits
 SIZES = ((32, 32), (32, 32), (24, 32), (32, 20))
 BACKBONE = Backbone("wide_resnet", TOY_WIDE_RESNET, width=16, dropout=0.5, side=32)
 SCHEDULE = Schedule(3, 4, policy="constant")
@@ -38,14 +39,6 @@ ADAPTIVE = Selection().settings()
 
 def generator(seed=0):
     return torch.Generator().manual_seed(seed)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def on_cpu():
-    """What is computed twice here is compared to the last digits."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("WSSS_DEVICE", "cpu")
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -100,7 +100,7 @@ def of_segmenter(view, masks, start):
 
 def of_attention(view, masks, start):
     for pooled in ("average", "max"):
-        trained = attention.train_attention(view, start, BACKBONE, SCHEDULE, 0, pooled)
+        trained = attention.train_attention(view, start, BACKBONE, SCHEDULE, 0, pooled, random_scale=(0.5, 1.5))
         yield trained
         yield attention.attention_outputs(view, trained["state"], BACKBONE, pooled, SCALES)
     trained = joint.train_joint(view, masks, trained["state"], BACKBONE, SCHEDULE, 0)
@@ -134,11 +134,12 @@ def of_single_stage(view, masks, start):
 
 
 def of_localisation(view, masks, start):
-    selection = Selection().settings()
-    trained = saliency_supervision.train_localisation(view, start, BRANCHES, SCHEDULE, 0, selection, masks % 2 * 255)
+    selection, salient = Selection().settings(), masks % 2 * 255
+    yield saliency_supervision.train_localisation(view, start, BRANCHES, SCHEDULE, 0, selection, salient, (0.6, 1.1))
+    trained = saliency_supervision.train_localisation(view, start, BRANCHES, SCHEDULE, 0, selection, salient)
     yield trained
     yield localisation.pseudo_masks(view, trained["state"], BRANCHES, SCALES, learned=True)
-    yield localisation.estimated_frames(view, trained["state"], BRANCHES, selection, masks % 2 * 255)
+    yield localisation.estimated_frames(view, trained["state"], BRANCHES, selection, salient)
     affinity = affinity_training.train_affinity(view, masks, start, BRANCHES, SCHEDULE, 0, radius=2)
     yield affinity
     yield random_walk.walk_frames(view, trained["state"], affinity["state"], BRANCHES, SCALES, steps=4, radius=2)

@@ -134,7 +134,7 @@ def augment(
     batch: uint8 (B, 3, H, W)    labels: (B, H, W) or None    returns: the same shapes and dtypes
 
     Each side loses a whole number of pixels, uniform in 0 .. floor(trim * size); the rest is resized back.
-    The draw depends on the generator and the shape of the batch only, so image and labels move together.
+    How many random numbers are drawn depends on the number of images alone. Image and labels move together.
     Raises ParameterError for a trim outside [0, 0.5).
     """
     count, _, height, width = batch.shape

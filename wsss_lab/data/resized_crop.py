@@ -20,8 +20,8 @@ def crop_and_jitter(images: Tensor, labels: Tensor | None, generator: torch.Gene
     images: uint8 (B, 3, H, W). labels: integers (B, H, W), moved like the image without a change of values, or None.
     Returns the same shapes and dtypes. As `wsss_lab.data.canvas.augment`, to be handed to functions that draw batches.
     """
-    boxes = crop_boxes(len(images), *images.shape[-2:], generator)
-    mirrored = torch.rand(len(images), generator=generator) < 0.5
+    boxes = crop_boxes(len(images), *images.shape[-2:], generator).to(images.device)
+    mirrored = torch.rand(len(images), generator=generator).to(images.device) < 0.5
     grid = _grid(boxes, mirrored, images.shape[-2:])
     moved = F.grid_sample(images.float(), grid, "bicubic", padding_mode="border", align_corners=False)
     moved = jitter_colours(moved, *jitter_factors(len(images), generator)).to(images.dtype)
@@ -50,7 +50,7 @@ def crop_boxes(count: int, height: int, width: int, generator: torch.Generator) 
 
 def _grid(boxes: Tensor, mirrored: Tensor, size: tuple[int, int]) -> Tensor:
     """Source positions (B, H, W, 2) in [-1, 1], x first, for grid_sample."""
-    rows, columns = (boxes[:, axis, None] + boxes[:, 2 + axis, None] * (torch.arange(length) + 0.5) / length
+    rows, columns = (boxes[:, axis, None] + boxes[:, 2 + axis, None] * (torch.arange(length).to(boxes) + 0.5) / length
                      for axis, length in enumerate(size))
     columns = torch.where(mirrored[:, None], columns.flip(1), columns)
     rows, columns = torch.broadcast_tensors(rows[:, :, None], columns[:, None, :])
@@ -70,11 +70,12 @@ def jitter_colours(images: Tensor, factors: Tensor, turns: Tensor) -> Tensor:
     Returns whole numbers in 0..255 as float. All four are one affine map of the colours, which is applied at once (the
     order of torchvision's ColorJitter is random, its hue is that of HSV, and it clips after each change).
     """
+    factors, turns = factors.to(images.device), turns.to(images.device)
     brightness, contrast, saturation = factors.view(-1, 3, 1, 1).unbind(1)
-    grey = _YIQ[0].expand(3, 3)  # every channel becomes the luma
-    matrix = saturation * torch.eye(3) + (1 - saturation) * grey
+    luma = _YIQ[0].to(images.device)
+    matrix = saturation * torch.eye(3, device=images.device) + (1 - saturation) * luma.expand(3, 3)
     matrix = _hue_rotation(turns) @ matrix
-    mean = (images.mean((2, 3)) * _YIQ[0]).sum(1).view(-1, 1, 1) * brightness  # mean luma, which grey maps keep
+    mean = (images.mean((2, 3)) * luma).sum(1).view(-1, 1, 1) * brightness  # mean luma, which grey maps keep
     pixels = matrix @ (images.flatten(2) * (brightness * contrast)) + (1 - contrast) * mean
     return pixels.view(images.shape).round_().clamp_(0, 255)
 
@@ -82,7 +83,7 @@ def jitter_colours(images: Tensor, factors: Tensor, turns: Tensor) -> Tensor:
 def _hue_rotation(turns: Tensor) -> Tensor:
     """Matrices (B, 3, 3) that turn the chroma of RGB colours and keep their luma."""
     angle = 2 * math.pi * turns
-    rotation = torch.eye(3).repeat(len(turns), 1, 1)
+    rotation, axes = torch.eye(3, device=turns.device).repeat(len(turns), 1, 1), _YIQ.to(turns.device)
     rotation[:, 1, 1] = rotation[:, 2, 2] = angle.cos()
     rotation[:, 1, 2], rotation[:, 2, 1] = -angle.sin(), angle.sin()
-    return torch.linalg.inv(_YIQ) @ rotation @ _YIQ
+    return torch.linalg.inv(axes) @ rotation @ axes

@@ -22,13 +22,13 @@ def scale_crop(images: Tensor, labels: Tensor | None, generator: torch.Generator
     """
     if not 0 < low <= high:
         raise ParameterError(f"scales from {low} to {high}", "0 < low <= high, as in 0.5 and 1.5")
-    draws = torch.rand(len(images), 4, generator=generator)
+    draws = torch.rand(len(images), 4, generator=generator).to(images.device)
     scale = low + (high - low) * draws[:, 0]
     slack = (scale - 1).clamp(min=0)
     grid, inside = _grid(images.shape[-2:], scale, slack[:, None] * draws[:, 1:3], draws[:, 3] < flip)
     moved = F.grid_sample(images.float(), grid, padding_mode="border", align_corners=False)
     moved = moved.round_().clamp_(0, 255).to(images.dtype)
-    mean = torch.tensor(MEAN, dtype=images.dtype).view(1, 3, 1, 1)
+    mean = torch.tensor(MEAN, dtype=images.dtype, device=images.device).view(1, 3, 1, 1)
     moved = torch.where(inside[:, None], moved, mean)
     if labels is None:
         return moved, None
@@ -41,7 +41,7 @@ def _grid(size: tuple[int, int], scale: Tensor, offset: Tensor, mirrored: Tensor
 
     scale, mirrored: (B,). offset: (B, 2), top and left edge of the cut on the scaled image, in image sizes.
     """
-    axes = [((torch.arange(length) + 0.5) / length + offset[:, axis, None]) / scale[:, None]
+    axes = [((torch.arange(length, device=scale.device) + 0.5) / length + offset[:, axis, None]) / scale[:, None]
             for axis, length in enumerate(size)]  # (B, length), 0..1 over the image
     rows, columns = axes
     columns = torch.where(mirrored[:, None], columns.flip(1), columns)

@@ -11,7 +11,7 @@ from wsss_lab.data.canvas import augment, label_canvas, normalise
 from wsss_lab.data.scale_crop import scale_crop
 from wsss_lab.data.views import TrainView, every
 from wsss_lab.networks.device import resolve_device
-from wsss_lab.networks.prefetch import Batches
+from wsss_lab.networks.prefetch import Batches, changed, skip
 
 
 def augmentation(random_scale: Sequence[float] | None):
@@ -22,19 +22,19 @@ def augmentation(random_scale: Sequence[float] | None):
 def tagged_batches(view: TrainView, side: int, batch: int, change=augment) -> Batches:
     """A function that draws one augmented batch (images, tags) of a view with a given generator.
 
-    change: the augmentation, see wsss_lab.data.canvas.augment.
+    change: the augmentation, see wsss_lab.data.canvas.augment; it is done on the network's device.
     """
     device = resolve_device()
     tags = torch.tensor(view.tags, dtype=torch.float32)
 
-    def draw(generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def draw(generator: torch.Generator) -> tuple[Tensor, ...]:
         indices = torch.randint(len(view), (batch,), generator=generator)
         images, _ = view.canvas(indices.numpy(), side)
-        images, _ = change(images, None, generator)
-        return images, tags[indices]
+        return images, tags[indices], skip(change, batch, generator)
 
-    def finish(images: Tensor, tags: Tensor) -> tuple[Tensor, Tensor]:
-        return normalise(images.to(device, non_blocking=True)), tags.to(device, non_blocking=True)
+    def finish(images: Tensor, tags: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        images, _ = changed(change, images.to(device, non_blocking=True), None, state)
+        return normalise(images), tags.to(device, non_blocking=True)
 
     return Batches(draw, finish)
 
@@ -52,15 +52,15 @@ def labelled_batches(view: TrainView, pseudo_masks: np.ndarray, side: int, batch
         height, width = view.size(index)
         return label_canvas(np.asarray(pseudo_masks[index, :height, :width]), side)
 
-    def draw(generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    def draw(generator: torch.Generator) -> tuple[Tensor, ...]:
         indices = torch.randint(len(view), (batch,), generator=generator)
         images, _ = view.canvas(indices.numpy(), side)
         labels = torch.from_numpy(np.stack(every(label_of, indices.tolist())))
-        images, labels = change(images, labels, generator)
-        return images, labels, tags[indices]
+        return images, labels, tags[indices], skip(change, batch, generator)
 
-    def finish(images: Tensor, labels: Tensor, tags: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        moved, labels, tags = (each.to(device, non_blocking=True) for each in (images, labels, tags))
-        return normalise(moved), labels, images, tags
+    def finish(images: Tensor, labels: Tensor, tags: Tensor, state: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        images, labels, tags = (each.to(device, non_blocking=True) for each in (images, labels, tags))
+        images, labels = changed(change, images, labels, state)
+        return normalise(images), labels, images, tags
 
     return Batches(draw, finish)

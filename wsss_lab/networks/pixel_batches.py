@@ -6,7 +6,7 @@ from torch import Tensor
 from wsss_lab.data.canvas import augment
 from wsss_lab.data.views import TrainView
 from wsss_lab.networks.device import resolve_device
-from wsss_lab.networks.prefetch import Batches
+from wsss_lab.networks.prefetch import Batches, changed, skip
 
 
 def pixel_batches(view: TrainView, side: int, batch: int, change=augment) -> Batches:
@@ -17,13 +17,13 @@ def pixel_batches(view: TrainView, side: int, batch: int, change=augment) -> Bat
     device = resolve_device()
     tags = torch.tensor(view.tags, dtype=torch.float32)
 
-    def draw(generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def draw(generator: torch.Generator) -> tuple[Tensor, ...]:
         indices = torch.randint(len(view), (batch,), generator=generator)
         images, _ = view.canvas(indices.numpy(), side)
-        images, _ = change(images, None, generator)
-        return images, tags[indices]
+        return images, tags[indices], skip(change, batch, generator)
 
-    def finish(images: Tensor, tags: Tensor) -> tuple[Tensor, Tensor]:
-        return images.to(device, non_blocking=True), tags.to(device, non_blocking=True)
+    def finish(images: Tensor, tags: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        images, _ = changed(change, images.to(device, non_blocking=True), None, state)
+        return images, tags.to(device, non_blocking=True)
 
     return Batches(draw, finish)

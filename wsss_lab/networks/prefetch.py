@@ -31,6 +31,27 @@ class Batches:
         return self.finish(*self.draw(generator))
 
 
+Change = Callable[[Tensor, Tensor | None, torch.Generator], tuple[Tensor, Tensor | None]]
+
+
+def skip(change: Change, count: int, generator: torch.Generator) -> Tensor:
+    """Draw the random numbers of an augmentation without doing it: it is done later, on the network's device.
+
+    change: its random numbers depend on the number of images alone, neither on their size nor on what they show.
+    Returns the generator's state before them, for `changed`.
+    """
+    state = generator.get_state()
+    change(torch.zeros(count, 3, 2, 2, dtype=torch.uint8), None, generator)
+    return state
+
+
+def changed(change: Change, images: Tensor, labels: Tensor | None, state: Tensor) -> tuple[Tensor, Tensor | None]:
+    """What the augmentation would have given where its random numbers were skipped."""
+    generator = torch.Generator()
+    generator.set_state(state)
+    return change(images, labels, generator)
+
+
 @contextmanager
 def ahead(next_batch: Callable[[torch.Generator], tuple], generator: torch.Generator, count: int,
           machine: Machine) -> Iterator[Iterator[tuple]]:

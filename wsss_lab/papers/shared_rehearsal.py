@@ -16,6 +16,7 @@ from wsss_lab.networks.fit import Schedule
 NETWORKS = ("paper", "mobilenet")
 ITERATIONS, BATCH = 2, 2  # at most, of every training
 SIDE = 65  # pixels, at most, of what networks see; dilations shrink with it
+LOOKS = ("scales", "exchanged_scales")  # of images at test time: enlarged ones are left out, which take most time
 
 
 def asked() -> str:
@@ -46,9 +47,13 @@ def _shortened(value: Any, network: str) -> Any:
     if isinstance(value, Mapping):
         return {name: _shortened(each, network) for name, each in value.items()}
     if is_dataclass(value):
-        return replace(value, **{field.name: _shortened(getattr(value, field.name), network)
-                                 for field in fields(value)})
+        return replace(value, **{field.name: _looks(getattr(value, field.name)) if field.name in LOOKS
+                                 else _shortened(getattr(value, field.name), network) for field in fields(value)})
     return value
+
+
+def _looks(scales: tuple[float, ...]) -> tuple[float, ...]:
+    return tuple(scale for scale in scales if scale <= 1)
 
 
 def _smaller(backbone: Backbone) -> Backbone:

@@ -5,13 +5,14 @@ import signal
 import subprocess
 import sys
 import textwrap
+from unittest.mock import Mock
 
 import pytest
 from tiny_notebooks import write_notebook
 from typer.testing import CliRunner
 
 from wsss_lab.errors import DataError, ParameterError, SetupError, WeightsError
-from wsss_lab.lab import cli, profiles, summary
+from wsss_lab.lab import cli, forecast, notebooks, profiles, summary
 
 FAILING = """\
 from wsss_lab.errors import TrainingError
@@ -108,6 +109,19 @@ def test_every_folder_given_to_reproduce_reaches_the_notebooks(tmp_path, monkeyp
     refused(tmp_path, ParameterError, "--data", "photos", "--weights", "/w", "--saliency", "maps", "--seeds", "0")
     names = ("WSSS_DATA", "WSSS_WEIGHTS", "WSSS_SALIENCY", "WSSS_COCO")
     assert [os.environ[name] for name in names] == [f"{tmp_path}/photos", "/w", f"{tmp_path}/maps", "/coco"]
+
+
+@pytest.mark.parametrize("profile, rehearsal, told", [("voc", "", 1), ("voc", "paper", 0), ("photos", "", 0)])
+def test_a_long_run_begins_with_what_it_will_take(tmp_path, monkeypatch, profile, rehearsal, told):
+    monkeypatch.setenv("WSSS_REHEARSAL", rehearsal)
+    asked = []
+    monkeypatch.setattr(forecast, "render", lambda papers, *rest: asked.append((papers, *rest)) or "300 GPU-hours")
+    monkeypatch.setattr(notebooks, "run_notebook", Mock(side_effect=KeyboardInterrupt))
+    write_notebook(tmp_path / "notebooks/1_oh2017_guided.ipynb")
+    folders = ("--data", str(tmp_path), "--weights", str(tmp_path))
+    answer = reproduce(tmp_path, "--profile", profile, "--seeds", "2", *folders)
+    assert answer.exit_code == 130 and answer.output.count("300 GPU-hours") == told
+    assert asked == [(["oh2017"], "voc", 2)] * told
 
 
 def test_toy_profiles_need_no_folders():

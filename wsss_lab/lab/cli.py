@@ -96,6 +96,10 @@ def reproduce(
     if artifact:
         _make_artifacts(artifact, [item.paper for item in selected], shared)
         return
+    if profile == "voc" and not os.environ.get("WSSS_REHEARSAL"):
+        from wsss_lab.lab import forecast
+
+        print(forecast.render([item.paper for item in selected], profile, seeds), flush=True)
     target = executed or project / "build" / "notebooks" / profile
     reports = []
     try:
@@ -132,10 +136,11 @@ def plan(
 
     selected = notebooks.select_notebooks(
         notebooks.find_notebooks(notebooks_dir or notebooks.project_folder() / "notebooks"), paper)
-    papers = [item.paper for item in selected if forecast.has_forecast(item.paper)]
+    papers = [item.paper for item in selected]
     seeds = _at_least(1, "seeds", seeds)
     if artifact or artifacts:
-        print(needs.render(chosen.choose(artifact or ",".join(papers), papers), profile, seeds, tflops))
+        told = ",".join(filter(forecast.has_forecast, papers))
+        print(needs.render(chosen.choose(artifact or told, papers), profile, seeds, tflops))
     else:
         print(forecast.render(papers, profile, seeds, tflops, trainings))
 

@@ -93,7 +93,7 @@ def trainings(costs: Iterable[Cost]) -> pd.DataFrame:
 
 
 def render(papers: Iterable[str], profile: str, seeds: int, tflops: float = TFLOPS, listed: bool = False) -> str:
-    """The forecast as text: a line per paper, their sum, and every training where asked for.
+    """The forecast as text: a line per paper that has one, their sum, and every training where asked for.
 
     Steps that papers share are counted with the first of them. Raises DataError or WeightsError when a folder that the
     profile reads doesn't hold what it needs.
@@ -101,7 +101,7 @@ def render(papers: Iterable[str], profile: str, seeds: int, tflops: float = TFLO
     seen: set[Step] = set()
     rows: dict[str, dict] = {}
     new: list[Cost] = []
-    for paper in papers:
+    for paper in filter(has_forecast, papers):
         run = start(paper, profile, seeds, figures="")
         added = costs(run, (step for step in all_steps(run) if step not in seen), tflops)
         seen |= {each.step for each in added}

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from wsss_lab.data.folder import VocFolder
 from wsss_lab.errors import ParameterError
 from wsss_lab.lab import cli, rehearsal
-from wsss_lab.lab.worlds import open_world, saliency_folder
+from wsss_lab.lab.worlds import CocoWorld, open_world, saliency_folder
 from wsss_lab.networks.weights import read_weights
 from wsss_lab.papers import araslanov2020, chaudhry2017, lee2021, oh2017, roy2017
 from wsss_lab.papers.shared_rehearsal import BATCH, ITERATIONS, SIDE, scale_of
@@ -132,3 +132,14 @@ def test_the_command_refuses_unknown_networks(monkeypatch):
     monkeypatch.setenv("WSSS_REHEARSAL", "")
     result = CliRunner().invoke(cli.app, ["rehearse", "--network", "vgg"])
     assert isinstance(result.exception, ParameterError) and "paper or mobilenet" in str(result.exception)
+
+
+def test_coco_is_shortened_too(devkit, monkeypatch):
+    for name, place in devkit.items():
+        monkeypatch.setenv(name, place)
+    monkeypatch.setenv("WSSS_REHEARSAL", "paper")
+    world, scale = open_world("voc"), scale_of(lee2021.SCALES, "voc")
+    crowded = lee2021.Route(world, scale, 0, {}, None, CocoWorld(devkit["WSSS_COCO"])).crowded
+    assert crowded.scale.main.side == SIDE and crowded.scale.classifier.iterations == ITERATIONS
+    full = lee2021.Route(world, lee2021.SCALES["voc"], 0, {}, None, CocoWorld(devkit["WSSS_COCO"])).crowded
+    assert full.scale.main.side == lee2021.PUBLISHED.coco_side

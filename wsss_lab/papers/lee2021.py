@@ -321,8 +321,8 @@ class Route:
             return None
         scale = self.scale
         if scale.many is not None:
-            scale = replace(scale, classifier=scale.many, main=replace(scale.main, side=PUBLISHED.coco_side),
-                            random_scale=PUBLISHED.coco_scale, scored="train")
+            main = replace(scale.main, side=min(scale.main.side, PUBLISHED.coco_side))  # less in a rehearsal
+            scale = replace(scale, classifier=scale.many, main=main, random_scale=PUBLISHED.coco_scale, scored="train")
         return replace(self, world=self.many, scale=scale, many=None)
 
     # --- helpers -------------------------------------------------------------------------------------------------

@@ -177,6 +177,15 @@ def test_fig6_compares_the_quarters_with_the_fewest_and_the_most_objects(run, fi
         figures["fig6"].figure))
 
 
+def test_fig6_gets_by_with_a_handful_of_images(run, monkeypatch):
+    objects = np.zeros(IMAGES, int)
+    objects[[3, 8, 11, 20]] = 4, 1, 2, 3
+    monkeypatch.setattr(Crowded, "objects", property(lambda val: (objects, np.full(IMAGES, 0.1))))
+    images = run.load(run.route.crowded.world.scenes("val"))["images"]
+    drawn = lee2021_figures.fig6(run)
+    assert rows_shown(images, drawn.figure, (0, 3)) == [8, 3] and len(panels(drawn.figure)) == 6
+
+
 def test_fig6_looks_at_the_main_world_where_there_is_no_other(photos, of_photos):
     val = Crowded(photos)
     assert val.stands_in and val.net == "V1, MobileNetV2" and val.route is photos.route

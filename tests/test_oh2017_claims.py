@@ -221,3 +221,10 @@ def test_results_that_a_profile_lacks_make_a_claim_untestable():
 
     with pytest.raises(NotMeasured, match="profile photos has no result of 'score of segmenter on G2 on val'"):
         ClaimEvidence(Run())._load(Step(), "confusions")
+
+
+def test_maps_that_are_too_small_show_no_pattern(monkeypatch):
+    tiny = FakeEvidence.class_maps
+    monkeypatch.setattr(FakeEvidence, "class_maps", lambda self, variant: tiny(self, variant)[..., :5, :5])
+    verdict = decide("C19")
+    assert verdict["verdict"] == "not testable here" and "5 positions a side" in verdict["why"]

@@ -8,6 +8,7 @@ from wsss_lab.lab.claims import (
     Claim,
     Decider,
     Decision,
+    NotMeasured,
     decide_difference,
     decide_equivalence,
     decide_jointly,
@@ -129,6 +130,8 @@ def dilation_shows(claim: Claim, evidence: ClaimEvidence) -> Decision:
     for net in GAP_NETS:
         maps = evidence.class_maps(net)[:, sample]
         period = max(2, round(evidence.dilation * maps.shape[-1] / width))
+        if period >= min(maps.shape[-2:]) - 1:
+            raise NotMeasured(f"Maps of {maps.shape[-1]} positions a side are too small for a pattern to repeat.")
         peak = np.where(evidence.tags[sample], periodic_peak(maps, period), np.nan)  # (S, images, C)
         peaks[net] = image_values(nan_mean(peak))
     means = {net: float(ratio(values.sum(1)).mean()) for net, values in peaks.items()}

@@ -14,8 +14,9 @@ from wsss_lab.lab import cli, rehearsal
 from wsss_lab.lab.worlds import CocoWorld, open_world, saliency_folder
 from wsss_lab.networks.weights import read_weights
 from wsss_lab.papers import araslanov2020, chaudhry2017, lee2021, oh2017, roy2017
-from wsss_lab.papers.shared_rehearsal import BATCH, ITERATIONS, SIDE, scale_of
+from wsss_lab.papers.shared_rehearsal import BATCH, ITERATIONS, SIDES, scale_of
 
+SIDE = SIDES["paper"]
 PAPERS = (oh2017, chaudhry2017, roy2017, araslanov2020, lee2021)
 
 
@@ -64,7 +65,8 @@ def test_a_rehearsal_shortens_every_schedule_and_keeps_everything_else(paper, mo
 def test_mobilenet_takes_the_place_of_every_network(monkeypatch):
     monkeypatch.setenv("WSSS_REHEARSAL", "mobilenet")
     scale = scale_of(lee2021.SCALES, "voc")
-    assert {scale.main.family, *(each.family for each in scale.nets.values())} == {"mobilenet"}
+    nets = [scale.main, *scale.nets.values()]
+    assert {(each.family, each.side) for each in nets} == {("mobilenet", SIDES["mobilenet"])}
 
 
 def test_only_the_profile_voc_is_rehearsed(monkeypatch):

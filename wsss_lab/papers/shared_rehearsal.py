@@ -15,7 +15,8 @@ from wsss_lab.networks.fit import Schedule
 
 NETWORKS = ("paper", "mobilenet")
 ITERATIONS, BATCH = 2, 2  # at most, of every training
-SIDE = 65  # pixels, at most, of what networks see; dilations shrink with it
+#: Pixels, at most, of what networks see; dilations shrink with them. MobileNetV2 has maps of half the size, or less.
+SIDES = {"paper": 65, "mobilenet": 113}
 LOOKS = ("scales", "exchanged_scales")  # of images at test time: enlarged ones are left out, which take most time
 
 
@@ -43,7 +44,8 @@ def _shortened(value: Any, network: str) -> Any:
     if isinstance(value, Schedule):
         return replace(value, iterations=min(value.iterations, ITERATIONS), batch=min(value.batch, BATCH))
     if isinstance(value, Backbone):
-        return _smaller(replace(value, family=value.family if network == "paper" else network))
+        family = value.family if network == "paper" else network
+        return _smaller(replace(value, family=family), SIDES[network])
     if isinstance(value, Mapping):
         return {name: _shortened(each, network) for name, each in value.items()}
     if is_dataclass(value):
@@ -56,8 +58,8 @@ def _looks(scales: tuple[float, ...]) -> tuple[float, ...]:
     return tuple(scale for scale in scales if scale <= 1)
 
 
-def _smaller(backbone: Backbone) -> Backbone:
-    """On smaller images, with dilations that are the same shares of the maps."""
-    side = min(backbone.side, SIDE)
+def _smaller(backbone: Backbone, side: int) -> Backbone:
+    """On images of at most `side` pixels, with dilations that are the same shares of the maps."""
+    side = min(backbone.side, side)
     dilation, *aspp = (max(1, round(each * side / backbone.side)) for each in (backbone.dilation, *backbone.aspp))
     return replace(backbone, side=side, dilation=dilation, aspp=tuple(aspp))

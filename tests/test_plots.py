@@ -107,6 +107,17 @@ def test_headings_stand_above_their_columns_and_names_beside_their_rows():
     assert max(places["a"][0], places["b"][0]) < boxes[:, 0, 0, 0].min()
 
 
+def test_headings_of_columns_that_no_row_has_are_left_out():
+    whole, part = (grid([[Panel(image())] * count], ["a", "b", "c", "d", "e", "f"], groups=[("x", 3), ("y", 3)])
+                   for count in (6, 4))
+    assert [text.get_text() for text in whole.texts] == ["a", "b", "c", "d", "e", "f", "x", "y"]
+    assert [text.get_text() for text in part.texts] == ["a", "b", "c", "d", "x", "y"]
+    last = corners(pictures(part)[3])[:, 0].mean()
+    assert part.texts[-1].get_position()[0] == pytest.approx(last)  # "y" over the one column that it has left
+    one = grid([[Panel(image())] * 2], ["a", "b", "c"], groups=[("x", 3), ("y", 3)])
+    assert [text.get_text() for text in one.texts] == ["a", "b", "x"]
+
+
 def test_groups_are_set_apart_and_named_in_their_middle():
     figure = grid([[Panel(image())] * 4], groups=[("high", 2), ("low", 2)])
     lefts = [corners(axes)[0, 0] for axes in figure.axes]

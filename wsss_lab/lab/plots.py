@@ -80,13 +80,15 @@ def grid(rows: Sequence[Sequence[Panel | None]], columns: Sequence[str] = (), na
          classes: Sequence[str] = (), size: float = 1.35, groups: Sequence[tuple[str, int]] = ()) -> "Figure":
     """Pictures in rows and columns with headings, and a legend of the classes that occur in them.
 
-    rows: panels row by row, None leaves a place empty. columns, names: headings of columns and rows.
-    classes: class names, for the colours of masks and their legend. size: width of a picture in inches.
-    groups: (heading, number of columns) from left to right, above the columns; a gap sets them apart.
+    rows: panels row by row, None leaves a place empty. columns, names: headings of columns and rows; those of columns
+    that no row has, where there are few images to show, are left out. classes: class names, for the colours of masks
+    and their legend. size: width of a picture in inches. groups: (heading, number of columns) from left to right, above
+    the columns; a gap sets them apart.
     """
     from matplotlib.figure import Figure
 
     wide = max(len(row) for row in rows)
+    columns, groups = columns[:wide], _within(groups, wide)
     lefts, width = _column_places(wide, size, [count for _, count in groups])
     tall = size * _aspect(rows)
     titled = _line_height(max((panel.title for row in rows for panel in row if panel), key=len, default=""))
@@ -169,6 +171,12 @@ def _column_places(wide: int, size: float, counts: Sequence[int]) -> tuple[list[
         lefts.append(at)
         at += size + _GAP
     return lefts, at - _GAP + 0.02
+
+
+def _within(groups: Sequence[tuple[str, int]], wide: int) -> list[tuple[str, int]]:
+    """The groups that begin before column `wide`, each cut off there."""
+    starts = np.cumsum([0, *(count for _, count in groups)]).tolist()
+    return [(text, min(count, wide - start)) for (text, count), start in zip(groups, starts) if start < wide]
 
 
 def _line_height(text: str) -> float:

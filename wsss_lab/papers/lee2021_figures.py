@@ -256,9 +256,8 @@ def fig6(run: Session) -> Drawn:
         parts = [shown[first:first + 3] for first in range(0, len(shown), 3)]
         rows += [_results(val, val.net, scores, part) for part in parts]
         names += [_span(objects[group], area[group]), ""][:len(parts)]
-    beside = max(map(len, rows)) // 3  # images
-    figure = plots.grid(rows, ["image", "ground truth", "EPS"] * beside, names, val.classes, size=1.1,
-                        groups=[("", 3)] * beside)
+    figure = plots.grid(rows, ["image", "ground truth", "EPS"] * 3, names, val.classes, size=1.1,
+                        groups=[("", 3)] * 3)
     where = ("val, as this profile has no world of many objects" if val.stands_in else
              f"val images of a world with {objects.mean():.1f} objects per image")
     alt = (f"Results of the segmenter ({val.net}) that learned from EPS, without CRF, on {where}: at evenly spread "

@@ -57,14 +57,23 @@ def _once(folder: Path, make: Callable[[Path], None], say: Print) -> Path:
 
 
 def thin(source: Path, out: Path) -> None:
-    """A folder in VOC layout with every k-th image of each list of another one, THINNED at most; files are links."""
+    """A folder in VOC layout with THINNED images at most of each list that the profile reads; files are links.
+
+    Half of them are evenly spread over the images with several tags, which some figures show, the others over the rest.
+    """
     known = VocFolder(source)
     lists = {}
-    for split in known.splits:
-        names = known.names(split)
-        rows = np.linspace(0, len(names) - 1, min(THINNED, len(names))).astype(int)
-        lists[split] = [names[row] for row in rows]
+    for split in {"train", "val", AUGMENTED}.intersection(known.splits):
+        names, tags = known.names(split), known.train_view(split).tags
+        several = tags.sum(1) > 1
+        rows = [*_evenly(np.flatnonzero(several)), *_evenly(np.flatnonzero(~several))]
+        lists[split] = [names[row] for row in sorted(rows)]
     link_layout(known.root, out, lists)
+
+
+def _evenly(rows: np.ndarray) -> np.ndarray:
+    """Half of THINNED from some rows, or all of fewer."""
+    return rows[np.linspace(0, len(rows) - 1, min(THINNED // 2, len(rows))).astype(int)]
 
 
 def draw_devkit(root: Path) -> None:

@@ -181,8 +181,9 @@ def _seen(profile: str, notebooks: dict[str, Brought]) -> Iterator[str]:
 
 def _quick(notebooks: dict[str, Brought]) -> Iterator[str]:
     if records := [record for _, record in _recorded(notebooks.items())]:
+        memory = max(record["peak_memory_mb"] or 0 for record in records)
         yield (f"`make quick` took {sum(record['minutes']['notebook'] for record in records):.1f} minutes for"
-               f" {len(records)} notebook(s), on {_machine(records[0])}.\n")
+               f" {len(records)} notebook(s), and {memory:,.0f} MB in the largest step, on {_machine(records[0])}.\n")
 
 
 def _lessons(kept: Kept) -> Iterator[str]:

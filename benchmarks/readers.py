@@ -58,7 +58,7 @@ VOC = """\
 ```bash
 wsss data voc && wsss data sbd && wsss data trainaug     # photographs, tags and masks
 wsss data imagenet-weights && wsss data saliency         # start weights
-make rehearsal                                           # does everything run? in minutes, without data or GPU
+make rehearsal                                           # does everything run? without data or GPU
 make plan PROFILE=voc WSSS_DATA=datasets/trainaug WSSS_WEIGHTS=datasets/weights
 make reproduce PROFILE=voc WSSS_DATA=datasets/trainaug WSSS_WEIGHTS=datasets/weights
 ```

@@ -5,7 +5,8 @@
 `wsss reproduce` leaves a record beside its tables and figures. What records, manifests and claims under figures/ say is
 copied into benchmarks/results/runs.json, where that of runs which aren't kept in figures/ (the profile quick) stays.
 FOLDER: results of other runs (OUT=), whose records alone are taken, such as those of one seed timed on a quiet machine.
-The section is made from this file alone: its sentences stand here, its numbers are all measured.
+What nobody has measured yet, the profile voc, is estimated (`make plan PROFILE=voc`), into plan_voc.csv beside it.
+The section is made from these files alone: its sentences stand here, its numbers come from there.
 """
 
 import json
@@ -17,7 +18,7 @@ from typing import Any
 
 import pandas as pd
 
-from wsss_lab.lab import runs
+from wsss_lab.lab import assumed, forecast, runs
 from wsss_lab.lab.artifacts import CLAIMS, MANIFEST, read_manifest
 from wsss_lab.lab.claims import Verdict
 from wsss_lab.lab.profiles import PROFILES
@@ -25,6 +26,7 @@ from wsss_lab.lab.published import papers
 
 PROJECT = Path(__file__).resolve().parents[1]
 README, FIGURES, KEPT = PROJECT / "README.md", PROJECT / "figures", PROJECT / "benchmarks/results/runs.json"
+PLANNED = KEPT.with_name("plan_voc.csv")
 BEGIN, END = "<!-- readers: written by `python benchmarks/readers.py` -->", "<!-- end of readers -->"
 VERDICTS = [str(verdict) for verdict in Verdict]
 
@@ -56,10 +58,10 @@ VOC = """\
 ### PASCAL VOC
 
 ```bash
+make plan PROFILE=voc                                    # what it will take, before anything is fetched
+make rehearsal                                           # does everything run? without data or GPU
 wsss data voc && wsss data sbd && wsss data trainaug     # photographs, tags and masks
 wsss data imagenet-weights && wsss data saliency         # start weights
-make rehearsal                                           # does everything run? without data or GPU
-make plan PROFILE=voc WSSS_DATA=datasets/trainaug WSSS_WEIGHTS=datasets/weights
 make reproduce PROFILE=voc WSSS_DATA=datasets/trainaug WSSS_WEIGHTS=datasets/weights
 ```
 
@@ -77,7 +79,15 @@ You will see the five stages in miniature in the primer, then one notebook per p
 reused: a class that is given it (`WSSS_CACHE`) waits for nothing.
 """
 NO_GPU = "No run on a GPU has been recorded yet: `make plan` estimates the hours and the disk space of one.\n"
-NO_VOC = "No run of this profile has been recorded yet: `make plan` estimates its trainings, hours and disk space.\n"
+NO_VOC = f"""\
+No run of this profile has been recorded yet. `make plan PROFILE=voc` estimates for one seed, with what papers share in
+the line of the first, at {forecast.TFLOPS:g} TFLOP/s kept up:
+"""
+PLAN_COLUMNS = {"trainings": 0, "GPU-hours": 0, "GPU GB": 1, "GB": 0}  # with their decimals
+PLAN_EXPLAINED = """\
+*GPU GB*: memory of the GPU for the largest training in bf16, its heads and losses not counted. *GB*: room in the run
+store. A batch that doesn't fit is worked through in parts.
+"""
 COLUMNS = ("notebook", "seeds", "minutes", "steps run / reused", "computing, minutes", "largest step, MB")
 EXPLAINED = """\
 *minutes* are those of the notebook; *computing* adds up the steps that its results rest on, reused ones too: a run that
@@ -118,8 +128,26 @@ def timed_elsewhere(folder: Path, kept: Kept) -> Kept:
     return found
 
 
-def section(kept: Kept) -> str:
-    """The README's section, without the comments around it."""
+def estimate() -> pd.DataFrame:
+    """What PROFILE=voc will take, a line per paper, and together; of VOC 2012 with SBD, which needn't be there."""
+    with assumed.assume():
+        found = forecast.of_papers(papers(), "voc", seeds=1)
+    found["together"] = [each for added in found.values() for each in added]
+    return pd.DataFrame({paper: forecast.summary(costs) for paper, costs in found.items()}).T[list(PLAN_COLUMNS)]
+
+
+def _planned(plan: pd.DataFrame) -> list[str]:
+    """The estimates as a table; nothing without any."""
+    if plan.empty:
+        return []
+    lines = [[f"{value:,.{digits}f}" for value, digits in zip(row, PLAN_COLUMNS.values(), strict=True)]
+             for row in plan[list(PLAN_COLUMNS)].to_numpy()]
+    return [NO_VOC, _table([("notebook", *PLAN_COLUMNS), *((paper, *line) for paper, line in zip(plan.index, lines))]),
+            PLAN_EXPLAINED]
+
+
+def section(kept: Kept, plan: pd.DataFrame) -> str:
+    """The README's section, without the comments around it. plan: what `estimate` gave."""
     toy, photos, voc = (kept.get(profile, {}) for profile in ("toy", "photos", "voc"))
     on_gpu = [(f"{paper}, {profile}", each) for profile, notebooks in (("toy", toy), ("photos", photos))
               for paper, each in notebooks.items() if _used_gpu(each)]
@@ -127,7 +155,7 @@ def section(kept: Kept) -> str:
     return "\n".join([
         LAPTOP, *_timed(on_cpu), *_seen("toy", toy), *_quick(kept.get("quick", {})),
         GPU, *(_timed(on_gpu) or [NO_GPU]), *_seen("photos", photos),
-        VOC, *(_timed(voc.items()) or [NO_VOC]), *_seen("voc", voc),
+        VOC, *(_timed(voc.items()) or _planned(plan)), *_seen("voc", voc),
         TEACHER, *_lessons(kept)])
 
 
@@ -163,8 +191,12 @@ def _table(lines: list[tuple]) -> str:
 
 def _machine(record: dict) -> str:
     on, made = record["machine"], record["versions"]
-    return (f"{on['cores']} core(s) of {on['cpu']}, {on['memory_gib']:.0f} GiB, {on.get('gpu', 'no GPU')},"
-            f" {record['workers']} worker(s), Python {made['python']}, torch {made['torch']}")
+    return (f"{_count(on['cores'], 'core')} of {on['cpu']}, {on['memory_gib']:.0f} GiB, {on.get('gpu', 'no GPU')},"
+            f" {_count(record['workers'], 'worker')}, Python {made['python']}, torch {made['torch']}")
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _seen(profile: str, notebooks: dict[str, Brought]) -> Iterator[str]:
@@ -183,7 +215,8 @@ def _quick(notebooks: dict[str, Brought]) -> Iterator[str]:
     if records := [record for _, record in _recorded(notebooks.items())]:
         memory = max(record["peak_memory_mb"] or 0 for record in records)
         yield (f"`make quick` took {sum(record['minutes']['notebook'] for record in records):.1f} minutes for"
-               f" {len(records)} notebook(s), and {memory:,.0f} MB in the largest step, on {_machine(records[0])}.\n")
+               f" {_count(len(records), 'notebook')}, and {memory:,.0f} MB in the largest step, on"
+               f" {_machine(records[0])}.\n")
 
 
 def _lessons(kept: Kept) -> Iterator[str]:
@@ -198,11 +231,11 @@ def _lessons(kept: Kept) -> Iterator[str]:
         yield f"The primer of the profile `toy` rests on {primer['minutes']['computing']:.1f} minutes of computing.\n"
 
 
-def write(readme: Path, kept: Kept) -> None:
+def write(readme: Path, kept: Kept, plan: pd.DataFrame) -> None:
     """Put the section between the comments of a README; they must be there."""
     text = readme.read_text(encoding="utf-8")
     start, end = text.index(BEGIN) + len(BEGIN), text.index(END)
-    readme.write_text(f"{text[:start]}\n\n{section(kept)}\n{text[end:]}", encoding="utf-8")
+    readme.write_text(f"{text[:start]}\n\n{section(kept, plan)}\n{text[end:]}", encoding="utf-8")
 
 
 def main() -> None:
@@ -211,7 +244,8 @@ def main() -> None:
         kept = timed_elsewhere(Path(folder), kept)
     kept = collect(FIGURES, kept)
     KEPT.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    write(README, kept)
+    estimate().round(3).to_csv(PLANNED, index_label="paper")
+    write(README, kept, pd.read_csv(PLANNED, index_col="paper"))
     print("\n".join(f"{profile}: {len(_recorded(there.items()))} records" for profile, there in kept.items()))
 
 

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from wsss_lab.lab import chosen, cli, made_up, memory, needs, plots
 from wsss_lab.lab.chosen import Chosen
+from wsss_lab.lab.dry_run import DryRun
 from wsss_lab.lab.forecast import hours
 from wsss_lab.lab.session import start
 from wsss_lab.lab.steps import topological
@@ -90,7 +91,7 @@ def test_every_table_and_figure_of_the_papers_can_be_told(paper, monkeypatch):
 def test_tables_of_photographs_can_be_told(paper):
     routes = {"oh2017": lambda *_: fake_run.oh2017_routes(1, ready_made=True)}.get(
         paper, getattr(fake_run, f"{paper}_routes"))("photos", 1)
-    run = needs.DryRun(paper, "photos", routes, 0, "")
+    run = DryRun(paper, "photos", routes, 0, "")
     for id, make in chosen.makers_of(paper).items():
         if f"{paper}/{id}" not in SLOW and id.startswith("table"):
             make(run)
@@ -99,7 +100,7 @@ def test_tables_of_photographs_can_be_told(paper):
 
 @pytest.mark.parametrize("profile", ["quick", "photos"])
 def test_tables_ask_for_the_same_as_of_other_results(profile):
-    made, dry = lee2021_results.fake_run(profile, 1), needs.DryRun(
+    made, dry = lee2021_results.fake_run(profile, 1), DryRun(
         "lee2021", profile, fake_run.lee2021_routes(profile, 1), 0, "")
     for make in lee2021_tables.TABLES.values():
         made.loaded, dry.asked = {}, {}

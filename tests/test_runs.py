@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 from tiny_notebooks import write_notebook
 from typer.testing import CliRunner
@@ -175,9 +176,16 @@ def kept(readers):
     return json.loads(readers.KEPT.read_text())
 
 
+def planned(readers):
+    return pd.read_csv(readers.PLANNED, index_col="paper")
+
+
+NOTHING_PLANNED = pd.DataFrame()
+
+
 def test_the_section_for_readers_is_what_the_kept_records_give(readers):
     shown = (PROJECT / "README.md").read_text().partition(readers.BEGIN)[2].partition(readers.END)[0]
-    assert shown.strip() == readers.section(kept(readers)).strip(), REGENERATE
+    assert shown.strip() == readers.section(kept(readers), planned(readers)).strip(), REGENERATE
 
 
 def test_the_kept_records_are_those_beside_the_committed_figures(readers):
@@ -196,23 +204,31 @@ def brought(store, steps, **changes):
 
 def test_minutes_and_memory_stand_in_the_row_of_the_notebook_that_was_recorded(readers, store, steps):
     unknown = {"tables": 3, "figures": 11, "verdicts": {}, "record": {}}
-    text = readers.section({"toy": {"primer": unknown, "oh2017": brought(store, steps)}})
+    text = readers.section({"toy": {"primer": unknown, "oh2017": brought(store, steps)}}, planned(readers))
     assert "| oh2017 | 2 | 1.5 | 2 / 1 | at least 1.6 | 700 |" in text
     assert "| oh2017 | 6 | 13 | 21 | 0 | 0 | 1 | 0 |" in text and "| primer | 3 | 11 | – | – | – | – | – |" in text
     assert text.count("| primer |") == 1  # without a record it has no minutes
-    assert "3 worker(s)" in text and "no GPU" in text and readers.NO_GPU in text and readers.NO_VOC in text
+    assert "3 workers" in text and "no GPU" in text and readers.NO_GPU in text and readers.NO_VOC in text
     assert "A training takes 45.0 to 45.0 s in the profile `toy` (medians of the notebooks, 2 trainings)" in text
+
+
+def test_what_was_never_run_is_estimated(readers):
+    plan = pd.DataFrame({"trainings": [25.0], "GPU-hours": [1234.4], "GPU GB": [3.75], "GB": [89.6]}, ["oh2017"])
+    text = readers.section({}, plan).partition("### PASCAL VOC")[2]
+    assert readers.NO_VOC in text and "| oh2017 | 25 | 1,234 | 3.8 | 90 |" in text
+    assert readers.NO_VOC not in readers.section({}, NOTHING_PLANNED)
 
 
 def test_runs_on_a_gpu_are_shown_with_its_memory(readers, store, steps):
     machine = {"cpu": "A Fast One", "cores": 16, "memory_gib": 128.0, "gpu": "Imaginary 9000"}
     entry = brought(store, steps, device="cpu, cuda", machine=machine, peak_gpu_memory_mb=2048.0)
-    text = readers.section({"toy": {"oh2017": entry}, "photos": {"oh2017": entry}, "voc": {"oh2017": entry}})
+    text = readers.section({"toy": {"oh2017": entry}, "photos": {"oh2017": entry}, "voc": {"oh2017": entry}},
+                           planned(readers))
     laptop, _, others = text.partition("### One GPU")
     assert "2,048" not in laptop and "Measured on" not in laptop
     for name in ("oh2017, toy", "oh2017, photos", "oh2017"):
         assert others.count(f"| {name} | 2 | 1.5 | 2 / 1 | at least 1.6 | 700 | 2,048 |") == 1
-    assert "16 core(s) of A Fast One, 128 GiB, Imaginary 9000, 3 worker(s)" in text
+    assert "16 cores of A Fast One, 128 GiB, Imaginary 9000, 3 workers" in text
     assert readers.NO_GPU not in text and readers.NO_VOC not in text
 
 
@@ -234,8 +250,9 @@ def test_writing_changes_the_section_alone(readers, tmp_path):
     readme = tmp_path / "README.md"
     readme.write_text(f"before\n{readers.BEGIN}\nold\n{readers.END}\nafter\n")
     for _ in range(2):
-        readers.write(readme, {})
-        assert readme.read_text() == f"before\n{readers.BEGIN}\n\n{readers.section({})}\n{readers.END}\nafter\n"
+        readers.write(readme, {}, NOTHING_PLANNED)
+        shown = readers.section({}, NOTHING_PLANNED)
+        assert readme.read_text() == f"before\n{readers.BEGIN}\n\n{shown}\n{readers.END}\nafter\n"
 
 
 def test_records_of_other_runs_are_taken_alone(readers, store, steps, tmp_path):

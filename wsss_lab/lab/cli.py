@@ -131,18 +131,22 @@ def plan(
     artifact: Annotated[str, typer.Option(help="Only these tables and figures, as in oh2017/table2.")] = "",
     notebooks_dir: Notebooks = None,
 ) -> None:
-    """Say what a run will take, and train nothing: steps, trainings, hours and memory of a GPU, room on the disk."""
-    from wsss_lab.lab import chosen, forecast, needs, notebooks
+    """Say what a run will take, and train nothing: steps, trainings, hours and memory of a GPU, room on the disk.
+
+    VOC 2012 and weights needn't be there yet.
+    """
+    from wsss_lab.lab import assumed, chosen, forecast, needs, notebooks
 
     selected = notebooks.select_notebooks(
         notebooks.find_notebooks(notebooks_dir or notebooks.project_folder() / "notebooks"), paper)
     papers = [item.paper for item in selected]
     seeds = _at_least(1, "seeds", seeds)
-    if artifact or artifacts:
-        told = ",".join(filter(forecast.has_forecast, papers))
-        print(needs.render(chosen.choose(artifact or told, papers), profile, seeds, tflops))
-    else:
-        print(forecast.render(papers, profile, seeds, tflops, trainings))
+    with assumed.assume():
+        if artifact or artifacts:
+            told = ",".join(filter(forecast.has_forecast, papers))
+            print(needs.render(chosen.choose(artifact or told, papers), profile, seeds, tflops))
+        else:
+            print(forecast.render(papers, profile, seeds, tflops, trainings))
 
 
 @app.command()

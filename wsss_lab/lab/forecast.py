@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 
 from wsss_lab.lab import memory
+from wsss_lab.lab.assumed import DATA, assumed, told
 from wsss_lab.lab.session import Session, start
 from wsss_lab.lab.steps import Step, topological
 from wsss_lab.networks.backbones import Backbone
@@ -92,28 +93,35 @@ def trainings(costs: Iterable[Cost]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def render(papers: Iterable[str], profile: str, seeds: int, tflops: float = TFLOPS, listed: bool = False) -> str:
-    """The forecast as text: a line per paper that has one, their sum, and every training where asked for.
+def of_papers(papers: Iterable[str], profile: str, seeds: int, tflops: float = TFLOPS) -> dict[str, list[Cost]]:
+    """What each paper that has a forecast will take; steps that papers share are counted with the first of them.
 
-    Steps that papers share are counted with the first of them. Raises DataError or WeightsError when a folder that the
-    profile reads doesn't hold what it needs.
+    Raises DataError or WeightsError when a folder that the profile reads doesn't hold what it needs.
     """
+    from wsss_lab.lab.dry_run import DryRun
+
+    kind = DryRun if assumed(DATA, profile) else Session  # there is nothing that figures could look at
     seen: set[Step] = set()
-    rows: dict[str, dict] = {}
-    new: list[Cost] = []
+    found = {}
     for paper in filter(has_forecast, papers):
-        run = start(paper, profile, seeds, figures="")
-        added = costs(run, (step for step in all_steps(run) if step not in seen), tflops)
-        seen |= {each.step for each in added}
-        rows[paper] = summary(added)
-        new += added
-    rows["together"] = summary(new)
-    left = [each.step for each in new if each.trains and not each.stored]
+        run = start(paper, profile, seeds, figures="", kind=kind)
+        found[paper] = costs(run, (step for step in all_steps(run) if step not in seen), tflops)
+        seen |= {each.step for each in found[paper]}
+    return found
+
+
+def render(papers: Iterable[str], profile: str, seeds: int, tflops: float = TFLOPS, listed: bool = False) -> str:
+    """The forecast as text: a line per paper that has one, their sum, and every training where asked for. Raises what
+    `of_papers` raises."""
+    found = of_papers(papers, profile, seeds, tflops)
+    together = [each for added in found.values() for each in added]
+    rows = {paper: summary(added) for paper, added in found.items()} | {"together": summary(together)}
+    left = [each.step for each in together if each.trains and not each.stored]
     lines = [as_text(pd.DataFrame(rows).T),
              f"Hours are an estimate, at {tflops:g} TFLOP/s kept up; what is stored already is left out.",
-             *memory.advice(left, memory.gpu_bytes())]
+             *memory.advice(left, memory.gpu_bytes()), *told(profile)]
     if listed:
-        lines.append(as_text(trainings(new), index=False))
+        lines.append(as_text(trainings(together), index=False))
     return "\n".join(lines)
 
 

@@ -11,39 +11,15 @@ What depends on results is not foreseen: images that are shown are as many as in
 
 import warnings
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
 
-from wsss_lab.data.views import EvalView
-from wsss_lab.lab import forecast, made_up, memory
+from wsss_lab.lab import assumed, forecast, memory
 from wsss_lab.lab.chosen import Chosen
-from wsss_lab.lab.session import Session, start
-from wsss_lab.lab.steps import Output, Step, topological
-
-
-class DryRun(Session):
-    """A session that computes nothing. `asked`: the steps whose results were asked for, in order."""
-
-    def __init__(self, *arguments):
-        super().__init__(*arguments)
-        self.asked: dict[Step, None] = {}
-        self.store = self  # what is opened with the store of a session is asked for like everything else
-
-    def compute(self, *steps: Step) -> None:
-        """Nothing: results are made up when they are asked for."""
-
-    def load(self, item: Step | Output) -> Any:
-        """A made-up result of a step (a mapping) or of one of its outputs."""
-        step = item if isinstance(item, Step) else item.step
-        self.asked[step] = None
-        made = made_up.MadeUp(step, len(self.world.classes))
-        return made if isinstance(item, Step) else made[item.name]
-
-    def view(self, split: str) -> EvalView:
-        """A made-up split of the world."""
-        self.asked |= dict.fromkeys(self.world.eval_view(split).steps)
-        return made_up.view(split, self.world.classes)
+from wsss_lab.lab.dry_run import DryRun
+from wsss_lab.lab.session import start
+from wsss_lab.lab.steps import Step, topological
 
 
 class Needs(NamedTuple):
@@ -98,7 +74,8 @@ def render(chosen: Sequence[Chosen], profile: str, seeds: int, tflops: float = f
     found = needs(chosen, profile=profile, seeds=seeds)
     halted = [name for name, each in found.items() if not each.complete]
     lines = [forecast.as_text(table(found, tflops), index=False),
-             "Each for itself, from an empty run store: they share steps. GPU GB: largest training, in bf16."]
+             "Each for itself, from an empty run store: they share steps. GPU GB: largest training, in bf16.",
+             *assumed.told(profile)]
     if halted:
         lines.append(f"At least, as it can't be told before results are there: {', '.join(halted)}.")
     return "\n".join(lines)

@@ -11,6 +11,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from wsss_lab.errors import DataError, ParameterError, WeightsError
+from wsss_lab.lab.assumed import DATA, WEIGHTS, assumed
 
 
 @dataclass(frozen=True)
@@ -71,11 +72,11 @@ def check_inputs(profile: Profile, environment: Mapping[str, str] = os.environ) 
 
     Raises DataError (WSSS_DATA) or WeightsError (WSSS_WEIGHTS) with the command that would work.
     """
-    if profile.needs_data:
+    if profile.needs_data and not assumed(DATA, profile.name):
         expected = "a folder in VOC layout (JPEGImages, SegmentationClass, ImageSets)"
-        _check_folder("WSSS_DATA", expected, DataError, profile, environment)
-    if profile.needs_weights:
-        _check_folder("WSSS_WEIGHTS", "a folder with pre-trained weights", WeightsError, profile, environment)
+        _check_folder(DATA, expected, DataError, profile, environment)
+    if profile.needs_weights and not assumed(WEIGHTS, profile.name):
+        _check_folder(WEIGHTS, "a folder with pre-trained weights", WeightsError, profile, environment)
 
 
 def _check_folder(

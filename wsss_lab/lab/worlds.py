@@ -16,6 +16,7 @@ from wsss_lab.data.toyvoc import SPLITS
 from wsss_lab.data.toyvoc_steps import toy_crops, toy_saliency_scenes, toy_scenes
 from wsss_lab.data.views import EvalView, TrainView
 from wsss_lab.errors import DataError, ParameterError, WeightsError
+from wsss_lab.lab import assumed
 from wsss_lab.lab.profiles import check_inputs, profile_named, unknown_name
 from wsss_lab.lab.steps import Step
 
@@ -143,7 +144,7 @@ TOY_COUNTS = {
 }
 
 
-def open_world(profile: str, world_seed: int = 0) -> "ToyWorld | FolderWorld":
+def open_world(profile: str, world_seed: int = 0) -> "ToyWorld | FolderWorld | AssumedWorld":
     """The world that a profile looks at: toyvoc, or the folder that WSSS_DATA names.
 
     Raises ParameterError for an unknown profile, DataError or WeightsError when a folder it reads isn't named.
@@ -151,7 +152,7 @@ def open_world(profile: str, world_seed: int = 0) -> "ToyWorld | FolderWorld":
     check_inputs(profile_named(profile))
     if profile in TOY_COUNTS:
         return ToyWorld(world_seed, TOY_COUNTS[profile])
-    world = FolderWorld(os.environ["WSSS_DATA"])
+    world = AssumedWorld() if assumed.assumed(assumed.DATA, profile) else FolderWorld(os.environ[assumed.DATA])
     if profile != "voc":
         return world
     training = AUGMENTED if AUGMENTED in world.folder.splits else "train"
@@ -231,6 +232,19 @@ class FolderWorld(PhotoWorld):
 
 
 @dataclass(frozen=True)
+class AssumedWorld(PhotoWorld):
+    """VOC 2012 with SBD before it is there: its images are counted and never opened. lists: as in FolderWorld."""
+
+    root: str = "VOC2012"
+    limit: int = 0
+    lists: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def folder(self) -> assumed.Listed:
+        return assumed.voc2012()
+
+
+@dataclass(frozen=True)
 class CocoWorld(PhotoWorld):
     """COCO 2014 with the masks of COCO-Stuff (wsss_lab.data.coco).
 
@@ -261,6 +275,15 @@ class WeightsFile:
         from wsss_lab.networks.weights import read_weights
 
         return read_weights(self.path)
+
+
+@dataclass(frozen=True)
+class AssumedWeights(WeightsFile):
+    """Start weights before they are there: nothing can be loaded."""
+
+    @property
+    def key(self) -> str:
+        return f"{self.path}, assumed"
 
 
 @dataclass(frozen=True)
@@ -303,9 +326,12 @@ def weights_file(name: str, try_out: Callable[[dict, str], None]) -> WeightsFile
     """A file of the folder that WSSS_WEIGHTS names, looked at before anything runs.
 
     try_out(state, path): puts the weights into their network. Raises WeightsError when the file isn't there, with the
-    command that fetches it, is damaged or is for another architecture.
+    command that fetches it, is damaged or is for another architecture. Assumed weights (wsss_lab.lab.assumed) aren't
+    looked at.
     """
-    file = WeightsFile(str(Path(os.environ.get("WSSS_WEIGHTS", "")) / name))
+    if assumed.assumed(assumed.WEIGHTS):
+        return AssumedWeights(name)
+    file = WeightsFile(str(Path(os.environ.get(assumed.WEIGHTS, "")) / name))
     if not Path(file.path).is_file():
         raise _no_weights(Path(file.path))
     try_out(file.load(None), file.path)

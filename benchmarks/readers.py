@@ -60,6 +60,7 @@ VOC = """\
 ```bash
 make plan PROFILE=voc                                    # what it will take, before anything is fetched
 make rehearsal                                           # does everything run? without data or GPU
+source .venv/bin/activate                                # where the command wsss is
 wsss data voc && wsss data sbd && wsss data trainaug     # photographs, tags and masks
 wsss data imagenet-weights && wsss data saliency         # start weights
 make reproduce PROFILE=voc WSSS_DATA=datasets/trainaug WSSS_WEIGHTS=datasets/weights

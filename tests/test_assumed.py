@@ -9,7 +9,7 @@ from wsss_lab.errors import DataError, WeightsError
 from wsss_lab.lab import assumed, cli, forecast, rehearsal
 from wsss_lab.lab.assumed import Listed, assume
 from wsss_lab.lab.session import start
-from wsss_lab.lab.worlds import AssumedWeights, AssumedWorld, FolderWorld, open_world, weights_file
+from wsss_lab.lab.worlds import AssumedWeights, AssumedWorld, open_world, weights_file
 
 COUNTS = {"train": 3, "dev": 4, "val": 2}
 
@@ -49,7 +49,7 @@ def test_the_plan_is_that_of_a_folder_with_as_many_images(paper, tmp_path, monke
     with assume():
         expected = hours()
         monkeypatch.setenv(assumed.DATA, str(tmp_path / "drawn/trainaug"))
-        assert isinstance(open_world("voc"), FolderWorld)
+        assert not isinstance(open_world("voc"), AssumedWorld)
         assert hours() == expected
 
 

@@ -3,9 +3,18 @@
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
 from wsss_lab.errors import ParameterError
-from wsss_lab.lab.charts import class_heatmap, compare, grouped_bars, learning_curves, line_style, moving_mean
+from wsss_lab.lab.charts import (
+    class_heatmap,
+    compare,
+    grouped_bars,
+    learning_curves,
+    line_style,
+    moving_mean,
+    training_curve,
+)
 
 ROWS = ["seeds only", "G0", "released G2"]
 
@@ -22,6 +31,16 @@ def test_moving_mean_agrees_with_a_loop():
 
 def test_moving_mean_over_more_than_there_is_is_the_mean():
     assert moving_mean([1, 2, 3], 100).tolist() == [2, 2, 2]
+
+
+def test_a_training_curve_is_the_mean_over_seeds_and_ends_with_the_training():
+    axes = Figure().add_subplot()
+    training_curve(axes, np.array([[1.0, 2.0, 3.0], [3.0, 4.0, 5.0]]), "late", 1, total=60, linestyle=":")
+    raw, smooth = axes.lines
+    assert raw.get_xdata().tolist() == smooth.get_xdata().tolist() == [58, 59, 60]
+    assert raw.get_ydata().tolist() == [2, 3, 4] and smooth.get_ydata().tolist() == [2.5, 3, 3.5]
+    assert smooth.get_label() == "late" and smooth.get_linestyle() == ":"
+    assert raw.get_color() == smooth.get_color() == line_style(1)["color"]
 
 
 def test_learning_curves_have_a_raw_and_a_labelled_smooth_line_per_run():

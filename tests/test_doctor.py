@@ -64,7 +64,7 @@ def test_old_python_is_missing_a_newer_one(monkeypatch):
 
 
 def test_little_memory_is_a_warning(monkeypatch):
-    monkeypatch.setattr(doctor, "_memory_gib", lambda: 2.0)
+    monkeypatch.setattr(doctor, "memory_gib", lambda: 2.0)
     check = doctor.check_machine()
     assert (check.state, "JOBS=1" in check.fix) == ("warn", True)
 

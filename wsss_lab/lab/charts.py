@@ -66,6 +66,18 @@ def moving_mean(values: Sequence[float], reach: int) -> np.ndarray:
     return sums / counts
 
 
+def training_curve(axes: "Axes", values: np.ndarray, label: str, number: int, total: int, **style: str) -> None:
+    """What a training wrote down: the mean over its seeds, smoothed, over its pale raw values.
+
+    values: (seeds, iterations), the last ones of a training of `total` iterations. number: of the curve, for its colour
+    and dashes (`line_style`), which `style` can replace.
+    """
+    mean, style = values.mean(0), line_style(number) | style
+    at = np.arange(total - len(mean), total) + 1
+    axes.plot(at, mean, color=style["color"], lw=0.5, alpha=0.2)
+    axes.plot(at, moving_mean(mean, total // 20), lw=1.6, label=label, **style)
+
+
 def compare(rows: Sequence[str], published: Sequence[float], ours: Sequence[float],
             intervals: Sequence[tuple[float, float]] | None = None, quantity: str = "mIoU (%)",
             paper_label: str = "paper: VOC 2012 val", our_label: str = "ours: toyvoc val") -> "Figure":

@@ -128,7 +128,7 @@ def check_kernel() -> Check:
 def check_machine() -> Check:
     """Cores, memory and free disk space."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    memory = _memory_gib()
+    memory = memory_gib()
     disk = shutil.disk_usage(Path.cwd()).free / 2**30
     what = f"{cores} core(s), {memory:.1f} GiB memory, {disk:.1f} GiB free disk"
     if memory < MEMORY_WANTED:
@@ -220,7 +220,7 @@ def _check_weight_file(path: Path, use: str, source: str) -> Check:
     return Check(WARNING, f"WSSS_WEIGHTS: no {path.name} ({use})", fix)
 
 
-def _memory_gib() -> float:
+def memory_gib() -> float:
     """Physical memory; a container's limit counts when it is lower."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     for limit in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):

@@ -96,7 +96,7 @@ def record(outcome: Outcome, parameters: Mapping[str, Any], store: Store) -> dic
 def machine() -> dict[str, Any]:
     """The processor's name, the cores that this process may use, the memory in GiB."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return {"cpu": _processor(), "cores": cores, "memory_gib": round(doctor._memory_gib(), 1)}
+    return {"cpu": _processor(), "cores": cores, "memory_gib": round(doctor.memory_gib(), 1)}
 
 
 def _processor(facts: Path = Path("/proc/cpuinfo")) -> str:

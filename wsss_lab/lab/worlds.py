@@ -144,7 +144,7 @@ TOY_COUNTS = {
 }
 
 
-def open_world(profile: str, world_seed: int = 0) -> "ToyWorld | FolderWorld | AssumedWorld":
+def open_world(profile: str, world_seed: int = 0) -> "ToyWorld | FolderWorld":
     """The world that a profile looks at: toyvoc, or the folder that WSSS_DATA names.
 
     Raises ParameterError for an unknown profile, DataError or WeightsError when a folder it reads isn't named.
@@ -232,12 +232,10 @@ class FolderWorld(PhotoWorld):
 
 
 @dataclass(frozen=True)
-class AssumedWorld(PhotoWorld):
-    """VOC 2012 with SBD before it is there: its images are counted and never opened. lists: as in FolderWorld."""
+class AssumedWorld(FolderWorld):
+    """VOC 2012 with SBD before it is there: its images are counted and never opened."""
 
     root: str = "VOC2012"
-    limit: int = 0
-    lists: tuple[tuple[str, str], ...] = ()
 
     @property
     def folder(self) -> assumed.Listed:

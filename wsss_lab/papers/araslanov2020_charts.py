@@ -197,11 +197,11 @@ def learning_curves(run: Session) -> Drawn:
     figure = Figure(figsize=(10.4, 3.1), facecolor="white", layout="constrained")
     losses, shares, absent = figure.subplots(1, 3)
     total = ours["classification"].shape[1]
-    _curve(losses, ours["classification"], "classification", 0, total)
+    charts.training_curve(losses, ours["classification"], "classification", 0, total)
     begins = total - ours["kept images"].shape[1]
-    _curve(losses, ours["segmentation"][:, begins:], "segmentation", 1, total)
-    _curve(shares, 100 * ours["kept images"], "images with labels", 0, total)
-    _curve(shares, 100 * ours["labelled pixels"], "labelled pixels", 1, total)
+    charts.training_curve(losses, ours["segmentation"][:, begins:], "segmentation", 1, total)
+    charts.training_curve(shares, 100 * ours["kept images"], "images with labels", 0, total)
+    charts.training_curve(shares, 100 * ours["labelled pixels"], "labelled pixels", 1, total)
     _absent_scores(absent, evidence, run, total)
     titles = {losses: ("losses", "loss"), shares: ("pseudo ground truth", "share of the batch (%)"),
               absent: ("scores of absent classes", "median size")}
@@ -232,14 +232,6 @@ def _absent_scores(axes: "Axes", evidence: Evidence, run: Session, total: int) -
         if row not in trained_rows(run.profile):
             continue
         curves = evidence.curves(row)
-        _curve(axes, curves["absent pooling"], f"pooling, {name}", number, total)
-        _curve(axes, curves["absent penalty"], f"penalty, {name}", number, total, linestyle="--")
+        charts.training_curve(axes, curves["absent pooling"], f"pooling, {name}", number, total)
+        charts.training_curve(axes, curves["absent penalty"], f"penalty, {name}", number, total, linestyle="--")
     axes.set_ylim(bottom=0)
-
-
-def _curve(axes: "Axes", values: np.ndarray, label: str, number: int, total: int, **style) -> None:
-    """Mean over seeds, smoothed, over its pale raw values; ends with the training's `total` iterations."""
-    mean, style = values.mean(0), charts.line_style(number) | style
-    at = np.arange(total - len(mean), total) + 1
-    axes.plot(at, mean, color=style["color"], lw=0.6, alpha=0.25)
-    axes.plot(at, charts.moving_mean(mean, total // 20), lw=1.6, label=label, **style)

@@ -197,7 +197,8 @@ def learning_curves(run: Session) -> Drawn:
                   "selected tags": ("tags in the foreground (%)", 100)}
     for axes, (name, (title, scale)) in zip(figure.subplots(1, 3), quantities.items()):
         for number, (row, each) in enumerate(curves.items()):
-            _curve(axes, scale * each[name], CURVES[row], number)
+            charts.training_curve(axes, scale * each[name], CURVES[row], number, each[name].shape[1],
+                                  linestyle=charts.LINE_STYLES[number])
         charts.light_grid(axes)
         axes.set_xlim(0, each[name].shape[1])
         axes.set_ylim(0, 103 if scale == 100 else None)
@@ -212,12 +213,3 @@ def learning_curves(run: Session) -> Drawn:
     alt = (f"Classification loss, saliency loss and share of the tags in the foreground against iteration, "
            f"{over_seeds(run)}. At the end: {facts}.")
     return Drawn(figure, "Inside the training", alt, "measured")
-
-
-def _curve(axes: "Axes", values: np.ndarray, label: str, number: int) -> None:
-    """Mean over seeds, smoothed, over its pale raw values."""
-    mean, colour = values.mean(0), charts.LINE_COLOURS[number]
-    at = np.arange(len(mean)) + 1
-    axes.plot(at, mean, color=colour, lw=0.5, alpha=0.2)
-    axes.plot(at, charts.moving_mean(mean, len(mean) // 20), lw=1.6, label=label, color=colour,
-              ls=charts.LINE_STYLES[number])

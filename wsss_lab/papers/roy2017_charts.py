@@ -113,7 +113,8 @@ def learning_curves(run: Session) -> Drawn:
     for axes, name, number in zip(figure.subplots(1, 2), ("classification", "segmentation"), (14, 15)):
         for place, (row, each) in enumerate(curves.items()):
             begins = 0 if name == "classification" else run.route.warm_up(ROWS[row].training)
-            _curve(axes, each[name][:, begins:], CURVES[row], place, total)
+            charts.training_curve(axes, each[name][:, begins:], CURVES[row], place, total,
+                                  linestyle=charts.LINE_STYLES[place])
         smooth = np.concatenate([line.get_ydata() for line in axes.lines[1::2]])
         axes.set_ylim(0.8 * smooth.min(), 1.1 * smooth.max())  # single batches may lie far outside
         charts.light_grid(axes)
@@ -128,12 +129,3 @@ def learning_curves(run: Session) -> Drawn:
     alt = (f"Classification and segmentation loss against iteration, {over_seeds(run)}; the second one begins after "
            f"the warm-up of {run.route.warm_up('full')} iterations. At the end: {facts}.")
     return Drawn(figure, "Inside the training", alt, "measured")
-
-
-def _curve(axes: "Axes", values: np.ndarray, label: str, number: int, total: int) -> None:
-    """Mean over seeds, smoothed, over its pale raw values; ends with the training's `total` iterations."""
-    mean, colour = values.mean(0), charts.LINE_COLOURS[number]
-    at = np.arange(total - len(mean), total) + 1
-    axes.plot(at, mean, color=colour, lw=0.5, alpha=0.2)
-    axes.plot(at, charts.moving_mean(mean, total // 20), lw=1.6, label=label, color=colour,
-              ls=charts.LINE_STYLES[number])

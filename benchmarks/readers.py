@@ -30,7 +30,7 @@ PLANNED = KEPT.with_name("plan_voc.csv")
 BEGIN, END = "<!-- readers: written by `python benchmarks/readers.py` -->", "<!-- end of readers -->"
 VERDICTS = [str(verdict) for verdict in Verdict]
 
-Brought = dict[str, Any]  # tables, figures: how many; verdicts: how many claims ended how; record: see lab.runs
+Brought = dict[str, Any]  # tables, figures, seeds: how many; verdicts: how many claims ended how; record: see lab.runs
 Kept = dict[str, dict[str, Brought]]  # by profile and paper
 LAPTOP = """\
 ### A laptop
@@ -38,6 +38,7 @@ LAPTOP = """\
 ```bash
 make quick                         # does every cell of every notebook run? its numbers mean nothing
 make reproduce PAPER=oh2017        # one paper on the drawn world; without PAPER all of them
+make reproduce PROFILE=photos WSSS_DATA=/path/to/photos WSSS_WEIGHTS=/path/to/weights    # the main rows again
 ```
 
 You will see every table and figure of the papers in [figures/README.md](figures/README.md), with the verdict on every
@@ -49,7 +50,6 @@ GPU = """\
 ```bash
 make plan PROFILE=toy SEEDS=5      # what the next line will take
 make reproduce SEEDS=5             # final verdicts, with intervals over trainings
-make reproduce PROFILE=photos WSSS_DATA=/path/to/photos WSSS_WEIGHTS=/path/to/weights    # the main rows again
 ```
 
 You will see the same pages, with narrower intervals.
@@ -90,10 +90,6 @@ PLAN_EXPLAINED = """\
 store. A batch that doesn't fit is worked through in parts.
 """
 COLUMNS = ("notebook", "seeds", "minutes", "steps run / reused", "computing, minutes", "largest step, MB")
-EXPLAINED = """\
-*minutes* are those of the notebook; *computing* adds up the steps that its results rest on, reused ones too: a run that
-finds nothing stored takes about this, divided by the workers. Each worker holds one step at a time.
-"""
 
 
 def collect(figures: Path, kept: Kept) -> Kept:
@@ -112,10 +108,12 @@ def collect(figures: Path, kept: Kept) -> Kept:
 
 def brought(folder: Path) -> Brought:
     """What one notebook has brought, and the record of its run ({} without one)."""
-    files = [name for entry in read_manifest(folder).values() for name in entry["files"]]
+    entries = read_manifest(folder).values()
+    files = [name for entry in entries for name in entry["files"]]
     claims = pd.read_csv(folder / CLAIMS)["verdict"] if (folder / CLAIMS).is_file() else []
     tables, figures = (sum(name.endswith(suffix) for name in files) for suffix in (".md", ".png"))
-    return {"tables": tables, "figures": figures, "verdicts": dict(sorted(Counter(claims).items())),
+    seeds = max((len(entry.get("seeds", ())) for entry in entries), default=0)
+    return {"tables": tables, "figures": figures, "seeds": seeds, "verdicts": dict(sorted(Counter(claims).items())),
             "record": runs.read(folder)}
 
 
@@ -150,13 +148,15 @@ def _planned(plan: pd.DataFrame) -> list[str]:
 def section(kept: Kept, plan: pd.DataFrame) -> str:
     """The README's section, without the comments around it. plan: what `estimate` gave."""
     toy, photos, voc = (kept.get(profile, {}) for profile in ("toy", "photos", "voc"))
-    on_gpu = [(f"{paper}, {profile}", each) for profile, notebooks in (("toy", toy), ("photos", photos))
-              for paper, each in notebooks.items() if _used_gpu(each)]
-    on_cpu = [(paper, each) for paper, each in toy.items() if not _used_gpu(each)]
+
+    def timed(profile: str, gpu: bool) -> list[str]:
+        return _timed(profile, [each for each in kept.get(profile, {}).items() if _used_gpu(each[1]) is gpu])
+
     return "\n".join([
-        LAPTOP, *_timed(on_cpu), *_seen("toy", toy), *_quick(kept.get("quick", {})),
-        GPU, *(_timed(on_gpu) or [NO_GPU]), *_seen("photos", photos),
-        VOC, *(_timed(voc.items()) or _planned(plan)), *_seen("voc", voc),
+        LAPTOP, *timed("toy", False), *_seen("toy", toy), *timed("photos", False), *_seen("photos", photos),
+        *_quick(kept.get("quick", {})),
+        GPU, *([*timed("toy", True), *timed("photos", True)] or [NO_GPU]),
+        VOC, *(_timed("voc", voc.items()) or _planned(plan)), *_seen("voc", voc),
         TEACHER, *_lessons(kept)])
 
 
@@ -168,20 +168,26 @@ def _recorded(items: Iterable[tuple[str, Brought]]) -> list[tuple[str, dict]]:
     return [(name, each["record"]) for name, each in items if each["record"]]
 
 
-def _timed(items: Iterable[tuple[str, Brought]]) -> list[str]:
-    """The machine, and a table of minutes and memory of the runs that were recorded; nothing without any."""
+def _timed(profile: str, items: Iterable[tuple[str, Brought]]) -> list[str]:
+    """The machine, and a table of minutes and memory of the runs of a profile that were recorded; nothing without
+    any."""
     if not (recorded := _recorded(items)):
         return []
     gpu = any(record["peak_gpu_memory_mb"] for _, record in recorded)
-    lines = [(*COLUMNS, "on the GPU, MB")[: len(COLUMNS) + gpu]]
-    for name, record in recorded:
-        steps, minutes, least = record["steps"], record["minutes"], "at least " if record["steps"]["gone"] else ""
-        memory = [record["peak_memory_mb"], record["peak_gpu_memory_mb"]][: 1 + gpu]
-        lines.append((name, record["settings"]["seeds"], f"{minutes['notebook']:.1f}",
-                      f"{steps['run']} / {steps['reused']}", f"{least}{minutes['computing']:.1f}",
-                      *("–" if value is None else f"{value:,.0f}" for value in memory)))
+    lines = [(*COLUMNS, "on the GPU, MB")[: len(COLUMNS) + gpu], *(_line(*each, gpu) for each in recorded)]
+    if len(recorded) > 1:
+        whole = sum(record["minutes"]["notebook"] for _, record in recorded)
+        lines.append(("**together**", "", f"**{whole:.1f}**", *[""] * (len(lines[0]) - 3)))
     machines = dict.fromkeys(_machine(record) for _, record in recorded)
-    return [f"Measured on {'; '.join(machines)}:\n", _table(lines), EXPLAINED]
+    return [f"Runs of the profile `{profile}`, on {'; '.join(machines)}:\n", _table(lines)]
+
+
+def _line(name: str, record: dict, gpu: bool) -> tuple:
+    """A row of minutes and memory; gpu: with that of the GPU."""
+    steps, minutes, least = record["steps"], record["minutes"], "at least " if record["steps"]["gone"] else ""
+    memory = [record["peak_memory_mb"], record["peak_gpu_memory_mb"]][: 1 + gpu]
+    return (name, record["settings"]["seeds"], f"{minutes['notebook']:.1f}", f"{steps['run']} / {steps['reused']}",
+            f"{least}{minutes['computing']:.1f}", *("–" if value is None else f"{value:,.0f}" for value in memory))
 
 
 def _table(lines: list[tuple]) -> str:
@@ -205,10 +211,10 @@ def _seen(profile: str, notebooks: dict[str, Brought]) -> Iterator[str]:
     if not notebooks:
         return
     yield f"What the profile `{profile}` has brought, claims counted by verdict:\n"
-    lines = [("notebook", "tables", "figures", *VERDICTS)]
+    lines = [("notebook", "seeds", "tables", "figures", *VERDICTS)]
     for paper, each in notebooks.items():
         counts = [each["verdicts"].get(verdict, 0) if each["verdicts"] else "–" for verdict in VERDICTS]
-        lines.append((paper, each["tables"], each["figures"], *counts))
+        lines.append((paper, each["seeds"], each["tables"], each["figures"], *counts))
     yield _table(lines)
 
 

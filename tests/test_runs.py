@@ -198,18 +198,24 @@ def test_the_kept_records_are_those_beside_the_committed_figures(readers):
 
 
 def brought(store, steps, **changes):
-    return {"tables": 6, "figures": 13, "verdicts": {"reproduced": 21, "inconclusive": 1},
+    return {"tables": 6, "figures": 13, "seeds": 3, "verdicts": {"reproduced": 21, "inconclusive": 1},
             "record": runs.record(outcome(*steps), GIVEN, store) | changes}
 
 
 def test_minutes_and_memory_stand_in_the_row_of_the_notebook_that_was_recorded(readers, store, steps):
-    unknown = {"tables": 3, "figures": 11, "verdicts": {}, "record": {}}
+    unknown = {"tables": 3, "figures": 11, "seeds": 1, "verdicts": {}, "record": {}}
     text = readers.section({"toy": {"primer": unknown, "oh2017": brought(store, steps)}}, planned(readers))
     assert "| oh2017 | 2 | 1.5 | 2 / 1 | at least 1.6 | 700 |" in text
-    assert "| oh2017 | 6 | 13 | 21 | 0 | 0 | 1 | 0 |" in text and "| primer | 3 | 11 | – | – | – | – | – |" in text
+    assert "| oh2017 | 3 | 6 | 13 | 21 | 0 | 0 | 1 | 0 |" in text
+    assert "| primer | 1 | 3 | 11 | – | – | – | – | – |" in text
     assert text.count("| primer |") == 1  # without a record it has no minutes
     assert "3 workers" in text and "no GPU" in text and readers.NO_GPU in text and readers.NO_VOC in text
     assert "A training takes 45.0 to 45.0 s in the profile `toy` (medians of the notebooks, 2 trainings)" in text
+
+
+def test_minutes_of_several_notebooks_are_added_up(readers, store, steps):
+    text = readers.section({"photos": dict.fromkeys(("oh2017", "roy2017"), brought(store, steps))}, NOTHING_PLANNED)
+    assert "| **together** |  | **3.0** |  |  |  |" in text and text.count("| 2 | 1.5 | 2 / 1 |") == 2
 
 
 def test_what_was_never_run_is_estimated(readers):
@@ -225,9 +231,9 @@ def test_runs_on_a_gpu_are_shown_with_its_memory(readers, store, steps):
     text = readers.section({"toy": {"oh2017": entry}, "photos": {"oh2017": entry}, "voc": {"oh2017": entry}},
                            planned(readers))
     laptop, _, others = text.partition("### One GPU")
-    assert "2,048" not in laptop and "Measured on" not in laptop
-    for name in ("oh2017, toy", "oh2017, photos", "oh2017"):
-        assert others.count(f"| {name} | 2 | 1.5 | 2 / 1 | at least 1.6 | 700 | 2,048 |") == 1
+    assert "2,048" not in laptop and "Runs of" not in laptop
+    assert others.count("| oh2017 | 2 | 1.5 | 2 / 1 | at least 1.6 | 700 | 2,048 |") == 3
+    assert [others.count(f"Runs of the profile `{name}`, on") for name in ("toy", "photos", "voc")] == [1, 1, 1]
     assert "16 cores of A Fast One, 128 GiB, Imaginary 9000, 3 workers" in text
     assert readers.NO_GPU not in text and readers.NO_VOC not in text
 
@@ -235,15 +241,16 @@ def test_runs_on_a_gpu_are_shown_with_its_memory(readers, store, steps):
 def test_records_are_collected_by_profile_and_kept_where_there_are_no_figures(readers, store, steps, tmp_path):
     for paper in ("lee2021", "primer"):
         runs.save(tmp_path / "toy" / paper, outcome(*steps), GIVEN, store)
-        files = {"table1.csv": "", "table1.md": "", "fig1.png": ""}
-        (tmp_path / "toy" / paper / "manifest.json").write_text(json.dumps({"artifacts": {"table1": {"files": files}}}))
+        made = {"files": {"table1.csv": "", "table1.md": "", "fig1.png": ""}, "seeds": [0, 1]}
+        (tmp_path / "toy" / paper / "manifest.json").write_text(json.dumps({"artifacts": {"table1": made}}))
     (tmp_path / "toy/lee2021/claims.csv").write_text("claim_id,verdict\nC1,reproduced\nC2,inconclusive\n")
     quick = {"oh2017": {"tables": 0, "figures": 0, "verdicts": {}, "record": {}}}
     found = readers.collect(tmp_path, {"quick": quick, "toy": {"lee2021": {"tables": 99}}})
     assert list(found) == ["quick", "toy", "photos", "voc"] and found["quick"] == quick
     assert list(found["toy"]) == ["primer", "lee2021"]
-    assert found["toy"]["lee2021"] == {"tables": 1, "figures": 1, "verdicts": {"inconclusive": 1, "reproduced": 1},
-                                       "record": runs.read(tmp_path / "toy/lee2021")}
+    assert found["toy"]["lee2021"] == {
+        "tables": 1, "figures": 1, "seeds": 2, "verdicts": {"inconclusive": 1, "reproduced": 1},
+        "record": runs.read(tmp_path / "toy/lee2021")}
 
 
 def test_writing_changes_the_section_alone(readers, tmp_path):

@@ -30,7 +30,7 @@ PLANNED = KEPT.with_name("plan_voc.csv")
 BEGIN, END = "<!-- readers: written by `python benchmarks/readers.py` -->", "<!-- end of readers -->"
 VERDICTS = [str(verdict) for verdict in Verdict]
 
-Brought = dict[str, Any]  # tables, figures, seeds: how many; verdicts: how many claims ended how; record: see lab.runs
+Brought = dict[str, Any]  # tables, figures, seeds: how many; verdicts: how many claims ended how; world; record
 Kept = dict[str, dict[str, Brought]]  # by profile and paper
 LAPTOP = """\
 ### A laptop
@@ -113,8 +113,9 @@ def brought(folder: Path) -> Brought:
     claims = pd.read_csv(folder / CLAIMS)["verdict"] if (folder / CLAIMS).is_file() else []
     tables, figures = (sum(name.endswith(suffix) for name in files) for suffix in (".md", ".png"))
     seeds = max((len(entry.get("seeds", ())) for entry in entries), default=0)
-    return {"tables": tables, "figures": figures, "seeds": seeds, "verdicts": dict(sorted(Counter(claims).items())),
-            "record": runs.read(folder)}
+    worlds = sorted({entry["settings"]["world"] for entry in entries if "settings" in entry})
+    return {"tables": tables, "figures": figures, "seeds": seeds, "world": ", ".join(worlds),
+            "verdicts": dict(sorted(Counter(claims).items())), "record": runs.read(folder)}
 
 
 def timed_elsewhere(folder: Path, kept: Kept) -> Kept:
@@ -210,7 +211,8 @@ def _seen(profile: str, notebooks: dict[str, Brought]) -> Iterator[str]:
     """Tables, figures and verdicts of a profile's notebooks; nothing without any."""
     if not notebooks:
         return
-    yield f"What the profile `{profile}` has brought, claims counted by verdict:\n"
+    worlds = dict.fromkeys(each["world"] for each in notebooks.values())
+    yield f"What the profile `{profile}` has brought on {', '.join(worlds)}, claims counted by verdict:\n"
     lines = [("notebook", "seeds", "tables", "figures", *VERDICTS)]
     for paper, each in notebooks.items():
         counts = [each["verdicts"].get(verdict, 0) if each["verdicts"] else "–" for verdict in VERDICTS]

@@ -198,16 +198,18 @@ def test_the_kept_records_are_those_beside_the_committed_figures(readers):
 
 
 def brought(store, steps, **changes):
-    return {"tables": 6, "figures": 13, "seeds": 3, "verdicts": {"reproduced": 21, "inconclusive": 1},
+    return {"tables": 6, "figures": 13, "seeds": 3, "world": "toyvoc",
+            "verdicts": {"reproduced": 21, "inconclusive": 1},
             "record": runs.record(outcome(*steps), GIVEN, store) | changes}
 
 
 def test_minutes_and_memory_stand_in_the_row_of_the_notebook_that_was_recorded(readers, store, steps):
-    unknown = {"tables": 3, "figures": 11, "seeds": 1, "verdicts": {}, "record": {}}
+    unknown = {"tables": 3, "figures": 11, "seeds": 1, "world": "toyvoc", "verdicts": {}, "record": {}}
     text = readers.section({"toy": {"primer": unknown, "oh2017": brought(store, steps)}}, planned(readers))
     assert "| oh2017 | 2 | 1.5 | 2 / 1 | at least 1.6 | 700 |" in text
     assert "| oh2017 | 3 | 6 | 13 | 21 | 0 | 0 | 1 | 0 |" in text
     assert "| primer | 1 | 3 | 11 | – | – | – | – | – |" in text
+    assert "What the profile `toy` has brought on toyvoc, claims counted" in text
     assert text.count("| primer |") == 1  # without a record it has no minutes
     assert "3 workers" in text and "no GPU" in text and readers.NO_GPU in text and readers.NO_VOC in text
     assert "A training takes 45.0 to 45.0 s in the profile `toy` (medians of the notebooks, 2 trainings)" in text
@@ -241,7 +243,8 @@ def test_runs_on_a_gpu_are_shown_with_its_memory(readers, store, steps):
 def test_records_are_collected_by_profile_and_kept_where_there_are_no_figures(readers, store, steps, tmp_path):
     for paper in ("lee2021", "primer"):
         runs.save(tmp_path / "toy" / paper, outcome(*steps), GIVEN, store)
-        made = {"files": {"table1.csv": "", "table1.md": "", "fig1.png": ""}, "seeds": [0, 1]}
+        files = dict.fromkeys(("table1.csv", "table1.md", "fig1.png"), "")
+        made = {"files": files, "seeds": [0, 1], "settings": {"world": "mine"}}
         (tmp_path / "toy" / paper / "manifest.json").write_text(json.dumps({"artifacts": {"table1": made}}))
     (tmp_path / "toy/lee2021/claims.csv").write_text("claim_id,verdict\nC1,reproduced\nC2,inconclusive\n")
     quick = {"oh2017": {"tables": 0, "figures": 0, "verdicts": {}, "record": {}}}
@@ -249,7 +252,7 @@ def test_records_are_collected_by_profile_and_kept_where_there_are_no_figures(re
     assert list(found) == ["quick", "toy", "photos", "voc"] and found["quick"] == quick
     assert list(found["toy"]) == ["primer", "lee2021"]
     assert found["toy"]["lee2021"] == {
-        "tables": 1, "figures": 1, "seeds": 2, "verdicts": {"inconclusive": 1, "reproduced": 1},
+        "tables": 1, "figures": 1, "seeds": 2, "world": "mine", "verdicts": {"inconclusive": 1, "reproduced": 1},
         "record": runs.read(tmp_path / "toy/lee2021")}
 
 

@@ -1,6 +1,7 @@
 """What a run will take: operations counted by hand, images of splits, what is stored left out."""
 
 import re
+import shutil
 import sys
 from dataclasses import replace
 
@@ -73,6 +74,16 @@ def test_what_is_stored_is_left_out(run):
     after, = forecast.costs(run, [scenes])
     assert (before.stored, after.stored) == (False, True)
     assert forecast.summary([before])["stored"] == 0 and forecast.summary([after])["stored"] == 1
+
+
+def test_a_disk_that_is_too_small_is_told_with_what_to_do(run, monkeypatch):
+    usage = shutil.disk_usage(run.store.root.parent)
+    left, stored = (forecast.Cost(run.world.scenes("val"), 0.0, 3e9, there) for there in (False, True))
+    monkeypatch.setattr(forecast.shutil, "disk_usage", lambda _: usage._replace(free=5_000_000_000))
+    assert forecast.room([left, stored]) == [
+        f"The run store {run.store.root} will take about 3.0 GB; 5.0 GB are free there."]
+    much, remedy = forecast.room([left, left])
+    assert "about 6.0 GB; 5.0 GB are free" in much and "WSSS_CACHE" in remedy
 
 
 def test_the_command_counts_what_two_papers_share_once():

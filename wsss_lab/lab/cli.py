@@ -161,13 +161,17 @@ def rehearse(
     Photographs and weights are those of WSSS_DATA and WSSS_WEIGHTS; without them, the toy world is laid out as VOC
     2012, SBD and COCO are, and start weights are random. The numbers mean nothing.
     """
-    from wsss_lab.lab import notebooks, rehearsal
+    from wsss_lab.lab import forecast, notebooks, rehearsal
     from wsss_lab.papers import shared_rehearsal
 
     os.environ["WSSS_REHEARSAL"] = network
     shared_rehearsal.asked()
     folder = (out or notebooks.project_folder() / "build" / "rehearsal").absolute()
     os.environ |= rehearsal.prepare(folder)
+    selected = notebooks.select_notebooks(
+        notebooks.find_notebooks(notebooks.project_folder() / "notebooks"), paper)
+    found = forecast.of_papers([item.paper for item in selected], "voc", seeds=1)
+    print("\n".join(forecast.room(cost for costs in found.values() for cost in costs)), flush=True)
     reproduce(paper, "voc", jobs=jobs, out=folder / network, executed=folder / network / "notebooks")
 
 

@@ -6,6 +6,7 @@ divided by what a GPU keeps up.
 """
 
 import importlib
+import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,11 +19,13 @@ from wsss_lab.lab import memory
 from wsss_lab.lab.assumed import DATA, assumed, told
 from wsss_lab.lab.session import Session, start
 from wsss_lab.lab.steps import Step, topological
+from wsss_lab.lab.store import Store
 from wsss_lab.networks.backbones import Backbone
 
 TFLOPS = 20.0  # kept up by a data-centre GPU in mixed precision; our assumption, an option of `wsss plan`
 BACKWARD = 3  # a training step costs about three looks
 WEIGHT_BYTES = 4
+HEADS = 1.35  # what is stored of a training, relative to its trunk: 1.15 to 1.4 in rehearsals of the papers' networks
 PIXELS = {False: 64 * 64, True: 500 * 500}  # of a drawn image, of a photograph
 _HOUR = 3600
 _DECIMALS = {"GPU-hours": 1, "GB": 1, "GPU GB": 1}  # by column of what is printed; 0 for others
@@ -119,10 +122,22 @@ def render(papers: Iterable[str], profile: str, seeds: int, tflops: float = TFLO
     left = [each.step for each in together if each.trains and not each.stored]
     lines = [as_text(pd.DataFrame(rows).T),
              f"Hours are an estimate, at {tflops:g} TFLOP/s kept up; what is stored already is left out.",
-             *memory.advice(left, memory.gpu_bytes()), *told(profile)]
+             *room(together), *memory.advice(left, memory.gpu_bytes()), *told(profile)]
     if listed:
         lines.append(as_text(trainings(together), index=False))
     return "\n".join(lines)
+
+
+def room(costs: Iterable[Cost], store: Store | None = None) -> list[str]:
+    """What steps that aren't stored take on the disk of the run store, what is free there, and what to do if that is
+    too little."""
+    root = (store or Store()).root
+    there = next(folder for folder in (root, *root.parents) if folder.exists())
+    needed, free = summary(costs)["GB"], shutil.disk_usage(there).free / 1e9
+    lines = [f"The run store {root} will take about {needed:.1f} GB; {free:.1f} GB are free there."]
+    if needed > free:
+        lines.append("  Too little: set WSSS_CACHE to a folder on a larger disk, or make room: wsss cache lists what is stored.")
+    return lines
 
 
 def as_text(table: pd.DataFrame, index: bool = True) -> str:
@@ -153,7 +168,7 @@ def _bytes(step: Step, run: Session) -> float:
     """What a step will store, roughly: the weights of a training, a byte per pixel of what is made of images."""
     if step.trains:
         backbone = step.settings.get("backbone")
-        return WEIGHT_BYTES * _weights(Backbone.from_settings(backbone)) if backbone else 0.0
+        return HEADS * WEIGHT_BYTES * _weights(Backbone.from_settings(backbone)) if backbone else 0.0
     return 0.0 if step.stage == "evaluation" else _images(step) * PIXELS[run.artifacts.photographs]
 
 

@@ -136,7 +136,8 @@ def room(costs: Iterable[Cost], store: Store | None = None) -> list[str]:
     needed, free = summary(costs)["GB"], shutil.disk_usage(there).free / 1e9
     lines = [f"The run store {root} will take about {needed:.1f} GB; {free:.1f} GB are free there."]
     if needed > free:
-        lines.append("  Too little: set WSSS_CACHE to a folder on a larger disk, or make room: wsss cache lists what is stored.")
+        lines.append("  Too little: set WSSS_CACHE to a folder on a larger disk, or make room (wsss cache lists what "
+                     "is stored).")
     return lines
 
 

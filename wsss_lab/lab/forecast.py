@@ -25,7 +25,7 @@ from wsss_lab.networks.backbones import Backbone
 TFLOPS = 20.0  # kept up by a data-centre GPU in mixed precision; our assumption, an option of `wsss plan`
 BACKWARD = 3  # a training step costs about three looks
 WEIGHT_BYTES = 4
-HEADS = 1.35  # what is stored of a training, relative to its trunk: 1.15 to 1.4 in rehearsals of the papers' networks
+HEADS = 1.35  # what is stored of a training, relative to its trunk: 1.1 to 1.4 in rehearsals of the papers' networks
 PIXELS = {False: 64 * 64, True: 500 * 500}  # of a drawn image, of a photograph
 _HOUR = 3600
 _DECIMALS = {"GPU-hours": 1, "GB": 1, "GPU GB": 1}  # by column of what is printed; 0 for others

@@ -341,9 +341,9 @@ def test_kernels_stand_in_order_and_the_papers_open_assignment_is_shown_as_such(
 
 def test_learning_curves_are_means_over_seeds_and_start_labels_after_the_warm_up(run, figures):
     losses, shares, absent = figures["learning_curves"].figure.axes
-    raw = [line for line in shares.lines if line.get_lw() == 0.6]
+    raw = [line for line in shares.lines if line.get_lw() == 0.5]
     for line, name in zip(raw, ("kept images", "labelled pixels"), strict=True):
         assert (line.get_xdata()[0], line.get_xdata()[-1]) == (WARM_UP + 1, ITERATIONS)
         np.testing.assert_allclose(line.get_ydata(), 100 * Evidence(run).curves("ours")[name].mean(0))
-    assert [line.get_xdata()[0] for line in losses.lines if line.get_lw() == 0.6] == [1, WARM_UP + 1]
+    assert [line.get_xdata()[0] for line in losses.lines if line.get_lw() == 0.5] == [1, WARM_UP + 1]
     assert legend(absent) == ["pooling, ε = 1", "penalty, ε = 1", "pooling, ε = 0", "penalty, ε = 0"]

@@ -20,9 +20,9 @@ import pandas as pd
 
 from wsss_lab.lab import assumed, forecast, runs
 from wsss_lab.lab.artifacts import CLAIMS, MANIFEST, read_manifest
-from wsss_lab.lab.claims import Verdict
 from wsss_lab.lab.profiles import PROFILES
 from wsss_lab.lab.published import papers
+from wsss_lab.measure.claims import Verdict
 
 PROJECT = Path(__file__).resolve().parents[1]
 README, FIGURES, KEPT = PROJECT / "README.md", PROJECT / "figures", PROJECT / "benchmarks/results/runs.json"

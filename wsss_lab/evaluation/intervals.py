@@ -1,9 +1,9 @@
-"""95 % intervals: paired bootstrap over images and seeds, and t-intervals over seeds.
+"""95 % intervals over images and training seeds: a paired bootstrap over images, Student's t over seeds.
 
 The bootstrap works on per-image sums: confusion matrices, confidence counts, foreground counts, or any array
 (S, N, ...) of S training seeds and N images whose sum over images gives the statistic. Methods that are
-compared share the resampled images and seeds (paired), so what makes an image hard for both cancels. The
-figure of a method is the mean over seeds of the statistic of all images together.
+compared share the resampled images and are compared seed by seed (paired), so what makes an image hard for both
+cancels. The figure of a method is the mean over seeds of the statistic of all images together.
 
 Intervals keep the unit of the statistic; `Interval.percent` turns fractions into per cent or percentage
 points.
@@ -75,8 +75,13 @@ class Interval:
         return f"[{self.number(self.low)}, {self.number(self.high)}] {self.unit}".rstrip()
 
     def number(self, value: float) -> str:
-        """One decimal for per cent, signed for percentage points, three decimals for plain numbers."""
-        return f"{value:{ {'%': '.1f', 'pp': '+.1f'}.get(self.unit, '.3f') }}"
+        """A value as figures of this unit are printed."""
+        return number(value, self.unit)
+
+
+def number(value: float, unit: str) -> str:
+    """One decimal for per cent, signed for percentage points, three decimals for plain numbers."""
+    return f"{value:{ {'%': '.1f', 'pp': '+.1f'}.get(unit, '.3f') }}"
 
 
 def bootstrap(
@@ -87,26 +92,67 @@ def bootstrap(
     level: float = LEVEL,
     rng_seed: int = 0,
 ) -> Interval:
-    """Percentile interval of a mean over seeds, images and seeds drawn with replacement.
+    """Interval of a mean over trainings on images that could have been others: `combined` over resampled images.
 
     per_seed: takes image weights (R, images), how often each image was drawn, and returns (R, S), the
         statistic of each seed under each row of weights; weights of one give the figure itself
     images: how many images there are, at least 1
-    returns: Interval; with one seed it covers the images only
 
     The same rng_seed gives the same draws, so intervals are reproducible.
     """
-    rng = np.random.default_rng(rng_seed)
     whole = np.atleast_2d(per_seed(np.ones((1, images))))[0]
-    seeds = len(whole)
-    samples = []
-    for start in range(0, replicates, CHUNK):
-        rows = min(CHUNK, replicates - start)
-        drawn = np.asarray(per_seed(_draws(rng, rows, images)))
-        samples.append((_draws(rng, rows, seeds) * drawn).sum(1) / seeds)
-    low, high = _percentiles(np.concatenate(samples), level)
+    return combined(whole, resampled(per_seed, images, replicates, rng_seed), images, level)
+
+
+def resampled(per_seed: Callable[[np.ndarray], np.ndarray], images: int, replicates: int = REPLICATES,
+              rng_seed: int = 0) -> np.ndarray:
+    """(replicates, S): `per_seed` of `bootstrap` under images drawn with replacement, CHUNK draws at once."""
+    rng = np.random.default_rng(rng_seed)
+    rows = [min(CHUNK, replicates - start) for start in range(0, replicates, CHUNK)]
+    return np.concatenate([np.asarray(per_seed(_draws(rng, count, images)), np.float64) for count in rows])
+
+
+def combined(whole: np.ndarray, drawn: np.ndarray, images: int, level: float = LEVEL) -> Interval:
+    r"""Interval of the mean of S trainings, for other trainings and other images.
+
+    .. math:: \bar{x} \pm \sqrt{t_{S-1}^2 s^2 / S + v \, q^2}
+
+    s is the standard deviation over the trainings and t Student's quantile: few trainings tell little about their
+    spread. q is the way from the mean to the end of the percentile interval over resampled images, and v the part of
+    that variance which the trainings have in common; what is particular to a training is in s already. Independent
+    errors whose limits are known add up like this (Zou & Donner 2008, MOVER).
+
+    whole: (S,) the statistic of each training    drawn: (R, S) the same on resampled images, nan where undefined
+    returns: Interval; with one training it covers the images only
+
+    >>> combined(np.array([0.4, 0.5, 0.6]), np.array([[0.4, 0.5, 0.6]] * 9), 20).ends
+    '[0.252, 0.748]'
+    """
+    seeds, mean = len(whole), float(np.mean(whole))
+    known = drawn[~np.isnan(drawn).any(1)]
+    if np.isnan(mean) or not len(known):
+        return Interval(mean, np.nan, np.nan, seeds, images, "nothing")
+    ends = np.quantile(known.mean(1), [(1 - level) / 2, (1 + level) / 2])
+    ways = np.maximum(np.array([mean - ends[0], ends[1] - mean]), 0)
+    if seeds > 1:
+        ways = np.sqrt(_shared_variance(known) * ways**2 + _t_half(whole, level) ** 2)
     covers = "images and seeds" if seeds > 1 else "images only"
-    return Interval(float(whole.mean()), low, high, seeds, images, covers)
+    return Interval(mean, mean - float(ways[0]), mean + float(ways[1]), seeds, images, covers)
+
+
+def _shared_variance(drawn: np.ndarray) -> float:
+    """Which part of the variance of their mean S > 1 trainings have in common, by draws (R, S): in [0, 1]."""
+    covariance, seeds = np.cov(drawn.T), drawn.shape[1]
+    total = covariance.sum() / seeds**2
+    between = (covariance.sum() - np.trace(covariance)) / (seeds * (seeds - 1))
+    return float(np.clip(between / total, 0, 1)) if total > 0 else 0.0
+
+
+def _t_half(values: np.ndarray, level: float) -> float:
+    """Half the width of Student's t-interval of the mean of two values or more."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(len(values) - 1, (1 + level) / 2) * np.std(values, ddof=1) / np.sqrt(len(values)))
 
 
 def interval(sums: np.ndarray, statistic: Statistic, **options) -> Interval:
@@ -173,30 +219,20 @@ def mean_and_interval(values: Sequence[float], level: float = LEVEL) -> Interval
     values: one figure per seed; with one seed there is no interval (low and high are nan)
     raises: ParameterError without values
     """
-    from scipy.special import stdtrit
-
     values = np.asarray(values, np.float64).ravel()
     if not values.size:
         raise ParameterError("no values to average", "one figure per seed")
     mean = float(values.mean())
     if values.size == 1:
         return Interval(mean, np.nan, np.nan, 1, 0, "nothing")
-    half = stdtrit(values.size - 1, (1 + level) / 2) * values.std(ddof=1) / np.sqrt(values.size)
-    return Interval(mean, mean - float(half), mean + float(half), values.size, 0, "seeds only")
+    half = _t_half(values, level)
+    return Interval(mean, mean - half, mean + half, values.size, 0, "seeds only")
 
 
 def _draws(rng: np.random.Generator, rows: int, items: int) -> np.ndarray:
     """(rows, items) float64: how often each item came up when `items` were drawn with replacement."""
     drawn = rng.integers(0, items, (rows, items)) + items * np.arange(rows)[:, None]
     return np.bincount(drawn.ravel(), minlength=rows * items).reshape(rows, items).astype(np.float64)
-
-
-def _percentiles(samples: np.ndarray, level: float) -> tuple[float, float]:
-    known = samples[~np.isnan(samples)]
-    if not known.size:
-        return np.nan, np.nan
-    low, high = np.quantile(known, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
 
 
 def _check_pairing(methods: list[np.ndarray]) -> None:

@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Any
 
 from wsss_lab.errors import ParameterError, StoreError
 from wsss_lab.lab import provenance, tables
-from wsss_lab.lab.claims import Verdict
 from wsss_lab.lab.pictures import Picture, draw
+from wsss_lab.measure.claims import Verdict
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -1,0 +1,488 @@
+"""Claims of a paper as conditions over quantities, and what measured results say about them.
+
+    "C01": above(miou("G0") - miou("seeds"), half=True),
+    "C05": ordered("oracle > G2 > G1 >= G0", {row: miou(row) for row in ("oracle", "G2", "G1", "G0")}),
+
+A condition knows what it reads, so that what must be computed for it follows from it. Verdicts are decided by 95 %
+intervals over images and trainings: what is clear either way is said, everything else stays open. They take at least
+SEEDS_FOR_A_VERDICT trainings; the interval of fewer doesn't hold what another training would give, so results of one
+only point somewhere.
+
+All figures here are per cent, differences percentage points (pp).
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from wsss_lab.errors import ParameterError
+from wsss_lab.evaluation.intervals import Interval
+from wsss_lab.measure.quantities import Best, NotMeasured, Quantity, Results, Source, steps_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from wsss_lab.lab.steps import Step
+
+SEEDS_FOR_A_VERDICT = 3
+COLUMNS = ("claim_id", "statement", "published", "measured", "interval", "verdict", "why")
+
+
+class Verdict(StrEnum):
+    """What measured runs say about a claim; the last three, where there are fewer trainings than a verdict takes."""
+
+    REPRODUCED = "reproduced"
+    DIRECTION_ONLY = "direction only"
+    NOT_REPRODUCED = "not reproduced"
+    INCONCLUSIVE = "inconclusive"
+    NOT_TESTABLE = "not testable here"
+    POINTS_TO_YES = "points to yes"
+    POINTS_TO_NO = "points to no"
+    OPEN = "open"
+
+
+#: When several parts make up one claim, the first of these that a part has is the verdict of the whole.
+WEAKEST_FIRST = (
+    Verdict.NOT_REPRODUCED,
+    Verdict.NOT_TESTABLE,
+    Verdict.INCONCLUSIVE,
+    Verdict.DIRECTION_ONLY,
+    Verdict.REPRODUCED,
+)
+
+#: What is left of a verdict when there are too few trainings for one.
+POINTING = {
+    Verdict.REPRODUCED: Verdict.POINTS_TO_YES,
+    Verdict.NOT_REPRODUCED: Verdict.POINTS_TO_NO,
+    Verdict.DIRECTION_ONLY: Verdict.OPEN,
+    Verdict.INCONCLUSIVE: Verdict.OPEN,
+}
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One row of the list of claims: what the paper says and when it counts as reproduced."""
+
+    claim_id: str
+    statement: str
+    published: str
+    reproduced_if: str = ""
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> "Claim":
+        """From a row with claim_id, statement, published_values, published_effect and reproduced_if."""
+        values, effect = str(row["published_values"]), str(row["published_effect"])
+        published = values if effect in ("", "nan", "not given") else f"{values} ({effect})"
+        return cls(row["claim_id"], row["statement"], published, str(row.get("reproduced_if", "")))
+
+    @property
+    def half_size(self) -> float:
+        """The difference in pp, half of the published one, from which its size counts as reproduced.
+
+        Raises ParameterError for a rule that asks for no size.
+        """
+        found = re.search(r"at least ([\d.]+) pp \(half of the published", self.reproduced_if)
+        if found is None:
+            raise ParameterError(f"the rule of {self.claim_id} has no size", "'at least ... pp (half of the published'")
+        return float(found[1])
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A decided claim, or a part of one.
+
+    measured, interval: the figures as printed, with their unit; "" where there are none
+    why: the reason in words
+    seeds: how many trainings it rests on, None where that does not matter
+    """
+
+    verdict: Verdict
+    why: str
+    measured: str = ""
+    interval: str = ""
+    seeds: int | None = None
+
+    def row(self, claim: Claim) -> dict[str, str]:
+        """The row of claims.csv."""
+        few = self.seeds is not None and self.seeds < SEEDS_FOR_A_VERDICT
+        verdict, why = self.verdict, self.why
+        if few:
+            verdict = POINTING.get(verdict, verdict)
+            why += f"; {self.seeds} training{'s' * (self.seeds != 1)}, a verdict takes {SEEDS_FOR_A_VERDICT}"
+        return {
+            "claim_id": claim.claim_id,
+            "statement": claim.statement,
+            "published": claim.published,
+            "measured": self.measured,
+            "interval": self.interval,
+            "verdict": verdict.value,
+            "why": why,
+        }
+
+
+@dataclass(frozen=True)
+class Condition:
+    """When a claim counts as reproduced. reads: the sources that `decide` may read, and so what must be computed."""
+
+    decide: Callable[[Claim, Results], Decision]
+    reads: tuple[Source, ...] = ()
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """What explains a verdict without being needed for it; reads as in Condition."""
+
+    text: Callable[[Results], str]
+    reads: tuple[Source, ...] = ()
+
+
+# --- conditions -------------------------------------------------------------------------------------------------------
+
+
+def above(quantity: Quantity | Best, half: bool | float = False) -> Condition:
+    """A difference that is greater than 0, with its interval.
+
+    half: True asks for half of the published size too, as the claim's rule states it; a number is this size in pp.
+    A clear difference of less is "direction only".
+    """
+
+    def decide(claim: Claim, results: Results) -> Decision:
+        found, shown, interval = _measured(quantity, results)
+        size = None if half is False else claim.half_size if half is True else float(half)
+        asked = "" if size is None else f"half of the published size ({size:g} pp)"
+        if _undefined(interval):
+            verdict, why = Verdict.INCONCLUSIVE, "there is no interval for the difference"
+        elif interval.low > 0 and (size is None or interval.mean >= size):
+            verdict, why = Verdict.REPRODUCED, "published sign, interval excludes 0" + (asked and f", at least {asked}")
+        elif interval.low > 0:
+            verdict, why = Verdict.DIRECTION_ONLY, f"published sign, interval excludes 0, but under {asked}"
+        elif interval.high < 0:
+            verdict, why = Verdict.NOT_REPRODUCED, "the opposite sign, interval excludes 0"
+        elif size is not None and interval.high < size:
+            verdict, why = Verdict.NOT_REPRODUCED, f"interval includes 0 and rules out {asked}"
+        else:
+            verdict, why = Verdict.INCONCLUSIVE, "interval includes 0"
+        return Decision(verdict, why, shown, interval.ends, interval.seeds)
+
+    return Condition(decide, quantity.sources)
+
+
+def about_zero(quantity: Quantity | Best, within: float = 1.0, interval_within: float = 2.0) -> Condition:
+    """A difference that should be about 0: at most `within` with its interval inside +- `interval_within`.
+
+    Not reproduced when the whole interval is beyond +- `within`.
+    """
+
+    def decide(claim: Claim, results: Results) -> Decision:
+        found, shown, interval = _measured(quantity, results)
+        unit = f" {interval.unit}".rstrip()
+        if _undefined(interval):
+            verdict, why = Verdict.INCONCLUSIVE, "there is no interval for the difference"
+        elif _alike(interval, within, interval_within):
+            verdict = Verdict.REPRODUCED
+            why = f"at most {within:g}{unit} apart and interval inside +-{interval_within:g}{unit}"
+        elif interval.low > within or interval.high < -within:
+            verdict, why = Verdict.NOT_REPRODUCED, f"the whole interval is beyond +-{within:g}{unit}"
+        elif abs(interval.mean) <= within:
+            verdict, why = Verdict.INCONCLUSIVE, f"interval is not inside +-{interval_within:g}{unit}"
+        else:
+            verdict, why = Verdict.INCONCLUSIVE, f"over {within:g}{unit} apart, but the interval reaches below that"
+        return Decision(verdict, why, shown, interval.ends, interval.seeds)
+
+    return Condition(decide, quantity.sources)
+
+
+def between(quantity: Quantity | Best, low: float = -np.inf, high: float = np.inf) -> Condition:
+    """A figure in [low, high], in its own unit: reproduced when its whole interval is inside, not reproduced when the
+    whole interval is outside."""
+
+    def decide(claim: Claim, results: Results) -> Decision:
+        found, shown, interval = _measured(quantity, results)
+        verdict, why = in_range(interval, low, high)
+        return Decision(verdict, why, shown, interval.ends, interval.seeds)
+
+    return Condition(decide, quantity.sources)
+
+
+def in_range(interval: Interval, low: float = -np.inf, high: float = np.inf) -> tuple[Verdict, str]:
+    """The verdict on an interval and a range, with its reason."""
+    asked = _range_text(low, high) + f" {interval.unit}".rstrip()
+    if _undefined(interval):
+        return Verdict.INCONCLUSIVE, "there is no figure, or no interval for it"
+    if interval.within(low, high):
+        return Verdict.REPRODUCED, f"as asked: {asked}, interval included"
+    if interval.high < low or interval.low > high:
+        return Verdict.NOT_REPRODUCED, f"asked: {asked}"
+    inside = low <= interval.mean <= high
+    return Verdict.INCONCLUSIVE, f"asked: {asked}; the interval reaches {'beyond it' if inside else 'into it'}"
+
+
+def ordered(order: str, quantities: Mapping[str, Quantity], tie: float = 1.0) -> Condition:
+    """Several figures in an order, decided by the intervals of its differences.
+
+    order: chains of names such as "oracle > G2 > G1 >= G0", several of them divided by commas; `a > b`: the interval
+        of a - b is above 0; `a >= b`: it is above -tie; `a ~ b`: at most `tie` apart, interval inside +- 2 tie
+    tie: in pp
+
+    Reproduced when every step is clear, not reproduced when one is clearly reversed (beyond the tie, where one is
+    allowed), otherwise inconclusive.
+    raises: ParameterError for an order that cannot be read, or that has a name without a quantity
+    """
+    relations = [relation for chain in order.split(",") for relation in _parse_chain(chain)]
+    names = list(dict.fromkeys(name for a, _, b in relations for name in (a, b)))
+    if not set(names) <= set(quantities):
+        raise ParameterError(f"the order {order!r} has names without a quantity", f"names of {sorted(quantities)}")
+    differences = {(a, sign, b): quantities[a] - quantities[b] for a, sign, b in relations}
+
+    def decide(claim: Claim, results: Results) -> Decision:
+        found = {relation: difference.interval(results) for relation, difference in differences.items()}
+        states = {relation: _step(relation[1], interval, tie) for relation, interval in found.items()}
+        told = {state: [f"{' '.join(each)} ({found[each]})" for each in states if states[each] == state]
+                for state in ("reversed", "open")}
+        if told["reversed"]:
+            verdict, why = Verdict.NOT_REPRODUCED, f"clearly reversed: {', '.join(told['reversed'])}"
+        elif told["open"]:
+            verdict, why = Verdict.INCONCLUSIVE, f"not clear: {', '.join(told['open'])}"
+        else:
+            verdict, why = Verdict.REPRODUCED, f"every step of {order} is clear"
+        why += f" (ties up to {tie:g} pp)" if any(sign != ">" for _, sign, _ in relations) else ""
+        shown = ", ".join(f"{name} {quantities[name].value(results):.1f}" for name in names)
+        return Decision(verdict, why, shown, seeds=min(interval.seeds for interval in found.values()))
+
+    return Condition(decide, _union(quantities[name] for name in names))
+
+
+def _step(sign: str, interval: Interval, tie: float) -> str:
+    """Whether one step of an order is "clear", "reversed" or "open"."""
+    if _undefined(interval):
+        return "open"
+    if sign == "~":
+        clear, reverse = _alike(interval, tie, 2 * tie), interval.low > tie or interval.high < -tie
+    else:
+        least = 0 if sign == ">" else -tie
+        clear, reverse = interval.low > least, interval.high < least
+    return "clear" if clear else "reversed" if reverse else "open"
+
+
+def largest(name: str, quantities: Mapping[str, Quantity]) -> Condition:
+    """That one figure is above each of the others, by the intervals of the differences."""
+    return all_above({f"{name} - {other}": quantities[name] - quantities[other] for other in quantities
+                      if other != name}, f"what {name} has to others")
+
+
+def all_above(differences: Mapping[str, Quantity | Best], what: str) -> Condition:
+    """Many differences that are all above 0; the least is shown.
+
+    what: what they are differences of. One clearly below 0 settles it; an interval around 0 leaves it inconclusive.
+    """
+
+    def decide(claim: Claim, results: Results) -> Decision:
+        found = {name: each.resolve(results).interval(results) for name, each in differences.items()}
+        return all_positive(found, what)
+
+    return Condition(decide, _union(differences.values()))
+
+
+def all_positive(differences: Mapping[str, Interval], what: str) -> Decision:
+    """The decision of `all_above` on intervals; nan where one of the two has no figure."""
+    known = {name: value for name, value in differences.items() if not _undefined(value)}
+    if not known:
+        return Decision(Verdict.INCONCLUSIVE, f"none of the differences of {what} could be measured")
+    over = sum(value.low > 0 for value in known.values())
+    below = [name for name, value in known.items() if value.high < 0]
+    least = min(below or known, key=lambda name: known[name].mean)
+    verdict = (Verdict.NOT_REPRODUCED if below else
+               Verdict.REPRODUCED if over == len(differences) else Verdict.INCONCLUSIVE)
+    why = f"{over} of {len(differences)} differences of {what} are above 0 with an interval that excludes 0"
+    why += f", {len(below)} below" if below else ""
+    why += f"; {len(differences) - len(known)} could not be measured" if len(known) < len(differences) else ""
+    return Decision(verdict, why, f"least: {least} {known[least].number(known[least].mean)}", known[least].ends,
+                    known[least].seeds)
+
+
+def every(*conditions: Condition) -> Condition:
+    """Parts that must all hold: the verdict of the weakest, see WEAKEST_FIRST. Raises ParameterError without parts."""
+    if not conditions:
+        raise ParameterError("a claim of several parts has none", "at least one condition")
+
+    def decide(claim: Claim, results: Results) -> Decision:
+        return jointly([each.decide(claim, results) for each in conditions])
+
+    return Condition(decide, _union_of(conditions))
+
+
+def jointly(parts: Iterable[Decision]) -> Decision:
+    """One decision of several that must all hold."""
+    parts = list(parts)
+    seeds = [part.seeds for part in parts if part.seeds is not None]
+    return Decision(
+        verdict=min((part.verdict for part in parts), key=WEAKEST_FIRST.index),
+        why="; ".join(dict.fromkeys(part.why for part in parts)),
+        measured="; ".join(part.measured for part in parts if part.measured),
+        interval="; ".join(part.interval for part in parts if part.interval),
+        seeds=min(seeds, default=None),
+    )
+
+
+def condition(*reads: Quantity | Best | Source) -> Callable[[Callable[[Claim, Results], Decision]], Condition]:
+    """Makes a condition of a function of the claim and the results, which may read these and nothing else."""
+    return lambda decide: Condition(decide, _union(reads))
+
+
+def holds(true: bool | None, why: str, measured: str = "", *, partly: bool = False, interval: Interval | None = None,
+          seeds: int | None = None) -> Decision:
+    """The decision on a claim that is true or not; None = these results can't tell.
+
+    partly: when it doesn't hold, something weaker in the published direction does: "direction only"
+    """
+    weaker = Verdict.DIRECTION_ONLY if partly else Verdict.NOT_REPRODUCED
+    verdict = Verdict.INCONCLUSIVE if true is None else Verdict.REPRODUCED if true else weaker
+    return Decision(verdict, why, measured, interval.ends if interval else "", interval.seeds if interval else seeds)
+
+
+def not_testable(why: str) -> Condition:
+    """A claim that no run of this collection can test, with the reason."""
+    return Condition(lambda claim, results: Decision(Verdict.NOT_TESTABLE, why))
+
+
+# --- sentences --------------------------------------------------------------------------------------------------------
+
+
+def told(condition: Condition, *sentences: Sentence | str) -> Condition:
+    """The condition with sentences for the reader before its reason; those that these runs can't tell are left out."""
+    texts = [Sentence(lambda _, text=each: text) if isinstance(each, str) else each for each in sentences]
+
+    def decide(claim: Claim, results: Results) -> Decision:
+        decision = condition.decide(claim, results)
+        rule = decision.why[:1].upper() + decision.why[1:]
+        return replace(decision, why=" ".join([*filter(None, (_told(each, results) for each in texts)), rule]))
+
+    return Condition(decide, _union_of((condition, *texts)))
+
+
+def sentence(*reads: Quantity | Best | Source) -> Callable[[Callable[[Results], str]], Sentence]:
+    """Makes a sentence of a function of the results, which may read these and nothing else."""
+    return lambda text: Sentence(text, _union(reads))
+
+
+def also(text: str, *quantities: Quantity | Best) -> Sentence:
+    """A sentence with figures in the places of `{}`: a difference or ratio with its interval, another one alone."""
+
+    def fill(results: Results) -> str:
+        chosen = [each.resolve(results) for each in quantities]
+        return text.format(*(str(each.interval(results)) if len(each.parts) > 1 else
+                             each.interval(results).number(each.value(results)) for each in chosen))
+
+    return Sentence(fill, _union(quantities))
+
+
+def _told(sentence: Sentence, results: Results) -> str:
+    try:
+        return sentence.text(results)
+    except NotMeasured:
+        return ""
+
+
+# --- all claims of a paper --------------------------------------------------------------------------------------------
+
+
+def decide_all(paper: str, conditions: Mapping[str, Condition], results: Results, claims: "pd.DataFrame | None" = None
+               ) -> "pd.DataFrame":
+    """Decide every claim of a paper once.
+
+    paper: such as "oh2017". conditions: "C01" -> condition, one for each claim.
+    claims: rows with claim_id, statement, published_values, published_effect, reproduced_if; None = the paper's
+    returns: frame with COLUMNS, one row per claim, in the order of `claims`. What asks for something NotMeasured is not
+    testable here; every other problem is an error.
+    raises: ParameterError when a claim has no condition, is listed twice, or a condition has no claim
+    """
+    import pandas as pd
+
+    from wsss_lab.lab.published import claims as published_claims
+
+    rows = published_claims(paper) if claims is None else claims
+    listed = [Claim.from_row(row) for row in rows.fillna("").to_dict("records")]
+    _check_complete(paper, [claim.claim_id for claim in listed], [f"{paper}-{name}" for name in conditions])
+    decided = [(claim, decide_one(claim, conditions[claim.claim_id.removeprefix(f"{paper}-")], results))
+               for claim in listed]
+    return pd.DataFrame([decision.row(claim) for claim, decision in decided], columns=list(COLUMNS))
+
+
+def decide_one(claim: Claim, condition: Condition, results: Results) -> Decision:
+    """Decide one claim; it reads what its condition declares."""
+    results.allowed = set(condition.reads)
+    try:
+        return condition.decide(claim, results)
+    except NotMeasured as missing:
+        return Decision(Verdict.NOT_TESTABLE, str(missing))
+    finally:
+        results.allowed = None
+
+
+def claim_steps(conditions: Mapping[str, Condition], route: Any) -> list["Step"]:
+    """What a route must have computed for a paper's claims; what its profile leaves out is left out."""
+    return steps_of(_union_of(conditions.values()), route)
+
+
+def count_verdicts(decided: "pd.DataFrame") -> dict[str, int]:
+    """How many claims have each verdict, in the order of Verdict, none left out."""
+    found = decided["verdict"].value_counts()
+    return {verdict.value: int(found.get(verdict.value, 0)) for verdict in Verdict}
+
+
+def _check_complete(paper: str, listed: list[str], decided: list[str]) -> None:
+    twice = sorted({claim_id for claim_id in listed if listed.count(claim_id) > 1})
+    missing, unknown = sorted(set(listed) - set(decided)), sorted(set(decided) - set(listed))
+    for problem, ids in (("listed twice", twice), ("without a condition", missing), ("not in the list", unknown)):
+        if ids:
+            raise ParameterError(f"claims of {paper} {problem}: {', '.join(ids)}",
+                                 "one condition for each row of the list of claims")
+
+
+def _measured(quantity: Quantity | Best, results: Results) -> tuple[Quantity, str, Interval]:
+    """The quantity itself, its figures as printed, and its interval."""
+    found = quantity.resolve(results)
+    interval = found.interval(results)
+    figure = f"{interval.number(interval.mean)} {interval.unit}".rstrip()
+    return found, f"{found.figures(results)} ({figure})" if found.components else f"{found.name} {figure}", interval
+
+
+def _undefined(interval: Interval) -> bool:
+    return bool(np.isnan([interval.mean, interval.low, interval.high]).any())
+
+
+def _alike(interval: Interval, within: float, interval_within: float) -> bool:
+    return abs(interval.mean) <= within and interval.within(-interval_within, interval_within)
+
+
+def _range_text(low: float, high: float) -> str:
+    """A range in words.
+
+    >>> _range_text(75, np.inf), _range_text(-np.inf, 0.5), _range_text(0, 1)
+    ('at least 75', 'at most 0.5', 'between 0 and 1')
+    """
+    if np.isinf(high):
+        return f"at least {low:g}"
+    return f"at most {high:g}" if np.isinf(low) else f"between {low:g} and {high:g}"
+
+
+def _parse_chain(chain: str) -> list[tuple[str, str, str]]:
+    """[("a", ">", "b"), ("b", "~", "c")] from "a > b ~ c"."""
+    parts = [part.strip() for part in re.split(r"\s(>=|>|~)\s", chain)]
+    if len(parts) < 3 or any(not part or set("<>=~") & set(part) for part in parts[::2]):
+        raise ParameterError(f"the order {chain!r} cannot be read", "names divided by ' > ', ' >= ' or ' ~ '")
+    return [(parts[i], parts[i + 1], parts[i + 2]) for i in range(0, len(parts) - 2, 2)]
+
+
+def _union(reads: Iterable[Any]) -> tuple[Source, ...]:
+    """The sources of quantities and sources, each once."""
+    return tuple(dict.fromkeys(source for each in reads for source in getattr(each, "sources", (each,))))
+
+
+def _union_of(parts: Iterable[Any]) -> tuple[Source, ...]:
+    """What conditions and sentences read, each once."""
+    return tuple(dict.fromkeys(source for part in parts for source in part.reads))

@@ -61,7 +61,7 @@ def test_the_voc_profile_looks_as_printed(printed):
     predicted = printed.prediction("S3 + adapt", crf=True).settings
     assert predicted["scales"] == [1.0, 0.75, 0.5] and CrfParameters(**predicted["crf"]) == PUBLISHED.crf
     assert printed.prediction("S3 + adapt").settings["crf"] is None
-    assert printed.hierarchy().settings["thresholds"] == [0.7, 0.8]
+    assert printed.hierarchy().settings["thresholds"] == [0.7, 0.8] == printed.erasing_thresholds().settings["thresholds"]
     assert printed.cues("S3").settings["gamma"] == 0.4
     for step in (printed.volumes(), printed.cues_of("S3 + adapt", 2)):
         assert step.settings["scales"] == [1.0, 0.75, 0.5]
@@ -217,6 +217,16 @@ def test_the_second_network_uses_its_own_start_and_attention(route):
     assert route.attention("second").settings["backbone"]["family"] == "vgg"
 
 
+def test_what_is_erased_takes_the_training_images_mean_and_thresholds_are_each_detectors_own(route):
+    own, other, matched = route.hierarchy("val"), route.hierarchy("val", "unsupervised"), route.erasing_thresholds()
+    colour = own.inputs["fill"]
+    assert colour == other.inputs["fill"] == matched.inputs["fill"]
+    assert colour.step.function.__name__ == "mean_colour" and colour.step.inputs["view"].split == "train"
+    assert other.inputs["thresholds"] == matched["thresholds"] and "thresholds" not in other.settings
+    assert matched.inputs["view"].split == "dev" and not matched.pixel_labels()
+    assert matched.inputs["state"] == own.inputs["state"]
+
+
 def test_saliency_of_both_papers_comes_from_one_network(route):
     assert route.guided.saliency_network() in graph(route.hierarchy()) and route.guided.saliency_network() in graph(
         route.guided.guides("G2"))
@@ -270,9 +280,8 @@ def test_scales_and_crf_change_the_prediction_only(route):
 
 def test_the_seed_changes_trainings_and_nothing_else(routes):
     one, two = routes
-    shared = [lambda r: r.starts["main"].step, lambda r: r.starts["second"].step, lambda r: r.cues("full"),
-              lambda r: r.hierarchy(detector="unsupervised"), lambda r: r.objects_found("S2", detector="unsupervised")]
-    own = [lambda r: r.attention(), lambda r: r.hierarchy(), *(lambda r, name=name: r.trained(name) for name in ROWS)]
+    shared = [lambda r: r.starts["main"].step, lambda r: r.starts["second"].step, lambda r: r.cues("full")]
+    own = [lambda r: r.attention(), lambda r: r.hierarchy(), lambda r: r.hierarchy(detector="unsupervised"), *(lambda r, name=name: r.trained(name) for name in ROWS)]
     assert all(step(one) == step(two) for step in shared) and all(step(one) != step(two) for step in own)
 
 
@@ -316,7 +325,7 @@ def test_a_step_says_which_seed_it_belongs_to_once(routes):
     labels = [step.label for step in every_step(routes[1])]
     assert not any(label.count("seed 1") > 1 for label in labels) and not any("seed 0" in label for label in labels)
     assert routes[1].trained("S3 + adapt").label.endswith(", seed 1")
-    assert routes[1].hierarchy(detector="unsupervised").label == "unsupervised hierarchical saliency on train"
+    assert routes[1].hierarchy(detector="unsupervised").label == "unsupervised hierarchical saliency on train, seed 1"
 
 
 # --- other profiles --------------------------------------------------------------------------------------------------

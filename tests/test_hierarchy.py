@@ -6,20 +6,25 @@ import torch
 from tiny_views import BACKBONE, blobs
 
 from wsss_lab.data import frames
+from wsss_lab.data.views import TrainView
 from wsss_lab.errors import DataError, ParameterError
 from wsss_lab.networks.fit import Schedule
 from wsss_lab.networks.vgg import TOY_BLOCKS, vgg_trunk
-from wsss_lab.saliency.hierarchy import MEAN_COLOUR, THRESHOLDS, check_saliency, erase, hierarchical_saliency
+from wsss_lab.saliency.hierarchy import THRESHOLDS, check_saliency, erase, hierarchical_saliency, looks
 from wsss_lab.saliency.hierarchy_frames import (
     hierarchy_frames,
+    matched_thresholds,
+    mean_colour,
     network_detector,
     network_hierarchy,
+    unsupervised_detector,
     unsupervised_hierarchy,
+    unsupervised_thresholds,
 )
 from wsss_lab.saliency.network import train_saliency
 
 torch.set_num_threads(1)
-PAINT = (123, 117, 104)  # the mean colour, rounded
+PAINT = (123, 117, 104)
 SIZES = ((12, 16), (16, 16), (16, 10))
 
 
@@ -56,27 +61,26 @@ def patches(seed=0):
 def test_exactly_what_reaches_the_threshold_takes_the_mean_colour():
     image = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
     saliency = np.array([[0.0, 0.69, 0.7, 0.71], [1.0, 0.699999, 0.5, 0.9]])
-    found = erase(image, saliency, 0.7)
+    found = erase(image, saliency, 0.7, PAINT)
     erased = np.array([[0, 0, 1, 1], [1, 0, 0, 1]], bool)
     assert found.dtype == np.uint8
     assert (found[erased] == PAINT).all() and (found[~erased] == image[~erased]).all()
     np.testing.assert_array_equal(image, np.arange(24).reshape(2, 4, 3))  # the caller's image is left alone
 
 
-def test_the_paint_is_the_mean_colour_of_the_data_set():
-    assert tuple(round(value) for value in MEAN_COLOUR) == PAINT
+def test_the_paint_is_rounded_to_whole_levels():
     assert erase(np.zeros((1, 1, 3), np.uint8), np.ones((1, 1)), 1.0, fill=(9.6, 0, 255)).tolist() == [[[10, 0, 255]]]
 
 
 def test_the_threshold_is_kept_in_the_single_precision_of_the_maps():
     saliency = np.full((1, 1), 0.7, np.float32)
-    assert (erase(np.zeros((1, 1, 3), np.uint8), saliency, 0.7) == PAINT).all()
+    assert (erase(np.zeros((1, 1, 3), np.uint8), saliency, 0.7, PAINT) == PAINT).all()
 
 
 @pytest.mark.parametrize("threshold", [0, -0.1, 1.01, float("nan")])
 def test_a_threshold_that_erases_everything_or_nothing_is_refused(threshold):
     with pytest.raises(ParameterError, match="erasing threshold") as caught:
-        erase(np.zeros((1, 1, 3), np.uint8), np.ones((1, 1)), threshold)
+        erase(np.zeros((1, 1, 3), np.uint8), np.ones((1, 1)), threshold, PAINT)
     assert "0.7 and 0.8" in caught.value.fix
 
 
@@ -103,7 +107,7 @@ def literal_hierarchy(image, detector, thresholds):
 @pytest.mark.parametrize("thresholds", [(0.7, 0.8), (0.8, 0.5), (0.6,), (0.7, 0.7, 0.7), ()])
 def test_the_hierarchy_against_its_definition(thresholds):
     images = patches()
-    found = hierarchical_saliency(images, brightest, thresholds)
+    found = hierarchical_saliency(images, brightest, thresholds, PAINT)
     assert len(found) == len(thresholds) + 1
     for index, image in enumerate(images):
         expected = literal_hierarchy(image, brightest, thresholds)
@@ -113,7 +117,7 @@ def test_the_hierarchy_against_its_definition(thresholds):
 
 
 def test_no_erasing_lowers_a_map_and_each_finds_more():
-    found = hierarchical_saliency(patches(), brightest)
+    found = hierarchical_saliency(patches(), brightest, THRESHOLDS, PAINT)
     s1, s2, s3 = (np.concatenate([each.ravel() for each in step]) for step in found)
     assert (s1 <= s2).all() and (s2 <= s3).all()
     assert (s1 < s2).mean() > 0.05 and (s2 < s3).mean() > 0.05
@@ -125,7 +129,7 @@ def test_an_erasing_reads_the_latest_map_on_the_image_that_is_already_erased():
     image = np.full((1, 4, 3), 50, np.uint8)
     looks = [[np.array([[0.9, 0.6, 0.1, 0.0]])], [np.array([[0.0, 0.2, 0.5, 0.1]])], [np.array([[0.3, 0.4, 0.2, 0.2]])]]
     detector = Scripted(*looks)
-    s1, s2, s3 = (step[0].tolist()[0] for step in hierarchical_saliency([image], detector, (0.8, 0.5)))
+    s1, s2, s3 = (step[0].tolist()[0] for step in hierarchical_saliency([image], detector, (0.8, 0.5), PAINT))
     painted = [[pixel == list(PAINT) for pixel in shown[0][0].tolist()] for shown in detector.shown]
     assert painted == [[False] * 4, [True, False, False, False], [True, False, True, False]]
     assert s1 == pytest.approx([0.9, 0.6, 0.1, 0.0])
@@ -137,7 +141,7 @@ def test_each_image_is_erased_by_its_own_map():
     images = [np.zeros((1, 2, 3), np.uint8), np.full((2, 1, 3), 7, np.uint8)]
     dark = [np.zeros((1, 2)), np.zeros((2, 1))]
     detector = Scripted([np.array([[1.0, 0.0]]), np.array([[0.0], [1.0]])], dark)
-    hierarchical_saliency(images, detector, (0.7,))
+    hierarchical_saliency(images, detector, (0.7,), PAINT)
     first, second = detector.shown[1]
     assert first.tolist() == [[list(PAINT), [0, 0, 0]]] and second.tolist() == [[[7, 7, 7]], [list(PAINT)]]
     assert not images[0].any()  # the caller's images are left alone
@@ -147,18 +151,9 @@ def test_an_image_in_which_nothing_is_found_stays_as_it_is():
     image = patches()[0]
     faint = [np.full(image.shape[:2], 0.3)]
     detector = Scripted(faint, faint, faint)
-    found = hierarchical_saliency([image], detector)
+    found = hierarchical_saliency([image], detector, THRESHOLDS, PAINT)
     assert all((shown[0] == image).all() for shown in detector.shown)
     assert all((step[0] == np.float32(0.3)).all() for step in found)
-
-
-def test_the_printed_thresholds_are_used_unless_others_are_given():
-    assert THRESHOLDS == (0.7, 0.8)
-    image = np.zeros((1, 2, 3), np.uint8)
-    looks = [[np.array([[0.75, 0.65]])], [np.array([[0.0, 0.75]])], [np.array([[0.0, 0.0]])]]
-    detector = Scripted(*looks)
-    hierarchical_saliency([image], detector)
-    assert [(shown[0] == PAINT).all(2).tolist() for shown in detector.shown[1:]] == [[[True, False]]] * 2
 
 
 # --- detectors that don't do their job -------------------------------------------------------------------------------
@@ -174,7 +169,7 @@ def test_the_printed_thresholds_are_used_unless_others_are_given():
 ])
 def test_maps_of_another_number_size_or_range_are_refused(maps, problem):
     with pytest.raises(DataError, match=problem):
-        hierarchical_saliency([np.zeros((4, 4, 3), np.uint8)] * 2, Scripted(maps))
+        hierarchical_saliency([np.zeros((4, 4, 3), np.uint8)] * 2, Scripted(maps), THRESHOLDS, PAINT)
 
 
 def test_a_map_that_a_resize_pushed_a_little_out_of_its_range_is_clipped():
@@ -194,8 +189,8 @@ def view():
 
 
 def test_frames_of_a_view_are_the_hierarchy_of_each_image(view):
-    stored = hierarchy_frames(view, brightest)
-    maps = hierarchical_saliency([view.image(index) for index in range(3)], brightest)
+    stored = hierarchy_frames(view, brightest, THRESHOLDS, PAINT)
+    maps = hierarchical_saliency([view.image(index) for index in range(3)], brightest, THRESHOLDS, PAINT)
     assert set(stored) == {"S1", "S2", "S3", "found"}
     for step, expected in zip(("S1", "S2", "S3"), maps):
         assert stored[step].shape == (3, 16, 16) and stored[step].dtype == np.uint8
@@ -205,7 +200,7 @@ def test_frames_of_a_view_are_the_hierarchy_of_each_image(view):
 
 
 def test_batches_do_not_change_what_is_found(view):
-    whole, single = hierarchy_frames(view, brightest), hierarchy_frames(view, brightest, batch=2)
+    whole, single = (hierarchy_frames(view, brightest, THRESHOLDS, PAINT, **batch) for batch in ({}, {"batch": 2}))
     assert all((whole[name] == single[name]).all() for name in whole)
 
 
@@ -214,7 +209,7 @@ def test_values_are_the_detectors_own_and_found_says_where_they_reach_a_half(vie
         level = {(12, 16): 0.2, (16, 16): 0.6, (16, 10): 0.5}
         return [np.full(image.shape[:2], level[image.shape[:2]]) for image in images]
 
-    stored = hierarchy_frames(view, faint, thresholds=(0.7,))
+    stored = hierarchy_frames(view, faint, (0.7,), PAINT)
     assert stored["S2"].max((1, 2)).tolist() == [51, 153, 128]
     assert stored["found"].tolist() == [[False, False], [True, True], [True, True]]
 
@@ -224,7 +219,7 @@ def test_a_detector_that_finds_nothing_anywhere_is_no_detector(view):
         return [np.full(image.shape[:2], 0.49) for image in images]
 
     with pytest.raises(DataError, match="finds nothing in any of the 3 images of tiny/train") as caught:
-        hierarchy_frames(view, blind)
+        hierarchy_frames(view, blind, THRESHOLDS, PAINT)
     assert "detector's weights" in caught.value.fix
 
 
@@ -235,7 +230,28 @@ def test_one_look_that_finds_something_is_enough(view):
         level = next(looks)
         return [np.full(image.shape[:2], level) for image in images]
 
-    assert hierarchy_frames(view, late)["found"].tolist() == [[False, False, True]] * 3
+    assert hierarchy_frames(view, late, THRESHOLDS, PAINT)["found"].tolist() == [[False, False, True]] * 3
+
+
+def test_the_mean_colour_counts_every_pixel_of_every_image_once(view):
+    pixels = np.concatenate([view.image(index).reshape(-1, 3) for index in range(3)])
+    np.testing.assert_allclose(mean_colour(view)["colour"], pixels.mean(0), atol=1e-9)
+
+
+def test_matched_thresholds_erase_the_same_share_at_every_look():
+    """A detector whose values are the squares of another one's: the same pixels go, at the squares of the thresholds."""
+    def squared(images):
+        return [found ** 2 for found in brightest(images)]
+
+    images, thresholds = np.stack([image[:12, :10] for image in patches()]), (0.7, 0.4)
+    view = TrainView.from_arrays("tiny/dev", ("a",), list("abc"), np.ones((3, 1), bool), images, "none")
+    matched = matched_thresholds(view, squared, brightest, thresholds, PAINT)
+    own, other = looks(images, brightest, thresholds, PAINT), looks(images, squared, matched, PAINT)
+    for latest, rescaled, at, level in zip(own, other, thresholds, matched):
+        share = (np.stack(latest) >= np.float32(at)).mean()
+        assert 0 < share < 0.5 and (np.stack(rescaled) >= np.float32(level)).mean() == share
+        assert (np.stack(rescaled) >= np.float32(level - 0.001)).mean() > share  # no lower one does
+    assert matched[0] != matched[1] and matched != list(thresholds)
 
 
 # --- the lab's detectors ---------------------------------------------------------------------------------------------
@@ -264,18 +280,26 @@ def test_a_trained_network_finds_objects_at_image_size(saliency_network):
 
 def test_every_detector_gives_a_hierarchy_that_never_falls(saliency_network):
     scenes = blobs([(32, 32), (24, 32)]).train_view()
-    for stored in (network_hierarchy(scenes, saliency_network, BACKBONE, (0.7, 0.8)),
-                   unsupervised_hierarchy(scenes, (0.7, 0.8))):
+    for stored in (network_hierarchy(scenes, saliency_network, BACKBONE, THRESHOLDS, PAINT),
+                   unsupervised_hierarchy(scenes, THRESHOLDS, PAINT)):
         assert (stored["S1"] <= stored["S2"]).all() and (stored["S2"] <= stored["S3"]).all()
         assert stored["found"].shape == (2, 3) and stored["found"].all()
+
+
+def test_the_hand_crafted_detector_erases_what_the_network_does_at_the_printed_thresholds(saliency_network):
+    scenes = blobs([(32, 32), (24, 32)]).train_view()
+    found = unsupervised_thresholds(scenes, saliency_network, THRESHOLDS, PAINT, BACKBONE)["thresholds"]
+    network = network_detector(saliency_network, BACKBONE)
+    assert found == matched_thresholds(scenes, unsupervised_detector, network, THRESHOLDS, PAINT)
+    assert len(found) == 2 and all(0 < each <= 1 for each in found)
 
 
 def test_a_network_is_shown_what_is_left_of_the_image(saliency_network):
     scenes = blobs([(32, 32)])
     image, look = scenes.image(0), network_detector(saliency_network, BACKBONE)
     before, = look([image])
-    after, = look([erase(image, before, 0.5)])
+    after, = look([erase(image, before, 0.5, PAINT)])
     assert before.max() > 0.5 and abs(after - before).max() > 0.1
-    stored = network_hierarchy(scenes.train_view(), saliency_network, BACKBONE, (0.5,))
+    stored = network_hierarchy(scenes.train_view(), saliency_network, BACKBONE, (0.5,), PAINT)
     np.testing.assert_allclose(stored["S1"][0] / 255, before, atol=0.5 / 255 + 1e-6)
     np.testing.assert_allclose(stored["S2"][0] / 255, np.maximum(before, after), atol=0.5 / 255 + 1e-6)

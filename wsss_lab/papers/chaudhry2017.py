@@ -14,13 +14,19 @@ from wsss_lab.evaluation.salient_pixels import score_salient_pixels
 from wsss_lab.fusion.harmonic import cue_frames
 from wsss_lab.lab.profiles import unknown_name
 from wsss_lab.lab.steps import EVALUATION_READS, Step, seeded_step
-from wsss_lab.lab.worlds import World, weights_file
+from wsss_lab.lab.worlds import ToyWorld, World, weights_file
 from wsss_lab.networks.pretraining import pretrain
 from wsss_lab.papers import chaudhry2017_steps as joins
 from wsss_lab.papers import oh2017
 from wsss_lab.papers.chaudhry2017_values import PUBLISHED, SCALES, START_WEIGHTS, Scale
 from wsss_lab.papers.shared_rehearsal import scale_of
-from wsss_lab.saliency.hierarchy_frames import network_hierarchy, u2net_hierarchy, unsupervised_hierarchy
+from wsss_lab.saliency.hierarchy_frames import (
+    mean_colour,
+    network_hierarchy,
+    u2net_hierarchy,
+    unsupervised_hierarchy,
+    unsupervised_thresholds,
+)
 from wsss_lab.seeds.attention import attention_outputs, score_attention, train_attention
 from wsss_lab.segmenter.joint import adapt_cues, segment_multiscale, train_joint
 
@@ -149,20 +155,38 @@ class Route:
 
     def hierarchy(self, split: str = "train", detector: str = "") -> Step:
         """S1, S2 and S3 of a split. detector: "" (the profile's own) or "unsupervised"."""
-        settings = {"thresholds": PUBLISHED.erasing}
-        view = {"view": self.world.train_view(split)}
         name = f"hierarchical saliency on {split}"
         if detector not in DETECTORS:
             raise unknown_name("saliency detector", detector, list(DETECTORS))
         if detector == "unsupervised":
-            return seeded_step(None, "saliency", unsupervised_hierarchy, f"unsupervised {name}", settings, view)
+            return seeded_step(None if self.guided.u2net else self.seed, "saliency", unsupervised_hierarchy,
+                               f"unsupervised {name}", {},
+                               {**self._shown(split), "thresholds": self.erasing_thresholds()["thresholds"]})
         if self.guided.u2net is not None:
-            return seeded_step(None, "saliency", u2net_hierarchy, f"{name} with U2-Net-P", settings,
-                               {**view, "state": self.guided.u2net},
+            return self._own_detector(u2net_hierarchy, f"{name} with U2-Net-P", split)
+        return self._own_detector(network_hierarchy, name, split)
+
+    def erasing_thresholds(self) -> Step:
+        """Thresholds of the unsupervised detector: it erases the share of pixels that the profile's own detector does at
+        the printed ones. From the images of dev, or of val where there is none; labels are not looked at."""
+        split = "dev" if isinstance(self.world, ToyWorld) else "val"
+        return self._own_detector(unsupervised_thresholds, f"thresholds of the unsupervised detector on {split}", split)
+
+    def _own_detector(self, function, name: str, split: str) -> Step:
+        """A step on what the profile's own detector sees of a split, erasing at the printed thresholds."""
+        settings, inputs = {"thresholds": PUBLISHED.erasing}, self._shown(split)
+        if self.guided.u2net is not None:
+            return seeded_step(None, "saliency", function, name, settings, {**inputs, "state": self.guided.u2net},
                                "saliency weights trained on class-agnostic pixel masks (DUTS)")
-        return self._step("saliency", network_hierarchy, name,
+        return self._step("saliency", function, name,
                           {**settings, "backbone": self.guided.scale.backbone.settings()},
-                          {**view, "state": self.guided.saliency_network()["state"]})
+                          {**inputs, "state": self.guided.saliency_network()["state"]})
+
+    def _shown(self, split: str) -> dict:
+        """The images of a split, and the paint of what is erased from them: the training images' mean colour."""
+        colour = seeded_step(None, "data", mean_colour, "mean colour of train", {},
+                             {"view": self.world.train_view("train")})
+        return {"view": self.world.train_view(split), "fill": colour["colour"]}
 
     def objects_found(self, step: str = "S3", split: str = "val", detector: str = "") -> Step:
         """Recall of the largest, second and third object of each image by S1, S2 or S3."""

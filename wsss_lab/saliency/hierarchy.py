@@ -1,6 +1,7 @@
 """Hierarchical saliency: erase what was found and look again (Chaudhry et al. 2017, Sec. 4.2)."""
 
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 
 import numpy as np
 
@@ -10,12 +11,10 @@ from wsss_lab.errors import DataError, ParameterError
 Detector = Callable[[Sequence[np.ndarray]], Sequence[np.ndarray]]
 
 THRESHOLDS = (0.7, 0.8)  # of the first and of the second erasing (Sec. 5.1)
-MEAN_COLOUR = (122.68, 116.67, 104.01)  # of the data set, RGB (released code)
 SLACK = 1e-3  # that a resized map may leave [0, 1] by
 
 
-def erase(image: np.ndarray, saliency: np.ndarray, threshold: float,
-          fill: Sequence[float] = MEAN_COLOUR) -> np.ndarray:
+def erase(image: np.ndarray, saliency: np.ndarray, threshold: float, fill: Sequence[float]) -> np.ndarray:
     """The image with every pixel whose saliency is at least `threshold` painted over.
 
     image: uint8 (H, W, 3). saliency: float (H, W) in [0, 1]. fill: RGB in 0..255. Returns a new uint8 (H, W, 3).
@@ -31,29 +30,34 @@ def erase(image: np.ndarray, saliency: np.ndarray, threshold: float,
     return np.where((saliency >= threshold)[..., None], colour, image)
 
 
-def hierarchical_saliency(images: Sequence[np.ndarray], detector: Detector,
-                          thresholds: Sequence[float] = THRESHOLDS,
-                          fill: Sequence[float] = MEAN_COLOUR) -> list[list[np.ndarray]]:
+def hierarchical_saliency(images: Sequence[np.ndarray], detector: Detector, thresholds: Sequence[float],
+                          fill: Sequence[float]) -> list[list[np.ndarray]]:
     r"""Saliency after 0, 1, 2, ... erasings of each image.
 
     .. math:: S_1 = D(I), \qquad S_{k+1} = \max(S_k, D(I_k)), \qquad
               I_k = I_{k-1} \text{ with } D(I_{k-1}) \ge t_k \text{ painted over}, \quad I_0 = I
 
-    An erasing looks at the latest map, not at the accumulated one, and the image stays erased (released code).
-    The detector is used as it is; nothing is trained.
-
-    images: uint8 (H, W, 3) each, of any sizes. thresholds: one per erasing. fill: RGB of the paint.
-    Returns one list per step, [S_1 of every image, S_2 of every image, ...]: float32 (H, W) in [0, 1].
-    An image in which nothing reaches the threshold is looked at again unchanged, so its map stays as it is.
+    images: uint8 (H, W, 3) each, of any sizes. thresholds: one per erasing. fill: RGB of the paint, the mean colour of
+    the data set (Sec. 4.2). Returns one list per step, [S_1 of every image, S_2 of every image, ...]: float32 (H, W) in
+    [0, 1]. An image in which nothing reaches the threshold is looked at again unchanged, so its map stays as it is.
     Raises DataError when a map has another size than its image or leaves [0, 1].
     """
-    latest = _look(detector, images)
-    steps = [latest]
+    return list(accumulate(looks(images, detector, thresholds, fill),
+                           lambda before, latest: [np.maximum(*pair) for pair in zip(before, latest)]))
+
+
+def looks(images: Sequence[np.ndarray], detector: Detector, thresholds: Sequence[float],
+          fill: Sequence[float]) -> list[list[np.ndarray]]:
+    """D(I_0), D(I_1), ... of `hierarchical_saliency`, which see: what is found on what earlier looks have left.
+
+    An erasing looks at the latest map, not at the accumulated one, and the image stays erased (released code).
+    The detector is used as it is; nothing is trained.
+    """
+    found = [_look(detector, images)]
     for threshold in thresholds:
-        images = [erase(image, found, threshold, fill) for image, found in zip(images, latest)]
-        latest = _look(detector, images)
-        steps.append([np.maximum(before, found) for before, found in zip(steps[-1], latest)])
-    return steps
+        images = [erase(image, latest, threshold, fill) for image, latest in zip(images, found[-1])]
+        found.append(_look(detector, images))
+    return found
 
 
 def _look(detector: Detector, images: Sequence[np.ndarray]) -> list[np.ndarray]:

@@ -45,7 +45,14 @@ def test_nothing_in_nothing_out():
         assert count == 0 and labels.shape == (4, 5) and not labels.any()
 
 
-def test_more_components_than_16_bits_hold():
-    mask = np.zeros((520, 520), bool)
+@pytest.mark.parametrize("size", [(520, 520), (511, 511), (509, 513), (510, 514), (1, 131071), (131069, 1)])
+@pytest.mark.parametrize("min_area", [1, 2])
+def test_as_many_components_as_there_can_be(size, min_area):
+    """Around 65535 of them, which is what 16 bits hold."""
+    mask = np.zeros(size, bool)
     mask[::2, ::2] = True
-    assert components(mask)[1] == 260 * 260 > 65535
+    mask[(0, 1) if size[1] > 1 else (1, 0)] = True  # joins two
+    labels, count = components(mask, min_area=min_area)
+    most = mask[::2, ::2].size - 1
+    assert count == (most if min_area == 1 else 1)
+    assert labels.max() == count

@@ -22,8 +22,9 @@ def components(mask: np.ndarray, min_area: float = 1, min_extent: int = 1) -> tu
     import cv2
 
     mask = np.ascontiguousarray(mask != 0).view(np.uint8)
-    # 16 bits are faster and are enough while every fourth pixel could be a component of its own.
-    depth = cv2.CV_16U if mask.size < 4 * 65535 else cv2.CV_32S
+    # 16 bits are faster, and enough where a pixel out of each block of 2 x 2, cut ones too, can be a component.
+    height, width = mask.shape
+    depth = cv2.CV_16U if (height + 1) // 2 * ((width + 1) // 2) <= 65535 else cv2.CV_32S
     if min_area <= 1 and min_extent <= 1:
         count, labels = cv2.connectedComponents(mask, connectivity=8, ltype=depth)
         return labels.astype(np.int32), count - 1

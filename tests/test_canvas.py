@@ -1,3 +1,6 @@
+from fractions import Fraction
+from math import floor
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +11,7 @@ from wsss_lab.data.canvas import (
     canvas_box,
     from_canvas,
     label_canvas,
+    nearest,
     normalise,
     to_canvas,
     trim_and_flip,
@@ -79,6 +83,15 @@ def test_label_canvas_keeps_labels_and_reflects_or_ignores():
     np.testing.assert_array_equal(label_canvas(mask, 8)[2:6], np.kron(mask, np.ones((2, 2), np.uint8)))
     with pytest.raises(ParameterError, match="'zero'"):
         label_canvas(mask, 4, padding="zero")
+
+
+@pytest.mark.parametrize(("old", "new"), [((4, 6), (2, 3)), ((2, 16), (7, 56)), ((213, 320), (149, 224)), ((5, 3), (1, 1)),
+                                          ((1, 7), (9, 7)), ((128, 192), (224, 33))])
+def test_a_label_is_taken_from_where_its_pixels_centre_lies(old, new):
+    """In fractions; a centre between two pixels takes the second."""
+    mask = np.arange(old[0] * old[1], dtype=np.int32).reshape(old)
+    rows, columns = ([floor((i + Fraction(1, 2)) * n / m) for i in range(m)] for n, m in zip(old, new))
+    np.testing.assert_array_equal(nearest(mask, new), [[mask[row, column] for column in columns] for row in rows])
 
 
 def test_label_canvas_lies_where_the_image_lies():

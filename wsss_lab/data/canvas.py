@@ -4,6 +4,7 @@ Oh et al. 2017 (released code) resize the longest side of an image to the networ
 the square by reflection. Label images follow the same geometry with nearest-neighbour values.
 """
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -51,8 +52,8 @@ def to_canvas(image: np.ndarray, side: int) -> tuple[np.ndarray, Box]:
     """
     import cv2
 
-    shrinks = max(image.shape[:2]) > side
-    return _place(image, side, cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR, cv2.BORDER_REFLECT_101)
+    how = cv2.INTER_AREA if max(image.shape[:2]) > side else cv2.INTER_LINEAR
+    return _place(image, side, lambda size: cv2.resize(image, size[::-1], interpolation=how), cv2.BORDER_REFLECT_101)
 
 
 def label_canvas(mask: np.ndarray, side: int, padding: str = "reflect") -> np.ndarray:
@@ -68,16 +69,31 @@ def label_canvas(mask: np.ndarray, side: int, padding: str = "reflect") -> np.nd
     borders = {"reflect": cv2.BORDER_REFLECT_101, "ignore": cv2.BORDER_CONSTANT}
     if padding not in borders:
         raise ParameterError(f"padding {padding!r}", " or ".join(map(repr, borders)))
-    canvas, _ = _place(mask, side, cv2.INTER_NEAREST_EXACT, borders[padding])
+    canvas, _ = _place(mask, side, lambda size: nearest(mask, size), borders[padding])
     return canvas
 
 
-def _place(image: np.ndarray, side: int, interpolation: int, border: int) -> tuple[np.ndarray, Box]:
+def nearest(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The mask at another size: each pixel takes the label that its centre lies in, of two the one below or on the right.
+
+    mask: (H, W) of any dtype    size: (height, width)    returns: (height, width)
+
+    Pixel i of m takes pixel floor((2 i + 1) n / 2 m) of n, in whole numbers: libraries differ, also from one version to
+    the next, in which of two labels a centre takes that lies between them.
+
+    >>> nearest(np.array([[1, 2, 3, 4]]), (1, 2)).tolist(), nearest(np.array([[1, 2]]), (2, 3)).tolist()
+    ([[2, 4]], [[1, 2, 2], [1, 2, 2]])
+    """
+    rows, columns = ((2 * np.arange(new) + 1) * old // (2 * new) for old, new in zip(mask.shape, size))
+    return mask[rows[:, None], columns]
+
+
+def _place(image: np.ndarray, side: int, resize: Callable, border: int) -> tuple[np.ndarray, Box]:
     import cv2
 
     box = canvas_box(*image.shape[:2], side)
     if image.shape[:2] != (box.height, box.width):
-        image = cv2.resize(image, (box.width, box.height), interpolation=interpolation)
+        image = resize((box.height, box.width))
     if (box.height, box.width) != (side, side):
         below, right = side - box.top - box.height, side - box.left - box.width
         image = cv2.copyMakeBorder(image, box.top, below, box.left, right, border, value=IGNORE)

@@ -119,9 +119,12 @@ def refine_probabilities(
     returns: float32 (K, H, W), summing to 1 over K; rows left out are 0
 
     Leaving rows out is faster but NOT the same as keeping them: a class with probability somewhere draws
-    pixels in the full CRF and cannot in the restricted one; on photographs up to one label in a hundred then
-    differs. Only where the rows left out are 0 anyway do both agree, in all but a few of 100,000 labels; the
-    rest is the probability `clip` that a kept row of zeros still gets.
+    pixels in the full CRF and cannot in the restricted one. What is left out is no bound on what changes: with
+    smooth random probabilities of 7 classes on 40 drawn scenes of 64 x 64 pixels (V1 scaled by 0.2), where 4 of
+    the classes held 2 to 5 % of the probability and were left out, 0.5 % of an image's labels changed in the
+    median and 5.6 % at most; below 1 %, up to 2.3 %; between 20 and 40 %, up to 22 %. Only where the rows left
+    out are 0 anyway do both agree, in all but a few of 100,000 labels; the rest is the probability `clip` that a
+    kept row of zeros still gets.
     """
     if labels is None:
         return dense_crf(image, unary_from_probabilities(probabilities, clip), parameters)

@@ -85,8 +85,8 @@ def test_label_canvas_keeps_labels_and_reflects_or_ignores():
         label_canvas(mask, 4, padding="zero")
 
 
-@pytest.mark.parametrize(("old", "new"), [((4, 6), (2, 3)), ((2, 16), (7, 56)), ((213, 320), (149, 224)), ((5, 3), (1, 1)),
-                                          ((1, 7), (9, 7)), ((128, 192), (224, 33))])
+@pytest.mark.parametrize(("old", "new"), [((4, 6), (2, 3)), ((2, 16), (7, 56)), ((213, 320), (149, 224)),
+                                          ((5, 3), (1, 1)), ((1, 7), (9, 7)), ((128, 192), (224, 33))])
 def test_a_label_is_taken_from_where_its_pixels_centre_lies(old, new):
     """In fractions; a centre between two pixels takes the second."""
     mask = np.arange(old[0] * old[1], dtype=np.int32).reshape(old)

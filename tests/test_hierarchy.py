@@ -239,7 +239,7 @@ def test_the_mean_colour_counts_every_pixel_of_every_image_once(view):
 
 
 def test_matched_thresholds_erase_the_same_share_at_every_look():
-    """A detector whose values are the squares of another one's: the same pixels go, at the squares of the thresholds."""
+    """A detector whose values are the squares of another one's: the same pixels go at the squares of the thresholds."""
     def squared(images):
         return [found ** 2 for found in brightest(images)]
 

@@ -74,7 +74,7 @@ def label_canvas(mask: np.ndarray, side: int, padding: str = "reflect") -> np.nd
 
 
 def nearest(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """The mask at another size: each pixel takes the label that its centre lies in, of two the one below or on the right.
+    """The mask at another size: each pixel takes the label that its centre lies in, of two the one below or right.
 
     mask: (H, W) of any dtype    size: (height, width)    returns: (height, width)
 

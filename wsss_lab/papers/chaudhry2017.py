@@ -167,8 +167,8 @@ class Route:
         return self._own_detector(network_hierarchy, name, split)
 
     def erasing_thresholds(self) -> Step:
-        """Thresholds of the unsupervised detector: it erases the share of pixels that the profile's own detector does at
-        the printed ones. From the images of dev, or of val where there is none; labels are not looked at."""
+        """Thresholds of the unsupervised detector: it erases the share of pixels that the profile's own erases at the
+        printed ones. From the images of dev, or of val where there is none; labels are not looked at."""
         split = "dev" if isinstance(self.world, ToyWorld) else "val"
         return self._own_detector(unsupervised_thresholds, f"thresholds of the unsupervised detector on {split}", split)
 

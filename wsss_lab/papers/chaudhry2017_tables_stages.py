@@ -111,8 +111,8 @@ def hierarchy_summary(run: Session) -> Table:
     note = (f"{run.world.name} val ({len(objects)} images, {counted}), {run.seeds} training seed(s), image tags not "
             "used. Recall of the pixels of each image's largest, second and third object (8-connected regions of one "
             "class), and precision and recall of all foreground pixels, at saliency 0.5. In brackets: 95 % interval, "
-            f"bootstrap over {covers}. The unsupervised detector erases the share of pixels that the other one erases at "
-            "the printed thresholds, which is why it has that one's labels. The paper shows pictures only.")
+            f"bootstrap over {covers}. The unsupervised detector erases the share of pixels that the other one erases "
+            "at the printed thresholds, which is why it has that one's labels. The paper shows pictures only.")
     return Table(pd.DataFrame(rows), "Hierarchical saliency: which objects are found, per cent of their pixels", note)
 
 

@@ -7,7 +7,7 @@ from wsss_lab.errors import ParameterError
 from wsss_lab.evaluation.intervals import Interval, combined_interval, image_values, interval, ratio
 from wsss_lab.measure import claims as cl
 from wsss_lab.measure.claims import Claim, Verdict
-from wsss_lab.measure.quantities import NotMeasured, Quantity, Results, best, figure, mean, steps_of
+from wsss_lab.measure.quantities import NotMeasured, Quantity, Results, best, cached, figure, mean, steps_of
 
 CLAIM = Claim("p-C01", "a beats b", "a 45.8; b 38.7 (+7.1 pp)", "size if at least 3.55 pp (half of the published 7.1)")
 A, B, C = (figure(name, lambda route, name=name: (route, name), ratio) for name in "abc")
@@ -149,6 +149,15 @@ def test_several_parts_have_the_verdict_of_the_weakest(weaker, stronger):
     assert both.why == "; ".join(dict.fromkeys([stronger.value, weaker.value]))
 
 
+@pytest.mark.parametrize("premise, then, verdict", [
+    ((0.0, -0.9, 0.9), (2.0, 1.0, 3.0), REPRODUCED), ((0.0, -0.9, 0.9), (-2.0, -3.0, -1.0), NOT),
+    ((5.0, 4.0, 6.0), (-2.0, -3.0, -1.0), OPEN), ((0.9, -3.0, 3.0), (2.0, 1.0, 3.0), OPEN),
+])  # fmt: skip
+def test_condition_under_a_premise(premise, then, verdict):
+    found = cl.given(cl.about_zero(Fixed(*premise)), cl.above(Fixed(*then))).decide(CLAIM, None)
+    assert found.verdict == verdict and ("takes for granted" in found.why) == (verdict == OPEN)
+
+
 def test_weakest_first():
     """What settles a claim, what keeps it from being decided, what limits it: spelled out, as nothing else tells."""
     assert [each.value for each in cl.WEAKEST_FIRST] == [
@@ -242,6 +251,14 @@ def test_each_leaf_is_resampled_once(monkeypatch):
 def test_sums_are_made_from_several_sources():
     both = figure("x + y", [lambda route: route["x"], lambda route: route["y"]], ratio, sums=lambda x, y: x + y)
     assert both.interval(Results(Run(x=X, y=Y))).mean == pytest.approx(50 * (X + Y)[..., 0].mean(), rel=1e-6)
+
+
+def test_equal_calls_give_one_object():
+    @cached
+    def make(row, crf=None):
+        return object()
+
+    assert make("a") is make("a", None) is make(row="a") is make("a", crf=None) is not make("a", "v1")
 
 
 def test_what_is_not_stored_is_not_measured():

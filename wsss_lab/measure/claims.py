@@ -315,6 +315,20 @@ def every(*conditions: Condition) -> Condition:
     return Condition(decide, _union_of(conditions))
 
 
+def given(premise: Condition, then: Condition) -> Condition:
+    """A condition that only counts where another one, which the claim takes for granted, is met; open elsewhere."""
+
+    def decide(claim: Claim, results: Results) -> Decision:
+        taken, found = premise.decide(claim, results), then.decide(claim, results)
+        both = jointly([found, taken])
+        if taken.verdict == Verdict.REPRODUCED:
+            return replace(both, verdict=found.verdict)
+        why = f"what the claim takes for granted isn't met: {taken.why}"
+        return replace(both, verdict=Verdict.INCONCLUSIVE, why=why)
+
+    return Condition(decide, _union_of((then, premise)))
+
+
 def jointly(parts: Iterable[Decision]) -> Decision:
     """One decision of several that must all hold."""
     parts = list(parts)

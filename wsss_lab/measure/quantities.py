@@ -4,9 +4,11 @@
     miou("G2").interval(results)       its figure with its interval
 
 A quantity knows which outputs of a route it reads, so that what must be computed for it follows from it. Papers define
-theirs with `figure`, cached by their arguments: equal quantities are then one object, resampled once.
+theirs with `figure` in functions that are `cached`: equal quantities are then one object, resampled once.
 """
 
+import functools
+import inspect
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -25,6 +27,20 @@ Source = Callable[[Any], Any]
 
 class NotMeasured(Exception):
     """What these runs do not hold, on purpose; the message is a sentence that becomes a claim's reason."""
+
+
+class Derived:
+    """What a source may return besides an output: something made of references when it is read.
+
+    Derived(lambda view: view.tags, route.world.train_view("val")), or a setting: Derived(lambda: route.side).
+    """
+
+    def __init__(self, make: Callable[..., Any], *references: Any):
+        self.make, self.references = make, references
+        self.steps = tuple(dict.fromkeys(step for each in references for step in getattr(each, "steps", ())))
+
+    def load(self, store: Any) -> Any:
+        return self.make(*(each.load(store) for each in self.references))
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +114,9 @@ class Quantity:
     def interval(self, results: "Results") -> Interval:
         """The figure with its 95 % interval, in its unit."""
         known = [results.drawn(leaf) for leaf in self.leaves]
-        whole, drawn = (self.combine(*np.broadcast_arrays(*arrays)) for arrays in list(zip(*known))[:2])
+        least = min(len(each.drawn) for each in known)  # the first draws are the same however many follow
+        whole = self.combine(*np.broadcast_arrays(*(each.whole for each in known)))
+        drawn = self.combine(*np.broadcast_arrays(*(each.drawn[:least] for each in known)))
         found = combined(whole, drawn, max(each.images for each in known))
         return found.percent(self.unit) if self.unit else found
 
@@ -114,6 +132,25 @@ class Quantity:
     def figures(self, results: "Results") -> str:
         """The figures behind it, as in "G2 51.2, G1 46.2"."""
         return ", ".join(f"{part.name} {number(part.value(results), part.unit)}" for part in dict.fromkeys(self.parts))
+
+
+def cached(make: Callable[..., Any]) -> Callable[..., Any]:
+    """Makes a function of plain arguments give one object for equal calls, however they are written.
+
+    functools.cache takes f(1), f(1, None) and f(a=1) for three.
+    """
+    signature, known = inspect.signature(make), {}
+
+    @functools.wraps(make)
+    def once(*arguments, **named):
+        bound = signature.bind(*arguments, **named)
+        bound.apply_defaults()
+        key = tuple(bound.arguments.items())
+        if key not in known:
+            known[key] = make(*bound.args, **bound.kwargs)
+        return known[key]
+
+    return once
 
 
 def figure(name: str, source: Source | Sequence[Source], statistic: Statistic,

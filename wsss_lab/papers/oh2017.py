@@ -108,6 +108,7 @@ class Route:
     seed: int
     start: Any
     u2net: WeightsFile | None = None
+    profile: str = "toy"
 
     # --- seeds ---------------------------------------------------------------------------------------------------
 
@@ -328,9 +329,9 @@ def routes(profile: str, seeds: int, world_seed: int = 0) -> list[Route]:
         start = weights_file(START_WEIGHTS[scale.backbone.family],
                              lambda state, path: scale.backbone.load_start(trunk, state, path))
         u2net = weights_file(U2NETP_FILE, lambda state, path: load_into(U2NetP(), state, path))
-        return [Route(world, scale, seed, start, u2net) for seed in range(seeds)]
+        return [Route(world, scale, seed, start, u2net, profile) for seed in range(seeds)]
     crops = world.crops()
     start = Step("networks", pretrain, {"backbone": scale.backbone.settings(),
                                         "schedule": scale.pretraining.settings(), "seed": world_seed},
                  {"images": crops["images"], "labels": crops["labels"]}, "pre-training on crops")
-    return [Route(world, scale, seed, start["state"]) for seed in range(seeds)]
+    return [Route(world, scale, seed, start["state"], profile=profile) for seed in range(seeds)]

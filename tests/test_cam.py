@@ -10,6 +10,8 @@ from wsss_lab.data.canvas import normalise
 from wsss_lab.data.views import TrainView
 from wsss_lab.errors import TrainingError
 from wsss_lab.seeds.cam import expand, normalise_maps, raw_class_maps
+from wsss_lab.seeds.frames import label_seeds
+from wsss_lab.seeds.threshold import seed_labels
 
 
 @pytest.fixture(autouse=True)
@@ -35,6 +37,19 @@ class TinyGap(nn.Module):
         if self.pool_first:
             return self.classifier(self.trunk(x).mean((2, 3), keepdim=True)).flatten(1)
         return self.class_maps(x).mean((2, 3))
+
+
+def test_seeds_of_the_released_code_come_from_maps_with_aligned_corners(view):
+    from wsss_lab.data.canvas import from_canvas
+
+    maps = np.random.default_rng(1).random((5, 3, 4, 4)).astype(np.float16)
+    for released in (False, True):
+        labels = label_seeds(view, maps, 8, 0.6, released)["masks"]
+        for index, tags in enumerate(view.tags):
+            grown = from_canvas(maps[index].astype(np.float32), (0, 0, 8, 8), 8, (8, 8), released)
+            expected = seed_labels(normalise_maps(grown, tags), 0.6)
+            np.testing.assert_array_equal(labels[index], expected)
+    assert (labels != label_seeds(view, maps, 8, 0.6)["masks"]).any()
 
 
 def view_of(images, tags):

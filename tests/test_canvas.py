@@ -4,6 +4,7 @@ from math import floor
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 from torch.nn import functional
 
 from wsss_lab.data.canvas import (
@@ -111,6 +112,16 @@ def test_from_canvas_upsamples_between_pixel_centres():
     out = from_canvas(row, (0, 0, 4, 4), 4, (4, 4))
     assert isinstance(out, np.ndarray) and out.dtype == np.float32
     assert out[0, 1].tolist() == [0.0, 2.0, 6.0, 8.0]
+
+
+def test_from_canvas_aligns_corners_as_a_zoom_of_spline_order_1_does():
+    maps, size = np.random.default_rng(0).random((2, 5, 5)).astype(np.float32), (17, 29)
+    grown = np.stack([ndimage.zoom(each, 33 / 5, order=1) for each in maps])[:, 6:23]
+    expected = np.stack([ndimage.zoom(each, (1, 29 / 33), order=1) for each in grown])
+    found = from_canvas(maps, (6, 0, 17, 33), 33, size, released=True)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    np.testing.assert_array_equal(found[:, [0, -1]][:, :, [0, -1]], expected[:, [0, -1]][:, :, [0, -1]])
+    assert abs(found - from_canvas(maps, (6, 0, 17, 33), 33, size)).max() > 0.05
 
 
 def test_from_canvas_brings_a_canvas_back_to_its_image():

@@ -180,6 +180,8 @@ def test_crf_switches_change_exactly_their_own_step(route):
     assert route.prediction(plain).key != route.prediction(plain, "v1").key != route.prediction(plain, "v2").key
     refined = route.guides_of("seeds, crf-seed v1")
     assert refined.key != route.seeds().key and set(refined.parents) == set(route.seeds().parents)
+    released = route.seeds(released=True)
+    assert released.settings == {**route.seeds().settings, "released": True} and released.label != route.seeds().label
 
 
 def test_words_that_mean_nothing_are_refused(route):

@@ -100,28 +100,29 @@ def _place(image: np.ndarray, side: int, resize: Callable, border: int) -> tuple
     return image, box
 
 
-def from_canvas(maps, box, side: int, out_size: tuple[int, int]):
+def from_canvas(maps, box, side: int, out_size: tuple[int, int], released: bool = False):
     """Maps of a canvas, at any stride, brought to the pixels of the image.
 
     maps: float (C, h, w) tensor or array that covers the whole canvas    box: the 4 numbers of `Box`
     side: canvas side in pixels    out_size: (H, W) of the image
     returns: float32 (C, H, W), a tensor for a tensor and an array for an array
 
-    Bilinear (align_corners=False) to side x side, cut to the box, bilinear to out_size.
+    Bilinear to side x side, cut to the box, bilinear to out_size. released: False aligns the outer edges of pixels, so
+    that a map covers what its cells saw; True the centres of the corners, as the zoom of Oh et al.'s code does.
     """
     as_array = isinstance(maps, np.ndarray)
     # A copy would only be needed for read-only arrays (memmaps), which torch cannot wrap without a warning.
     tensor = torch.from_numpy(np.require(maps, np.float32, "W")) if as_array else maps.float()
     top, left, height, width = (int(value) for value in box)
-    tensor = _resize(tensor, (side, side))[:, top : top + height, left : left + width]
-    tensor = _resize(tensor, tuple(out_size))
+    tensor = _resize(tensor, (side, side), released)[:, top : top + height, left : left + width]
+    tensor = _resize(tensor, tuple(out_size), released)
     return tensor.contiguous().numpy() if as_array else tensor.contiguous()
 
 
-def _resize(maps: Tensor, size: tuple[int, int]) -> Tensor:
+def _resize(maps: Tensor, size: tuple[int, int], corners: bool) -> Tensor:
     if tuple(maps.shape[-2:]) == size:
         return maps
-    return functional.interpolate(maps[None], size=size, mode="bilinear", align_corners=False)[0]
+    return functional.interpolate(maps[None], size=size, mode="bilinear", align_corners=corners)[0]
 
 
 def normalise(batch: Tensor) -> Tensor:

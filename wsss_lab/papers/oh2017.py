@@ -143,13 +143,16 @@ class Route:
                           {"view": self.world.train_view(split), "labelled": self.world.eval_view("train")},
                           reads_masks="average mask of the training set (baseline)")
 
-    def seeds(self, variant: str = "HighRes", split: str = "train", crf: str | None = None) -> Step:
-        """Seed labels; crf="v1" or "v2" refines them first (`crf-seed`)."""
-        settings = {"side": self.side, "tau": self.scale.seed_threshold}
+    def seeds(self, variant: str = "HighRes", split: str = "train", crf: str | None = None,
+              released: bool = False) -> Step:
+        """Seed labels. crf: "v1" or "v2" refines them first (`crf-seed`). released: of maps that grow as in the
+        released code, see `wsss_lab.data.canvas.from_canvas`."""
+        settings = {"side": self.side, "tau": self.scale.seed_threshold} | ({"released": True} if released else {})
         function = seeds.label_seeds
         if crf:
             function, settings = seeds.refine_seeds, {**settings, "crf": self.crf(crf)}
         name = f"seeds of {variant}{self._tau}" + (f" + CRF {crf}" if crf else "")
+        name += ", released" if released else ""
         return self._step("seeds", function, f"{name} on {split}", settings,
                           {"view": self.world.train_view(split), "maps": self.class_maps(variant, split)["maps"]})
 

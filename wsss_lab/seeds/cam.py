@@ -53,17 +53,17 @@ def normalise_maps(maps: np.ndarray, tags: np.ndarray) -> np.ndarray:
     return np.maximum(relative, 0, out=relative)
 
 
-def expand(raw: np.ndarray, box: Sequence[int], side: int, out_size: tuple[int, int],
-           tags: np.ndarray) -> np.ndarray:
+def expand(raw: np.ndarray, box: Sequence[int], side: int, out_size: tuple[int, int], tags: np.ndarray,
+           released: bool = False) -> np.ndarray:
     """One image's coarse maps at image size, normalised: (C, h, w) -> float32 (C, H, W) in [0, 1].
 
     Maps grow (bilinear) before they are normalised, so that the maximum is that of the map that is
     thresholded. Only the maps of tags are computed. box: (top, left, height, width) of the image on the canvas.
-    side: of the canvas in pixels. out_size: (H, W). tags: (C,) bool.
+    side: of the canvas in pixels. out_size: (H, W). tags: (C,) bool. released: see `from_canvas`.
     """
     tags = np.asarray(tags, dtype=bool)
     maps = np.zeros((len(tags), *out_size), np.float32)
     if tags.any():
-        grown = from_canvas(raw[tags].astype(np.float32), box, side, out_size)
+        grown = from_canvas(raw[tags].astype(np.float32), box, side, out_size, released)
         maps[tags] = normalise_maps(grown, np.ones(len(grown), dtype=bool))
     return maps

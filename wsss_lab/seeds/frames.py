@@ -14,23 +14,24 @@ from wsss_lab.seeds.centre import centre_mean_shape
 from wsss_lab.seeds.threshold import seed_labels
 
 
-def normalised_maps(view: TrainView, maps: np.ndarray, side: int) -> Iterator[np.ndarray]:
+def normalised_maps(view: TrainView, maps: np.ndarray, side: int, released: bool = False) -> Iterator[np.ndarray]:
     """Yield the normalised class maps of one image after another: float32 (C, H, W) in [0, 1], tags only.
 
     maps: (N, C, h, w) as `wsss_lab.seeds.training.classifier_outputs` gives them, on canvases of `side` pixels.
+    released: see `wsss_lab.data.canvas.from_canvas`.
     """
     for index in range(len(view)):
         size = view.size(index)
-        yield expand(np.asarray(maps[index]), canvas_box(*size, side), side, size, view.tags[index])
+        yield expand(np.asarray(maps[index]), canvas_box(*size, side), side, size, view.tags[index], released)
 
 
-def label_seeds(view: TrainView, maps: np.ndarray, side: int, tau: float) -> dict:
+def label_seeds(view: TrainView, maps: np.ndarray, side: int, tau: float, released: bool = False) -> dict:
     """Seed labels of every image: {"masks": frame (N, Hmax, Wmax) uint8, 0 background, c + 1 class c}."""
-    labels = (seed_labels(each, tau) for each in normalised_maps(view, maps, side))
+    labels = (seed_labels(each, tau) for each in normalised_maps(view, maps, side, released))
     return {"masks": frames.stack(view, labels)}
 
 
-def refine_seeds(view: TrainView, maps: np.ndarray, side: int, tau: float, crf: dict) -> dict:
+def refine_seeds(view: TrainView, maps: np.ndarray, side: int, tau: float, crf: dict, released: bool = False) -> dict:
     r"""Seed labels after a dense CRF on the seed maps: `crf-seed` of Oh et al. 2017, Table 5.
 
     The paper doesn't give the unary. Here background gets the score tau, so that without pairwise terms the result is
@@ -39,7 +40,7 @@ def refine_seeds(view: TrainView, maps: np.ndarray, side: int, tau: float, crf: 
     parameters = CrfParameters(**crf)
 
     def refined() -> Iterator[np.ndarray]:
-        for index, each in enumerate(normalised_maps(view, maps, side)):
+        for index, each in enumerate(normalised_maps(view, maps, side, released)):
             kept = np.flatnonzero(np.concatenate([[True], view.tags[index]]))
             scores = np.concatenate([np.full_like(each[:1], tau), each])
             probabilities = scores / scores.sum(0, keepdims=True)

@@ -13,6 +13,7 @@ All figures here are per cent, differences percentage points (pp).
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -126,18 +127,22 @@ class Decision:
 
 @dataclass(frozen=True)
 class Condition:
-    """When a claim counts as reproduced. reads: the sources that `decide` may read, and so what must be computed."""
+    """When a claim counts as reproduced.
+
+    reads: the sources that `decide` needs, and so what must be computed. tells: further ones, of sentences beside it.
+    """
 
     decide: Callable[[Claim, Results], Decision]
     reads: tuple[Source, ...] = ()
+    tells: tuple[Source, ...] = ()
 
 
 @dataclass(frozen=True)
 class Sentence:
-    """What explains a verdict without being needed for it; reads as in Condition."""
+    """What explains a verdict without being needed for it. tells: the sources that `text` may read."""
 
     text: Callable[[Results], str]
-    reads: tuple[Source, ...] = ()
+    tells: tuple[Source, ...] = ()
 
 
 # --- conditions -------------------------------------------------------------------------------------------------------
@@ -312,7 +317,7 @@ def every(*conditions: Condition) -> Condition:
     def decide(claim: Claim, results: Results) -> Decision:
         return jointly([each.decide(claim, results) for each in conditions])
 
-    return Condition(decide, _union_of(conditions))
+    return Condition(decide, *_unions(conditions))
 
 
 def given(premise: Condition, then: Condition) -> Condition:
@@ -326,7 +331,7 @@ def given(premise: Condition, then: Condition) -> Condition:
         why = f"what the claim takes for granted isn't met: {taken.why}"
         return replace(both, verdict=Verdict.INCONCLUSIVE, why=why)
 
-    return Condition(decide, _union_of((then, premise)))
+    return Condition(decide, *_unions((then, premise)))
 
 
 def jointly(parts: Iterable[Decision]) -> Decision:
@@ -375,7 +380,8 @@ def told(condition: Condition, *sentences: Sentence | str) -> Condition:
         rule = decision.why[:1].upper() + decision.why[1:]
         return replace(decision, why=" ".join([*filter(None, (_told(each, results) for each in texts)), rule]))
 
-    return Condition(decide, _union_of((condition, *texts)))
+    tells = _union(source for each in (condition, *texts) for source in each.tells)
+    return Condition(decide, condition.reads, tells)
 
 
 def sentence(*reads: Quantity | Best | Source) -> Callable[[Callable[[Results], str]], Sentence]:
@@ -428,7 +434,7 @@ def decide_all(paper: str, conditions: Mapping[str, Condition], results: Results
 
 def decide_one(claim: Claim, condition: Condition, results: Results) -> Decision:
     """Decide one claim; it reads what its condition declares."""
-    results.allowed = set(condition.reads)
+    results.allowed = {*condition.reads, *condition.tells}
     try:
         return condition.decide(claim, results)
     except NotMeasured as missing:
@@ -438,8 +444,21 @@ def decide_one(claim: Claim, condition: Condition, results: Results) -> Decision
 
 
 def claim_steps(conditions: Mapping[str, Condition], route: Any) -> list["Step"]:
-    """What a route must have computed for a paper's claims; what its profile leaves out is left out."""
-    return steps_of(_union_of(conditions.values()), route)
+    """What a route must have computed for a paper's claims.
+
+    Nothing for a claim that needs what the route's profile leaves out; of sentences, what it has.
+    """
+    found: list[Step] = []
+    for each in conditions.values():
+        try:
+            needed = steps_of(each.reads, route)
+        except NotMeasured:
+            continue
+        found += needed
+        for source in each.tells:
+            with suppress(NotMeasured):
+                found += steps_of([source], route)
+    return list(dict.fromkeys(found))
 
 
 def count_verdicts(decided: "pd.DataFrame") -> dict[str, int]:
@@ -497,6 +516,8 @@ def _union(reads: Iterable[Any]) -> tuple[Source, ...]:
     return tuple(dict.fromkeys(source for each in reads for source in getattr(each, "sources", (each,))))
 
 
-def _union_of(parts: Iterable[Any]) -> tuple[Source, ...]:
-    """What conditions and sentences read, each once."""
-    return tuple(dict.fromkeys(source for part in parts for source in part.reads))
+def _unions(conditions: Iterable[Condition]) -> tuple[tuple[Source, ...], tuple[Source, ...]]:
+    """What conditions read, and what is told beside them."""
+    conditions = list(conditions)
+    return (_union(source for each in conditions for source in each.reads),
+            _union(source for each in conditions for source in each.tells))

@@ -266,11 +266,5 @@ class Results:
 
 
 def steps_of(sources: Iterable[Source], route: Any) -> list["Step"]:
-    """The steps that sources read of a route; what its profile leaves out is left out."""
-    found: dict[Any, None] = {}
-    for source in sources:
-        try:
-            found |= dict.fromkeys(source(route).steps)
-        except NotMeasured:
-            continue
-    return list(found)
+    """The steps that sources read of a route, each once. Raises NotMeasured where its profile leaves one out."""
+    return list(dict.fromkeys(step for source in sources for step in source(route).steps))

@@ -83,7 +83,7 @@ def araslanov2020_routes(profile: str, seeds: int) -> list:
     """Routes of the quick profile, or such as those of photographs: one backbone, few rows."""
     photos, real = profile == "photos", araslanov2020.routes("quick", 1)[0]
     scale = araslanov2020.SCALES["photos"] if photos else real.scale
-    return [araslanov2020.Route(real.world, scale, seed, real.starts, guided)
+    return [araslanov2020.Route(real.world, scale, seed, real.starts, guided, profile)
             for seed, guided in enumerate(oh2017_routes(seeds, ready_made=photos))]
 
 

@@ -323,7 +323,7 @@ def drawn_single(drawn, single):
     """On the same drawn world, each backbone from weights of a single iteration."""
     start = {name: dataclasses.replace(value.step, inputs=drawn.start.step.inputs, settings=value.step.settings | {
         "schedule": Schedule(1, 4).settings()})["state"] for name, value in single.starts.items()}
-    return araslanov2020.Route(drawn.world, shortest(single.scale), 0, start, drawn)
+    return araslanov2020.Route(drawn.world, shortest(single.scale), 0, start, drawn, "quick")
 
 
 def test_a_single_stage_is_trained_on_a_world_whose_masks_cannot_be_read(drawn_single, store, sealed):

@@ -189,6 +189,8 @@ def test_best_is_told_by_results():
     assert behind.name == "a - c" and behind.value(results) == pytest.approx(3)
     assert set((A - best(B, C)).sources) == {*A.sources, *B.sources, *C.sources}
     assert (best(B, C) - A).resolve(results).value(results) == pytest.approx(-3)
+    between_two = best(A, B) - best(B, C)
+    assert between_two.resolve(results).value(results) == pytest.approx(3) and len(between_two.sources) == 3
 
 
 # --- quantities of stored results -------------------------------------------------------------------------------------

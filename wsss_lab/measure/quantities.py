@@ -192,7 +192,7 @@ class Best:
 
     def resolve(self, results: "Results") -> Quantity:
         values = [each.value(results) for each in self.options]
-        return self.wrap(self.options[int(np.nanargmax(values))])
+        return self.wrap(self.options[int(np.nanargmax(values))]).resolve(results)
 
     def __sub__(self, other: Quantity) -> "Best":
         return replace(self, wrap=lambda chosen: self.wrap(chosen) - other, more=(*self.more, other))

@@ -7,6 +7,7 @@ here; `run.compute` does that.
 
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
+from types import ModuleType
 from typing import Any
 
 from wsss_lab.evaluation import scoring
@@ -117,7 +118,8 @@ class Route:
     """The steps of one full run of the paper at one seed, on one world.
 
     starts: start weights by backbone, "main" and names of Table 9. guided: the route of Oh et al. 2017 on the same
-    world, whose ground truth full supervision takes. Every method returns a Step; equal arguments give the same step.
+    world, whose ground truth full supervision takes. profile: its name. Every method returns a Step; equal arguments
+    give the same step.
     """
 
     world: World
@@ -125,6 +127,7 @@ class Route:
     seed: int
     starts: dict[str, Any]
     guided: oh2017.Route
+    profile: str
 
     # --- one network, one training -------------------------------------------------------------------------------
 
@@ -225,6 +228,10 @@ class Route:
 
     # --- helpers -------------------------------------------------------------------------------------------------
 
+    def beside(self, paper: ModuleType) -> Any:
+        """The route of another paper on the same world, at the same seed."""
+        return paper.routes(self.profile, self.seed + 1, getattr(self.world, "seed", 0))[self.seed]
+
     @cached_property
     def crf(self) -> dict:
         """The dense CRF's parameters for images of this profile, its position widths scaled with their size."""
@@ -255,7 +262,7 @@ def routes(profile: str, seeds: int, world_seed: int = 0) -> list[Route]:
     """
     scale, guided = scale_of(SCALES, profile), oh2017.routes(profile, seeds, world_seed)
     starts = _toy_starts(profile, scale, world_seed) if scale.pretraining else _files(scale)
-    return [Route(open_world(profile, world_seed), scale, each.seed, starts, each) for each in guided]
+    return [Route(open_world(profile, world_seed), scale, each.seed, starts, each, profile) for each in guided]
 
 
 def _toy_starts(profile: str, scale: Scale, world_seed: int) -> dict[str, Any]:

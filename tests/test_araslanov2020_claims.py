@@ -59,7 +59,7 @@ def printed_figures() -> dict:
     both |= {{5: "5 iterations", 10: REFERENCE, 15: "15 iterations"}[row.pamr_iterations]:
              (row.val_miou_pct, row.val_miou_crf_pct) for row in published("araslanov2020", "table7").itertuples()}
     found = {miou(row, crf): value[crf] for row, value in both.items() for crf in (False, True)}
-    found |= {miou("ours", False, "test"): 60.5, miou("ours", True, "test"): 64.3, crf_rnn("val"): 52.8,
+    found |= {miou("ours", False, "test"): 60.5, miou("ours", True, "test"): 64.3, crf_rnn(): 52.8,
               crf_rnn("test"): 53.7, WALKED: 59.7, second(): 65.7, second(split="test"): 66.6, second(crf=True): 66.0,
               second("main"): 65.0, second("main", True): 65.5}
     for split, values in (("train", (64.7, 66.9, 48.0, 48.0)), ("val", (63.4, 65.3, 46.8, 46.0))):
@@ -80,7 +80,7 @@ def printed_figures() -> dict:
     found |= {of(statistic, known(kind)): 60.0 for statistic in (recall, precision) for kind in (OURS, CAM)}
     table5 = published("araslanov2020", "table5").set_index("method").filter(like="_iou_pct").iloc[:, :-1]  # no mean
     worse = 100 * (table5.loc["CRF-RNN"] > table5.loc["Ours + CRF"]).mean()
-    found |= {lost(FINAL, crf_rnn("val")): worse, lost(crf_rnn("val"), FINAL): 100 - worse,
+    found |= {lost(FINAL, crf_rnn()): worse, lost(crf_rnn(), FINAL): 100 - worse,
               lost(FINAL, second(crf=True)): 60.0}
     found |= {in_training(row, name): value for row in (REFERENCE, "no PAMR")
               for name, value in (("kept images", 50.0), ("labelled pixels", 25.0))}
@@ -160,7 +160,7 @@ RECALL_WITHOUT = {of(recall, miou("no penalty")): 70.0}
     ("C19", {miou("ours"): 63.0}, "not reproduced"),
     ("C19", {miou("ours"): 56.0}, "not reproduced"),  # more than a few points
     ("C20", {crf_rnn("test"): 60.0}, "direction only"),
-    ("C20", {crf_rnn("val"): 63.0}, "not reproduced"),
+    ("C20", {crf_rnn(): 63.0}, "not reproduced"),
     ("C22", {second(): 64.0}, "direction only"),
     ("C22", {second(split="test"): 64.0}, "not reproduced"),  # without CRF
     ("C23", {known(CAM, **TABLE9): 56.0}, "not reproduced"),
@@ -177,7 +177,7 @@ RECALL_WITHOUT = {of(recall, miou("no penalty")): 70.0}
     ("C30", {penalty_share(True): 0.9}, "not reproduced"),
     ("C31", {known(OURS, net="VGG16"): 60.0}, "not reproduced"),
     ("C31", {known(OURS, net="VGG16"): 40.0}, "not reproduced"),  # more than slightly
-    ("C33", {lost(FINAL, crf_rnn("val")): 0.0}, "inconclusive"),
+    ("C33", {lost(FINAL, crf_rnn()): 0.0}, "inconclusive"),
 ])  # fmt: skip
 def test_verdict_when_one_figure_changes(claim, changes, verdict):
     row = row_of(claim, changes)
@@ -252,7 +252,7 @@ def test_share_of_classes_that_another_method_wins():
     counts = np.zeros((2, 1, 3, 3, 4))  # method, image: three classes, of which the last is in no image
     counts[0, ..., 0, 0], counts[0, ..., 1, 1], counts[0, ..., 1, 0] = 10, 9, 1
     counts[1, ..., 0, 0], counts[1, ..., 0, 1], counts[1, ..., 1, 1] = 9, 1, 10
-    leaf = lost(FINAL, crf_rnn("val")).leaves[0]
+    leaf = lost(FINAL, crf_rnn()).leaves[0]
     assert np.isnan(iou(counts.sum(2))[:, 0, 2]).all()
     assert leaf.per_seed(np.ones((1, 3)), *counts).item() == 0.5
     assert leaf.per_seed(np.ones((1, 3)), *counts[[0, 0]]).item() == 0
@@ -306,7 +306,7 @@ def session(routes, profile):
 def test_every_source_is_found_and_what_it_reads_decides_the_claims():
     run = session(araslanov2020_routes("quick", 1), "quick")
     for name, each in CLAIMS.items():
-        assert all(source(run.route).steps for source in each.reads), name
+        assert all(source(run.route).steps for source in (*each.reads, *each.tells)), name
     for split in ("val", "test"):
         assert roy2017.routes("quick", 1)[0].scored("full", split) in run.store
     walked = lee2021.routes("quick", 1)[0].walked("CAM", "train")

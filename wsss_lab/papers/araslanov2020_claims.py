@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -31,7 +30,7 @@ from wsss_lab.measure.claims import (
     sentence,
     told,
 )
-from wsss_lab.measure.quantities import Best, NotMeasured, Quantity, Results, Source, best, figure, joined, mean
+from wsss_lab.measure.quantities import Best, NotMeasured, Quantity, Results, Source, best, cached, figure, joined, mean
 from wsss_lab.papers import lee2021, roy2017
 from wsss_lab.papers.araslanov2020 import (
     EXCHANGED,
@@ -74,7 +73,7 @@ def _check_trained(route: Route, row: str) -> None:
         raise NotMeasured(f"profile {route.profile} doesn't train the row '{row}'")
 
 
-@cache
+@cached
 def _score(kind: str, name: str, crf: bool, split: str, tags: str, exchanged: bool) -> Source:
     """Confusions of labels. name: a row of ROWS for OURS, otherwise a backbone. exchanged: with App. F's scales."""
 
@@ -94,29 +93,27 @@ def _score(kind: str, name: str, crf: bool, split: str, tags: str, exchanged: bo
     return confusions
 
 
-@cache
-def _figure(name: str, source: Source, statistic: Statistic) -> Quantity:
-    return figure(name, source, statistic)
-
-
 def _named(name: str, crf: bool, split: str) -> str:
     return name + " + CRF" * crf + f" on {split}" * (split != "val")
 
 
+@cached
 def miou(row: str, crf: bool = False, split: str = "val") -> Quantity:
     """A row of ROWS with predicted tags."""
-    return _figure(_named(row, crf, split), _score(OURS, row, crf, split, "predicted", False), mean_iou)
+    return figure(_named(row, crf, split), _score(OURS, row, crf, split, "predicted", False), mean_iou)
 
 
+@cached
 def known(kind: str, crf: bool = False, split: str = "val", net: str = "main", exchanged: bool = False) -> Quantity:
     """The final model (OURS) or the CAM baseline with the tags known, and one of the backbones NETS."""
     name = "ours" if (kind, net) == (OURS, "main") else net
-    return _figure(_named(kind, crf, split), _score(kind, name, crf, split, "known", exchanged), mean_iou)
+    return figure(_named(kind, crf, split), _score(kind, name, crf, split, "known", exchanged), mean_iou)
 
 
+@cached
 def second(net: str = "ResNet-101", crf: bool = False, split: str = "val") -> Quantity:
     """A network trained on our labels (Table 8)."""
-    return _figure(_named(f"{SECOND}, {NETS[net]}", crf, split), _score(SECOND, net, crf, split, "", False), mean_iou)
+    return figure(_named(f"{SECOND}, {NETS[net]}", crf, split), _score(SECOND, net, crf, split, "", False), mean_iou)
 
 
 def recall(summed: np.ndarray) -> np.ndarray:
@@ -129,15 +126,16 @@ def precision(summed: np.ndarray) -> np.ndarray:
     return precision_recall_of_labels(summed).foreground.precision
 
 
+@cached
 def of(statistic: Statistic, score: Quantity) -> Quantity:
     """Another statistic of the confusions behind a mIoU."""
     if statistic is mean_iou:
         return score
-    return _figure(f"{statistic.__name__} of {score.name}", score.sources[0], statistic)
+    return figure(f"{statistic.__name__} of {score.name}", score.sources[0], statistic)
 
 
-@cache
-def crf_rnn(split: str) -> Quantity:
+@cached
+def crf_rnn(split: str = "val") -> Quantity:
     """CRF-RNN of Table 3: the full model of Roy & Todorovic 2017."""
 
     def confusions(route: Route):
@@ -160,7 +158,7 @@ def _walked(route: Route):
 WALKED = figure("CAM + RW + CRF on train", _walked, mean_iou)
 
 
-@cache
+@cached
 def lost(ours: Quantity, theirs: Quantity) -> Quantity:
     """The share of classes in which another method is better."""
 
@@ -175,7 +173,7 @@ def lost(ours: Quantity, theirs: Quantity) -> Quantity:
 # --- quantities: trainings -------------------------------------------------------------------------------------------
 
 
-@cache
+@cached
 def curves(row: str) -> Source:
     """What a training wrote down per iteration, see wsss_lab.segmenter.single_stage.Losses."""
 
@@ -193,7 +191,7 @@ def curve(recorded: Sequence[dict], name: str, late: bool = True) -> np.ndarray:
     return values[:, -max(2, round(iterations / 3)):] if late else values[:, :max(1, iterations // 10)]
 
 
-@cache
+@cached
 def in_training(row: str, name: str) -> Quantity:
     """The mean of a curve over the last third of a training."""
     return figure(name, curves(row), ratio, lambda recorded: image_values(curve(recorded, name)))
@@ -211,14 +209,14 @@ def slope(summed: np.ndarray) -> np.ndarray:
     return divide(count * xy - x * y, count * xx - x * x)
 
 
-@cache
+@cached
 def trend(epsilon: int) -> Quantity:
     """How the pixel scores of absent classes change late in a training, in logits per tenth of it."""
     return figure(f"slope with epsilon={epsilon}", curves(EPSILONS[epsilon]), slope, lambda recorded: trend_sums(
         curve(recorded, "absent score"), len(recorded[0]["classification"])), unit="")
 
 
-@cache
+@cached
 def penalty_share(late: bool) -> Quantity:
     """How many times as large as nGWP the penalty is in the score of absent classes."""
     return figure("penalty / nGWP", curves(REFERENCE), ratio, lambda recorded: np.stack(
@@ -286,8 +284,8 @@ def quality(*scores: Quantity) -> Sentence:
 def by_profile(make: Callable[[str], Condition]) -> Condition:
     """A condition whose parts depend on what a profile runs."""
     made = {profile: make(profile) for profile in SCALES}
-    reads = dict.fromkeys(source for each in made.values() for source in each.reads)
-    return Condition(lambda claim, results: made[results.run.profile].decide(claim, results), tuple(reads))
+    sources = dict.fromkeys(source for each in made.values() for source in (*each.reads, *each.tells))
+    return Condition(lambda claim, results: made[results.run.profile].decide(claim, results), tells=tuple(sources))
 
 
 def on_splits(make: Callable[[str], Condition]) -> Condition:
@@ -537,9 +535,9 @@ CLAIMS: dict[str, Condition] = {
                                                          unit=""), low=0),
                       between(trend(0), high=0), between(PLAIN - miou(NO_EPSILON), low=-1)),
                 absent_scores, also("The slopes differ by {}.", trend(1) - trend(0)), falling_rate),
-    "C30": told(between(penalty_share(True), low=1),
+    "C30": told(between(penalty_share(late=True), low=1),
                 also("Medians over the absent classes of a batch, in the last third of the training; in its first "
-                     "tenth the ratio is {}.", penalty_share(False))),
+                     "tenth the ratio is {}.", penalty_share(late=False))),
     "C31": told(every(above(SCALES_GAIN[False]), between(SCALES_GAIN[False].called("difference"), high=2)),
                 also(f"By backbone: {', '.join(f'{name} {{}}' for name in NETS.values())}; mean with CRF {{}}.",
                      *(known(OURS, net=net, exchanged=True) - known(OURS, net=net) for net in NETS),
@@ -547,7 +545,7 @@ CLAIMS: dict[str, Condition] = {
     "C32": told(not_testable("The claim is about three classes of VOC and all methods of Table 5, of which these runs "
                              "hold CRF-RNN alone."),
                 also("Ours + CRF has {} % on val.", FINAL), also("On test it has {} %.", miou("ours", True, "test"))),
-    "C33": told(all_above({"ours + CRF": lost(FINAL, crf_rnn("val")), "CRF-RNN": lost(crf_rnn("val"), FINAL)},
+    "C33": told(all_above({"ours + CRF": lost(FINAL, crf_rnn()), "CRF-RNN": lost(crf_rnn(), FINAL)},
                           "the share of classes that another method wins"),
                 "Of the methods of Table 5, these runs hold two.",
                 also("Of this paper's own results with CRF on val, a second network on its labels has the higher IoU "

@@ -22,13 +22,12 @@ from wsss_lab.lab import assumed, forecast, runs
 from wsss_lab.lab.artifacts import CLAIMS, MANIFEST, read_manifest
 from wsss_lab.lab.profiles import PROFILES
 from wsss_lab.lab.published import papers
-from wsss_lab.measure.claims import Verdict
+from wsss_lab.measure.claims import FINAL, POINTING, SEEDS_FOR_A_VERDICT
 
 PROJECT = Path(__file__).resolve().parents[1]
 README, FIGURES, KEPT = PROJECT / "README.md", PROJECT / "figures", PROJECT / "benchmarks/results/runs.json"
 PLANNED = KEPT.with_name("plan_voc.csv")
 BEGIN, END = "<!-- readers: written by `python benchmarks/readers.py` -->", "<!-- end of readers -->"
-VERDICTS = [str(verdict) for verdict in Verdict]
 
 Brought = dict[str, Any]  # tables, figures, seeds: how many; verdicts: how many claims ended how; world; record
 Kept = dict[str, dict[str, Brought]]  # by profile and paper
@@ -211,13 +210,25 @@ def _seen(profile: str, notebooks: dict[str, Brought]) -> Iterator[str]:
     """Tables, figures and verdicts of a profile's notebooks; nothing without any."""
     if not notebooks:
         return
-    worlds = dict.fromkeys(each["world"] for each in notebooks.values())
-    yield f"What the profile `{profile}` has brought on {', '.join(worlds)}, claims counted by verdict:\n"
-    lines = [("notebook", "seeds", "tables", "figures", *VERDICTS)]
-    for paper, each in notebooks.items():
-        counts = [each["verdicts"].get(verdict, 0) if each["verdicts"] else "–" for verdict in VERDICTS]
-        lines.append((paper, each["seeds"], each["tables"], each["figures"], *counts))
-    yield _table(lines)
+    enough = {paper: each for paper, each in notebooks.items()
+              if each["seeds"] >= SEEDS_FOR_A_VERDICT or not each["verdicts"]}
+    few = {paper: each for paper, each in notebooks.items() if paper not in enough}
+    pointing = tuple(dict.fromkeys(POINTING.values()))
+    for part, columns, what in (
+            (enough, FINAL, "claims counted by verdict"),
+            (few, (*pointing, FINAL[-1], "decided without training"),
+             f"and where claims point to, as fewer than {SEEDS_FOR_A_VERDICT} trainings are no verdict")):
+        if not part:
+            continue
+        worlds = dict.fromkeys(each["world"] for each in part.values())
+        yield f"What the profile `{profile}` has brought on {', '.join(worlds)}, {what}:\n"
+        lines = [("notebook", "seeds", "tables", "figures", *columns)]
+        for paper, each in part.items():
+            counts = dict.fromkeys(columns, 0) | each["verdicts"]
+            counts["decided without training"] = sum(counts.get(verdict, 0) for verdict in FINAL[:-1])
+            shown = [counts[column] if each["verdicts"] else "–" for column in columns]
+            lines.append((paper, each["seeds"], each["tables"], each["figures"], *shown))
+        yield _table(lines)
 
 
 def _quick(notebooks: dict[str, Brought]) -> Iterator[str]:

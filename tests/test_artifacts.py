@@ -13,7 +13,7 @@ from PIL import Image
 from wsss_lab.errors import ParameterError, StoreError
 from wsss_lab.lab import artifacts as artifacts_module
 from wsss_lab.lab import pictures
-from wsss_lab.lab.artifacts import Artifacts, read_manifest
+from wsss_lab.lab.artifacts import Artifacts, read_manifest, verdict_line
 
 
 def frame():
@@ -210,3 +210,13 @@ def test_a_full_disk_names_the_folder_and_leaves_the_old_files(results, monkeypa
 def test_the_manifest_is_plain_json(results):
     save_all(results)
     assert set(json.loads((results.folder / "manifest.json").read_text())) == {"artifacts"}
+
+
+def test_verdicts_are_counted_apart_from_what_too_few_trainings_point_to():
+    def line(*verdicts):
+        return verdict_line(pd.DataFrame({"verdict": verdicts}))
+
+    assert line("reproduced", "inconclusive", "reproduced") == "2 reproduced, 1 inconclusive"
+    assert line("open", "points to yes", "open") == "1 points to yes, 2 open"
+    assert line("reproduced", "open") == "1 reproduced; without a verdict, as trainings are too few: 1 open"
+    assert verdict_line(pd.DataFrame()) == ""

@@ -48,6 +48,14 @@ def test_profiles_and_papers_have_a_fixed_order_and_quick_runs_are_left_out(tmp_
     assert "quick" not in page
 
 
+def test_trainings_that_are_too_few_for_a_verdict_stand_apart(tmp_path):
+    for profile, verdict in (("toy", "reproduced"), ("photos", "points to yes")):
+        write_claims(fill(tmp_path, profile).folder, [verdict])
+    page = write_gallery(tmp_path).read_text()
+    assert "| 2 | 1 | 2 | 1 points to yes |" in page  # trainings, tables, figures
+    assert page.index("are no verdict") < page.index("| toy | [oh2017]") and "Verdicts on claims" not in page
+
+
 def test_every_link_leads_somewhere(tmp_path):
     results = fill(tmp_path, "toy")
     write_claims(results.folder, ["reproduced"])

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from wsss_lab.errors import ParameterError, StoreError
 from wsss_lab.lab import provenance, tables
 from wsss_lab.lab.pictures import Picture, draw
-from wsss_lab.measure.claims import Verdict
+from wsss_lab.measure.claims import FINAL, POINTING
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -148,13 +148,16 @@ def read_manifest(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def verdict_line(decided: "pd.DataFrame") -> str:
-    """How many claims ended how, such as "9 reproduced, 2 inconclusive"; empty for no claims."""
+    """How many claims ended how, such as "9 reproduced, 2 inconclusive"; empty for no claims.
+
+    What fewer trainings than a verdict takes point to is counted apart, behind a semicolon.
+    """
     if decided.empty:
         return ""
     counts = Counter(decided["verdict"].astype(str))
-    known = [str(verdict) for verdict in Verdict]
-    order = [*known, *sorted(counts.keys() - set(known))]
-    return ", ".join(f"{counts[verdict]} {verdict}" for verdict in order if counts[verdict])
+    parts = [", ".join(f"{counts[verdict]} {verdict}" for verdict in kind if counts[verdict])
+             for kind in (FINAL, POINTING.values())]
+    return "; without a verdict, as trainings are too few: ".join(filter(None, parts)) if parts[0] else parts[1]
 
 
 def _check(id: str, title: str, kind: str) -> None:

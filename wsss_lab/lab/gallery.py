@@ -13,6 +13,7 @@ from wsss_lab.errors import StoreError
 from wsss_lab.lab import tables
 from wsss_lab.lab.artifacts import CLAIMS, MANIFEST, read_manifest, verdict_line
 from wsss_lab.lab.published import artifact_list, papers
+from wsss_lab.measure.claims import SEEDS_FOR_A_VERDICT
 
 NAME = "README.md"
 # Quick runs show that everything works and mean nothing; they are not shown.
@@ -39,6 +40,11 @@ class Chapter:
     @property
     def path(self) -> str:
         return f"{self.profile}/{self.paper}"
+
+    @property
+    def seeds(self) -> int:
+        """Number of trainings, that of the artifact which rests on most."""
+        return max((len(entry.get("seeds", ())) for entry in self.artifacts.values()), default=0)
 
     def files(self, suffix: str) -> list[str]:
         """Ids of the artifacts with such a file."""
@@ -92,14 +98,24 @@ def _page(found: list[Chapter]) -> Iterator[str]:
     if not found:
         yield "Nothing has been made yet: run `make reproduce`.\n"
         return
-    yield "| profile | paper | tables | figures | claims |\n| --- | --- | --- | --- | --- |"
-    for chapter in found:
-        counts = verdict_line(_claims(chapter))
-        numbers = f"{len(chapter.files('.md'))} | {len(chapter.files('.png'))} | {counts or tables.NOTHING}"
-        yield f"| {chapter.profile} | [{chapter.paper}](#{chapter.anchor}) | {numbers} |"
-    yield ""
+    enough = [chapter for chapter in found if chapter.seeds >= SEEDS_FOR_A_VERDICT or _claims(chapter).empty]
+    yield from _overview(enough, "Verdicts on claims, by their 95 % intervals over images and trainings:")
+    few = f"Fewer than {SEEDS_FOR_A_VERDICT} trainings, which are no verdict and only point somewhere:"
+    yield from _overview([chapter for chapter in found if chapter not in enough], few)
     for chapter in found:
         yield from _chapter(chapter)
+
+
+def _overview(found: list[Chapter], heading: str) -> Iterator[str]:
+    if not found:
+        return
+    yield f"{heading}\n\n| profile | paper | trainings | tables | figures | claims |\n{'| --- ' * 6}|"
+    for chapter in found:
+        counts = verdict_line(_claims(chapter))
+        numbers = (f"{chapter.seeds} | {len(chapter.files('.md'))} | {len(chapter.files('.png'))}"
+                   f" | {counts or tables.NOTHING}")
+        yield f"| {chapter.profile} | [{chapter.paper}](#{chapter.anchor}) | {numbers} |"
+    yield ""
 
 
 def _chapter(chapter: Chapter) -> Iterator[str]:

@@ -62,6 +62,7 @@ POINTING = {
     Verdict.DIRECTION_ONLY: Verdict.OPEN,
     Verdict.INCONCLUSIVE: Verdict.OPEN,
 }
+FINAL = tuple(verdict for verdict in Verdict if verdict not in POINTING.values())
 
 
 @dataclass(frozen=True)

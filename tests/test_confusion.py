@@ -54,7 +54,7 @@ def test_abstaining_lowers_the_score():
     assert wrong_left_out == pytest.approx((1 + 1 / 2) / 2)
 
 
-@pytest.mark.parametrize("value", [-1, 4, 255, 256, 100_000])
+@pytest.mark.parametrize("value", [-1, -253, -256, -65536, 4, 255, 256, 100_000])
 def test_any_value_that_is_no_class_is_abstained(value):
     counts = cf.confusion_matrix(np.array([[0, value]]), np.zeros((1, 2), np.uint8), 4)
     assert counts[0].tolist() == [1, 0, 0, 0, 1]

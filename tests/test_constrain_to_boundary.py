@@ -60,6 +60,21 @@ def test_targets_are_the_crf_on_the_grid_with_widths_divided_by_the_stride():
         np.testing.assert_allclose(targets[i].numpy(), by_hand, atol=1e-6)
 
 
+def test_images_shrink_to_the_nearest_level_of_their_mean():
+    """Every other cell is 1/4 or 3/4 of a level lighter than the rest, for a CRF to which one level matters."""
+    logits, images = batch(stride=2)
+    images = torch.full_like(images, 100)
+    lighter = torch.tensor([[0, 1], [1, 0]], dtype=torch.uint8).repeat_interleave(2, 0).repeat_interleave(2, 1)
+
+    def targets(*pixels):
+        light = images + lighter.repeat(4, 4) * torch.tensor(pixels, dtype=torch.uint8).view(2, 2).repeat(8, 8)
+        return crf_targets(torch.softmax(logits, 1), light, CrfParameters(5, 4, 1, 0, 1), shrink=1)
+
+    assert torch.equal(targets(0, 1, 1, 1), targets(1, 1, 1, 1))
+    assert torch.equal(targets(0, 1, 0, 0), targets(0, 0, 0, 0))
+    assert not torch.allclose(targets(1, 1, 1, 1), targets(0, 0, 0, 0), atol=0.01)
+
+
 def test_shrink_overrides_the_stride():
     logits, images = batch()
     probabilities = torch.softmax(logits, 1)

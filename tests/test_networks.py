@@ -186,12 +186,18 @@ def test_labels_shrink_to_the_centre_pixel_of_each_cell():
     assert reduce_labels(labels, (2, 2)).tolist() == [[[7, 10], [25, 28]]]
 
 
-@pytest.mark.parametrize(
-    ("policy", "expected"), [("constant", 1.0), ("step", 0.01), ("poly", 0.5**0.9), ("cosine", 0.5)]
-)
-def test_learning_rate_policies_halfway(policy, expected):
-    schedule = Schedule(100, policy=policy, decay_every=25)
-    assert schedule.factor(50) == pytest.approx(expected)
+@pytest.mark.parametrize(("policy", "expected"), [
+    ("constant", [1, 1, 1, 1]), ("step", [1, 1, 0.1, 0.1]), ("poly", [1, 0.75**0.9, 0.5**0.9, 0.25**0.9]),
+    ("cosine", [1, (1 + 0.5**0.5) / 2, 0.5, (1 - 0.5**0.5) / 2])])
+def test_each_iteration_has_the_learning_rate_of_its_policy(monkeypatch, policy, expected):
+    """Also inside the training: the first iteration has the whole rate."""
+    schedule = Schedule(4, lr=0.5, policy=policy, decay_every=2)
+    assert [schedule.factor(iteration) for iteration in range(4)] == pytest.approx(expected)
+    rates, step = [], torch.optim.AdamW.step
+    monkeypatch.setattr(torch.optim.AdamW, "step", lambda self, *arguments, **named: (
+        rates.append(self.param_groups[0]["lr"]), step(self, *arguments, **named)))
+    _toy_problem(schedule)
+    assert rates == pytest.approx([0.5 * each for each in expected])
 
 
 def _toy_problem(schedule, loss_of=None, seed=0):

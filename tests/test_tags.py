@@ -96,6 +96,7 @@ def test_masks_count_every_label_but_background_and_void():
     assert tags_from_masks([], class_count=2).values.shape == (0, 2)
 
 
-def test_masks_with_a_label_outside_the_classes():
-    with pytest.raises(DataError, match="mask 1 has the label 7"):
-        tags_from_masks([np.zeros((2, 2), np.uint8), np.full((2, 2), 7, np.uint8)], class_count=2)
+@pytest.mark.parametrize("label", [3, 7, 254])
+def test_masks_with_a_label_outside_the_classes(label):
+    with pytest.raises(DataError, match=f"mask 1 has the label {label}"):
+        tags_from_masks([np.full((2, 2), 2, np.uint8), np.full((2, 2), label, np.uint8)], class_count=2)

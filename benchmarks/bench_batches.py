@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 import torch
 
-from wsss_lab.data.folder import JpegFiles
+from wsss_lab.data.pixels import JpegFiles
 from wsss_lab.data.views import TrainView
 from wsss_lab.networks.batches import tagged_batches
 from wsss_lab.networks.machine import Machine

@@ -22,7 +22,7 @@ def listens_to_ctrl_c():
 
 @pytest.fixture
 def photographs(tmp_path, monkeypatch):
-    """WSSS_DATA and WSSS_WEIGHTS for the profile on photographs."""
+    """WSSS_DATA, WSSS_WEIGHTS and a run store for the profile on photographs."""
     from torchvision.models import mobilenet_v2
 
     worlds._folder.cache_clear()
@@ -32,6 +32,7 @@ def photographs(tmp_path, monkeypatch):
     torch.save(U2NetP().state_dict(), folder / "u2netp_saliency.pth")
     monkeypatch.setenv("WSSS_DATA", str(write_photographs(tmp_path / "photos", masks=True)))
     monkeypatch.setenv("WSSS_WEIGHTS", str(folder))
+    monkeypatch.setenv("WSSS_CACHE", str(tmp_path / "store"))
     return folder
 
 

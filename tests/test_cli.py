@@ -12,7 +12,7 @@ from tiny_notebooks import write_notebook
 from typer.testing import CliRunner
 
 from wsss_lab.errors import DataError, ParameterError, SetupError, WeightsError
-from wsss_lab.lab import cli, forecast, notebooks, profiles, summary
+from wsss_lab.lab import cli, data_check, forecast, notebooks, profiles, summary
 
 FAILING = """\
 from wsss_lab.errors import TrainingError
@@ -117,11 +117,13 @@ def test_a_long_run_begins_with_what_it_will_take(tmp_path, monkeypatch, profile
     asked = []
     monkeypatch.setattr(forecast, "render", lambda papers, *rest: asked.append((papers, *rest)) or "300 GPU-hours")
     monkeypatch.setattr(notebooks, "run_notebook", Mock(side_effect=KeyboardInterrupt))
+    monkeypatch.setattr(data_check, "before_run", looked := Mock())
     write_notebook(tmp_path / "notebooks/1_oh2017_guided.ipynb")
     folders = ("--data", str(tmp_path), "--weights", str(tmp_path))
     answer = reproduce(tmp_path, "--profile", profile, "--seeds", "2", *folders)
     assert answer.exit_code == 130 and answer.output.count("300 GPU-hours") == told
     assert asked == [(["oh2017"], "voc", 2)] * told
+    looked.assert_called_once_with(profiles.profile_named(profile))
 
 
 def test_toy_profiles_need_no_folders():

@@ -77,7 +77,7 @@ def png() -> bytes:
     from PIL import Image
 
     buffer = io.BytesIO()
-    Image.new("P", (8, 6)).save(buffer, "PNG")
+    Image.new("P", (8, 6), 1).save(buffer, "PNG")
     return buffer.getvalue()
 
 

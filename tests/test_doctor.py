@@ -107,7 +107,8 @@ def test_data_folder_unset_incomplete_and_complete(tmp_path):
     assert "no SegmentationClass, ImageSets/Segmentation in it" in check.what
     for name in doctor.VOC_FOLDERS:
         (tmp_path / name).mkdir(parents=True, exist_ok=True)
-    assert doctor.check_data({"WSSS_DATA": str(tmp_path)}).state == "ok"
+    check = doctor.check_data({"WSSS_DATA": str(tmp_path)})  # more in test_folder_check
+    assert check.state == "missing" and check.what == f"WSSS_DATA={tmp_path}: no image in JPEGImages"
 
 
 def test_weights_folder_unset_absent_and_half_filled(tmp_path):

@@ -9,7 +9,9 @@ import torch
 from PIL import Image
 
 from wsss_lab.data.canvas import canvas_box, to_canvas
-from wsss_lab.data.folder import VOC_CLASSES, CanvasCache, VocFolder, read_image, read_labels
+from wsss_lab.data.folder import VOC_CLASSES, VocFolder
+from wsss_lab.data.folder_check import check_folder
+from wsss_lab.data.pixels import CanvasCache, read_image, read_labels
 from wsss_lab.data.views import EvalView, TrainView
 from wsss_lab.errors import DataError, ParameterError
 
@@ -196,7 +198,6 @@ def test_an_unknown_split_lists_those_there_are(root):
     ("lines", "message"),
     [
         ("a\nz\n", r"1 of 2 images are not in JPEGImages: z"),
-        ("../JPEGImages/a\n", r"1 of 1 images are not in JPEGImages"),
         ("a\nb\na\n", r"train.txt repeats a"),
         ("\n", r"train.txt is empty"),
     ],
@@ -298,19 +299,17 @@ def test_check_reports_every_problem_at_once(root):
     (root / "SegmentationClass/b.png").unlink()
     _write_labels(root / "SegmentationClass/c.png", np.full((24, 16), 77, np.uint8))
     _write_labels(root / "SegmentationContext/c.png", np.zeros((3, 3), np.uint8))
-    with pytest.raises(DataError) as caught:
+    found = {finding.file: finding.what for finding in check_folder(VocFolder(root), ["train"])}
+    expected = {
+        "ImageSets/Segmentation/train.txt": "1 of 4 images are not in JPEGImages: z",
+        "JPEGImages/a.jpg": "is damaged or truncated",
+        "SegmentationClass/b.png": "no file",
+        "SegmentationClass/c.png": "has the label 77 (expected: 0 to 2",
+        "SegmentationContext/c.png": "is 3x3 pixels (expected: 16x24",
+    }
+    assert found.keys() == expected.keys() and all(words in found[file] for file, words in expected.items())
+    with pytest.raises(DataError, match="5 problems"):
         VocFolder(root).check("train")
-    text = str(caught.value)
-    for part in (
-        "1 of 4 images missing: z",
-        "a.jpg is damaged or truncated",
-        "SegmentationClass/b.png",
-        "c.png has the label 77 (expected: 0 to 2",
-        "c.png is 3x3 pixels (expected: 16x24",
-        "JPEGImages/z.jpg",
-    ):
-        assert text.count(part) == 1, part
-    assert f"{len(text.splitlines()) - 3} problems" in text
 
 
 def test_the_fingerprint_follows_the_files(root):

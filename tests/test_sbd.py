@@ -9,7 +9,7 @@ from scipy.io import loadmat
 from scipy.sparse import csc_matrix
 from tiny_devkit import BIRD, CAT, SIZE, sbd_mask, write_mat
 
-from wsss_lab.data.folder import read_labels
+from wsss_lab.data.pixels import read_labels
 from wsss_lab.data.sbd import convert_masks, read_sbd_boundaries, read_sbd_labels
 from wsss_lab.data.voc_export import voc_palette
 from wsss_lab.errors import DataError

@@ -34,8 +34,8 @@ def test_xml_that_is_missing_is_counted_and_named(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (PERSON[:60], "a.xml cannot be read"),
-        ("", "a.xml cannot be read"),
+        (PERSON[:60], "a.xml is no annotation"),
+        ("", "a.xml is no annotation"),
         ("<annotation><object/></annotation>", "name"),
     ],
 )
@@ -81,10 +81,10 @@ def test_bad_tables_say_what_is_wrong(tmp_path, text, message):
 
 
 def test_csv_that_is_missing_or_no_text(tmp_path):
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match="no file"):
         tags_from_csv(tmp_path / "none.csv", ["a"], CLASSES)
     (tmp_path / "binary.csv").write_bytes(b"\xff\xd8\xff\xe0")
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match="no text"):
         tags_from_csv(tmp_path / "binary.csv", ["a"], CLASSES)
 
 

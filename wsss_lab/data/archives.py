@@ -22,7 +22,7 @@ from pathlib import Path, PureWindowsPath
 from typing import BinaryIO, NamedTuple
 
 from wsss_lab.data.download import CHUNK, digest, require_room, telling_os_errors
-from wsss_lab.data.tags import some
+from wsss_lab.data.files import some
 from wsss_lab.errors import DataError
 
 # What the readers of zip and tar raise for bytes that are damaged or end too early.

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from wsss_lab.data import sbd
+from wsss_lab.data.files import each_once, listing, read_list, some
 from wsss_lab.data.folder import (
     ANNOTATIONS,
     CLASS_LIST,
@@ -29,10 +30,8 @@ from wsss_lab.data.folder import (
     IMAGES,
     MASKS,
     SPLITS,
-    listing,
 )
 from wsss_lab.data.remedies import AUGMENTED_MARKER, SBD_PLACE, VOC_PLACE, fetch_command
-from wsss_lab.data.tags import some
 from wsss_lab.data.voc_export import PLAIN_NAME
 from wsss_lab.errors import DataError
 
@@ -160,16 +159,14 @@ def _read_lists(voc: Path, boundaries: Path) -> Lists:
 
 
 def _read_names(path: Path, fetch: str) -> tuple[str, ...]:
-    expected = "one image name per line, each once"
     try:
-        names = tuple(path.read_text(encoding="utf-8").split())
-    except (OSError, UnicodeDecodeError) as error:
-        problem = f"{path} cannot be read: {error}" if path.exists() else f"no file {path}"
-        raise DataError(problem, expected, fetch) from error
-    odd = [name for name in names if not PLAIN_NAME.fullmatch(name)]
-    if odd or not names or len(set(names)) < len(names):
-        problem = f"has names like {some(odd)}" if odd else "repeats names" if names else "is empty"
-        raise DataError(f"{path} {problem}", expected, f"remove it, and {fetch}")
+        names = read_list(path)
+        each_once(path, names)
+    except DataError as error:
+        raise DataError(error.problem, error.expected, fetch) from error
+    if odd := [name for name in names if not PLAIN_NAME.fullmatch(name)]:
+        raise DataError(f"{path} has names like {some(odd)}", "image names without folder and suffix, one per line",
+                        f"remove it, and {fetch}")
     return names
 
 
@@ -240,10 +237,10 @@ def _copy_files(source: Path, target: Path, names: Sequence[str], suffix: str) -
     target.mkdir(parents=True, exist_ok=True)
     there, present = listing(source, suffix), listing(target, suffix)
     for name in names:
-        if present.get(name) != there[name]:
+        if name not in present or present[name][1:] != there[name][1:]:
             path = target / f"{name}{suffix}"
             part = _part(path)
-            shutil.copy2(source / path.name, part)
+            shutil.copy2(source / there[name].name, part)
             os.replace(part, path)
 
 

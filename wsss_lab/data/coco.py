@@ -22,9 +22,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from wsss_lab.data.canvas import IGNORE
-from wsss_lab.data.folder import JpegFiles, LabelFiles, listing
+from wsss_lab.data.files import listing, some
+from wsss_lab.data.pixels import JpegFiles, LabelFiles
 from wsss_lab.data.remedies import fetch_command
-from wsss_lab.data.tags import some
 from wsss_lab.data.views import EvalView, TrainView
 from wsss_lab.errors import DataError
 

@@ -13,20 +13,20 @@ Masks are opened by evaluation views only, unless the tags themselves are asked 
 
 import hashlib
 import os
-import threading
-from collections import Counter, OrderedDict
-from collections.abc import Callable, Sequence
-from functools import cached_property, partial
+from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-from torch import Tensor
-
-from wsss_lab.data.canvas import Box, to_canvas
+from wsss_lab.data.files import each_once, image_named, listing, problem, read_list, some
+from wsss_lab.data.pixels import JpegFiles, LabelFiles
 from wsss_lab.data.remedies import complete_voc, meant_instead
-from wsss_lab.data.tags import Tags, some, tags_from_csv, tags_from_masks, tags_from_xml
-from wsss_lab.data.views import EvalView, TrainView, every, labels_outside, stack_canvases
+from wsss_lab.data.tags import Tags, tags_from_csv, tags_from_masks, tags_from_xml
+from wsss_lab.data.views import EvalView, TrainView
 from wsss_lab.errors import DataError, ParameterError
+
+if TYPE_CHECKING:
+    from wsss_lab.data.folder_check import Finding
 
 VOC_CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable",
@@ -41,7 +41,9 @@ NEEDED = {
 SPLITS = Path("ImageSets") / "Segmentation"
 TAG_TABLE, CLASS_LIST, CONTEXT_LIST = "image_labels.csv", "classes.txt", "context_classes.txt"
 VOC_SPLITS = ("train", "val")  # that can be fetched
-CACHE_BYTES = 512 * 2**20
+MOST_CLASSES = 254
+#: What lists of other programs say before the first class: label 0, and pixels to leave out.
+NO_CLASSES = ("background", "_background_", "__background__", "__ignore__")
 
 
 class VocFolder:
@@ -60,8 +62,8 @@ class VocFolder:
         self._images = listing(self.root / IMAGES, ".jpg")
         if not self._images:
             raise self._no_images()
-        self.classes = _read_list(self.root / CLASS_LIST, VOC_CLASSES)
-        self.context_classes = _read_list(self.root / CONTEXT_LIST, ())
+        self.classes = _classes(self.root / CLASS_LIST, VOC_CLASSES)
+        self.context_classes = _classes(self.root / CONTEXT_LIST, ())
         self.has_context = bool(self.context_classes) and (self.root / CONTEXTS).is_dir()
         self.splits = tuple(sorted(listing(self.root / SPLITS, ".txt")))
         self.tags_source = self._resolve(tags)
@@ -71,14 +73,22 @@ class VocFolder:
         return f"VocFolder({str(self.root)!r}: {', '.join(self.splits)}; tags from {self.tags_source})"
 
     def names(self, split: str) -> tuple[str, ...]:
-        """Image names of a split. Raises DataError for an unknown split or a list that names other things."""
-        names = self._listed(split)
-        unknown = [name for name in names if name not in self._images]
-        if unknown:
-            shown = f"{len(unknown)} of {len(names)} images are not in {IMAGES}: {some(unknown)}"
-            raise DataError(f"{self._list_path(split)}: {shown}", "image names without folder and .jpg, one per line",
-                            self._remedy("add the images or correct the list"))
-        return names
+        """Image names of a split. Raises DataError for an unknown split or a list that names other things.
+
+        Lines may be paths, as in other programs' lists, where they mean one image each.
+        """
+        path, lines = self._list_path(split), self._listed(split)
+        names = tuple(image_named(line, self._images) for line in lines)
+        if None not in names:
+            each_once(path, names)
+            return names
+        unknown = [line for line, name in zip(lines, names, strict=True) if name is None]
+        columns = [line for line in unknown if image_named(line.split()[0], self._images)]
+        if columns:
+            raise problem("columns", path, count=len(columns), names=some(columns))
+        shown = f"{len(unknown)} of {len(names)} images are not in {IMAGES}: {some(unknown)}"
+        raise DataError(f"{path}: {shown}", "image names without folder and .jpg, one per line",
+                        self._remedy("add the images or correct the list"))
 
     def train_view(self, split: str) -> TrainView:
         """Images and tags of a split. Opens no mask, unless `tags_source` is "masks"."""
@@ -98,26 +108,14 @@ class VocFolder:
             context_classes=self.context_classes if self.has_context else (),
         )
 
-    def check(self, split: str) -> None:
-        """Read all files of a split. Raises one DataError with all problems."""
-        names = self._listed(split)
-        images = JpegFiles(self._paths(IMAGES, names, ".jpg"))
-        labels = [self._labels(MASKS, names, len(self.classes))]
-        if self.has_context:
-            labels.append(self._labels(CONTEXTS, names, len(self.context_classes)))
-        reads = [partial(source.read, row) for row in range(len(names)) for source in (images, *labels)]
-        if self.tags_source != "masks":  # tags from masks can only repeat the problems of the masks
-            reads.insert(0, partial(self._read_tags, split, names))
-        found = [error for error in map(_problem_of, reads) if error is not None]
-        # A missing image is met again when the size of its mask is compared.
-        problems = dict.fromkeys(f"{error.problem} (expected: {error.expected})" for error in found)
-        if problems:
-            lines = "".join(f"\n  - {problem}" for problem in problems)
-            raise DataError(
-                f"{self.root}, split {split}: {len(problems)} problems{lines}",
-                "sound files",
-                "correct, download again or remove these files (and their names in the split list)",
-            )
+    def check(self, *splits: str) -> tuple["Finding", ...]:
+        """Read all files of splits, by default of all, and return what is worth a word and stops nothing.
+
+        Raises one DataError with a table of all problems: file, what is wrong with it, what to do.
+        """
+        from wsss_lab.data.folder_check import check_folder, told
+
+        return told(self.root, check_folder(self, splits or self.splits))
 
     @cached_property
     def fingerprint(self) -> str:
@@ -136,9 +134,16 @@ class VocFolder:
             digest.update((self.root / TAG_TABLE).read_bytes())
         return digest.hexdigest()
 
+    @property
+    def stamps(self) -> list:
+        """Names, sizes and times of change of all files, in use or not."""
+        places = ((IMAGES, ".jpg"), (MASKS, ".png"), (CONTEXTS, ".png"), (ANNOTATIONS, ".xml"), (SPLITS, ".txt"),
+                  (".", ".txt"), (".", ".csv"))
+        return [sorted(listing(self.root / folder, suffix).items()) for folder, suffix in places]
+
     def _resolve(self, tags: str) -> str:
         available = {
-            "xml": any((self.root / ANNOTATIONS).glob("*.xml")),
+            "xml": bool(listing(self.root / ANNOTATIONS, ".xml")),
             "csv": (self.root / TAG_TABLE).is_file(),
             "masks": (self.root / MASKS).is_dir(),
         }
@@ -162,7 +167,8 @@ class VocFolder:
         return f"{self.root.name}/{split}", self.classes, names, tags.values, tags.source, images
 
     def _list_path(self, split: str) -> Path:
-        return self.root / SPLITS / f"{split}.txt"
+        present = listing(self.root / SPLITS, ".txt")
+        return self.root / SPLITS / (present[split].name if split in present else f"{split}.txt")
 
     def _listed(self, split: str) -> tuple[str, ...]:
         path = self._list_path(split)
@@ -170,7 +176,7 @@ class VocFolder:
             known = f"one of {', '.join(self.splits)}" if self.splits else f"at least one list in {path.parent}"
             own = "choose one of these, or add the list; an interrupted export has none: run it again"
             raise DataError(f"no split file {path}", known, self._remedy(own) if split in VOC_SPLITS else own)
-        return _read_list(path)
+        return read_list(path)
 
     def _read_tags(self, split: str, names: Sequence[str]) -> Tags:
         if split not in self._tags:
@@ -194,204 +200,41 @@ class VocFolder:
             raise DataError(f"{self.root / folder}: {shown}", f"one <image name>{suffix} per image", self._remedy(own))
 
     def _no_images(self) -> DataError:
-        problem = f"{self.root}: no image in {IMAGES}" if self.root.is_dir() else f"no folder {self.root}"
+        folder = self.root / IMAGES
+        others = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+        missing = f"{self.root}: no image in {IMAGES}" if self.root.is_dir() else f"no folder {self.root}"
+        missing += f", only {some(others)}" if others else ""
         expected = f"a folder in VOC layout: {IMAGES}/*.jpg, {MASKS}/*.png, {SPLITS}/<split>.txt"
         if meant := meant_instead(self.root, IMAGES):
-            return DataError(problem, expected, f"did you mean {meant}?")
+            return DataError(missing, expected, f"did you mean {meant}?")
         own = "set WSSS_DATA (or the option) to such a folder"
-        return DataError(problem, expected, self._remedy(own) if (self.root / SPLITS).is_dir() else own)
+        return DataError(missing, expected, self._remedy(own) if (self.root / SPLITS).is_dir() else own)
 
     def _remedy(self, own: str) -> str:
         """What fetches missing files; `own` for photographs with a list of classes, which can't be fetched."""
         return own if (self.root / CLASS_LIST).exists() else complete_voc(self.root)
 
-    def _labels(self, folder: str, names: Sequence[str], largest: int) -> "LabelFiles":
+    def _labels(self, folder: str, names: Sequence[str], largest: int) -> LabelFiles:
         images = JpegFiles(self._paths(IMAGES, names, ".jpg"))
         return LabelFiles(self._paths(folder, names, ".png"), images, largest)
 
     def _paths(self, folder: str, names: Sequence[str], suffix: str) -> tuple[Path, ...]:
-        return tuple(self.root / folder / f"{name}{suffix}" for name in names)
+        """Where the files of images are, or would be."""
+        present = self._images if folder == IMAGES else listing(self.root / folder, suffix)
+        return tuple(self.root / folder / (present[name].name if name in present else f"{name}{suffix}")
+                     for name in names)
 
 
-class JpegFiles:
-    """Photographs by row, decoded when read; their canvases stay in memory up to a limit."""
-
-    def __init__(self, paths: Sequence[Path], cache_bytes: int = CACHE_BYTES):
-        self.paths = tuple(paths)
-        self._canvases = CanvasCache(cache_bytes)
-
-    def read(self, row: int) -> np.ndarray:
-        return read_image(self.paths[row])
-
-    def size(self, row: int) -> tuple[int, int]:
-        return image_size(self.paths[row])
-
-    def canvas(self, rows: np.ndarray, side: int) -> tuple[Tensor, Tensor]:
-        return stack_canvases(every(partial(self._canvas, side=side), rows.tolist()), side)
-
-    def _canvas(self, row: int, side: int) -> tuple[np.ndarray, Box]:
-        return self._canvases.get((row, side), lambda: to_canvas(self.read(row), side))
-
-
-class LabelFiles:
-    """Palette PNGs by row, checked against the size of their image and the largest label when read."""
-
-    def __init__(self, paths: Sequence[Path], images: JpegFiles, largest: int):
-        self.paths, self.images, self.largest = tuple(paths), images, largest
-
-    def read(self, row: int) -> np.ndarray:
-        path = self.paths[row]
-        labels = read_labels(path)
-        size = self.images.size(row)
-        if labels.shape != size:
-            raise DataError(
-                f"{path} is {_by(labels.shape)} pixels",
-                f"{_by(size)}, the size of {self.images.paths[row].name}",
-                "write it again at the size of its image",
-            )
-        outside = labels_outside(labels, self.largest)
-        if outside:
-            raise DataError(
-                f"{path} has the label {', '.join(map(str, outside))}",
-                f"0 to {self.largest}, or 255 for void",
-                "correct the file, or complete the class list",
-            )
-        return labels
-
-
-class CanvasCache:
-    """Canvases by (row, side), the least recently used dropped first. A pickled copy starts empty.
-
-    Several threads may use it at once; one that asks for what another is making makes it too.
-    """
-
-    def __init__(self, limit_bytes: int):
-        self.limit_bytes, self._bytes = limit_bytes, 0
-        self._entries: OrderedDict[tuple[int, int], tuple[np.ndarray, Box]] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def __reduce__(self):
-        return CanvasCache, (self.limit_bytes,)
-
-    def get(self, key: tuple[int, int], make: Callable[[], tuple[np.ndarray, Box]]) -> tuple[np.ndarray, Box]:
-        """The stored canvas and box, or those that `make` returns, kept if there is room."""
-        with self._lock:
-            if key in self._entries:
-                self._entries.move_to_end(key)
-                return self._entries[key]
-        canvas, box = make()  # without the lock: this is what takes time
-        with self._lock:
-            if key not in self._entries:
-                self._entries[key] = canvas, box
-                self._bytes += canvas.nbytes
-            while self._bytes > self.limit_bytes:
-                _, (dropped, _) = self._entries.popitem(last=False)
-                self._bytes -= dropped.nbytes
-        return canvas, box
-
-
-def read_image(path: Path) -> np.ndarray:
-    """A JPEG as uint8 (H, W, 3), RGB, as stored (an orientation flag is not applied, masks do not have one).
-
-    Raises DataError for a file that is missing, truncated or no image.
-    """
-    import cv2
-
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise _unreadable(path, error) from error
-    if not data.rstrip(b"\0").endswith(b"\xff\xd9"):
-        _decode_strictly(path)  # OpenCV fills what is missing with grey, silently
-    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
-    if image is None:
-        raise _unreadable(path, "not a JPEG image")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-
-
-def read_labels(path: Path) -> np.ndarray:
-    """A palette (or grey) PNG as its indices, uint8 (H, W); colours are never converted.
-
-    Raises DataError for a file that is missing, truncated or in another mode.
-    """
-    image = _decode_strictly(path)
-    if image.mode not in ("P", "L"):
-        raise DataError(
-            f"{path} is a PNG of mode {image.mode}",
-            "a palette PNG (mode P) or 8-bit grey (mode L) whose values are the labels",
-            "write the label indices, not their colours",
-        )
-    return np.array(image)
-
-
-def image_size(path: Path) -> tuple[int, int]:
-    """(H, W) from the header of an image file. Raises DataError if it cannot be read."""
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            return image.height, image.width
-    except (OSError, SyntaxError, ValueError) as error:
-        raise _unreadable(path, error) from error
-
-
-def _decode_strictly(path: Path):
-    """The loaded PIL image; what is truncated or damaged raises DataError."""
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            image.load()
-            return image
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
-        raise _unreadable(path, error) from error
-
-
-def _unreadable(path: Path, reason: object) -> DataError:
-    if not path.exists():
-        return DataError(f"no file {path}", "one file per image of the split", "add it or correct the split list")
-    return DataError(
-        f"{path} is damaged or truncated: {reason}",
-        "a complete image file",
-        "remove it and download it again",
-    )
-
-
-def _problem_of(read: Callable[[], object]) -> DataError | None:
-    try:
-        read()
-    except DataError as error:
-        return error
-    return None
-
-
-def listing(folder: Path, suffix: str) -> dict[str, tuple[int, int]]:
-    """Stem -> (size, time of change in ns) of the files with this suffix; empty without the folder."""
-    try:
-        with os.scandir(folder) as entries:
-            found = [entry for entry in entries if entry.name.endswith(suffix)]
-            stamps = [(entry.name.removesuffix(suffix), entry.stat()) for entry in found]
-    except FileNotFoundError:
-        return {}
-    return {name: (stat.st_size, stat.st_mtime_ns) for name, stat in stamps}
-
-
-def _read_list(path: Path, default: tuple[str, ...] | None = None) -> tuple[str, ...]:
-    """The non-empty lines of a text file, or `default` if given and there is no file.
-
-    Raises DataError if no line is left or one comes twice.
-    """
-    if default is not None and not path.exists():
+def _classes(path: Path, default: tuple[str, ...]) -> tuple[str, ...]:
+    """The names of a list, or `default` without one. Raises DataError for an odd list."""
+    if not path.exists() and not path.is_symlink():
         return default
-    lines = tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
-    repeated = [name for name, count in Counter(lines).items() if count > 1]
-    if not lines or repeated:
-        problem = f"repeats {some(repeated)}" if repeated else "is empty"
-        raise DataError(f"{path} {problem}", "one name per line, each once", "correct the list")
-    return lines
-
-
-def _by(size: tuple[int, ...]) -> str:
-    """(H, W) in words, width first as image programs say it."""
-    return f"{size[1]}x{size[0]}"
+    classes = read_list(path)
+    each_once(path, classes)
+    first = next((place for place, name in enumerate(classes) if name.casefold() not in NO_CLASSES), len(classes))
+    for number, name in enumerate(classes[first:], start=1):
+        if name.casefold() in (*NO_CLASSES, "void"):
+            raise problem("background", path, names=name, number=number)
+    if not 1 <= len(classes) - first <= MOST_CLASSES:
+        raise problem("many classes", path, number=len(classes) - first)
+    return classes[first:]

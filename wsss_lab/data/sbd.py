@@ -13,8 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from wsss_lab.data.folder import VOC_CLASSES, image_size, listing
-from wsss_lab.data.voc_export import voc_palette
+from wsss_lab.data.files import listing
+from wsss_lab.data.folder import VOC_CLASSES
+from wsss_lab.data.pixels import image_size, voc_palette
 from wsss_lab.errors import DataError
 
 MATS = "cls"

@@ -5,6 +5,8 @@ has seen pixel labels; its source says so, and the protocol of whatever is train
 """
 
 import csv
+import io
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -12,9 +14,8 @@ from xml.etree import ElementTree
 
 import numpy as np
 
+from wsss_lab.data.files import image_named, listing, normal, problem, read_bytes, read_text, some
 from wsss_lab.errors import DataError
-
-SHOWN = 5
 
 
 class Tags(NamedTuple):
@@ -24,52 +25,62 @@ class Tags(NamedTuple):
     source: str
 
 
-def some(names: Iterable[str]) -> str:
-    """The first few names, and how many more there are.
-
-    >>> some("abcdefg")
-    'a, b, c, d, e and 2 more'
-    """
-    names = list(names)
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
-
-
 def tags_from_xml(folder: Path, names: Sequence[str], classes: Sequence[str]) -> Tags:
     """Tags from VOC annotations: a class is present if one of its objects is annotated, "difficult" ones too.
 
     folder: holds <image name>.xml. Objects of no listed class and parts of objects (head, hand, foot) do not
     count.
-    Raises DataError for missing or unreadable files.
+    Raises DataError for missing or unreadable files, and where there are objects and none is of a listed class.
     """
     folder = Path(folder)
-    missing = [name for name in names if not (folder / f"{name}.xml").is_file()]
+    present = listing(folder, ".xml")
+    missing = [name for name in names if name not in present]
     if missing:
         raise DataError(
             f"{folder}: {len(missing)} of {len(names)} images have no XML annotation: {some(missing)}",
             "one <image name>.xml per image of the split",
             'add the files, or read the tags from elsewhere with tags="csv" or tags="masks"',
         )
-    column = {name: index for index, name in enumerate(classes)}
+    columns = class_columns(classes)
     values = np.zeros((len(names), len(classes)), bool)
+    others: Counter[str] = Counter()
     for row, name in enumerate(names):
-        present = [column[found] for found in object_names(folder / f"{name}.xml") if found in column]
-        values[row, present] = True
+        for found in object_names(folder / present[name].name):
+            column = columns.get(found, columns.get(folded(found)))
+            if column is None:
+                others[found] += 1
+            else:
+                values[row, column] = True
+    if others and not values.any():
+        raise problem("no class", folder, count=others.total(), names=some(others), expected=some(classes))
     return Tags(values, "xml")
 
 
+def class_columns(classes: Sequence[str]) -> dict[str, int]:
+    """Columns of the classes by name, and by `folded` name where only one class has it."""
+    counts = Counter(map(folded, classes))
+    alike = {folded(name): column for column, name in enumerate(classes) if counts[folded(name)] == 1}
+    return alike | {name: column for column, name in enumerate(classes)}
+
+
+def folded(name: str) -> str:
+    """A class name without regard to capitals."""
+    return normal(name).casefold()
+
+
 def object_names(path: Path) -> list[str]:
-    """Names of the annotated objects of one VOC XML file, without parts. Raises DataError if unreadable."""
+    """Names of the annotated objects of one VOC XML file, without parts. Raises DataError if it is no annotation."""
     try:
-        # Parts are <part> elements inside an <object>; only the object's own name is asked for.
-        found = [entry.findtext("name") for entry in ElementTree.parse(path).getroot().findall("object")]
-    except (ElementTree.ParseError, OSError, ValueError) as error:
-        raise DataError(
-            f"{path} cannot be read: {error}", "a VOC annotation in XML", "download or write the file again"
-        ) from error
-    if any(not name for name in found):
-        raise DataError(f"{path} has an object without a name", "<object><name>class</name>...", "correct the file")
-    return [name.strip() for name in found]
+        root = ElementTree.fromstring(read_bytes(path))
+    except (ElementTree.ParseError, ValueError, LookupError) as error:  # the last two: unknown encodings
+        raise problem("no annotation", path, reason=error) from error
+    if root.tag != "annotation":
+        raise problem("no annotation", path, reason=f"it begins with <{root.tag.rpartition('}')[2]}>")
+    # Parts are <part> elements inside an <object>; only the object's own name is asked for.
+    found = [normal(entry.findtext("name") or "") for entry in root.findall("object")]
+    if not all(found):
+        raise problem("no annotation", path, reason="an object has no <name>")
+    return found
 
 
 def tags_from_csv(path: Path, names: Sequence[str], classes: Sequence[str], known: Iterable[str] | None = None) -> Tags:
@@ -81,14 +92,18 @@ def tags_from_csv(path: Path, names: Sequence[str], classes: Sequence[str], know
     """
     path = Path(path)
     header, rows = _read_table(path)
+    columns = class_columns(classes) | {"image": -1}
+    header = [(*classes, "image")[columns[folded(name)]] if folded(name) in columns and name not in classes else name
+              for name in header]
     _check_columns(path, header, classes)
     image_column = header.index("image")
-    listed = [row[image_column] for row in rows]
-    _check_images(path, listed, names, set(names if known is None else known))
+    known = set(names if known is None else known)
+    listed = [image_named(row[image_column], known) or row[image_column] for row in rows]
+    _check_images(path, listed, names, known)
 
-    class_columns = [header.index(name) for name in classes]
+    class_cells = [header.index(name) for name in classes]
     row_of = {image: row for image, row in zip(listed, rows, strict=True)}
-    cells = [[row_of[name][column].strip() for column in class_columns] for name in names]
+    cells = [[row_of[name][column] for column in class_cells] for name in names]
     wrong = [name for name, row in zip(names, cells, strict=True) if not set(row) <= {"0", "1"}]
     if wrong:
         raise DataError(
@@ -102,10 +117,13 @@ def tags_from_csv(path: Path, names: Sequence[str], classes: Sequence[str], know
 
 def _read_table(path: Path) -> tuple[list[str], list[list[str]]]:
     expected = "a CSV table: the column `image` and one 0/1 column per class"
+    text = read_text(path)
+    # Spreadsheets write semicolons where the comma separates decimals.
+    separator = max(",;\t", key=text.partition("\n")[0].count)
     try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            lines = [[cell.strip() for cell in line] for line in csv.reader(file) if any(line)]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        table = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+        lines = [[normal(cell) for cell in line] for line in table if any(line)]
+    except csv.Error as error:
         raise DataError(f"{path} cannot be read: {error}", expected, "write the file again") from error
     if not lines:
         raise DataError(f"{path} is empty", expected, "write the file again")

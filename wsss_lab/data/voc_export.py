@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
+from wsss_lab.data.files import some
 from wsss_lab.data.folder import (
     ANNOTATIONS,
     CLASS_LIST,
@@ -20,29 +21,13 @@ from wsss_lab.data.folder import (
     SPLITS,
     TAG_TABLE,
 )
-from wsss_lab.data.tags import some
+from wsss_lab.data.pixels import voc_palette
 from wsss_lab.data.views import EvalView
 from wsss_lab.errors import DataError
 
 JPEG_QUALITY = 95
 MARKER = ".wsss_export"
 PLAIN_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*")
-
-
-def voc_palette() -> np.ndarray:
-    """The VOC colour map, uint8 (256, 3): the bits of a label, dealt in turn to red, green and blue.
-
-    Bits 0, 3, 6 of the label become bits 7, 6, 5 of red; bits 1, 4, 7 those of green; bits 2, 5
-    bits 7, 6 of blue.
-
-    >>> voc_palette()[[1, 2, 4]].tolist()
-    [[128, 0, 0], [0, 128, 0], [0, 0, 128]]
-    """
-    labels = np.arange(256)
-    palette = np.zeros((256, 3), np.uint8)
-    for bit in range(8):
-        palette[:, bit % 3] |= (((labels >> bit) & 1) << (7 - bit // 3)).astype(np.uint8)
-    return palette
 
 
 def export_voc(

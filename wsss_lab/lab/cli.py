@@ -66,7 +66,7 @@ def reproduce(
     What was computed before is taken from the run store, so a second run, or one after Ctrl-C, goes on from
     there. The exit status is 1 if a notebook failed or a promised table or figure is missing.
     """
-    from wsss_lab.lab import notebooks, profiles, runs, summary
+    from wsss_lab.lab import data_check, notebooks, profiles, runs, summary
     from wsss_lab.lab.store import Store
 
     chosen = profiles.profile_named(profile)
@@ -92,6 +92,7 @@ def reproduce(
                   for item in selected}
     for item, given in parameters.items():  # all are checked before the first one runs
         notebooks.check_parameters(item.path, given)
+    data_check.before_run(chosen)
 
     if artifact:
         _make_artifacts(artifact, [item.paper for item in selected], shared)

@@ -167,9 +167,24 @@ def check_cache(environment: Mapping[str, str]) -> Check:
 
 
 def check_data(environment: Mapping[str, str]) -> Check:
-    """WSSS_DATA, when set, is a folder in VOC layout."""
-    return _check_layout(environment, "WSSS_DATA", "only PROFILE=photos and PROFILE=voc need it", VOC_FOLDERS,
-                         "VOC layout", "/path/to/VOCdevkit/VOC2012, or another folder in VOC layout")
+    """WSSS_DATA, when set, is a folder in VOC layout whose files are sound."""
+    layout = _check_layout(environment, "WSSS_DATA", "only PROFILE=photos and PROFILE=voc need it", VOC_FOLDERS,
+                           "VOC layout", "/path/to/VOCdevkit/VOC2012, or another folder in VOC layout")
+    folder = environment.get("WSSS_DATA", "")
+    if not folder or layout.state != OK:
+        return layout
+    from wsss_lab.errors import LabError
+
+    try:
+        from wsss_lab.data.folder_check import table
+        from wsss_lab.lab.data_check import checked
+
+        notes = checked(folder)
+    except ImportError:  # told by the checks of packages
+        return layout
+    except LabError as error:
+        return Check(MISSING, f"WSSS_DATA={folder}: {error.problem.removeprefix(f'{folder}: ')}", error.fix)
+    return Check(WARNING, f"{layout.what}, worth a look\n{table(notes)}") if notes else layout
 
 
 def check_weights(environment: Mapping[str, str]) -> list[Check]:

@@ -158,11 +158,13 @@ def start(paper: str, profile: str = "toy", seeds: int = 1, world_seed: int = 0,
     project's top. kind: Session, or a class derived from it. Raises ParameterError for unknown values, SetupError
     without a GPU where one is asked for, DataError or WeightsError when a folder that the profile needs isn't given.
     """
+    from wsss_lab.lab import data_check
     from wsss_lab.networks.device import resolve_device
 
     if seeds < 1:
         raise ParameterError(f"seeds={seeds}", "1 or more")
     check_inputs(profile_named(profile))
+    data_check.before_run(profile_named(profile))
     os.environ["WSSS_DEVICE"] = device
     resolve_device()
     routes = _module_of(paper).routes(profile, seeds, world_seed)

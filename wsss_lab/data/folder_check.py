@@ -1,0 +1,224 @@
+"""The check of a whole folder in VOC layout: every file read once, and what only all of them together can tell."""
+
+import os
+import textwrap
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+
+from wsss_lab.data.canvas import IGNORE
+from wsss_lab.data.files import image_named, listing, problem, some
+from wsss_lab.data.folder import ANNOTATIONS, CONTEXTS, IMAGES, MASKS, TAG_TABLE, VocFolder
+from wsss_lab.data.pixels import AS_STORED, TRANSPOSED, JpegFiles, orientation, read_image
+from wsss_lab.data.tags import folded, object_names
+from wsss_lab.errors import DataError
+
+T = TypeVar("T")
+Names = dict[str, tuple[str, ...]]  # of images, by split
+ROWS, WIDTHS = 20, (34, 50, 36)  # of the table: rows at most, characters of a column
+NOTES = ("other names", "only void", "turned")  # kinds that stop nothing
+OFTEN = 5  # images that show a class, from which on not one that is tagged with it is no accident
+
+
+class Finding(NamedTuple):
+    """A row of the check's table. stops: whether a run on the folder would be wrong or end in an error."""
+
+    file: str
+    what: str
+    fix: str
+    stops: bool = True
+
+
+@dataclass
+class _Seen:
+    """What an image's files tell: labels of its mask, their colours, names of its objects, its orientation flag."""
+
+    labels: tuple[int, ...] | None = None
+    colours: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    objects: Sequence[str] = ()
+    flag: int = AS_STORED
+    sides: tuple[int, ...] = ()  # of the mask, where it fits the photograph as stored
+
+
+def check_folder(folder: VocFolder, splits: Iterable[str]) -> list[Finding]:
+    """Everything that is wrong or odd with the files of some splits.
+
+    A split without any mask is taken to be without masks on purpose, unless tags are read from them.
+    """
+    found = _Found(folder.root)
+    names = {split: _names(folder, split, found) for split in splits}
+    present = listing(folder.root / MASKS, ".png")
+    painted = {name for listed in names.values() for name in listed
+               if folder.tags_source == "masks" or not present.keys().isdisjoint(listed)}
+    every = tuple(dict.fromkeys(name for listed in names.values() for name in listed))
+    look = partial(_look, _Sources(folder, every), painted, found)
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        seen = dict(zip(every, threads.map(look, range(len(every)), every), strict=True))
+    tags = {}
+    for split, listed in names.items():
+        if folder.tags_source != "masks" and not found.about(ANNOTATIONS):
+            tags[split] = found.trying(folder.root / TAG_TABLE, partial(folder._read_tags, split, listed))
+    _masks_of_splits(folder, names, seen, tags, found)
+    _palettes(folder, seen, found)
+    _orientations(folder, seen, found)
+    others = Counter(name for each in seen.values() for name in each.objects if folded(name) not in
+                     map(folded, folder.classes))
+    if others and not found.about(ANNOTATIONS):
+        found.kind("other names", folder.root / ANNOTATIONS, names=some(others), expected=some(folder.classes))
+    return found.findings()
+
+
+class _Found:
+    """What is wrong or odd, collected by several threads."""
+
+    def __init__(self, root: Path):
+        self.root, self._errors = root, []
+
+    def trying(self, path: Path, read: Callable[[], T]) -> T | None:
+        """What `read` returns; None where it raises, which is kept as an error about `path`."""
+        try:
+            return read()
+        except DataError as error:
+            self._errors.append((path, error, True))
+        return None
+
+    def kind(self, kind: str, path: Path, **facts: object) -> None:
+        """Add a finding of a kind that wsss_lab.data.files.KINDS describes."""
+        self._errors.append((path, problem(kind, path, **facts), kind not in NOTES))
+
+    def about(self, folder: str) -> bool:
+        """Whether something is wrong with a folder or with files in it."""
+        return any(folder in (path.name, path.parent.name) for path, *_ in self._errors)
+
+    def findings(self) -> list[Finding]:
+        """Each once, by file."""
+        rows = {self._row(*error) for error in self._errors}
+        return sorted(rows, key=lambda row: (not row.stops, row))
+
+    def _row(self, path: Path, error: DataError, stops: bool) -> Finding:
+        file = path.relative_to(self.root).as_posix()
+        what = error.problem.replace(str(path), "").lstrip(": ").rstrip()
+        return Finding(file, f"{what} (expected: {error.expected})" if error.expected else what, error.fix, stops)
+
+
+def told(root: Path, findings: Sequence[Finding]) -> tuple[Finding, ...]:
+    """The findings that stop nothing; any other raises one DataError with the table of all."""
+    if stopping := [finding for finding in findings if finding.stops]:
+        count = f"{len(stopping)} problem{'s' * (len(stopping) > 1)}"
+        raise DataError(f"{root}: {count}\n{table(findings)}", "sound files",
+                        "correct, download again or remove these files (and their names in the split lists)")
+    return tuple(findings)
+
+
+def table(findings: Iterable[Finding]) -> str:
+    """Findings as text in three columns; files with the same finding share a row."""
+    rows: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for finding in sorted(findings, key=lambda finding: not finding.stops):
+        rows[finding.what, finding.fix].append(finding.file)
+    cells = [("file", "what", "what to do"), *((some(files), *texts) for texts, files in rows.items())]
+    lines = []
+    for row in cells[: ROWS + 1]:
+        columns = [textwrap.wrap(text, width, break_long_words=False) for text, width in zip(row, WIDTHS, strict=True)]
+        for line in range(max(map(len, columns))):
+            parts = (column[line] if line < len(column) else "" for column in columns)
+            lines.append("  ".join(part.ljust(width) for part, width in zip(parts, WIDTHS, strict=True)).rstrip())
+    more = [f"and {len(cells) - 1 - ROWS} more rows"] if len(cells) - 1 > ROWS else []
+    return "\n".join(f"  {line}" for line in lines + more)
+
+
+class _Sources:
+    """The files of images, by row."""
+
+    def __init__(self, folder: VocFolder, names: Sequence[str]):
+        self.photographs = JpegFiles(folder._paths(IMAGES, names, ".jpg"))
+        self.masks = folder._labels(MASKS, names, len(folder.classes))
+        self.contexts = folder._labels(CONTEXTS, names, len(folder.context_classes)) if folder.has_context else None
+        xml = folder.tags_source == "xml"
+        self.annotations = folder._paths(ANNOTATIONS, names, ".xml") if xml else None
+
+
+def _names(folder: VocFolder, split: str, found: _Found) -> tuple[str, ...]:
+    """The images that a list names; of an odd list, those that are there."""
+    path = folder._list_path(split)
+    if (names := found.trying(path, partial(folder.names, split))) is not None:
+        return names
+    try:
+        known = (image_named(line, folder._images) for line in folder._listed(split))
+    except DataError:  # told already
+        return ()
+    return tuple(dict.fromkeys(filter(None, known)))
+
+
+def _look(files: _Sources, painted: set[str], found: _Found, row: int, name: str) -> _Seen:
+    """Read the files of one image."""
+    seen, photograph, mask = _Seen(), files.photographs.paths[row], files.masks.paths[row]
+    if found.trying(photograph, partial(read_image, photograph, thoroughly=True)) is None:
+        return seen
+    seen.flag = orientation(photograph)
+    if files.annotations is not None:
+        path = files.annotations[row]
+        seen.objects = found.trying(path, partial(object_names, path)) or ()
+    if files.contexts is not None:
+        found.trying(files.contexts.paths[row], partial(files.contexts.read, row))
+    read = found.trying(mask, partial(files.masks.read_with_colours, row)) if name in painted else None
+    if read is not None:
+        seen.sides, seen.colours = read[0].shape, read[1]
+        seen.labels = tuple(np.flatnonzero(np.bincount(read[0].ravel())).tolist())
+        if seen.labels == (IGNORE,):
+            found.kind("void only", mask, largest=files.masks.largest)
+    return seen
+
+
+def _masks_of_splits(folder: VocFolder, names: Names, seen: dict[str, _Seen], tags: dict, found: _Found) -> None:
+    """Do the masks of a split show classes, and those of its tags?"""
+    for split, listed in names.items():
+        shown, agreed = Counter(), Counter()
+        masks = [(row, name, seen[name].labels) for row, name in enumerate(listed) if seen[name].labels is not None]
+        known = tags.get(split)
+        for row, name, labels in masks:
+            classes = [label for label in labels if label not in (0, IGNORE)]
+            shown.update(classes)
+            if known is not None:
+                agreed.update(label for label in classes if known.values[row, label - 1])
+                if IGNORE in labels and not classes and known.values[row].any():
+                    tagged = some(folder.classes[column] for column in known.values[row].nonzero()[0])
+                    found.kind("only void", folder._paths(MASKS, [name], ".png")[0], names=tagged)
+        if masks and not shown:
+            held = some(map(str, sorted({label for *_, labels in masks for label in labels})))
+            found.kind("no objects", folder.root / MASKS, split=split, labels=held, largest=len(folder.classes))
+        odd = [label for label, count in shown.items() if count >= OFTEN and not agreed[label]]
+        if known is not None and (odd or 2 * agreed.total() < shown.total()):
+            wrong = [label for label in sorted(shown) if 2 * agreed[label] < shown[label]]
+            found.kind("disagree", folder.root / MASKS, names=some(folder.classes[label - 1] for label in wrong),
+                       count=sum(shown[label] for label in wrong), agree=sum(agreed[label] for label in wrong))
+
+
+def _palettes(folder: VocFolder, seen: dict[str, _Seen], found: _Found) -> None:
+    """Has a colour the same label in all masks? Colours that one palette has twice tell nothing."""
+    uses: dict[tuple[int, ...], dict[int, list[str]]] = defaultdict(lambda: defaultdict(list))
+    vague = set()
+    for name, each in seen.items():
+        vague |= {colour for colour, count in Counter(each.colours.values()).items() if count > 1}
+        for label, colour in each.colours.items():
+            uses[colour][label].append(name)
+    for colour, labels in uses.items():
+        usual = max(labels, key=lambda label: len(labels[label]))
+        for label, names in labels.items():
+            if label != usual and colour not in vague:
+                for path in folder._paths(MASKS, names, ".png"):
+                    found.kind("palettes", path, colour=colour, label=label, other=usual, there=labels[usual][0])
+
+
+def _orientations(folder: VocFolder, seen: dict[str, _Seen], found: _Found) -> None:
+    """Photographs that are shown otherwise than they are stored: do sizes tell how masks were drawn?"""
+    flagged = {name: each for name, each in seen.items() if each.flag != AS_STORED}
+    told = {name for name, each in flagged.items() if each.flag >= TRANSPOSED and len(set(each.sides)) == 2}
+    if not told:
+        for path, each in zip(folder._paths(IMAGES, list(flagged), ".jpg"), flagged.values(), strict=True):
+            found.kind("orientation" if each.sides else "turned", path, flag=each.flag)

@@ -102,6 +102,18 @@ def test_average_of_the_annotators():
         average_boxes(np.zeros((2, 4)))
 
 
+@pytest.mark.parametrize("box, words", [
+    ([0, 0, 10, np.nan], "box 1 of image 0 is .*nan"), ([0, 0, np.inf, 10], "box 1 of image 0 is .*inf"),
+    ([0, 0, 10, "ten"], "no numbers"), ([0, 0, 10, None], "box 1 of image 0"), ([0, 0, 10], "no numbers"),
+])
+def test_boxes_that_are_no_numbers_are_named_and_not_averaged(box, words):
+    with pytest.raises(DataError, match=words) as caught:
+        average_boxes([[[0, 0, 4, 4], box]])
+    assert caught.value.expected and caught.value.fix
+    with pytest.raises(DataError):
+        box_masks([[0, 0, 4, 4], box], 32, 32)
+
+
 def test_batch_of_another_length_or_type_is_named():
     with pytest.raises(DataError, match="1 boxes for 2 images"):
         grabcut_masks(np.zeros((2, 32, 32, 3), np.uint8), [[0, 0, 4, 4]])

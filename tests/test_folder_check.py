@@ -220,6 +220,9 @@ DAMAGES = {
     "annotation without a name": (put("Annotations/p1.xml", XML.format(" ")), "Annotations/p1.xml", "no <name>"),
     "annotation of another class": (put("Annotations/p1.xml", XML.format("bird")), "Annotations",
                                     "objects of no listed class, which don't count: bird"),
+    "no annotation of a split": (lambda root: (root / "Annotations/p3.xml").unlink(), "Annotations",
+                                 "says nothing of any image of val"),
+    "no annotation of an image": (lambda root: (root / "Annotations/p1.xml").unlink(), "Annotations/p1.xml", "no file"),
     "list names others": (put(TRAIN, "p0\np9\n"), TRAIN, "1 of 2 images are not in JPEGImages: p9"),
     "list has labels": (put(TRAIN, "p0 1\np1 -1\n"), TRAIN, "2 lines hold more than a name: p0 1, p1 -1"),
     "list names an image twice": (put(TRAIN, "p0\np0.jpg\n"), TRAIN, "repeats p0"),
@@ -254,6 +257,34 @@ def test_class_lists_that_fit_no_mask_are_refused(root, lines, words):
     with pytest.raises(DataError, match=words) as caught:
         VocFolder(root)
     assert caught.value.expected and caught.value.fix
+
+
+def test_masks_of_a_class_that_is_never_tagged_are_no_accident(root):
+    """One class of three, all else in order: fewer than half of all pairs."""
+    (root / "classes.txt").write_text("cat\nbird\ndog\n")
+    for index in range(40):
+        label = 1 + index % 3 + (index % 3 == 2)
+        for folder, suffix in (("JPEGImages", "jpg"), ("SegmentationClass", "png")):
+            (root / f"{folder}/q{index}.{suffix}").write_bytes((root / f"{folder}/p0.{suffix}").read_bytes())
+        draw(lambda mask, label=label: np.where(mask > 0, min(label, 3), 0).astype(np.uint8),
+             f"SegmentationClass/q{index}.png")(root)
+        (root / f"Annotations/q{index}.xml").write_text(XML.format(("cat", "cat", "dog")[index % 3]))
+    (root / TRAIN).write_text("".join(f"q{index}\n" for index in range(40)))
+    found, = (finding for finding in check_folder(VocFolder(root), ["train"]) if finding.stops)
+    assert found.what.startswith("masks of 13 images show bird, and 0 of them have this tag")
+
+
+@pytest.mark.parametrize("rows, file, words", [
+    ("image,cat,dog\np0,1,0\np1,0,1\np2,1,0\n", "image_labels.csv", "says nothing of any image of val"),
+    ("image,cat,dog\np0,1,0\np1,0,1\np3,0,1\n", "image_labels.csv", "1 of 3 images missing: p2"),
+    ("image,cat,dog\np0,1,0\np1,0,1,1\n", "image_labels.csv", "row 3 has 4 values"),
+    ("image,cat,dog\np0,0,1\np1,1,0\np2,0,1\np3,1,0\n", "SegmentationClass", "0 of them have this tag"),
+])
+def test_a_table_of_tags_is_checked_by_split_and_against_the_masks(tmp_path, rows, file, words):
+    root = write_photographs(tmp_path / "folder", masks=True)
+    assert findings(root) == []
+    (root / "image_labels.csv").write_text(rows)
+    assert any(finding.file == file and words in finding.what for finding in findings(root)), findings(root)
 
 
 def test_annotations_without_any_listed_class_are_no_images_without_tags(root):

@@ -46,6 +46,7 @@ KINDS = {
                  "write the classes as the annotations do, one per line, into classes.txt"),
     "other names": ("{path} names objects of no listed class, which don't count: {names}", "{expected}",
                     "nothing, if they shall not count; else add them to classes.txt and to the masks"),
+    "untagged": ("{path} says nothing of any image of {split}", "", "nothing, if nothing is to be trained on them"),
     # photographs
     "too large": ("{path} is too large: {reason}", "pictures within Pillow's limit", "reduce it, and its mask alike"),
     "orientation": ("{path} has the orientation flag {flag}, which isn't applied: as stored, it is turned or mirrored, "
@@ -103,10 +104,10 @@ def problem(kind: str, path: Path, **facts: object) -> DataError:
 
 def unreadable(path: Path, reason: object) -> DataError:
     """The error about a file that can't be read: not there, a link to nothing, closed, something else, or damaged."""
-    if path.is_symlink() and not path.exists():
-        return problem("dangling", path, target=os.readlink(path))
     if isinstance(reason, PermissionError):
         return problem("closed", path)
+    if path.is_symlink() and not path.exists():
+        return problem("dangling", path, target=os.readlink(path))
     if not path.exists():
         return problem("absent", path)
     return problem("damaged", path, reason=_stranger(path) or reason)

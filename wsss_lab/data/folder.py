@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from wsss_lab.data.files import each_once, image_named, listing, problem, read_list, some
 from wsss_lab.data.pixels import JpegFiles, LabelFiles
 from wsss_lab.data.remedies import complete_voc, meant_instead
-from wsss_lab.data.tags import Tags, tags_from_csv, tags_from_masks, tags_from_xml
+from wsss_lab.data.tags import Tags, images_in_csv, tags_from_csv, tags_from_masks, tags_from_xml
 from wsss_lab.data.views import EvalView, TrainView
 from wsss_lab.errors import DataError, ParameterError
 
@@ -133,6 +133,13 @@ class VocFolder:
         if self.tags_source == "csv":
             digest.update((self.root / TAG_TABLE).read_bytes())
         return digest.hexdigest()
+
+    def tagged(self) -> set[str]:
+        """Images that have an annotation, a row of the table or, where tags are read from masks, a mask."""
+        if self.tags_source == "csv":
+            return images_in_csv(self.root / TAG_TABLE, self._images)
+        xml = self.tags_source == "xml"
+        return set(listing(self.root / (ANNOTATIONS if xml else MASKS), ".xml" if xml else ".png"))
 
     @property
     def stamps(self) -> list:

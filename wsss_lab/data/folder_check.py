@@ -22,7 +22,7 @@ from wsss_lab.errors import DataError
 T = TypeVar("T")
 Names = dict[str, tuple[str, ...]]  # of images, by split
 ROWS, WIDTHS = 20, (34, 50, 36)  # of the table: rows at most, characters of a column
-NOTES = ("other names", "only void", "turned")  # kinds that stop nothing
+NOTES = ("other names", "only void", "turned", "untagged")  # kinds that stop nothing
 OFTEN = 5  # images that show a class, from which on not one that is tagged with it is no accident
 
 
@@ -49,28 +49,35 @@ class _Seen:
 def check_folder(folder: VocFolder, splits: Iterable[str]) -> list[Finding]:
     """Everything that is wrong or odd with the files of some splits.
 
-    A split without any mask is taken to be without masks on purpose, unless tags are read from them.
+    A split without any mask, or without any tag, is taken to be meant so, unless tags are read from masks.
     """
     found = _Found(folder.root)
     names = {split: _names(folder, split, found) for split in splits}
-    present = listing(folder.root / MASKS, ".png")
-    painted = {name for listed in names.values() for name in listed
-               if folder.tags_source == "masks" or not present.keys().isdisjoint(listed)}
     every = tuple(dict.fromkeys(name for listed in names.values() for name in listed))
-    look = partial(_look, _Sources(folder, every), painted, found)
+    source = folder.root / (ANNOTATIONS if folder.tags_source == "xml" else TAG_TABLE)
+    masks, tagged = listing(folder.root / MASKS, ".png"), found.trying(source, folder.tagged) or set()
+    painted, with_tags = set(), set()
+    for split, listed in names.items():
+        if folder.tags_source == "masks" or not masks.keys().isdisjoint(listed):
+            painted.update(listed)
+        if not tagged.isdisjoint(listed):
+            with_tags.add(split)
+        elif folder.tags_source != "masks" and listed and not found.about(source.name):
+            found.kind("untagged", source, split=split)
+    needed = {name for split in with_tags for name in names[split]}
+    look = partial(_look, _Sources(folder, every), painted, needed, found)
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         seen = dict(zip(every, threads.map(look, range(len(every)), every), strict=True))
     tags = {}
-    for split, listed in names.items():
-        if folder.tags_source != "masks" and not found.about(ANNOTATIONS):
-            tags[split] = found.trying(folder.root / TAG_TABLE, partial(folder._read_tags, split, listed))
+    if not found.about(ANNOTATIONS):  # else told, file by file
+        tags = {split: found.trying(source, partial(folder._read_tags, split, names[split])) for split in with_tags}
     _masks_of_splits(folder, names, seen, tags, found)
     _palettes(folder, seen, found)
     _orientations(folder, seen, found)
-    others = Counter(name for each in seen.values() for name in each.objects if folded(name) not in
-                     map(folded, folder.classes))
+    known = set(map(folded, folder.classes))
+    others = Counter(name for each in seen.values() for name in each.objects if folded(name) not in known)
     if others and not found.about(ANNOTATIONS):
-        found.kind("other names", folder.root / ANNOTATIONS, names=some(others), expected=some(folder.classes))
+        found.kind("other names", source, names=some(others), expected=some(folder.classes))
     return found.findings()
 
 
@@ -94,7 +101,7 @@ class _Found:
 
     def about(self, folder: str) -> bool:
         """Whether something is wrong with a folder or with files in it."""
-        return any(folder in (path.name, path.parent.name) for path, *_ in self._errors)
+        return any(stops and folder in (path.name, path.parent.name) for path, _, stops in self._errors)
 
     def findings(self) -> list[Finding]:
         """Each once, by file."""
@@ -155,15 +162,15 @@ def _names(folder: VocFolder, split: str, found: _Found) -> tuple[str, ...]:
     return tuple(dict.fromkeys(filter(None, known)))
 
 
-def _look(files: _Sources, painted: set[str], found: _Found, row: int, name: str) -> _Seen:
-    """Read the files of one image."""
+def _look(files: _Sources, painted: set[str], tagged: set[str], found: _Found, row: int, name: str) -> _Seen:
+    """Read the files of one image: its mask if it is among the painted, its annotation if it is among the tagged."""
     seen, photograph, mask = _Seen(), files.photographs.paths[row], files.masks.paths[row]
-    if found.trying(photograph, partial(read_image, photograph, thoroughly=True)) is None:
-        return seen
-    seen.flag = orientation(photograph)
-    if files.annotations is not None:
+    if files.annotations is not None and name in tagged:
         path = files.annotations[row]
         seen.objects = found.trying(path, partial(object_names, path)) or ()
+    if found.trying(photograph, partial(read_image, photograph, thoroughly=True)) is None:
+        return seen
+    seen.flag = found.trying(photograph, partial(orientation, photograph)) or AS_STORED
     if files.contexts is not None:
         found.trying(files.contexts.paths[row], partial(files.contexts.read, row))
     read = found.trying(mask, partial(files.masks.read_with_colours, row)) if name in painted else None

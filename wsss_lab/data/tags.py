@@ -7,7 +7,7 @@ has seen pixel labels; its source says so, and the protocol of whatever is train
 import csv
 import io
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
@@ -16,6 +16,8 @@ import numpy as np
 
 from wsss_lab.data.files import image_named, listing, normal, problem, read_bytes, read_text, some
 from wsss_lab.errors import DataError
+
+IMAGE = "image"  # the column of a table that names images
 
 
 class Tags(NamedTuple):
@@ -92,13 +94,12 @@ def tags_from_csv(path: Path, names: Sequence[str], classes: Sequence[str], know
     """
     path = Path(path)
     header, rows = _read_table(path)
-    columns = class_columns(classes) | {"image": -1}
-    header = [(*classes, "image")[columns[folded(name)]] if folded(name) in columns and name not in classes else name
+    columns = class_columns(classes)
+    header = [classes[columns[folded(name)]] if folded(name) in columns and name not in classes else name
               for name in header]
     _check_columns(path, header, classes)
-    image_column = header.index("image")
     known = set(names if known is None else known)
-    listed = [image_named(row[image_column], known) or row[image_column] for row in rows]
+    listed = _images(header, rows, known)
     _check_images(path, listed, names, known)
 
     class_cells = [header.index(name) for name in classes]
@@ -115,6 +116,17 @@ def tags_from_csv(path: Path, names: Sequence[str], classes: Sequence[str], know
     return Tags(values, f"csv {path.name}")
 
 
+def images_in_csv(path: Path, known: Container[str]) -> set[str]:
+    """The images that a table has a row for. Raises DataError for a table that can't be read."""
+    header, rows = _read_table(path)
+    return set(_images(header, rows, known)) if IMAGE in header else set()
+
+
+def _images(header: list[str], rows: list[list[str]], known: Container[str]) -> list[str]:
+    cells = [row[header.index(IMAGE)] for row in rows]
+    return [image_named(cell, known) or cell for cell in cells]
+
+
 def _read_table(path: Path) -> tuple[list[str], list[list[str]]]:
     expected = "a CSV table: the column `image` and one 0/1 column per class"
     text = read_text(path)
@@ -127,7 +139,7 @@ def _read_table(path: Path) -> tuple[list[str], list[list[str]]]:
         raise DataError(f"{path} cannot be read: {error}", expected, "write the file again") from error
     if not lines:
         raise DataError(f"{path} is empty", expected, "write the file again")
-    header, rows = lines[0], lines[1:]
+    header, rows = [IMAGE if folded(name) == IMAGE else name for name in lines[0]], lines[1:]
     uneven = next((number for number, row in enumerate(rows, start=2) if len(row) != len(header)), None)
     if uneven is not None:
         raise DataError(
@@ -139,8 +151,8 @@ def _read_table(path: Path) -> tuple[list[str], list[list[str]]]:
 
 
 def _check_columns(path: Path, header: list[str], classes: Sequence[str]) -> None:
-    absent = [name for name in ("image", *classes) if name not in header]
-    unknown = [name for name in header if name != "image" and name not in classes]
+    absent = [name for name in (IMAGE, *classes) if name not in header]
+    unknown = [name for name in header if name != IMAGE and name not in classes]
     repeated = sorted({name for name in header if header.count(name) > 1})
     wrong = [
         f"{what} {some(found)}"

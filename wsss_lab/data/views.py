@@ -198,7 +198,8 @@ class TrainView:
         if self.tags.dtype != bool or self.tags.shape != expected:
             raise DataError(f"{self.name}: tags are {self.tags.dtype} {self.tags.shape}", f"bool {expected}")
         if not 1 <= len(self.classes) <= 254 or len(set(self.classes)) != len(self.classes):
-            raise DataError(f"{self.name}: classes {self.classes}", "1 to 254 different names")
+            named = f"{len(self.classes)} classes with {len(set(self.classes))} names"
+            raise DataError(f"{self.name}: {named}", "1 to 254 different names")
         if len(set(self.names)) != len(self.names):
             raise DataError(f"{self.name}: {len(self.names) - len(set(self.names))} image names occur twice")
 

@@ -21,12 +21,17 @@ def average_boxes(boxes: np.ndarray) -> np.ndarray:
     >>> average_boxes(np.array([[[0, 0, 10, 10], [2, 4, 12, 14]]]))
     array([[ 1.,  2., 11., 12.]])
     """
-    boxes = np.asarray(boxes, dtype=np.float64)
+    boxes = _numbers(boxes)
     if boxes.ndim != 3 or boxes.shape[2] != 4:
         raise DataError(
             f"annotators' boxes of shape {boxes.shape}", "(N, A, 4): images, annotators, x0 y0 x1 y1"
         )
-    drawn = ~np.isnan(boxes).any(2)
+    drawn = np.isfinite(boxes).all(2)
+    odd = ~(drawn | np.isnan(boxes).all(2))
+    if odd.any():
+        image, annotator = np.argwhere(odd)[0].tolist()
+        raise DataError(f"box {annotator} of image {image} is {boxes[image, annotator].tolist()}",
+                        "four numbers, or four NaN for an annotator without a box", "correct or drop this box")
     if not drawn.any(1).all():
         raise DataError(
             f"image {int(drawn.any(1).argmin())} has no box", "at least one annotator's box per image"
@@ -86,8 +91,16 @@ def grabcut_masks(
     return masks
 
 
+def _numbers(boxes: np.ndarray) -> np.ndarray:
+    try:
+        return np.asarray(boxes, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"boxes that are no numbers: {error}", "x0, y0, x1, y1 of each box, in pixels",
+                        "correct or drop these boxes") from error
+
+
 def _whole_pixels(boxes: np.ndarray, height: int, width: int) -> np.ndarray:
-    boxes = np.asarray(boxes, dtype=np.float64)
+    boxes = _numbers(boxes)
     if boxes.ndim != 2 or boxes.shape[1] != 4:
         raise DataError(f"boxes of shape {boxes.shape}", "(N, 4): x0, y0, x1, y1")
     ends = np.array([width, height, width, height])

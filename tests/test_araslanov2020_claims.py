@@ -188,6 +188,7 @@ def test_verdict_when_one_figure_changes(claim, changes, verdict):
     ("C08", {"noise": 2.0}, "inconclusive"), ("C08", {"seeds": 1}, "points to yes"),
     ("C11", {"noise": 2.0}, "inconclusive"), ("C12", {"noise": 3.0}, "inconclusive"),
     ("C31", {"noise": 2.0}, "inconclusive"), ("C29", {"loss": 0.3}, "inconclusive"),  # the loss still falls
+    ("C29", {"loss": 0.3, "changes": {trend(1): -0.5}}, "inconclusive"),
     ("C16", {"memory": {"pamr_iteration": 21}}, "not reproduced"),
     ("C09", {"changes": {miou(NO_GCI): None}, "profile": "photos"}, "reproduced"),  # the only gated row there
     ("C19", {"changes": {miou("ours", True, "test"): None}, "profile": "photos"}, "reproduced"),

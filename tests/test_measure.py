@@ -176,6 +176,13 @@ def test_all_above():
     assert decide(a=np.nan).verdict == OPEN
 
 
+def test_parts_that_were_not_run_are_left_out_where_allowed():
+    both = cl.every(cl.above(A - B), cl.where_run(cl.above(A - C)))
+    assert both.decide(CLAIM, Printed({A: 50.0, B: 40.0})).measured == "a 50.0, b 40.0 (+10.0 pp)"
+    assert both.decide(CLAIM, Printed({A: 50.0, B: 40.0, C: 60.0})).verdict == NOT
+    assert set(both.reads) == {*A.sources, *B.sources} and set(both.tells) == {*A.sources, *C.sources}
+
+
 def test_sentences_come_first_and_are_left_out_where_nothing_was_measured():
     found = cl.told(cl.above(A - B), "Always.", cl.also("Also {} of {}.", A - B, A), cl.also("C {}.", C))
     row = found.decide(CLAIM, Printed({A: 50.0, B: 40.0}))

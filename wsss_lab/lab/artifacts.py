@@ -156,7 +156,7 @@ def verdict_line(decided: "pd.DataFrame") -> str:
         return ""
     counts = Counter(decided["verdict"].astype(str))
     parts = [", ".join(f"{counts[verdict]} {verdict}" for verdict in kind if counts[verdict])
-             for kind in (FINAL, POINTING.values())]
+             for kind in (FINAL, dict.fromkeys(POINTING.values()))]
     return "; without a verdict, as trainings are too few: ".join(filter(None, parts)) if parts[0] else parts[1]
 
 

@@ -316,9 +316,20 @@ def every(*conditions: Condition) -> Condition:
         raise ParameterError("a claim of several parts has none", "at least one condition")
 
     def decide(claim: Claim, results: Results) -> Decision:
-        return jointly([each.decide(claim, results) for each in conditions])
+        parts = [each.decide(claim, results) for each in conditions]
+        return jointly(part for part in parts if part is not None)
 
     return Condition(decide, *_unions(conditions))
+
+
+def where_run(condition: Condition) -> Condition:
+    """A part of `every` that is left out where these runs don't hold it, such as a second split or a control."""
+
+    def decide(claim: Claim, results: Results) -> Decision | None:
+        with suppress(NotMeasured):
+            return condition.decide(claim, results)
+
+    return Condition(decide, (), (*condition.reads, *condition.tells))
 
 
 def given(premise: Condition, then: Condition) -> Condition:
@@ -399,6 +410,17 @@ def also(text: str, *quantities: Quantity | Best) -> Sentence:
                              each.interval(results).number(each.value(results)) for each in chosen))
 
     return Sentence(fill, _union(quantities))
+
+
+def labels_learnt(cells: Mapping[str, tuple[Quantity, Quantity]]) -> Sentence:
+    """A sentence on what rows learn from. cells: row -> foreground precision and recall of its labels."""
+
+    @sentence(*(each for pair in cells.values() for each in pair))
+    def quality(results: Results) -> str:
+        texts = ["{} {:.0f}/{:.0f}".format(row, *(each.value(results) for each in pair)) for row, pair in cells.items()]
+        return f"Foreground precision/recall of the labels they learn from: {', '.join(texts)} %."
+
+    return quality
 
 
 def _told(sentence: Sentence, results: Results) -> str:

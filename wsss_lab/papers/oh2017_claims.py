@@ -27,6 +27,7 @@ from wsss_lab.measure.claims import (
     given,
     holds,
     jointly,
+    labels_learnt,
     largest,
     ordered,
     sentence,
@@ -229,14 +230,7 @@ def crowding(route: Route) -> Derived:
 
 def labels(*rows: str):
     """A sentence on precision and recall of what rows learn from."""
-    cells = {row: (guide(row, "precision"), guide(row, "recall")) for row in rows}
-
-    @sentence(*(each for pair in cells.values() for each in pair))
-    def quality(results: Results) -> str:
-        texts = ["{} {:.0f}/{:.0f}".format(row, *(each.value(results) for each in pair)) for row, pair in cells.items()]
-        return f"Foreground precision/recall of the labels they learn from: {', '.join(texts)} %."
-
-    return quality
+    return labels_learnt({row: (guide(row, "precision"), guide(row, "recall")) for row in rows})
 
 
 @sentence(train_tags)

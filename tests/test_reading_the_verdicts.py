@@ -1,0 +1,42 @@
+"""What notebooks say about kept results is bound to them: a paragraph names the verdicts that it was written for."""
+
+import json
+import re
+
+import pandas as pd
+import pytest
+
+from wsss_lab.lab.notebooks import find_notebooks, project_folder
+from wsss_lab.lab.published import papers
+
+KEPT = ("toy", "photos")
+
+
+def paragraph(paper: str) -> str:
+    """The notebook's text from "Reading the verdicts" to the next heading."""
+    (path,) = (each.path for each in find_notebooks(project_folder() / "notebooks") if each.paper == paper)
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    (text,) = ("".join(cell["source"]) for cell in cells if "**Reading the verdicts.**" in "".join(cell["source"]))
+    return text.partition("**Reading the verdicts.**")[2].partition("\n## ")[0]
+
+
+def claims_named(text: str) -> list[str]:
+    """"C01 to C03 and C07" -> C01, C02, C03, C07."""
+    found = {int(number) for number in re.findall(r"\bC(\d\d)\b", text)}
+    for first, last in re.findall(r"\bC(\d\d) to C(\d\d)\b", text):
+        found |= set(range(int(first), int(last) + 1))
+    return [f"C{number:02}" for number in sorted(found)]
+
+
+@pytest.mark.parametrize("paper", papers())
+def test_the_text_was_written_for_the_verdicts_that_are_kept(paper):
+    text = paragraph(paper)
+    notes = "".join(re.findall(r"<!-- verdicts.*?-->", text, re.DOTALL))
+    named = claims_named(text.replace(notes, ""))
+    expected = []
+    for profile in KEPT:
+        path = project_folder() / "figures" / profile / paper / "claims.csv"
+        verdicts = pd.read_csv(path).set_index("claim_id")["verdict"]
+        expected.append(f"{profile}: " + ", ".join(f"{name} {verdicts[f'{paper}-{name}']}" for name in named))
+    line = f"<!-- verdicts, {'; '.join(expected)} -->"
+    assert notes == line, f"read the paragraph again beside the results, then put this line into it:\n{line}"

@@ -91,7 +91,7 @@ def roy2017_routes(profile: str, seeds: int) -> list:
     """Routes of the quick profile, or such as those of photographs: few rows."""
     real = roy2017.routes("quick", 1)[0]
     scale = roy2017.SCALES["photos"] if profile == "photos" else real.scale
-    return [roy2017.Route(real.world, scale, seed, real.start) for seed in range(seeds)]
+    return [roy2017.Route(real.world, scale, seed, real.start, profile) for seed in range(seeds)]
 
 
 def lee2021_routes(profile: str, seeds: int) -> list:

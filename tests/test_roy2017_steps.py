@@ -5,10 +5,24 @@ import pytest
 import torch
 from tiny_views import BACKBONE, blobs, make_view
 
-from wsss_lab.data.canvas import normalise
+from wsss_lab.data.canvas import canvas_box, from_canvas, normalise
+from wsss_lab.data.toyvoc import CLASSES, make_scenes
+from wsss_lab.data.views import EvalView
+from wsss_lab.evaluation.confusion import VOID
+from wsss_lab.evaluation.precision_recall import sweep
 from wsss_lab.networks.backbones import Backbone
-from wsss_lab.papers.roy2017_steps import gaussian_study, sparse_seeds
-from wsss_lab.papers.roy2017_values import SEED_THRESHOLDS
+from wsss_lab.papers.roy2017_steps import (
+    attention_seconds,
+    count_pieces,
+    gaussian_study,
+    inside_objects,
+    maps_on_images,
+    pieces_of,
+    score_attention,
+    score_each_object,
+    sparse_seeds,
+)
+from wsss_lab.papers.roy2017_values import SCALES, SEED_THRESHOLDS
 from wsss_lab.seeds.neighbours import window
 from wsss_lab.seeds.rectified_gaussian import MODES, eigenvalues, mode
 from wsss_lab.seeds.top_down import Attention, cell_weights, top_down_maps
@@ -154,3 +168,84 @@ def test_eigenvalues_are_those_of_the_printed_and_of_our_interaction(found):
         np.testing.assert_allclose(values, eigenvalues(weights, name).numpy())
     literal, smooth = found["eigenvalues"]
     assert ((literal > 0).sum(1) == CELLS - 1).all() and (smooth < 0).all()
+
+
+# --- measurements of claims -------------------------------------------------------------------------------------------
+
+
+def view_of(masks: np.ndarray, classes: int = 2) -> EvalView:
+    """Black images with these masks (N, H, W); tags are the classes of the masks."""
+    tags = np.stack([(masks == label).any((1, 2)) for label in range(1, classes + 1)], 1)
+    return EvalView.from_arrays("val", CLASSES[:classes], [str(number) for number in range(len(masks))], tags,
+                                np.zeros((*masks.shape, 3), np.uint8), "generator", masks=masks)
+
+
+def test_attention_changes_between_pixels_of_one_object_alone():
+    mask = np.array([[1, 1, 0], [1, 2, 2], [1, 2, VOID]], np.uint8)
+    maps = np.array([[[0.1, 0.4, 0], [0.3, 0, 0], [0.3, 0, 0]], [[0, 0, 0], [0, 0.5, 0.6], [0, 0.9, 1]]])
+    change = (0.3 + 0.2 + 0.0) + (0.1 + 0.4)
+    assert inside_objects(maps, mask) == pytest.approx((change, 5, 0.1 + 0.4 + 0.3 + 0.3 + 0.5 + 0.6 + 0.9, 7))
+
+
+def test_attention_does_not_change_across_the_border_of_the_image():
+    mask = np.array([[1, 0, 1]] * 2, np.uint8)
+    assert inside_objects(np.array([[[0, 0, 1.0]] * 2]), mask) == (0, 2, 2, 4)
+
+
+def test_maps_are_brought_to_the_image_without_background():
+    rng = np.random.default_rng(0)
+    view, maps = view_of(np.ones((2, 6, 12), np.uint8)), rng.random((2, 3, 4, 4)).astype(np.float16)
+    for each, expected in zip(maps_on_images(view, maps, 8), maps, strict=True):
+        assert each.shape == (2, 6, 12)
+        assert np.array_equal(each, from_canvas(expected[1:].astype(np.float32), canvas_box(6, 12, 8), 8, (6, 12)))
+
+
+def test_attention_is_counted_against_the_masks():
+    masks = np.array([[[1, 1], [0, 2]]], np.uint8)
+    p = np.array([[[0.9, 0.2], [0.6, 0.1]], [[0.05, 0.0], [0.2, 0.7]]])
+    maps = np.concatenate([1 - p.sum(0, keepdims=True), p])[None].astype(np.float16)
+    found = score_attention(view_of(masks), maps, 2)
+    swept = sweep(found["counts"].sum(0))
+    assert swept.recall[1:, 64].tolist() == [0.5, 1] and swept.precision[1:, 64].tolist() == [0.5, 1]
+    assert found["inside"] == pytest.approx(np.array([[0.7, 1, 0.9 + 0.2 + 0.7, 3]]), abs=1e-3)
+
+
+def test_pieces_of_a_small_example():
+    mask = np.array([[1, 1, 1, 0, 2], [0, 0, 0, 0, 0], [1, 1, VOID, 0, 0]], np.uint8)
+    labels = np.array([[1, 0, 1, 0, 1], [0, 2, 2, 0, 0], [0, 0, 1, 1, VOID]], np.uint8)
+    # Pieces: (0, 0); (0, 2); (0, 4); (2, 2) with (2, 3); and the one of class 2. The first object is touched by two.
+    assert pieces_of(labels, mask) == (5, 3, 2, 1)
+    assert pieces_of(mask, mask) == (3, 3, 3, 3)
+    assert pieces_of(0 * mask, mask) == (0, 3, 0, 0)
+
+
+def test_pieces_are_counted_image_by_image_and_specks_are_no_objects():
+    masks = np.zeros((2, 20, 20), np.uint8)
+    masks[0, 3, 3], masks[1, 5:9, 5:9] = 1, 2  # 1 of 400 pixels is below LEAST
+    labels = masks.copy()
+    labels[1, 0, 0] = 1
+    assert count_pieces(view_of(masks), labels)["counts"].tolist() == [[1, 0, 0, 0], [2, 1, 1, 1]]
+
+
+def test_every_object_has_its_recall_and_its_attention():
+    none = [0] * 4
+    masks = np.array([[[1, 1, 0, 2], [1, 1, 0, 0], none, [2] * 4], [none, none, none, [0, 0, 0, 1]]], np.uint8)
+    labels = np.array([[[1, 0, 0, 1], [1, 1, 0, 0], none, [2, 2, 0, 0]], [none] * 4], np.uint8)
+    maps = np.zeros((2, 3, 4, 4), np.float16)
+    maps[0, 1, 0, :2], maps[0, 2, 3, 2], maps[0, 2, 0, 3], maps[1, 2] = (0.5, 0.25), 0.75, 0.125, 1
+    found = score_each_object(view_of(masks), labels, maps, 4)
+    assert {name: values.tolist() for name, values in found.items()} == {
+        "image": [0, 0, 0, 1], "label": [1, 2, 2, 1], "area": [0.25, 0.25, 0.0625, 0.0625],
+        "recall": [0.75, 0.5, 0, 0], "attention": [0.5, 0.75, 0.125, 0]}
+
+
+def test_attention_takes_time_in_all_its_parts():
+    scenes, backbone = make_scenes(9, 0), SCALES["quick"].backbone
+    view = EvalView.from_arrays("val", CLASSES, list("abcdefghi"), scenes["tags"], scenes["images"], "generator",
+                                masks=scenes["masks"])
+    method = Method(iterations=1)
+    state = method.network(backbone, len(CLASSES)).state_dict()
+    seconds = [attention_seconds(view, state, backbone.settings(), method.settings(), images, 4)["seconds"]
+               for images in (1, 99)]
+    assert all(each.shape == (4, 5) and (each > 0).all() for each in seconds)
+    assert np.median(seconds[0], 0)[[2, 4]].sum() < np.median(seconds[1], 0)[[2, 4]].sum()

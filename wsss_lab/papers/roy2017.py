@@ -5,7 +5,7 @@ pixels with attention as a prior, refined inside of the network -> scores. Nothi
 that.
 """
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -80,6 +80,8 @@ ROWS = {
 #: Networks that learn from labels: the competitor, sparse seeds with a CRF loss, and the upper bound.
 TAUGHT = ("SEC-like", "full supervision")
 
+TIMED_IMAGES, TIMED_REPEATS = 16, 7
+
 _PHOTO_ROWS = ("w/o att", "w/o seg loss", "w/o neighbor", "w/o CRF-RNN", "w/o att inference", "full", "tags known")
 
 
@@ -102,13 +104,15 @@ def has_test(profile: str) -> bool:
 class Route:
     """The steps of one full run of the paper at one seed, on one world.
 
-    start: what gives the start weights of the trunk. Every method returns a Step; equal arguments give the same step.
+    start: what gives the start weights of the trunk. profile: says what is left out, see `labelled_rows`; "" = nothing.
+    Every method returns a Step; equal arguments give the same step.
     """
 
     world: World
     scale: Scale
     seed: int
     start: Any = field(repr=False)
+    profile: str = ""
 
     # --- seeds and segmenter: one network ------------------------------------------------------------------------
 
@@ -191,6 +195,43 @@ class Route:
         return seeded_step(None, "evaluation", scoring.score_masks, f"score of {labels.label}", {},
                            {"view": self.world.eval_view(split), "masks": labels[output]}, EVALUATION_READS)
 
+    def score_before_crf(self) -> Step:
+        """Score on val of the network without CRF-RNN before its dense CRF."""
+        scored = self.score(self.prediction("w/o CRF-RNN"))
+        return replace(scored, label=f"{scored.label}, before the dense CRF")
+
+    def score_lessons(self, name: str) -> Step:
+        """Score on train of what a network of TAUGHT learns from."""
+        return self.score(self.lessons(name), "train")
+
+    # --- attention and labels against single objects, on val -----------------------------------------------------
+
+    def score_attention(self, how: Attention | None = None) -> Step:
+        """Attention of the full approach against the objects; how: another attention than its own."""
+        maps = self.attention("full", how)
+        return self._against_masks(measurements.score_attention, f"score of {maps.label}", {"maps": maps["maps"]},
+                                   side=self.backbone["side"])
+
+    def attention_time(self) -> Step:
+        """What attention of the full approach costs."""
+        trained = self.trained()
+        settings = {name: trained.settings[name] for name in ("backbone", "method")}
+        return self._step("seeds", measurements.attention_seconds, "time of attention",
+                          settings | {"images": TIMED_IMAGES, "repeats": TIMED_REPEATS},
+                          {"view": self.world.train_view("val"), "state": trained["state"]})
+
+    def pieces(self, name: str = "full") -> Step:
+        """How many pieces the labels of a row fall into."""
+        labels = self.prediction(name)
+        return self._against_masks(measurements.count_pieces, f"pieces in {labels.label}", {"masks": labels["masks"]})
+
+    def objects(self) -> Step:
+        """Every object with what the full approach finds of it and its attention, tags known."""
+        labels = self.prediction()
+        return self._against_masks(measurements.score_each_object, f"objects in {labels.label}",
+                                   {"masks": labels["masks"], "maps": self.attention()["maps"]},
+                                   side=self.backbone["side"])
+
     # --- helpers -------------------------------------------------------------------------------------------------
 
     @cached_property
@@ -201,6 +242,10 @@ class Route:
     def crf(self, parameters) -> dict:
         """CRF parameters for images of this profile, position widths scaled with their size."""
         return asdict(parameters.scaled(self.scale.image_scale))
+
+    def _against_masks(self, function, label: str, inputs: dict, **settings) -> Step:
+        return seeded_step(None, "evaluation", function, label, settings,
+                           {"view": self.world.eval_view("val"), **inputs}, EVALUATION_READS)
 
     def _method(self, training: str) -> Method:
         if training not in TRAININGS:
@@ -232,4 +277,4 @@ def routes(profile: str, seeds: int, world_seed: int = 0) -> list[Route]:
         trunk = scale.backbone.trunk("DeepLab")
         start = weights_file(START_WEIGHTS[scale.backbone.family],
                              lambda state, path: scale.backbone.load_start(trunk, state, path))
-    return [Route(world, scale, seed, start) for seed in range(seeds)]
+    return [Route(world, scale, seed, start, profile) for seed in range(seeds)]

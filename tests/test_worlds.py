@@ -1,5 +1,9 @@
 """Worlds as inputs of steps: identity, what they show, what they refuse."""
 
+import re
+from functools import lru_cache
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -8,10 +12,10 @@ from PIL import Image
 from wsss_lab.data.toyvoc import CLASSES, CONTEXTS, split_seed
 from wsss_lab.data.views import EvalView, TrainView
 from wsss_lab.errors import DataError, ParameterError, WeightsError
-from wsss_lab.lab import worlds
+from wsss_lab.lab import fingerprint, worlds
 from wsss_lab.lab.compute import compute
 from wsss_lab.lab.store import Store
-from wsss_lab.lab.worlds import OWN_TRAIN, FolderWorld, ToyWorld, WeightsFile, open_world, weights_file
+from wsss_lab.lab.worlds import OWN_TRAIN, CocoWorld, FolderWorld, ToyWorld, WeightsFile, open_world, weights_file
 
 torch.set_num_threads(1)
 TINY = ToyWorld(3, (("train", 3), ("val", 2), ("pretraining", 4), ("saliency", 2)))
@@ -88,12 +92,10 @@ def test_as_many_images_as_there_are_or_more_are_all(store, split):
 
 
 def test_the_first_images_of_a_split_have_a_key_of_their_own():
-    """By their number, and also where it is that of the split; the key of a whole split is as it was."""
+    """By their number, and also where it is that of the split."""
     splits = ("train", "train[:1]", "train[:2]", "train[:3]", "val[:2]")
     views = [view(split) for split in splits for view in (TINY.train_view, TINY.eval_view)]
     assert len({view.key for view in views}) == len(views)
-    scenes = TINY.scenes("train").key
-    assert [view.key for view in views[:2]] == [f"{scenes}/tags", f"{scenes}/masks"]
     assert TINY.train_view("train[:2]").key == ToyWorld(3, TINY.counts).train_view("train[:2]").key
 
 
@@ -181,7 +183,7 @@ def test_a_folder_gives_the_first_images_of_a_split(root):
     assert world.train_view("train[:5]").load(None).names == ("a", "b")
     assert FolderWorld(str(root), limit=1).train_view("train[:2]").load(None).names == ("a",)
     keys = [world.train_view(split).key for split in ("train", "train[:1]", "train[:2]")]
-    assert len(set(keys)) == 3 and keys[0] == f"{world.key('train')}/tags"
+    assert len(set(keys)) == 3
 
 
 def test_the_key_of_a_folder_follows_its_files_and_what_is_used_of_it(root):
@@ -194,6 +196,37 @@ def test_the_key_of_a_folder_follows_its_files_and_what_is_used_of_it(root):
     assert len({before, key("val"), key(limit=1), key(tags="masks")}) == 4
     Image.fromarray(np.zeros((8, 12, 3), np.uint8)).save(root / "JPEGImages/a.jpg", quality=20)
     assert key() != before
+
+
+@pytest.mark.parametrize(("kind", "module", "name"), [
+    (FolderWorld, "data.folder", "read_labels"), (FolderWorld, "data.tags", "tags_from_xml"),
+    (FolderWorld, "data.views", "EvalView"), (FolderWorld, "lab.worlds", "_first"),
+    (CocoWorld, "data.coco", "CocoFolder"), (CocoWorld, "data.folder", "read_image"),
+    (ToyWorld, "data.toyvoc_steps", "toy_view"), (WeightsFile, "networks.weights", "read_weights"),
+])
+def test_keys_follow_the_code_that_reads(root, tmp_path, monkeypatch, kind, module, name):
+    """An edit of a definition gives another key; the file that it stands in is read from a copy."""
+    monkeypatch.setattr(CocoWorld, "folder", property(lambda self: SimpleNamespace(fingerprint="")))
+    weights = tmp_path / "weights.pth"
+    weights.touch()
+
+    def key():
+        fingerprint.forget()
+        if kind is WeightsFile:
+            return WeightsFile(str(weights)).key
+        return (kind(str(root)) if kind is not ToyWorld else TINY).eval_view("val").key
+
+    before, file_of = key(), fingerprint._source_file
+    original = file_of(f"wsss_lab.{module}")
+    copy = tmp_path / original.name
+    text = original.read_text()
+    copy.write_text(re.sub(rf"^(def|class) {name}\b", rf"@staticmethod\n\1 {name}", text, flags=re.MULTILINE))
+    assert copy.read_text() != text
+    monkeypatch.setattr(fingerprint, "_source_file", lru_cache(lambda each: copy if each == f"wsss_lab.{module}"
+                                                               else file_of(each)))
+    assert key() != before
+    monkeypatch.undo()
+    fingerprint.forget()
 
 
 def test_an_empty_folder_is_named(tmp_path):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from wsss_lab.errors import LabError, StoreError
 from wsss_lab.lab import pool, provenance, several
-from wsss_lab.lab.fingerprint import code_fingerprint
+from wsss_lab.lab.fingerprint import code_of
 from wsss_lab.lab.plan import plan
 from wsss_lab.lab.progress import Progress, reporter
 from wsss_lab.lab.steps import Step, topological
@@ -82,7 +82,7 @@ def run_step(step: Step, root: str | Path) -> float:
     """
     store = Store(root)
     try:
-        if code_fingerprint(step.function) != step.code:
+        if code_of(step.function)[0] != step.code:
             raise StoreError(
                 f"the code of {step.function_name} was edited after this session started",
                 expected="the same code in all processes",

@@ -1,8 +1,13 @@
 """Fingerprints of code: has anything that a function's result depends on been edited?
 
-The fingerprint of a function covers the module it lives in and every module of the same package that this
-module imports, directly or through others, wherever the import statement stands. It is taken from the syntax
-tree without docstrings, so that comments, docstrings and layout can be improved without losing a result.
+The fingerprint of a function covers the functions, classes and module constants that it names, those that these name,
+and so on, wherever in its own package and in wsss_lab they stand; a class counts whole. Docstrings, comments and layout
+are left out, and so is what errors of wsss_lab.errors are told to say. Files and modules have no part in it, so that a
+definition can be moved to another file without losing a result.
+
+Statements outside of definitions count for all that comes from their module or imports it; so do definitions under a
+decorator of the package, which may register them. What cannot be followed counts whole: the module behind a module
+that is handed on as a value, and the package, with its data files, behind importlib, eval and the like.
 """
 
 import ast
@@ -11,124 +16,348 @@ import hashlib
 import importlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from wsss_lab.errors import ParameterError
+from wsss_lab.lab import provenance
 
-# The lab moves results around and the errors describe problems: neither can change a number, and following
-# them would make every cached training depend on the wording of a message.
-MACHINERY = ("lab", "errors")
+#: A definition: its module and its name. Besides names: what a module does when it is imported; all that is in it; all
+#: that is in the package.
+Key = tuple[str, str]
+LOOSE, MODULE, PACKAGE = "", "*", "**"
+
+_HERE = __name__.partition(".")[0]
+_ERRORS = f"{_HERE}.errors"
+# What reaches code or files by names that only a run knows.
+_BLIND = {"__import__", "eval", "exec", "globals", "__file__", "__path__", "__spec__", "__loader__", "__subclasses__",
+          "__globals__", "__init_subclass__", "importlib", "pkgutil", "runpy", "sys.modules"}
+_DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
-def code_fingerprint(function: Callable) -> str:
-    """Hash of the code behind a function.
+class _Found(NamedTuple):
+    """A definition as it counts. uses: keys of definitions, names of what comes from elsewhere; runs: modules."""
 
-    function: a function of an importable module.
+    text: str
+    uses: tuple[Key | str, ...]
+    runs: tuple[str, ...]
 
-    Returns 32 hexadecimal digits. They are worked out once per process: code edited while a process runs is
-    neither executed nor seen by it.
+
+def code_of(*functions: Callable) -> tuple[str, dict[str, str]]:
+    """What the results of functions (or classes) of importable modules depend on besides their arguments.
+
+    Returns the fingerprint of their code, 32 hexadecimal digits, and major.minor of the packages in it that make
+    numbers. Both are worked out once per process: code edited while a process runs is neither executed nor seen by it.
     """
-    return _module_fingerprint(function.__module__)
+    _, code, packages = _closure(*map(_key, functions))
+    return code, {name: ".".join(provenance.version_of(name).split(".")[:2]) for name in packages}
 
 
-def code_modules(name: str) -> tuple[str, ...]:
-    """Names of the modules that a module's behaviour depends on: itself and what it imports from its package.
+def definitions_of(*functions: Callable) -> tuple[Key, ...]:
+    """Modules and names of the definitions behind functions, in the order in which they are met."""
+    return _closure(*map(_key, functions))[0]
 
-    name: dotted name of an importable module.
-    """
-    top = name.partition(".")[0]
-    root = _package_folder(top)
-    found: dict[str, None] = {}
-    waiting = [name]
-    while waiting:
-        module = waiting.pop()
-        if module not in found:
-            found[module] = None
-            waiting += [other for other in _imports(root, module) if not _is_machinery(other)]
-    return tuple(sorted(found))
+
+def blind_spots(package: str) -> list[str]:
+    """Definitions of a package that use something which can't be followed and counts whole, as module:name."""
+    keys = [(name, each) for name in (package, *_submodules(package)) for each in (*_module(name).defined, LOOSE)]
+    return [":".join(key) for key in keys
+            if any(isinstance(use, tuple) and use[1] in (MODULE, PACKAGE) for use in _definition(key).uses)]
 
 
 def forget() -> None:
     """Take fingerprints anew, for instance after reloading modules."""
-    for cached in (_module_fingerprint, _package_folder, _tree, _source_digest):
+    for cached in (_closure, _definition, _that_do_more, _module, _source_file, _package_folder):
         cached.cache_clear()
 
 
+def _key(function: Callable) -> Key:
+    return function.__module__, function.__qualname__.partition(".")[0]
+
+
 @functools.cache
-def _module_fingerprint(name: str) -> str:
-    root = _package_folder(name.partition(".")[0])
+def _closure(*roots: Key) -> tuple[tuple[Key, ...], str, tuple[str, ...]]:
+    """The definitions behind some, a hash of their texts and of which uses which, and what makes numbers in them."""
+    for name, _ in roots:
+        if _source_file(name) is None:
+            raise ParameterError(f"the code of {name!r} has no source file",
+                                 "a step function in a module that can be imported",
+                                 "move the function from the notebook into a module")
+    order = [key if key[1] in _module(key[0]).defined else (key[0], MODULE) for key in roots]
+    place = {key: number for number, key in enumerate(order)}
     digest = hashlib.blake2b(digest_size=16)
-    for module in code_modules(name):
-        digest.update(f"{module}\n{_source_digest(_source_file(root, module))}\n".encode())
-    return digest.hexdigest()
+    outside: set[str] = set()
+    ran: set[str] = set()
+    done = 0
+
+    def enter(key: Key | str) -> int | str:
+        if isinstance(key, str):
+            outside.add(key.partition(".")[0])
+            return key
+        if key not in place:
+            place[key] = len(order)
+            order.append(key)
+        return place[key]
+
+    while done < len(order):
+        found = _definition(order[done])
+        digest.update(f"{found.text} {[enter(use) for use in found.uses]}\n".encode())
+        name = order[done][0]
+        ran = ran.union(*(_that_do_more(each) for each in (name, *found.runs) if _followed(each, name)))
+        done += 1
+        if done == len(order):
+            # In the order of their texts, so that modules can be renamed; by name where texts are equal.
+            for key in sorted({(name, LOOSE) for name in ran}, key=lambda key: (_definition(key).text, key)):
+                enter(key)
+    return tuple(order), digest.hexdigest(), tuple(sorted(outside & provenance.NUMBER_MAKERS.keys()))
+
+
+@functools.cache
+def _definition(key: Key) -> _Found:
+    name, what = key
+    module = _module(name)
+    if what == PACKAGE:
+        files = sorted(path for path in (_package_folder(name) / name).rglob("*") if path.is_file())
+        data = [path.read_bytes() for path in files if path.suffix not in (".py", ".pyc")]
+        return _Found(_hash(*data), ((name, MODULE),), ())
+    if what == MODULE:
+        inside = [(name, each) for each in (*module.defined, LOOSE)] + [(each, MODULE) for each in _submodules(name)]
+        named = [each for targets in module.imports.values() for target in targets
+                 for each in _targets(*target, name)]
+        return _Found("", (*inside, *named), ())
+    reader = _Reader(module, module.loose if what == LOOSE else module.defined[what])
+    stars = [(star, MODULE) for star in module.stars if _followed(star, name)] if what == LOOSE else []
+    return _Found(_hash(reader.text.encode()), (*reader.uses, *stars), tuple(sorted(reader.runs)))
+
+
+@functools.cache
+def _that_do_more(name: str) -> frozenset[str]:
+    """Modules with statements outside of definitions among those that run when one is imported."""
+    seen, waiting = set(), [name]
+    while waiting:
+        each = waiting.pop()
+        if each and each not in seen and _followed(each, name) and _source_file(each):
+            seen.add(each)
+            waiting += [each.rpartition(".")[0], *_module(each).runs]
+    return frozenset(each for each in seen if _module(each).loose or _module(each).stars)
+
+
+class _Module:
+    """What the statements at the top of a source file define, import and do.
+
+    defined: the statements that bind a name. imports: the modules and names in them ("" for the module) that an
+    imported name may stand for. loose: statements that do more than bind names. runs: modules that run before it.
+    """
+
+    def __init__(self, name: str):
+        path = _source_file(name)
+        self.name = name
+        self.package = name if path and path.name == "__init__.py" else name.rpartition(".")[0]
+        self.defined: dict[str, list[ast.stmt]] = {}
+        self.imports: dict[str, list[Key]] = {}
+        self.loose: list[ast.stmt] = []
+        self.stars: dict[str, None] = {}
+        self.runs: set[str] = set()
+        text = path.read_text(encoding="utf-8") if path else ""
+        self.lines = text.splitlines()
+        statements = list(_that_run(ast.parse(text, filename=str(path)).body))
+        for statement in statements:
+            defines = isinstance(statement, _DEFINITIONS)
+            for node in () if defines else ast.walk(statement):
+                self.note(node, self.imports, self.runs)
+            for bound in [statement.name] if defines else _bound(statement):
+                self.defined.setdefault(bound, []).append(statement)
+        self.loose = [statement for statement in statements if self._does_more(statement)]
+
+    def note(self, node: ast.AST, imports: dict[str, list[Key]], runs: set[str]) -> None:
+        """Enter what a statement imports and what runs then."""
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                runs.add(alias.name)
+                top = alias.name.partition(".")[0]
+                imports.setdefault(alias.asname or top, []).append((alias.name if alias.asname else top, ""))
+        elif isinstance(node, ast.ImportFrom):
+            parents = self.package.split(".")
+            base = [*parents[: len(parents) - node.level + 1]] if node.level else []
+            base = ".".join([*base, node.module] if node.module else base)
+            for alias in node.names:
+                runs |= {base, f"{base}.{alias.name}"}
+                if alias.name == "*":
+                    self.stars.setdefault(base)
+                imports.setdefault(alias.asname or alias.name, []).append((base, alias.name))
+
+    def _does_more(self, statement: ast.stmt) -> bool:
+        if isinstance(statement, _DEFINITIONS):
+            return any(self._is_own(decorator) for decorator in statement.decorator_list)
+        if isinstance(statement, (ast.Assign, ast.AnnAssign, ast.AugAssign)):
+            return any(isinstance(node, (ast.Attribute, ast.Subscript)) and isinstance(node.ctx, ast.Store)
+                       for node in ast.walk(statement))
+        return not isinstance(statement, (ast.Import, ast.ImportFrom, ast.Pass)) and not _is_text(statement)
+
+    def _is_own(self, decorator: ast.expr) -> bool:
+        while isinstance(decorator, (ast.Call, ast.Attribute)):
+            decorator = decorator.func if isinstance(decorator, ast.Call) else decorator.value
+        name = getattr(decorator, "id", "")
+        return name in self.defined or any(_followed(base, self.name) for base, _ in self.imports.get(name, ()))
+
+
+class _Reader:
+    """Statements of a module as text in which every name of a definition or an import is its place in `uses`."""
+
+    def __init__(self, module: _Module, statements: list[ast.stmt]):
+        self.module = module
+        self.uses: dict[Key | str, int] = {}
+        self.runs: set[str] = set()
+        self._imports = {name: list(targets) for name, targets in module.imports.items()}
+        for statement in statements:
+            if any("import" in line for line in module.lines[statement.lineno - 1 : statement.end_lineno]):
+                for node in ast.walk(statement):
+                    module.note(node, self._imports, self.runs)
+        self.text = "\n".join(map(self._write, statements))
+
+    def _write(self, node: object) -> str:
+        if isinstance(node, list):
+            return ",".join([self._write(each) for each in node if not _is_text(each)])
+        if isinstance(node, ast.Name):
+            return node.id if isinstance(node.ctx, ast.Store) else self._named([node.id])
+        if isinstance(node, ast.Attribute):
+            names = _dotted(node)
+            return self._named(names) if names else f"{self._write(node.value)}{self._named(['', node.attr])}"
+        if not isinstance(node, ast.AST):
+            return repr(node)
+        if isinstance(node, ast.Call):
+            ends = self._ends(_dotted(node.func) or [""])
+            if ends and {target[0] for target, _ in ends} == {_ERRORS}:
+                return "|".join(target[1] for target, _ in ends)
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            return f"Import({','.join(self._imported(alias) for alias in node.names)})"
+        if isinstance(node, ast.Global):
+            return f"Global({','.join(self._named([name]) for name in node.names)})"
+        if getattr(node, "name", "") in _BLIND:
+            self._use(self._everything)
+        fields = [(name, getattr(node, name, None)) for name in node._fields if name not in ("ctx", "type_comment")]
+        inside = [f"{name}={self._write(value)}" for name, value in fields if value is not None and value != []]
+        return f"{type(node).__name__}({' '.join(inside)})"
+
+    def _imported(self, alias: ast.alias) -> str:
+        ends = self._ends([alias.asname or alias.name.partition(".")[0]])
+        return "|".join(self._use(target) for target, _ in ends if isinstance(target, str) or target[1] != MODULE)
+
+    def _named(self, names: list[str]) -> str:
+        """Text of a.b.c: the places of what it may lead to, with the names that are left."""
+        ends = self._ends(names)
+        first, *rest = names
+        outside = {".".join([target, *left[:1]]) for target, left in ends if isinstance(target, str)}
+        if first in _BLIND or any(name in _BLIND and name[0] == "_" for name in rest) or any(
+                name in _BLIND or name.partition(".")[0] in _BLIND for name in outside):
+            ends.append((self._everything, rest))
+        return "|".join(".".join([self._use(target), *left]) for target, left in ends) or ".".join(names)
+
+    def _ends(self, names: list[str]) -> list[tuple[Key | str, list[str]]]:
+        first, *rest = names
+        own = [((self.module.name, first), rest)] if first in self.module.defined else []
+        return own + [end for target in self._imports.get(first, ()) for each in _targets(*target, self.module.name)
+                      for end in _onward(each, rest)]
+
+    def _use(self, target: Key | str) -> str:
+        return f"${self.uses.setdefault(target, len(self.uses))}"
+
+    @property
+    def _everything(self) -> Key:
+        return self.module.name.partition(".")[0], PACKAGE
+
+
+def _followed(module: str, by: str) -> bool:
+    """Whether a module that another one names belongs to the same package, or to this one."""
+    return module.partition(".")[0] in (by.partition(".")[0], _HERE)
+
+
+def _targets(module: str, name: str, by: str) -> list[Key | str]:
+    """What a name in a module ("" for the module) may stand for: definitions, whole modules, names from elsewhere."""
+    if not _followed(module, by):
+        return [f"{module}.{name}" if name else module]
+    return _resolved(module, name) if name else [(module, MODULE)]
+
+
+def _resolved(module: str, name: str, seen: tuple[Key, ...] = ()) -> list[Key | str]:
+    """The definitions behind a name, through modules that only hand it on; the whole module where there is none."""
+    known = _module(module)
+    found: list[Key | str] = [(module, name)] if name in known.defined else []
+    for onward, its_name in known.imports.get(name, ()) if (module, name) not in seen else ():
+        found += (_resolved(onward, its_name, (*seen, (module, name))) if its_name and _followed(onward, module)
+                  else _targets(onward, its_name, module))
+    inner = f"{module}.{name}"
+    return found or [(inner if _source_file(inner) else module, MODULE)]
+
+
+def _onward(target: Key | str, rest: list[str]) -> list[tuple[Key | str, list[str]]]:
+    """Where a target leads by further names as long as it is a module, and the names that are left."""
+    onward = _resolved(target[0], rest[0]) if rest and isinstance(target, tuple) and target[1] == MODULE else [target]
+    return [(target, rest)] if onward == [target] else [end for each in onward for end in _onward(each, rest[1:])]
+
+
+@functools.cache
+def _module(name: str) -> _Module:
+    return _Module(name)
 
 
 @functools.cache
 def _package_folder(top: str) -> Path:
     """Folder that holds the package (or the module file) named top."""
-    file = getattr(importlib.import_module(top), "__file__", None)
-    if file is None:
-        raise ParameterError(
-            f"the code of {top!r} has no source file",
-            expected="a step function in a module that can be imported",
-            fix="move the function from the notebook into a module",
-        )
-    path = Path(file)
+    path = Path(getattr(importlib.import_module(top), "__file__", None) or "")
     return path.parent.parent if path.name == "__init__.py" else path.parent
 
 
-def _source_file(root: Path, module: str) -> Path | None:
-    """File of a module below root, found without importing it; None if there is none."""
-    base = root.joinpath(*module.split("."))
+@functools.cache
+def _source_file(module: str) -> Path | None:
+    """File of a module, found without importing it; None if there is none."""
+    top, *parts = module.split(".")
+    base = _package_folder(top).joinpath(top, *parts)
     candidates = (base.with_name(f"{base.name}.py"), base / "__init__.py")
     return next((path for path in candidates if path.is_file()), None)
 
 
-def _is_machinery(module: str) -> bool:
-    return module.split(".")[1:2] in ([name] for name in MACHINERY)
+def _submodules(package: str) -> list[str]:
+    """Names of all modules below a package."""
+    folder = _package_folder(package.partition(".")[0]).joinpath(*package.split("."))
+    files = sorted(folder.rglob("*.py"))
+    parts = [path.relative_to(folder).with_suffix("").parts for path in files]
+    return [".".join([package, *(inner[:-1] if inner[-1] == "__init__" else inner)]) for inner in parts
+            if inner != ("__init__",)]
 
 
-@functools.cache
-def _tree(path: Path) -> ast.Module:
-    return ast.parse(path.read_bytes(), filename=str(path))
-
-
-@functools.cache
-def _source_digest(path: Path) -> str:
-    tree = _without_docstrings(ast.parse(path.read_bytes(), filename=str(path)))
-    return hashlib.blake2b(ast.dump(tree).encode(), digest_size=16).hexdigest()
-
-
-def _without_docstrings(tree: ast.Module) -> ast.Module:
-    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-    for node in ast.walk(tree):
-        if isinstance(node, documented) and ast.get_docstring(node, clean=False) is not None:
-            node.body = node.body[1:]
-    return tree
-
-
-def _imports(root: Path, module: str) -> Iterator[str]:
-    """Modules of the same package named by the import statements of a module."""
-    path = _source_file(root, module)
-    top = module.partition(".")[0]
-    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
-    for node in ast.walk(_tree(path)):
-        if isinstance(node, ast.Import):
-            named = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            named = _imported_from(root, package, node)
+def _that_run(statements: list[ast.stmt]) -> Iterator[ast.stmt]:
+    """Top-level statements without blocks for type checkers and for programs."""
+    for statement in statements:
+        test = ast.unparse(statement.test) if isinstance(statement, ast.If) else ""
+        if test.rpartition(".")[2] == "TYPE_CHECKING" or test == "__name__ == '__main__'":
+            yield from _that_run(statement.orelse)
         else:
-            continue
-        for name in named:
-            if name.partition(".")[0] == top and _source_file(root, name):
-                yield name
+            yield statement
 
 
-def _imported_from(root: Path, package: str, node: ast.ImportFrom) -> Iterator[str]:
-    """Modules behind `from base import a, b`: base.a where that is a module, base itself otherwise."""
-    base = node.module or ""
-    if node.level:
-        parents = package.split(".")[: len(package.split(".")) - node.level + 1]
-        base = ".".join([*parents, base] if base else parents)
-    for alias in node.names:
-        submodule = f"{base}.{alias.name}"
-        yield submodule if _source_file(root, submodule) else base
+def _bound(statement: ast.stmt) -> dict[str, None]:
+    """Names that a statement may bind, those of definitions inside it too."""
+    stored = (node for node in ast.walk(statement) if isinstance(getattr(node, "ctx", None), ast.Store))
+    names = [node.id for node in stored if isinstance(node, ast.Name)]
+    names += [node.name for node in ast.walk(statement) if isinstance(node, _DEFINITIONS)]
+    return dict.fromkeys(names)
+
+
+def _dotted(node: ast.expr) -> list[str]:
+    """The names of a.b.c; none for another expression."""
+    names: list[str] = []
+    while isinstance(node, ast.Attribute):
+        names, node = [node.attr, *names], node.value
+    return [node.id, *names] if isinstance(node, ast.Name) else []
+
+
+def _is_text(node: object) -> bool:
+    """Whether a statement is a docstring or another constant that does nothing."""
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+
+
+def _hash(*parts: bytes) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()

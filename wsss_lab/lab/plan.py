@@ -55,8 +55,8 @@ def _row(step: Step, store: Store, wanted: bool, manifests: list[dict]) -> tuple
         return CACHED, store.load(step).manifest.get("seconds"), "settings, inputs and code are the same"
     if not wanted:
         return NOT_NEEDED, None, "everything made from it is stored"
-    identity = (step.label, step.function_name)
-    earlier = [entry for entry in manifests if (entry.get("label"), entry.get("function")) == identity]
+    earlier = [entry for entry in manifests if entry.get("label") == step.label
+               and entry.get("function", "").endswith(f".{step.function.__name__}")]
     return MISSING, None, why_again(step, earlier[-1]) if earlier else "never run"
 
 
@@ -64,6 +64,7 @@ def why_again(step: Step, manifest: dict[str, Any]) -> str:
     """What differs between a step and the stored run with this manifest, in one line."""
     changes = _differences("settings", manifest["settings"], step.settings, show=True)
     changes += _differences("upstream", manifest["inputs"], step.input_keys, show=False)
+    changes += _differences("packages", manifest.get("packages", {}), step.packages, show=True)
     if manifest["code"] != step.code:
         changes.append("code changed")
     return "; ".join(changes)

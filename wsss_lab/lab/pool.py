@@ -73,6 +73,7 @@ def shared_pool(jobs: int) -> WorkerPool:
         _pools[wanted].submit(int)
     except (KeyError, BrokenExecutor):
         close_pools()
+        atexit.register(close_pools)
         _pools[wanted] = WorkerPool(jobs)
     return _pools[wanted]
 
@@ -82,9 +83,6 @@ def close_pools() -> None:
     while _pools:
         _, pool = _pools.popitem()
         pool.kill()
-
-
-atexit.register(close_pools)
 
 
 def _set_up_worker() -> None:

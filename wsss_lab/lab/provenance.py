@@ -1,6 +1,7 @@
 """Where a result comes from: code version, package versions, device, time and memory."""
 
 import functools
+import importlib
 import platform
 import subprocess
 import sys
@@ -15,16 +16,33 @@ from typing import Any
 PACKAGE_FOLDER = Path(__file__).resolve().parents[1]
 
 
+#: Packages that make numbers, by the name they are imported under; cv2 comes under several, so it is asked itself.
+NUMBER_MAKERS = {"torch": "torch", "torchvision": "torchvision", "cv2": "opencv", "pydensecrf": "pydensecrf2",
+                 "scipy": "scipy", "sklearn": "scikit-learn", "numpy": "numpy", "PIL": "pillow"}
+
+
+@functools.cache
+def version_of(module: str) -> str:
+    """Version of a package of NUMBER_MAKERS; "absent" where it isn't installed."""
+    try:
+        own = importlib.import_module(module).__version__ if module == "cv2" else ""
+        return own or metadata.version(NUMBER_MAKERS[module])
+    except (ImportError, metadata.PackageNotFoundError):
+        return "absent"
+
+
 @functools.cache
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that numbers depend on."""
-    found = {"python": platform.python_version()}
-    for package in ("torch", "numpy", "opencv-python-headless", "wsss-lab"):
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
+    """Versions of Python, of the packages that make numbers and of this one."""
+    return {"python": platform.python_version(), **{name: version_of(each) for each, name in NUMBER_MAKERS.items()},
+            "wsss-lab": _own_version()}
+
+
+def _own_version() -> str:
+    try:
+        return metadata.version("wsss-lab")
+    except metadata.PackageNotFoundError:
+        return "not installed"
 
 
 @functools.cache

@@ -1,7 +1,8 @@
 """Steps: the project as a graph of cached function calls.
 
 A step says which function is called with which settings on which inputs; it computes nothing by itself.
-Its key is a hash of all of that and of the code behind the function, so that equal keys mean equal results.
+Its key is a hash of all of that, of the code behind the function and of the versions of the packages that make its
+numbers, so that equal keys mean equal results.
 
     guides = Step("fusion", make_guides, settings={"rule": "G2"}, inputs={"seeds": seeds["maps"]})
     trained = Step("segmenter", train, settings={"epochs": 3}, inputs={"guides": guides["masks"]})
@@ -19,8 +20,8 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from wsss_lab.errors import ContractError, ParameterError
-from wsss_lab.lab.fingerprint import code_fingerprint
-from wsss_lab.lab.store import Entry, Store
+from wsss_lab.lab.fingerprint import code_of
+from wsss_lab.lab.store import FORMAT, Entry, Store
 
 #: What a step that compares predictions with masks says in reads_masks; it takes no part in what is learnt.
 EVALUATION_READS = "scored against the ground truth"
@@ -122,10 +123,19 @@ class Step:
     def function_name(self) -> str:
         return f"{self.function.__module__}.{self.function.__qualname__}"
 
-    @functools.cached_property
+    @property
     def code(self) -> str:
         """Fingerprint of the code behind the function."""
-        return code_fingerprint(self.function)
+        return self._code[0]
+
+    @property
+    def packages(self) -> dict[str, str]:
+        """Version, major.minor, of the packages that make numbers in this code."""
+        return self._code[1]
+
+    @functools.cached_property
+    def _code(self) -> tuple[str, dict[str, str]]:
+        return code_of(self.function)
 
     @functools.cached_property
     def input_keys(self) -> dict[str, Any]:
@@ -134,8 +144,8 @@ class Step:
 
     @functools.cached_property
     def key(self) -> str:
-        """32 hexadecimal digits; a hash of stage, function, settings, input keys and code."""
-        identity = [self.stage, self.function_name, self.settings, self.input_keys, self.code]
+        """32 hexadecimal digits; a hash of stage, function (but not its module), settings, input keys and code."""
+        identity = [FORMAT, self.stage, self.function.__qualname__, self.settings, self.input_keys, *self._code]
         text = json.dumps(identity, sort_keys=True, separators=(",", ":"))
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 

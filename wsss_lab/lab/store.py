@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 MANIFEST = "manifest.json"
 CHECKPOINTS = ".checkpoints"  # folder beside those of the stages
-FORMAT = 1
+FORMAT = 2  # of what is stored, part of every key
 _TEMPORARY = ".tmp-"
 _FORGOTTEN_AFTER = 24 * 3600  # seconds until another machine's half-written entry counts as left behind
 
@@ -250,6 +250,7 @@ def _describe(step: "Step", outputs: dict[str, str], folder: Path) -> dict[str, 
         "settings": step.settings,
         "inputs": step.input_keys,
         "code": step.code,
+        "packages": step.packages,
         "pixel_labels": list(step.pixel_labels()),
         "outputs": outputs,
         "files": files,

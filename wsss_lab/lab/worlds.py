@@ -10,13 +10,12 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from wsss_lab.data.toyvoc import SPLITS
-from wsss_lab.data.toyvoc_steps import toy_crops, toy_saliency_scenes, toy_scenes
+from wsss_lab.data.toyvoc_steps import toy_crops, toy_saliency_scenes, toy_scenes, toy_view
 from wsss_lab.data.views import EvalView, TrainView
 from wsss_lab.errors import DataError, ParameterError, WeightsError
 from wsss_lab.lab import assumed
+from wsss_lab.lab.fingerprint import code_of
 from wsss_lab.lab.profiles import check_inputs, profile_named, unknown_name
 from wsss_lab.lab.steps import Step
 
@@ -44,8 +43,8 @@ class View:
     @cached_property
     def key(self) -> str:
         split, count = self._part
-        images = f"/first {count}" if count else ""
-        return f"{self.world.key(split)}{images}/{'masks' if self.exposes_masks else 'tags'}"
+        identity = [self.world.key(split), count, self.exposes_masks, code_of(_first, *self.world.readers)]
+        return hashlib.blake2b(json.dumps(identity).encode(), digest_size=16).hexdigest()
 
     @property
     def steps(self) -> tuple[Step, ...]:
@@ -61,12 +60,21 @@ class View:
     def load(self, store) -> TrainView | EvalView:
         """The view itself; image data stays on disk until it is read."""
         split, count = self._part
-        view = self.world.open(split, self.exposes_masks, store)
-        return view.subset(range(min(count, len(view)))) if count else view
+        return _first(self.world.open(split, self.exposes_masks, store), count)
+
+
+def _first(view: TrainView | EvalView, count: int) -> TrainView | EvalView:
+    """The first images of a view, 0 = all."""
+    return view.subset(range(min(count, len(view)))) if count else view
 
 
 class World:
-    """What all worlds share: references to their splits."""
+    """What all worlds share: references to their splits.
+
+    readers: the functions that make views of what is stored; their code is part of a view's key.
+    """
+
+    readers: tuple[Callable, ...] = ()
 
     def train_view(self, split: str = "train") -> View:
         """Images and tags of a split; masks are out of reach."""
@@ -88,6 +96,7 @@ class ToyWorld(World):
     counts: tuple[tuple[str, int], ...] = tuple(SPLITS.items())
     knobs: tuple[tuple[str, Any], ...] = ()
     name = "toyvoc"
+    readers = (toy_view,)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -126,15 +135,7 @@ class ToyWorld(World):
         return (self.scenes(split),)
 
     def open(self, split: str, masks: bool, store) -> TrainView | EvalView:
-        from wsss_lab.data.toyvoc import CONTEXTS
-
-        scenes = self.scenes(split).load(store)
-        names = [f"{split}_{number:05d}" for number in range(len(scenes["images"]))]
-        common = (f"toyvoc/{split}", self.classes, names, np.asarray(scenes["tags"]), scenes["images"], "generator")
-        if not masks:
-            return TrainView.from_arrays(*common)
-        return EvalView.from_arrays(*common, masks=scenes["masks"], contexts=scenes["contexts"],
-                                    context_classes=CONTEXTS)
+        return toy_view(split, self.scenes(split).load(store), masks)
 
 
 #: Images per split of the toy world, by profile.
@@ -177,6 +178,10 @@ def _coco(root: str):
     return CocoFolder(root)
 
 
+def _split(folder: Any, listed: str, masks: bool) -> TrainView | EvalView:
+    return folder.eval_view(listed) if masks else folder.train_view(listed)
+
+
 class PhotoWorld(World):
     """What worlds of photographs share: views straight from a folder, without steps.
 
@@ -205,9 +210,7 @@ class PhotoWorld(World):
         return min(self.limit, listed) if self.limit else listed
 
     def open(self, split: str, masks: bool, store) -> TrainView | EvalView:
-        listed = self._list_of(split)
-        view = self.folder.eval_view(listed) if masks else self.folder.train_view(listed)
-        return view.subset(range(min(self.limit, len(view)))) if self.limit else view
+        return _first(_split(self.folder, self._list_of(split), masks), self.limit)
 
     def _list_of(self, split: str) -> str:
         return dict(self.lists).get(split, split)
@@ -225,6 +228,7 @@ class FolderWorld(PhotoWorld):
     tags: str = "auto"
     limit: int = 0
     lists: tuple[tuple[str, str], ...] = ()
+    readers = (_folder, _split)
 
     @property
     def folder(self):
@@ -251,6 +255,7 @@ class CocoWorld(PhotoWorld):
 
     root: str
     limit: int = 0
+    readers = (_coco, _split)
 
     @property
     def folder(self):
@@ -259,7 +264,7 @@ class CocoWorld(PhotoWorld):
 
 @dataclass(frozen=True)
 class WeightsFile:
-    """A file of start weights as an input of a step; its key is the hash of its content."""
+    """A file of start weights as an input of a step; its key is a hash of its content and of the code that reads it."""
 
     path: str
     exposes_masks: bool = False
@@ -267,12 +272,17 @@ class WeightsFile:
 
     @cached_property
     def key(self) -> str:
-        return hashlib.blake2b(Path(self.path).read_bytes(), digest_size=16).hexdigest()
+        content = hashlib.blake2b(Path(self.path).read_bytes(), digest_size=16).hexdigest()
+        return json.dumps([content, *code_of(_read)])
 
     def load(self, store) -> dict:
-        from wsss_lab.networks.weights import read_weights
+        return _read(self.path)
 
-        return read_weights(self.path)
+
+def _read(path: str) -> dict:
+    from wsss_lab.networks.weights import read_weights
+
+    return read_weights(path)
 
 
 @dataclass(frozen=True)

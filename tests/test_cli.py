@@ -1,5 +1,6 @@
 """The command `wsss`: what it refuses, what it runs, what it reports."""
 
+import json
 import os
 import signal
 import subprocess
@@ -242,6 +243,33 @@ def test_the_cache_is_listed_by_stage_and_cleared(tmp_path):
     assert [line.split()[:2] for line in listing.splitlines()[2:]] == [["fusion", "1"], ["segmenter", "1"]]
     CliRunner().invoke(cli.app, ["cache", "--clear", "--stage", "fusion"])
     assert [manifest["stage"] for manifest in Store().manifests()] == ["segmenter"]
+    for stage in ("fusion", "..", "*", "segmenter/..", "segmentr"):
+        error = CliRunner().invoke(cli.app, ["cache", "--clear", "--stage", stage]).exception
+        assert isinstance(error, ParameterError) and error.expected == "one of segmenter"
+    assert len(Store().manifests()) == 1
+
+
+def test_clearing_the_cache_deletes_nothing_but_entries(tmp_path):
+    from wsss_lab.lab import store as store_module
+
+    write_entries(tmp_path, [("fusion", 3), ("fusion", 4)])
+    store = store_module.Store()
+    victim, own = tmp_path / "victim", store.root / "fusion" / "notes"
+    for folder in (victim, own):
+        folder.mkdir()
+        (folder / "text").touch()
+    entries = sorted(folder for folder, _, _ in store.entries())
+    manifest = json.loads((entries[0] / "manifest.json").read_text()) | {"key": f"../../{victim}", "stage": str(victim)}
+    del manifest["checksum"]
+    manifest["checksum"] = store_module._checksum_of(manifest)
+    (entries[0] / "manifest.json").write_text(json.dumps(manifest))
+    (store.root / "fusion" / ("a" * 32)).symlink_to(victim)
+    listing = CliRunner().invoke(cli.app, ["cache"]).stdout
+    assert f"fusion/{entries[0].name}: the manifest belongs to another entry" in listing
+    assert f"fusion/{'a' * 32}: the manifest is missing" in listing
+    assert CliRunner().invoke(cli.app, ["cache", "--clear"]).stdout.endswith("3 result(s) deleted\n")
+    assert [path.name for path in (store.root / "fusion").iterdir()] == ["notes"]
+    assert (victim / "text").exists() and (own / "text").exists()
 
 
 def write_entries(tmp_path, entries):

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import pickle
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import torch
 
 from wsss_lab.errors import ParameterError, StoreError
 from wsss_lab.lab import store as store_module
-from wsss_lab.lab.compute import run_step
+from wsss_lab.lab.compute import compute, run_step
 from wsss_lab.lab.steps import Step
 from wsss_lab.lab.store import Store, default_root
 
@@ -117,67 +118,91 @@ def test_the_commit_is_that_of_the_source(store, step):
     assert len(commit) == 40 if answer.returncode == 0 else commit == ""
 
 
-def truncate(folder):
-    path = folder / "numbers.npy"
-    path.write_bytes(path.read_bytes()[:-3])
+def forged(change):
+    """Write the manifest as `change` leaves it, with a checksum that fits."""
+    def damage(folder):
+        manifest = json.loads((folder / "manifest.json").read_text())
+        del manifest["checksum"]
+        change(manifest)
+        manifest["checksum"] = store_module._checksum_of(manifest)
+        (folder / "manifest.json").write_text(json.dumps(manifest))
+    return damage
 
 
-def alter(folder):
+def in_text(old, new):
+    def damage(folder):
+        text = (folder / "manifest.json").read_text()
+        assert old in text
+        (folder / "manifest.json").write_text(text.replace(old, new, 1))
+    return damage
+
+
+def replaced(file, make):
+    """Take a file of the entry ("" for the entry) away and put something else in its place."""
+    def damage(folder):
+        path = folder / file if file else folder
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+        make(path)
+    return damage
+
+
+def altered(folder):
     path = folder / "numbers.npy"
     path.write_bytes(path.read_bytes()[:-1] + b"\x01")
 
 
-def lose_manifest(folder):
-    (folder / "manifest.json").unlink()
+DAMAGES = {
+    "a file cut": (lambda folder: os.truncate(folder / "numbers.npy", 130), "numbers.npy has 130 bytes"),
+    "a file altered": (altered, "bytes of numbers.npy have changed"),
+    "a file lost": (lambda folder: (folder / "n.json").unlink(), "n.json is missing"),
+    "a file renamed": (lambda folder: (folder / "n.json").rename(folder / "m.json"), "n.json is missing"),
+    "a file that is a folder": (replaced("n.json", Path.mkdir), "n.json has"),
+    "no manifest": (replaced("manifest.json", lambda path: None), "manifest is missing"),
+    "half a manifest": (lambda folder: os.truncate(folder / "manifest.json", 100), "manifest cannot be read"),
+    "a manifest of zeros": (replaced("manifest.json", lambda path: path.write_bytes(bytes(9))), "cannot be read"),
+    "a list": (replaced("manifest.json", lambda path: path.write_text("[]")), "manifest cannot be read"),
+    "too deep": (replaced("manifest.json", lambda path: path.write_text("[" * 99999)), "manifest cannot be read"),
+    "a manifest that is a folder": (replaced("manifest.json", Path.mkdir), "manifest cannot be read"),
+    "a manifest that leads nowhere": (replaced("manifest.json", lambda path: path.symlink_to("gone")), "is missing"),
+    "no files": (in_text('"files": {', '"files": {}, "filez": {'), "manifest has been changed"),
+    "no checksum": (in_text('"checksum"', '"checksun"'), "manifest cannot be read"),
+    "a key with another bit": (in_text('"outputs"', '"output3"'), "manifest has been changed"),
+    "seconds changed": (in_text('"seconds": ', '"seconds": 1'), "manifest has been changed"),
+    "of another entry": (forged(lambda told: told.update(key="0" * 32)), "belongs to another entry"),
+    "files a list": (forged(lambda told: told.update(files=[])), "manifest cannot be read"),
+    "files empty": (forged(lambda told: told.update(files={})), "names other files"),
+    "files a text": (forged(lambda told: told.update(files="numbers.npy")), "manifest cannot be read"),
+    "sizes a text": (forged(lambda told: told["files"].update({"n.json": "3"})), "manifest cannot be read"),
+    "outputs a list": (forged(lambda told: told.update(outputs=["n"])), "manifest cannot be read"),
+    "a path": (forged(lambda told: told.update(outputs={"n": "../n.json"}, files={"../n.json": {}})), "other files"),
+    "an entry that is a file": (replaced("", Path.touch), "not a folder"),
+    "an entry that leads nowhere": (replaced("", lambda path: path.symlink_to("gone")), "not a folder"),
+}
 
 
-def garble_manifest(folder):
-    (folder / "manifest.json").write_text("{")
-
-
-def empty_manifest(folder):
-    (folder / "manifest.json").write_text("[]")
-
-
-def lose_file(folder):
-    (folder / "n.json").unlink()
-
-
-def swap_manifest(folder):
-    text = (folder / "manifest.json").read_text()
-    (folder / "manifest.json").write_text(text.replace(folder.name, "0" * 32))
-
-
-@pytest.mark.parametrize(
-    ("damage", "named"),
-    [
-        (truncate, "numbers.npy has"),
-        (alter, "bytes of numbers.npy have changed"),
-        (lose_manifest, "manifest is missing"),
-        (garble_manifest, "manifest cannot be read"),
-        (empty_manifest, "manifest cannot be read"),
-        (lose_file, "n.json is missing"),
-        (swap_manifest, "belongs to another entry"),
-    ],
-)
-@pytest.mark.parametrize("same_process", [True, False])
-def test_damage_is_found(store, step, damage, named, same_process):
+@pytest.mark.parametrize("what", DAMAGES)
+def test_damage_is_found_not_used_and_mended(store, step, what):
     run_step(step, store.root)
-    assert step in store
+    assert step in store and store.entries()[0][2] == ""
+    damage, named = DAMAGES[what]
     damage(store.folder(step))
-    store = store if same_process else Store(store.root)
-    assert named in store.damage(step)
-    assert step not in store
-    with pytest.raises(StoreError, match=named):
-        step.load(store)
+    for each in (store, Store(store.root)):
+        assert named in each.damage(step) and step not in each
+        assert each.manifests() == [] or what == "a file altered"  # found by its bytes, which aren't read for a list
+        with pytest.raises(StoreError, match=named):
+            step.load(each)
+    told = []
+    compute([step], store, executor="serial", progress=lambda done, total, line: told.append(line))
+    assert named in told[0] and step in Store(store.root)
+    assert step.load(store)["numbers"].tolist() == [0, 1, 2, 3]
+    assert [path.name for path in (store.root / "data").iterdir()] == [step.key]
 
 
 def test_a_damaged_entry_is_replaced_by_saving(store, step):
     run_step(step, store.root)
-    alter(store.folder(step))
+    altered(store.folder(step))
     run_step(step, store.root)
     assert Store(store.root).damage(step) == ""
-    assert step.load(store)["numbers"].tolist() == [0, 1, 2, 3]
 
 
 def test_a_sound_entry_is_kept_when_it_is_made_twice(store, step):
@@ -212,8 +237,12 @@ def test_half_written_entries_of_dead_processes_are_removed(store, step):
     alive.mkdir()
     elsewhere = store.root / "data" / f".tmp-{step.key[:12]}-another-host-{dead.pid}-abcdef12"
     elsewhere.mkdir()
-    assert store.clean() == 1
-    assert not left.exists() and alive.exists() and elsewhere.exists()
+    for stray in (".tmp-stray", ".tmp-1-2-3", f".tmp-x-{host}-{10**30}-abcdef12"):
+        (store.root / "data" / stray).mkdir()
+    (store.root / "data" / ".tmp-file").touch()
+    assert len(store.manifests()) == 1 and store.stages() == ["data"]
+    assert store.clean() == 5
+    assert sorted(path.name for path in store.root.glob("data/.*")) == sorted([alive.name, elsewhere.name])
     assert step in store
 
 

@@ -215,23 +215,27 @@ def cache(
     stage: Annotated[str, typer.Option(help="Only this stage, segmenter for instance.")] = "",
 ) -> None:
     """List what the run store holds, by stage, or delete it; what is gone is computed again when needed."""
+    from wsss_lab.lab.profiles import unknown_name
     from wsss_lab.lab.store import Store
 
     store = Store()
     store.clean()
-    manifests = store.manifests(stage or "*")
+    if stage and stage not in store.stages():
+        raise unknown_name(f"stage in {store.root}", stage, store.stages())
+    entries = store.entries(stage or "*")
     print(f"{store.root}\n{'stage':<24}{'results':>8}{'MB':>10}{'minutes':>10}")
-    for name in sorted({manifest["stage"] for manifest in manifests}):
-        entries = [manifest for manifest in manifests if manifest["stage"] == name]
-        size = sum(file["bytes"] for manifest in entries for file in manifest["files"].values())
-        minutes = sum(manifest.get("seconds", 0) for manifest in entries) / 60
-        print(f"{name:<24}{len(entries):>8}{size / 1e6:>10.1f}{minutes:>10.1f}")
+    for name in sorted({folder.parent.name for folder, _, _ in entries}):
+        sound = [manifest for folder, manifest, problem in entries if folder.parent.name == name and not problem]
+        size = sum(file["bytes"] for manifest in sound for file in manifest["files"].values())
+        minutes = sum(manifest.get("seconds", 0) for manifest in sound) / 60
+        print(f"{name:<24}{len(sound):>8}{size / 1e6:>10.1f}{minutes:>10.1f}")
+    for folder, _, problem in entries:
+        if problem:
+            print(f"damaged, made again when needed: {folder.relative_to(store.root)}: {problem}")
     if clear:
-        import shutil
-
-        for manifest in manifests:
-            shutil.rmtree(store.root / manifest["stage"] / manifest["key"])
-        print(f"{len(manifests)} result(s) deleted")
+        for folder, _, _ in entries:
+            store.discard(folder)
+        print(f"{len(entries)} result(s) deleted")
 
 
 @app.command()

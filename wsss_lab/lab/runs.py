@@ -22,7 +22,7 @@ from wsss_lab.lab.artifacts import write_files
 from wsss_lab.lab.notebooks import STEPS_VARIABLE, Outcome
 from wsss_lab.lab.pool import default_jobs
 from wsss_lab.lab.steps import Step, topological
-from wsss_lab.lab.store import MANIFEST, Store
+from wsss_lab.lab.store import Store
 
 RECORD = "run.json"
 NOT_SETTINGS = ("figures", "device", "jobs")  # parameters that change no result
@@ -69,8 +69,8 @@ def record(outcome: Outcome, parameters: Mapping[str, Any], store: Store) -> dic
         trainings, training_seconds: how many steps are trainings, and the median of their times (None without any)
         machine: cpu, cores, memory_gib, and gpu where one was used; the GPU is that of the steps
     """
-    known = [_manifest(store, name) for name in outcome.steps]
-    found = [manifest for manifest in known if manifest]
+    known = [store.look(store.root / name, contents=False) for name in outcome.steps]
+    found = [manifest for manifest, problem in known if manifest and not problem]
     began = datetime.fromtimestamp(outcome.started, UTC).isoformat(timespec="seconds")
     fresh = sum(manifest["created"] >= began for manifest in found)
     seconds = [manifest.get("seconds", 0) for manifest in found]
@@ -107,14 +107,6 @@ def _processor(facts: Path = Path("/proc/cpuinfo")) -> str:
         lines = []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return next(filter(None, (*names, platform.processor(), platform.machine())), "unknown")
-
-
-def _manifest(store: Store, name: str) -> dict[str, Any]:
-    """The manifest of a stored step by its "stage/key"; {} where it isn't there."""
-    try:
-        return json.loads((store.root / name / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
 
 
 def _largest(values: Iterable[float | None]) -> float | None:

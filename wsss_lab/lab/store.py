@@ -5,18 +5,19 @@
     <root>/.checkpoints/<key>/              the state of a training on its way
 
 An entry appears under its name in one rename, so that it is complete or absent. What was altered afterwards
-is found by size and checksum and counts as absent.
+is found by size and checksum, that of the manifest itself too, and counts as absent.
 """
 
 import hashlib
 import json
 import os
+import re
 import shutil
 import socket
 import time
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,45 +91,30 @@ class Store:
         return self.root / step.stage / step.key
 
     def __contains__(self, step: "Step") -> bool:
-        return self.folder(step).is_dir() and not self.damage(step)
+        manifest, problem = self.look(self.folder(step))
+        return bool(manifest) and not problem
 
     def damage(self, step: "Step") -> str:
         """What is wrong with the entry of a step, in one line; empty for a sound entry and for no entry."""
-        folder = self.folder(step)
-        if not folder.is_dir():
-            return ""
-        try:
-            manifest = json.loads((folder / MANIFEST).read_text())
-            files = manifest["files"]
-            if manifest["key"] != step.key or not isinstance(manifest["outputs"], dict):
-                return "the manifest belongs to another entry"
-        except FileNotFoundError:
-            return "the manifest is missing"
-        except (ValueError, KeyError, TypeError):
-            return "the manifest cannot be read"
-        for name, facts in files.items():
-            problem = self._file_damage(folder / name, facts)
-            if problem:
-                return problem
-        return ""
+        return self.look(self.folder(step))[1]
 
     def load(self, step: "Step") -> Entry:
         """Outputs of a step. Raises StoreError if it has not been run or its entry is damaged."""
         folder = self.folder(step)
-        if not folder.is_dir():
-            raise StoreError(
-                f"{step} has not been run with these settings",
-                expected=f"a result in {folder}",
-                fix="compute([step], store) first",
-            )
-        problem = self.damage(step)
+        manifest, problem = self.look(folder)
         if problem:
             raise StoreError(
                 f"the stored result of {step} is damaged: {problem}",
                 expected=f"{folder} as it was written",
                 fix="run it again: compute() removes and remakes a damaged result",
             )
-        return Entry(folder, json.loads((folder / MANIFEST).read_text()))
+        if not manifest:
+            raise StoreError(
+                f"{step} has not been run with these settings",
+                expected=f"a result in {folder}",
+                fix="compute([step], store) first",
+            )
+        return Entry(folder, manifest)
 
     def save(self, step: "Step", outputs: Mapping[str, Any], facts: Mapping[str, Any]) -> Path:
         """Store the outputs of a step and return the folder.
@@ -146,6 +132,7 @@ class Store:
                 temporary.mkdir(parents=True)
                 files = {key: write_value(temporary, key, value).name for key, value in outputs.items()}
                 manifest = _describe(step, files, temporary) | dict(facts)
+                manifest["checksum"] = _checksum_of(manifest)
                 (temporary / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
                 for path in [*temporary.iterdir(), temporary]:
                     _flush(path)
@@ -156,7 +143,10 @@ class Store:
 
     def remove(self, step: "Step") -> None:
         """Take the entry of a step away; nothing happens if there is none."""
-        folder = self.folder(step)
+        self.discard(self.folder(step))
+
+    def discard(self, folder: Path) -> None:
+        """Take away what is found under the name of an entry: a folder, a file or a link, not what it leads to."""
         aside = folder.with_name(_temporary("removed"))
         with self._explained():
             try:
@@ -164,41 +154,71 @@ class Store:
                 folder.rename(aside)
             except FileNotFoundError:
                 return
-        shutil.rmtree(aside, ignore_errors=True)
+        _delete(aside)
 
     def clean(self) -> int:
         """Remove what killed processes left half-written; returns how many folders went."""
         left = [path for path in self.root.glob(f"*/{_TEMPORARY}*") if _is_left_behind(path)]
         for path in left:
-            shutil.rmtree(path, ignore_errors=True)
+            _delete(path)
         return len(left)
 
+    def stages(self) -> list[str]:
+        """Names of the stages that have entries."""
+        return sorted({folder.parent.name for folder in self._folders("*")})
+
+    def entries(self, stage: str = "*") -> list[tuple[Path, dict[str, Any], str]]:
+        """Folder, manifest and damage ("" for none) of all entries (of one stage); sizes are looked at, not contents.
+
+        The manifest of an entry whose own is damaged is empty.
+        """
+        return [(folder, *self.look(folder, contents=False)) for folder in sorted(self._folders(stage))]
+
     def manifests(self, stage: str = "*") -> list[dict[str, Any]]:
-        """Readable manifests of all entries (of one stage), oldest first."""
-        found = []
-        for path in self.root.glob(f"{stage}/[!.]*/{MANIFEST}"):
-            try:
-                found.append(json.loads(path.read_text()))
-            except (OSError, ValueError):
-                continue
-        return sorted(found, key=lambda manifest: (manifest.get("created", ""), manifest.get("key", "")))
+        """Manifests of all sound entries (of one stage), oldest first."""
+        found = [manifest for _, manifest, problem in self.entries(stage) if not problem]
+        return sorted(found, key=lambda manifest: (manifest["created"], manifest["key"]))
 
     def checkpoints(self, step: "Step") -> Path:
         """Folder for the state of a training that isn't finished."""
         return self.root / CHECKPOINTS / step.key
 
-    def size(self) -> int:
-        """Bytes on disk of all entries."""
-        return sum(path.stat().st_size for path in self.root.rglob("*") if path.is_file())
+    def _folders(self, stage: str) -> list[Path]:
+        return [path for path in self.root.glob(f"{stage}/*") if re.fullmatch(r"[0-9a-f]{32}", path.name)]
 
-    def _file_damage(self, path: Path, facts: dict[str, Any]) -> str:
+    def look(self, folder: Path, contents: bool = True) -> tuple[dict[str, Any], str]:
+        """The manifest of an entry and what is wrong with the entry; no manifest and nothing wrong where there is none.
+
+        contents: whether the bytes of its files are checked, and not their number only.
+        """
+        if not os.path.lexists(folder):
+            return {}, ""
+        if not folder.is_dir():
+            return {}, "it is not a folder"
+        try:
+            manifest = json.loads((folder / MANIFEST).read_bytes())
+            if manifest.pop("checksum") != _checksum_of(manifest):
+                return {}, "the manifest has been changed"
+            if (manifest["stage"], manifest["key"]) != (folder.parent.name, folder.name):
+                return {}, "the manifest belongs to another entry"
+            files, outputs = manifest["files"], manifest["outputs"]
+            if files.keys() != set(outputs.values()) or any(Path(name).name != name for name in files):
+                return {}, "the manifest names other files than outputs"
+            problems = [self._file_damage(folder / name, facts, contents) for name, facts in files.items()]
+        except FileNotFoundError:
+            return {}, "the manifest is missing"
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+            return {}, "the manifest cannot be read"
+        return manifest, next(filter(None, problems), "")
+
+    def _file_damage(self, path: Path, facts: dict[str, Any], contents: bool) -> str:
         try:
             status = path.stat()
             if status.st_size != facts["bytes"]:
                 return f"{path.name} has {status.st_size} bytes instead of {facts['bytes']}"
             # A file is read in full once per process, and again when its time of change says so.
             state = (status.st_size, status.st_mtime_ns)
-            if self._verified.get(path) != state:
+            if contents and self._verified.get(path) != state:
                 if _checksum(path) != facts["blake2b"]:
                     return f"the bytes of {path.name} have changed"
                 self._verified[path] = state
@@ -209,10 +229,9 @@ class Store:
         return ""
 
     def _publish(self, step: "Step", temporary: Path, target: Path) -> None:
-        if target.is_dir():
-            if not self.damage(step):
-                return
-            self.remove(step)
+        if step in self:
+            return
+        self.remove(step)
         try:
             os.rename(temporary, target)
         except OSError:
@@ -266,6 +285,20 @@ def _checksum(path: Path) -> str:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
+def _checksum_of(manifest: dict[str, Any]) -> str:
+    """Checksum of a manifest by its content."""
+    return hashlib.blake2b(json.dumps(manifest, sort_keys=True).encode(), digest_size=16).hexdigest()
+
+
+def _delete(path: Path) -> None:
+    """Take away a folder with what is in it, a file or a link, as far as that can be done."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            path.unlink()
+
+
 def _flush(path: Path) -> None:
     """Ask the system to put a file or folder on the disk before going on."""
     handle = os.open(path, os.O_RDONLY)
@@ -281,12 +314,14 @@ def _temporary(what: str) -> str:
 
 
 def _is_left_behind(path: Path) -> bool:
-    """Whether the process that made a temporary folder is gone."""
-    name, pid, _ = path.name.rsplit("-", 2)
-    if not name.endswith(f"-{socket.gethostname()}"):
-        return time.time() - path.stat().st_mtime > _FORGOTTEN_AFTER
+    """Whether the process that made a temporary folder is gone, or none can have made it."""
+    form = re.fullmatch(r"(.*)-([1-9][0-9]{0,8})-[0-9a-f]{8}", path.name)
+    if form is None:
+        return True
+    if not form[1].endswith(f"-{socket.gethostname()}"):
+        return time.time() - path.lstat().st_mtime > _FORGOTTEN_AFTER
     try:
-        os.kill(int(pid), 0)
+        os.kill(int(form[2]), 0)
     except ProcessLookupError:
         return True
     except PermissionError:

@@ -1,4 +1,4 @@
-"""What was measured for Araslanov & Roth 2020, gathered over the seeds of a session; for its tables and claims."""
+"""What was measured for Araslanov & Roth 2020, gathered over the seeds of a session; for its tables and charts."""
 
 import numpy as np
 
@@ -35,12 +35,3 @@ class Evidence(SeededEvidence):
         see wsss_lab.segmenter.single_stage.Losses."""
         each = self.stack(lambda route: route.trained(row), "curves")
         return {name: np.array([curves[name] for curves in each]) for name in each[0]}
-
-    def class_scores(self, row: str) -> np.ndarray:
-        """Class scores of a row's network on val, largest over the test scales: (S, N, C) logits."""
-        return self.stack(lambda route: route.prediction(row), "scores")
-
-    def memory(self) -> dict[str, int]:
-        """Bytes of a training iteration and of PAMR inside it, see wsss_lab.papers.araslanov2020_steps."""
-        names = ("training", "pamr_iteration", "pamr_weights")
-        return {name: int(self.stack(lambda route: route.memory(), name)[0]) for name in names}

@@ -370,7 +370,7 @@ def test_the_check_is_kept_until_a_file_or_its_code_changes(root, looks, monkeyp
     for _ in range(2):
         data_check.checked(root)
     assert len(looks) == 2
-    monkeypatch.setattr(data_check, "code_fingerprint", lambda function: "another")
+    monkeypatch.setattr(data_check, "code_of", lambda function: "another")
     for _ in range(2):
         data_check.checked(root)
     assert len(looks) == 3

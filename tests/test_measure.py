@@ -173,7 +173,7 @@ def test_all_above():
     assert decide(noise=3.0).verdict == OPEN
     assert decide(b=60.0).verdict == NOT and "1 below" in decide(b=60.0).why
     assert decide(b=np.nan).verdict == OPEN and "1 could not be measured" in decide(b=np.nan).why
-    assert decide(a=np.nan).verdict == OPEN
+    assert decide(a=np.nan).verdict == OPEN and decide(a=np.nan).seeds == 3
 
 
 def test_parts_that_were_not_run_are_left_out_where_allowed():

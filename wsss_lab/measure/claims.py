@@ -297,7 +297,8 @@ def all_positive(differences: Mapping[str, Interval], what: str) -> Decision:
     """The decision of `all_above` on intervals; nan where one of the two has no figure."""
     known = {name: value for name, value in differences.items() if not _undefined(value)}
     if not known:
-        return Decision(Verdict.INCONCLUSIVE, f"none of the differences of {what} could be measured")
+        return Decision(Verdict.INCONCLUSIVE, f"none of the differences of {what} could be measured",
+                        seeds=min((value.seeds for value in differences.values()), default=None))
     over = sum(value.low > 0 for value in known.values())
     below = [name for name, value in known.items() if value.high < 0]
     least = min(below or known, key=lambda name: known[name].mean)

@@ -100,5 +100,5 @@ def lee2021_routes(profile: str, seeds: int) -> list:
     photos, real = profile == "photos", lee2021.routes("quick", 1)[0]
     scale, many = (lee2021.SCALES["photos"], None) if photos else (real.scale, real.many)
     starts = real.starts | dict.fromkeys(scale.nets, real.starts["VGG16"]) if photos else real.starts
-    return [lee2021.Route(guided.world, scale, seed, starts, guided, many)
+    return [lee2021.Route(guided.world, scale, seed, starts, guided, many, profile)
             for seed, guided in enumerate(oh2017_routes(seeds, ready_made=photos))]

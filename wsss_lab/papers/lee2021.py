@@ -128,7 +128,8 @@ class Route:
 
     starts: start weights, "main" (classifiers, AffinityNet) and by backbone of the segmenters. guided: the route of Oh
     et al. 2017 on the same world, whose detectors and G2 guides are used. many: the world of many objects that stands
-    for COCO (Table 7), None where there is none. Every method returns a Step; equal arguments give the same step.
+    for COCO (Table 7), None where there is none. profile: its name, which says what is left out. Every method returns a
+    Step; equal arguments give the same step.
     """
 
     world: World
@@ -137,6 +138,7 @@ class Route:
     starts: dict[str, Any]
     guided: oh2017.Route
     many: World | None = None
+    profile: str = "toy"
 
     # --- saliency ------------------------------------------------------------------------------------------------
 
@@ -372,7 +374,7 @@ def routes(profile: str, seeds: int, world_seed: int = 0) -> list[Route]:
     scale, guided = scale_of(SCALES, profile), oh2017.routes(profile, seeds, world_seed)
     world = guided[0].world
     starts = _toy_starts(profile, world_seed) if guided[0].scale.pretraining else _files(scale)
-    return [Route(world, scale, each.seed, starts, each, _many(profile, world)) for each in guided]
+    return [Route(world, scale, each.seed, starts, each, _many(profile, world), profile) for each in guided]
 
 
 def _many(profile: str, world: World) -> World | None:

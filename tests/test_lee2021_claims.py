@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 from fake_run import lee2021_routes
 from printed import Printed, decide, decided
+from scipy.stats import spearmanr
 
 from wsss_lab.data.views import EvalView
 from wsss_lab.evaluation.confusion import confusion_matrix
 from wsss_lab.evaluation.precision_recall import confidence_counts
+from wsss_lab.evaluation.rank_correlation import correlation, rank_sums
 from wsss_lab.lab.published import published
 from wsss_lab.lab.steps import topological
 from wsss_lab.measure.claims import Verdict, claim_steps
@@ -273,6 +275,16 @@ def test_pairs_count_the_images_that_show_them():
     assert lee.of_images(np.ones((1, 2, 3, 4)), np.array([[True, False]])).sum((2, 3)).tolist() == [[12, 0]]
 
 
+def test_rank_correlation_is_spearmans_and_leaves_out_what_is_unknown():
+    rng = np.random.default_rng(0)
+    facts, values = rng.integers(1, 6, 40).astype(float), rng.normal(size=(2, 40)) + np.linspace(0, 3, 40)
+    facts[3], values[:, 7] = np.nan, np.nan
+    known = ~np.isnan(facts) & ~np.isnan(values[0])
+    expected = [spearmanr(facts[known], row[known]).statistic for row in values]
+    assert correlation(rank_sums(facts, values).sum(1)) == pytest.approx(expected)
+    assert np.isnan(correlation(rank_sums(np.ones(4), np.arange(4.0)[None]).sum(1))).all()
+
+
 def test_correlation_of_images_with_their_objects():
     matrices = np.zeros((1, 4, 2, 3), int)
     matrices[0, :, 1, 1], matrices[0, :, 1, 0] = (4, 3, 2, 1), (0, 1, 2, 3)
@@ -333,6 +345,13 @@ def test_what_photographs_leave_out_is_named():
 def test_a_mistyped_name_is_an_error(mistyped):
     with pytest.raises(KeyError):
         mistyped()
+
+
+def test_detector_that_guides_share_is_found_by_its_maps():
+    run = results()
+    for profile, told in (("quick", True), ("photos", False)):  # boxes; the profile's own
+        run.run.route = lee2021_routes(profile, 1)[0]
+        assert ("'boxes' instead of 'masks'" in lee.with_the_same_saliency.text(run)) == told
 
 
 def test_worlds_without_pairs_are_named():

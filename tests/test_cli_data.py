@@ -103,6 +103,7 @@ def test_a_data_set_arrives_unpacked_and_a_second_call_fetches_nothing(server, t
     assert lines[-2].endswith("you may delete devkit.tar")
     assert lines[-1] == f"  export WSSS_DATA='{folder}/VOCdevkit/VOC2012'"
     assert VocFolder(folder / "VOCdevkit" / "VOC2012").names("train") == ("1",)
+    monkeypatch.setenv("WSSS_CACHE", str(tmp_path / "store"))
     assert doctor.check_data({"WSSS_DATA": str(folder / "VOCdevkit" / "VOC2012")}).state == "ok"
 
     (folder / "devkit.tar").unlink()

@@ -12,12 +12,12 @@ import pytest
 from PIL import Image
 from tiny_views import write_photographs
 
-from wsss_lab.data.files import KINDS, image_named
+from wsss_lab.data.files import image_named
 from wsss_lab.data.folder import VocFolder
 from wsss_lab.data.folder_check import NOTES, Finding, check_folder, table
 from wsss_lab.data.pixels import read_labels, voc_palette
 from wsss_lab.data.tags import tags_from_csv
-from wsss_lab.errors import DataError
+from wsss_lab.errors import KINDS, DataError
 from wsss_lab.lab import data_check, doctor
 from wsss_lab.lab.profiles import profile_named
 from wsss_lab.lab.session import start
@@ -370,7 +370,7 @@ def test_the_check_is_kept_until_a_file_or_its_code_changes(root, looks, monkeyp
     for _ in range(2):
         data_check.checked(root)
     assert len(looks) == 2
-    monkeypatch.setattr(data_check, "code_of", lambda function: "another")
+    monkeypatch.setattr(data_check, "code_of", lambda function: ("another", {}))
     for _ in range(2):
         data_check.checked(root)
     assert len(looks) == 3

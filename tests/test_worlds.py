@@ -199,9 +199,9 @@ def test_the_key_of_a_folder_follows_its_files_and_what_is_used_of_it(root):
 
 
 @pytest.mark.parametrize(("kind", "module", "name"), [
-    (FolderWorld, "data.folder", "read_labels"), (FolderWorld, "data.tags", "tags_from_xml"),
+    (FolderWorld, "data.pixels", "_labels_and_colours"), (FolderWorld, "data.tags", "tags_from_xml"),
     (FolderWorld, "data.views", "EvalView"), (FolderWorld, "lab.worlds", "_first"),
-    (CocoWorld, "data.coco", "CocoFolder"), (CocoWorld, "data.folder", "read_image"),
+    (CocoWorld, "data.coco", "CocoFolder"), (CocoWorld, "data.pixels", "read_image"),
     (ToyWorld, "data.toyvoc_steps", "toy_view"), (WeightsFile, "networks.weights", "read_weights"),
 ])
 def test_keys_follow_the_code_that_reads(root, tmp_path, monkeypatch, kind, module, name):
@@ -227,6 +227,12 @@ def test_keys_follow_the_code_that_reads(root, tmp_path, monkeypatch, kind, modu
     assert key() != before
     monkeypatch.undo()
     fingerprint.forget()
+
+
+def test_the_check_of_a_folder_and_its_words_are_in_no_key():
+    reached = set(fingerprint.definitions_of(*FolderWorld.readers))
+    assert ("wsss_lab.data.folder", "VocReader") in reached and ("wsss_lab.errors", "KINDS") not in reached
+    assert not {"wsss_lab.data.folder_check", "wsss_lab.lab.data_check"} & {module for module, _ in reached}
 
 
 def test_an_empty_folder_is_named(tmp_path):

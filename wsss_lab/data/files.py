@@ -1,4 +1,4 @@
-"""Files of a data set: which ones a folder has, what a list of names says, and one table of what can be wrong.
+"""Files of a data set: which ones a folder has, and what a list of names says.
 
 Lists are read in every encoding that can be told: UTF-8, and UTF-16 or UTF-32 as Windows writes them. Names are
 compared in Unicode's normal form C, since macOS may write "é" as two characters where a list has one.
@@ -13,73 +13,9 @@ from collections.abc import Container, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from wsss_lab.errors import DataError
+from wsss_lab.errors import DataError, problem
 
 SHOWN = 5
-#: What can be wrong with a file: what is told of it, what was expected, what puts it right.
-KINDS = {
-    # files of any kind
-    "absent": ("no file {path}", "one file per image of the split", "add it or correct the split list"),
-    "dangling": ("{path} is a link to {target}, which isn't there", "a file, or a link to one",
-                 "mount the disk that it points to, or put the file in its place"),
-    "closed": ("{path}: no permission to read it", "files and folders that you may read",
-               "give yourself that right: chmod -R u+rX"),
-    "damaged": ("{path} is damaged or truncated: {reason}", "a complete file", "remove it and download it again"),
-    "twice": ("{path} and {other} have one name", "one file per name, whatever its suffix", "remove one of them"),
-    # lists of names
-    "no text": ("{path} is no text in UTF-8: {reason}", "UTF-8, or UTF-16 with a byte order mark",
-                "save it as UTF-8 in an editor, or: iconv -f WINDOWS-1252 -t UTF-8"),
-    "empty list": ("{path} is empty", "one name per line, each once", "correct the list"),
-    "repeats": ("{path} repeats {names}", "one name per line, each once", "correct the list"),
-    "columns": ("{path}: {count} lines hold more than a name: {names}",
-                "image names without folder and suffix, one per line",
-                "keep the first column; labels of images belong into image_labels.csv or XML annotations"),
-    "background": ("{path} lists {names} as class {number}",
-                   "names of the classes 1 to 254, in order; 0 is background and 255 is void, without a line",
-                   "remove the line, or move it to the top if masks count it as 0"),
-    "many classes": ("{path} lists {number} classes", "1 to 254: masks have 8 bits, 0 is background and 255 is void",
-                     "merge classes, in the list and in the masks"),
-    # annotations
-    "no annotation": ("{path} is no annotation: {reason}", "XML as PASCAL VOC has it, with <annotation> outermost",
-                      "download or write the file again"),
-    "no class": ("{path}: {count} objects, and none is of a listed class: {names}", "{expected}",
-                 "write the classes as the annotations do, one per line, into classes.txt"),
-    "other names": ("{path} names objects of no listed class, which don't count: {names}", "{expected}",
-                    "nothing, if they shall not count; else add them to classes.txt and to the masks"),
-    "untagged": ("{path} says nothing of any image of {split}", "", "nothing, if nothing is to be trained on them"),
-    # photographs
-    "too large": ("{path} is too large: {reason}", "pictures within Pillow's limit", "reduce it, and its mask alike"),
-    "orientation": ("{path} has the orientation flag {flag}, which isn't applied: as stored, it is turned or mirrored, "
-                    "and the size of its mask doesn't tell how that was drawn",
-                    "photographs stored as they are shown",
-                    "turn the file as its flag says: exiftran -ai, or mogrify -auto-orient"),
-    "turned": ("{path} has the orientation flag {flag}, which isn't applied: networks see it as it is stored", "",
-               "turn the file as its flag says: exiftran -ai, or mogrify -auto-orient"),
-    "drawn upright": ("{path} is {found} pixels, drawn on {image} as its orientation flag {flag} shows it",
-                      "{size}, the size of the photograph as it is stored, without the flag",
-                      "turn the photograph as its flag says: exiftran -ai, or mogrify -auto-orient"),
-    # masks
-    "another size": ("{path} is {found} pixels", "{size}, the size of {image}", "write it again at that size"),
-    "no PNG": ("{path} is a file of type {format}, whatever its suffix", "a PNG: other types may change the labels",
-               "write the labels again as a PNG; renaming doesn't help"),
-    "colours": ("{path} is a PNG of mode {mode}", "a palette PNG (mode P) or 8-bit grey (mode L) of labels",
-                "write the label indices, not their colours"),
-    "reindexed": ("{path} has the labels {labels} with VOC's colours of {meant}", "labels and colours that agree",
-                  "write the labels again (an image program has renumbered the palette)"),
-    "palettes": ("{path} has the colour {colour} for label {label}, {there} for label {other}",
-                 "one colour per label in all masks",
-                 "write the labels again with one palette (image programs renumber it, and the labels with it)"),
-    "label": ("{path} has the label {labels}", "0 to {largest}, or 255 for void",
-              "correct the file, or complete the class list"),
-    "void only": ("{path} is void everywhere, so nothing of it is scored", "labels 0 to {largest}",
-                  "annotate it, or take the image out of the list"),
-    "only void": ("{path} shows no class, only void, and its image is tagged {names}", "", "see whether that is meant"),
-    "no objects": ("{path}: not one mask of {split} has a class; they hold {labels}",
-                   "0 for background, 1 to {largest} for classes, 255 for void, which isn't scored",
-                   "write objects with the label of their class, 1 for the first"),
-    "disagree": ("{path}: masks of {count} images show {names}, and {agree} of them have this tag",
-                 "masks and tags of the same classes", "put classes.txt into the order of the masks' labels"),
-}  # fmt: skip
 #: How files begin that are something else than they are called.
 STRANGERS = ((b"<", "it holds markup, such as a web page"), (b"\0", "it holds zeros"), (b"{", "it holds JSON"),
              (b"version https://git-lfs", "it is a pointer of Git LFS; `git lfs pull` brings the file"))  # fmt: skip
@@ -95,11 +31,6 @@ class File(NamedTuple):
     name: str
     size: int
     changed: int
-
-
-def problem(kind: str, path: Path, **facts: object) -> DataError:
-    """The error of a kind (see KINDS) about a file or folder."""
-    return DataError(*(text.format(path=path, **facts) for text in KINDS[kind]))
 
 
 def unreadable(path: Path, reason: object) -> DataError:

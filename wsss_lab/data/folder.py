@@ -18,12 +18,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wsss_lab.data.files import each_once, image_named, listing, problem, read_list, some
+from wsss_lab.data.files import each_once, image_named, listing, read_list, some
 from wsss_lab.data.pixels import JpegFiles, LabelFiles
 from wsss_lab.data.remedies import complete_voc, meant_instead
 from wsss_lab.data.tags import Tags, images_in_csv, tags_from_csv, tags_from_masks, tags_from_xml
 from wsss_lab.data.views import EvalView, TrainView
-from wsss_lab.errors import DataError, ParameterError
+from wsss_lab.errors import DataError, ParameterError, problem
 
 if TYPE_CHECKING:
     from wsss_lab.data.folder_check import Finding
@@ -46,14 +46,14 @@ MOST_CLASSES = 254
 NO_CLASSES = ("background", "_background_", "__background__", "__ignore__")
 
 
-class VocFolder:
+class VocReader:
     """A folder in VOC layout.
 
     root: the folder    tags: "xml", "csv", "masks", or "auto" for the first of these that the folder has
     classes, context_classes: label names in order    splits: names of the split lists
     tags_source: "xml", "csv" or "masks", resolved
 
-    Files are read, and checked, when a view asks for them; `check(split)` reads them all.
+    Files are read, and checked, when a view asks for them.
     Raises DataError for a missing or empty folder, ParameterError for an unknown word for `tags`.
     """
 
@@ -70,7 +70,7 @@ class VocFolder:
         self._tags: dict[str, Tags] = {}
 
     def __repr__(self) -> str:
-        return f"VocFolder({str(self.root)!r}: {', '.join(self.splits)}; tags from {self.tags_source})"
+        return f"{type(self).__name__}({str(self.root)!r}: {', '.join(self.splits)}; tags from {self.tags_source})"
 
     def names(self, split: str) -> tuple[str, ...]:
         """Image names of a split. Raises DataError for an unknown split or a list that names other things.
@@ -108,15 +108,6 @@ class VocFolder:
             context_classes=self.context_classes if self.has_context else (),
         )
 
-    def check(self, *splits: str) -> tuple["Finding", ...]:
-        """Read all files of splits, by default of all, and return what is worth a word and stops nothing.
-
-        Raises one DataError with a table of all problems: file, what is wrong with it, what to do.
-        """
-        from wsss_lab.data.folder_check import check_folder, told
-
-        return told(self.root, check_folder(self, splits or self.splits))
-
     @cached_property
     def fingerprint(self) -> str:
         """Hex digest of class and split lists, sizes and times of the files in use, and the tags' source."""
@@ -133,20 +124,6 @@ class VocFolder:
         if self.tags_source == "csv":
             digest.update((self.root / TAG_TABLE).read_bytes())
         return digest.hexdigest()
-
-    def tagged(self) -> set[str]:
-        """Images that have an annotation, a row of the table or, where tags are read from masks, a mask."""
-        if self.tags_source == "csv":
-            return images_in_csv(self.root / TAG_TABLE, self._images)
-        xml = self.tags_source == "xml"
-        return set(listing(self.root / (ANNOTATIONS if xml else MASKS), ".xml" if xml else ".png"))
-
-    @property
-    def stamps(self) -> list:
-        """Names, sizes and times of change of all files, in use or not."""
-        places = ((IMAGES, ".jpg"), (MASKS, ".png"), (CONTEXTS, ".png"), (ANNOTATIONS, ".xml"), (SPLITS, ".txt"),
-                  (".", ".txt"), (".", ".csv"))
-        return [sorted(listing(self.root / folder, suffix).items()) for folder, suffix in places]
 
     def _resolve(self, tags: str) -> str:
         available = {
@@ -230,6 +207,36 @@ class VocFolder:
         present = self._images if folder == IMAGES else listing(self.root / folder, suffix)
         return tuple(self.root / folder / (present[name].name if name in present else f"{name}{suffix}")
                      for name in names)
+
+
+class VocFolder(VocReader):
+    """A folder in VOC layout that can be looked through as a whole.
+
+    Apart from what reads it, so that results made from a folder don't depend on the code of its check.
+    """
+
+    def check(self, *splits: str) -> tuple["Finding", ...]:
+        """Read all files of splits, by default of all, and return what is worth a word and stops nothing.
+
+        Raises one DataError with a table of all problems: file, what is wrong with it, what to do.
+        """
+        from wsss_lab.data.folder_check import check_folder, told
+
+        return told(self.root, check_folder(self, splits or self.splits))
+
+    def tagged(self) -> set[str]:
+        """Images that have an annotation, a row of the table or, where tags are read from masks, a mask."""
+        if self.tags_source == "csv":
+            return images_in_csv(self.root / TAG_TABLE, self._images)
+        xml = self.tags_source == "xml"
+        return set(listing(self.root / (ANNOTATIONS if xml else MASKS), ".xml" if xml else ".png"))
+
+    @property
+    def stamps(self) -> list:
+        """Names, sizes and times of change of all files, in use or not."""
+        places = ((IMAGES, ".jpg"), (MASKS, ".png"), (CONTEXTS, ".png"), (ANNOTATIONS, ".xml"), (SPLITS, ".txt"),
+                  (".", ".txt"), (".", ".csv"))
+        return [sorted(listing(self.root / folder, suffix).items()) for folder, suffix in places]
 
 
 def _classes(path: Path, default: tuple[str, ...]) -> tuple[str, ...]:

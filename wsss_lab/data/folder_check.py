@@ -13,11 +13,11 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 from wsss_lab.data.canvas import IGNORE
-from wsss_lab.data.files import image_named, listing, problem, some
+from wsss_lab.data.files import image_named, listing, some
 from wsss_lab.data.folder import ANNOTATIONS, CONTEXTS, IMAGES, MASKS, TAG_TABLE, VocFolder
 from wsss_lab.data.pixels import AS_STORED, TRANSPOSED, JpegFiles, orientation, read_image
 from wsss_lab.data.tags import folded, object_names
-from wsss_lab.errors import DataError
+from wsss_lab.errors import DataError, problem
 
 T = TypeVar("T")
 Names = dict[str, tuple[str, ...]]  # of images, by split
@@ -96,7 +96,7 @@ class _Found:
         return None
 
     def kind(self, kind: str, path: Path, **facts: object) -> None:
-        """Add a finding of a kind that wsss_lab.data.files.KINDS describes."""
+        """Add a finding of a kind that wsss_lab.errors.KINDS describes."""
         self._errors.append((path, problem(kind, path, **facts), kind not in NOTES))
 
     def about(self, folder: str) -> bool:

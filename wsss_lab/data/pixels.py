@@ -12,9 +12,9 @@ import numpy as np
 from torch import Tensor
 
 from wsss_lab.data.canvas import IGNORE, Box, to_canvas
-from wsss_lab.data.files import problem, read_bytes, some, unreadable
+from wsss_lab.data.files import read_bytes, some, unreadable
 from wsss_lab.data.views import every, labels_outside, stack_canvases
-from wsss_lab.errors import DataError
+from wsss_lab.errors import DataError, problem
 
 CACHE_BYTES = 512 * 2**20
 ORIENTATION, AS_STORED, TRANSPOSED = 0x0112, 1, 5  # the EXIF tag; its value for "as stored"; the first that swaps sides

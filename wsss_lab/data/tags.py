@@ -14,8 +14,8 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from wsss_lab.data.files import image_named, listing, normal, problem, read_bytes, read_text, some
-from wsss_lab.errors import DataError
+from wsss_lab.data.files import image_named, listing, normal, read_bytes, read_text, some
+from wsss_lab.errors import DataError, problem
 
 IMAGE = "image"  # the column of a table that names images
 

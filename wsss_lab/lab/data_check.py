@@ -9,6 +9,7 @@ from pathlib import Path
 
 from wsss_lab.data.folder import VocFolder
 from wsss_lab.data.folder_check import Finding, check_folder, table
+from wsss_lab.errors import KINDS
 from wsss_lab.lab.assumed import DATA, assumed
 from wsss_lab.lab.fingerprint import code_of
 from wsss_lab.lab.profiles import Profile
@@ -22,7 +23,7 @@ def checked(root: str | os.PathLike, say: Callable[[str], None] = print) -> tupl
     """What is worth a word about the files of a folder and stops nothing. Raises DataError with a table of all else."""
     folder = VocFolder(root)
     place = default_root() / KEPT / f"{_digest(str(folder.root.absolute()))}.json"
-    key = _digest(json.dumps([folder.stamps, code_of(check_folder)]))
+    key = _digest(json.dumps([folder.stamps, code_of(check_folder), KINDS]))
     with suppress(OSError, ValueError, TypeError, KeyError):  # nothing kept, or damaged
         kept = json.loads(place.read_text(encoding="utf-8"))
         if kept["key"] == key:

@@ -166,9 +166,9 @@ AUGMENTED, OWN_TRAIN = "trainaug", "train-voc"
 
 @lru_cache(maxsize=4)
 def _folder(root: str, tags: str):
-    from wsss_lab.data.folder import VocFolder
+    from wsss_lab.data.folder import VocReader
 
-    return VocFolder(root, tags)
+    return VocReader(root, tags)
 
 
 @lru_cache(maxsize=4)

@@ -67,12 +67,40 @@ def test_a_paper_without_notebook_is_refused_with_the_available_ones(tmp_path):
 
 @pytest.mark.parametrize(
     "option, value, name",
-    [("--seeds", "0", "seeds is 0"), ("--world-seed", "-1", "world_seed is -1"), ("--jobs", "0", "jobs is '0'"),
-     ("--jobs", "many", "jobs is 'many'"), ("--device", "gpu", "device 'gpu'"),
-     ("--param", "seedz=3", "unknown parameter of 1_oh2017_guided.ipynb 'seedz'")],
+    [("--seeds", "0", "seeds=0"), ("--world-seed", str(2**64), "from 0 to 4,294,967,295"), ("--jobs", "0", "jobs=0"),
+     ("--jobs", str(10**20), "from 1 to 1,024"), ("--device", "gpu", "device=gpu"),
+     ("--param", "seedz=3", "unknown parameter of 1_oh2017_guided.ipynb 'seedz'"),
+     ("--param", "seeds=3", "fix: --seeds 3"), ("--param", "figures=x", "fix: --out x"),
+     ("--param=tau=0.3", "--param=tau=0.4", "tau is given twice"),
+     ("--param=tau=0.3", "--artifact=oh2017/table1", "no notebook is run")],
 )  # fmt: skip
 def test_values_that_make_no_sense_are_refused(tmp_path, option, value, name):
     assert name in refused(tmp_path, ParameterError, option, value)
+
+
+@pytest.mark.parametrize("command", [
+    ["plan", "--tflops", "0"], ["plan", "--tflops", "nan"], ["plan", "--seeds", str(10**20)],
+    ["rehearse", "--network", ""], ["rehearse", "--network", "foo"], ["rehearse", "--jobs", "-1"],
+    ["rehearse", "--paper", "foo"], ["export", "{}", "--train", "0"], ["export", "{}", "--world-seed", "-1"],
+    ["data", "foo", "--list"], ["data", "saliency", "--voc", "voc"],
+])
+def test_every_command_refuses_such_values_before_it_begins(tmp_path, monkeypatch, command):
+    monkeypatch.setenv("WSSS_REHEARSAL", "")
+    folder = tmp_path / "made"
+    out = ["--out", str(folder)] * (command[0] == "rehearse")
+    result = CliRunner().invoke(cli.app, [part.format(folder) for part in command] + out)
+    assert type(result.exception) is ParameterError, result.output
+    assert result.output == "" and not folder.exists()
+
+
+@pytest.mark.parametrize("command", [["reproduce", "--profile", "quick"], ["plan"], ["export", "made"], ["gallery"]])
+def test_every_command_refuses_variables_that_make_no_sense(tmp_path, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WSSS_JOBS", "abc")
+    result = CliRunner().invoke(cli.app, command)
+    assert str(result.exception) == ("WSSS_JOBS=abc\n  expected: a whole number from 1 to 1,024\n"
+                                     "  fix: unset WSSS_JOBS, or set it to that")
+    assert result.output == "" and not (tmp_path / "made").exists()
 
 
 def test_a_notebook_without_parameters_cell_is_refused_before_any_runs(tmp_path):
@@ -140,6 +168,15 @@ def test_a_problem_is_told_in_three_lines_with_status_2():
         "error: unknown profile 'lecture'", "  expected: one of quick, toy, photos, voc",
     ]  # fmt: skip
     assert answer.stdout == ""
+
+
+@pytest.mark.parametrize("command", [["export", "/dev/null/x", "--train", "1"], ["book", "--executed", "{}"]])
+def test_a_folder_that_cannot_be_used_is_named_without_a_traceback(tmp_path, command):
+    write_notebook(tmp_path / "1_oh2017_guided.ipynb")
+    command = [part.format(tmp_path) for part in command] + ["--out", "/dev/null/x"] * (command[0] == "book")
+    answer = subprocess.run([sys.executable, "-m", "wsss_lab", *command], capture_output=True, text=True)
+    assert (answer.returncode, answer.stdout) == (2, "")
+    assert answer.stderr.startswith("error: can't read or write /dev/null/x: Not a directory\n  expected")
 
 
 def test_a_package_that_is_not_installed_is_named_with_the_way_out(tmp_path):
@@ -233,6 +270,8 @@ def test_the_book_needs_a_run_and_then_lists_its_notebooks(tmp_path):
     index = (pages / "index.html").read_text()
     assert '<a href="1_oh2017_guided.html">Saliency &amp; labels</a>' in index
     assert "hello" in (pages / "1_oh2017_guided.html").read_text()
+    (executed / "2_roy2017.ipynb").write_text("<html>")
+    assert "2_roy2017.ipynb' can't be read as a notebook" in str(CliRunner().invoke(cli.app, options).exception)
 
 
 def test_the_cache_is_listed_by_stage_and_cleared(tmp_path):
@@ -288,3 +327,11 @@ def test_the_toy_world_is_exported_as_a_voc_folder(tmp_path):
     assert result.exit_code == 0, result.output
     assert len(list((folder / "JPEGImages").iterdir())) == 6
     assert len((folder / "ImageSets" / "Segmentation" / "train.txt").read_text().split()) == 3
+
+
+def test_a_full_folder_is_refused_before_the_toy_world_is_drawn(tmp_path):
+    (tmp_path / "voc").mkdir()
+    (tmp_path / "voc/mine.txt").touch()
+    result = CliRunner().invoke(cli.app, ["export", str(tmp_path / "voc"), "--train", "3"])
+    assert isinstance(result.exception, DataError) and "give --overwrite" in str(result.exception)
+    assert result.output == "" and not (tmp_path / "store").exists()

@@ -46,5 +46,5 @@ def test_the_serial_executor_runs_at_once_and_keeps_the_exception():
 def test_jobs_come_from_the_environment_or_the_cores(monkeypatch):
     monkeypatch.setenv("WSSS_JOBS", "3")
     assert pool.default_jobs() == 3
-    monkeypatch.setenv("WSSS_JOBS", "0")
+    monkeypatch.delenv("WSSS_JOBS")
     assert pool.default_jobs() >= 1

@@ -74,9 +74,6 @@ def test_only_the_profile_voc_is_rehearsed(monkeypatch):
     with pytest.raises(ParameterError, match="with the profile toy") as caught:
         scale_of(oh2017.SCALES, "toy")
     assert caught.value.fix == "unset it, or set PROFILE=voc"
-    monkeypatch.setenv("WSSS_REHEARSAL", "vgg")
-    with pytest.raises(ParameterError, match="WSSS_REHEARSAL=vgg"):
-        scale_of(oh2017.SCALES, "voc")
 
 
 # --- what is read ----------------------------------------------------------------------------------------------------

@@ -51,8 +51,9 @@ def test_a_session_has_one_route_per_seed(tmp_path):
         ({"paper": "oh2017_evidence"}, "unknown paper 'oh2017_evidence'"),
         ({"profile": "quik"}, "unknown profile 'quik'"),
         ({"seeds": 0}, "seeds=0"),
-        ({"world_seed": -1}, "world seed -1"),
-        ({"device": "tpu"}, "device 'tpu'"),
+            ({"jobs": -1}, "jobs=-1"),
+        ({"world_seed": -1}, "world_seed=-1"),
+        ({"device": "tpu"}, "device=tpu"),
     ],
 )
 def test_values_that_make_no_sense_are_refused(wrong, named):

@@ -7,7 +7,6 @@ from torch import nn
 
 from wsss_lab.errors import LabError, ParameterError
 from wsss_lab.lab.compute import compute
-from wsss_lab.lab.several import gpus
 from wsss_lab.lab.steps import Step
 from wsss_lab.lab.store import Store
 from wsss_lab.networks.curves import Curves
@@ -81,10 +80,3 @@ def test_a_batch_needs_an_image_for_each_process():
     with pytest.raises(ParameterError, match="a batch of 3 on 4 processes") as caught:
         Ranks(0, 4).check(3)
     assert "WSSS_GPUS" in caught.value.fix
-
-
-@pytest.mark.parametrize("value", ["0", "two", "-1"])
-def test_a_number_of_gpus_that_makes_no_sense_is_refused(monkeypatch, value):
-    monkeypatch.setenv("WSSS_GPUS", value)
-    with pytest.raises(ParameterError, match=f"WSSS_GPUS={value}"):
-        gpus()

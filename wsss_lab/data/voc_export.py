@@ -82,8 +82,9 @@ def _check_splits(splits: Mapping[str, EvalView], classes: tuple[str, ...], cont
             raise DataError(f"split {split} has the contexts {some(view.context_classes)}", some(context_classes))
 
 
-def _clear(root: Path, overwrite: bool) -> None:
-    """Make root an empty layout, refusing to touch what is not ours."""
+def claim(root: Path, overwrite: bool = False) -> None:
+    """Make a folder, and mark it, for an export to come. Raises DataError for a file, and for a folder that is not
+    ours unless it is to be overwritten."""
     if root.exists() and not root.is_dir():
         raise DataError(f"{root} is a file", "a folder to write to", "choose another folder")
     foreign = root.is_dir() and any(root.iterdir()) and not (root / MARKER).exists()
@@ -91,10 +92,15 @@ def _clear(root: Path, overwrite: bool) -> None:
         raise DataError(
             f"{root} is not empty and was not written by this export",
             "an empty or new folder",
-            "choose another folder, or pass overwrite=True to replace its images, masks and lists",
+            "choose another folder, or give --overwrite (overwrite=True) to replace its images, masks and lists",
         )
     root.mkdir(parents=True, exist_ok=True)
     (root / MARKER).write_text("Written by wsss_lab.data.voc_export; replaced by the next export.\n")
+
+
+def _clear(root: Path, overwrite: bool) -> None:
+    """Make root an empty layout."""
+    claim(root, overwrite)
     # The split lists go first: from here on the folder is recognisably incomplete.
     layout = (SPLITS.parts[0], IMAGES, MASKS, CONTEXTS, ANNOTATIONS, CLASS_LIST, CONTEXT_LIST, TAG_TABLE)
     for path in (root / name for name in layout):

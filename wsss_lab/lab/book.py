@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from wsss_lab.errors import SetupError
+from wsss_lab.lab.notebooks import read
 
 PAGE = """<!doctype html>
 <html lang="en">
@@ -44,8 +45,9 @@ def write_book(executed: Path, folder: Path, profile: str) -> list[Path]:
         raise SetupError(f"no executed notebooks in '{executed}'", f"a finished run of profile '{profile}'",
                          f"make reproduce PROFILE={profile}")
     folder.mkdir(parents=True, exist_ok=True)
+    titles = [_title(source) for source in sources]
     pages = [_convert(source, folder) for source in sources]
-    return [*pages, _write_index(sources, pages, folder, profile)]
+    return [*pages, _write_index(titles, pages, folder, profile)]
 
 
 def _convert(source: Path, folder: Path) -> Path:
@@ -63,22 +65,21 @@ def _page_link(link: re.Match, executed: Path) -> str:
     return f'href="{name}.html{anchor}"' if (executed / f"{name}.ipynb").is_file() else link[0]
 
 
-def _write_index(sources: Sequence[Path], pages: Sequence[Path], folder: Path, profile: str) -> Path:
+def _write_index(titles: Sequence[str], pages: Sequence[Path], folder: Path, profile: str) -> Path:
     items = "\n".join(
-        f'<li><a href="{page.name}">{html.escape(_title(source))}</a></li>'
-        for source, page in zip(sources, pages)
+        f'<li><a href="{page.name}">{html.escape(title)}</a></li>'
+        for title, page in zip(titles, pages)
     )
-    start = sources[0].name.split("_")[0]
+    start = pages[0].name.split("_")[0]
     page = PAGE.format(profile=html.escape(profile), items=items, start=start if start.isdigit() else 1)
     return _write(folder / "index.html", page)
 
 
 def _title(source: Path) -> str:
     """The notebook's first heading, or its file name."""
-    import nbformat
-
+    cells = read(source, f"delete it (rm {source}), or run the notebook again").cells
     lines = [
-        line for cell in nbformat.read(source, as_version=4).cells if cell.cell_type == "markdown"
+        line for cell in cells if cell.cell_type == "markdown"
         for line in cell.source.splitlines()
     ]
     return next((line.lstrip("# ") for line in lines if line.startswith("# ")), source.stem)

@@ -8,6 +8,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from wsss_lab.errors import LabError, ParameterError, SetupError
+from wsss_lab.settings import check_variables, checked
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -36,11 +37,22 @@ def main() -> None:
         _stop(SetupError(f"the package '{error.name}' is not installed", fix=fix))
     except LabError as error:
         _stop(error)
+    except OSError as error:
+        if not error.filename:
+            raise
+        _stop(SetupError(f"can't read or write {error.filename}: {error.strerror}", "a file or folder that can be used",
+                         "put this right, or name another one"))
 
 
 def _stop(error: LabError) -> NoReturn:
     print(f"error: {error}", file=sys.stderr)
     sys.exit(2)
+
+
+@app.callback()
+def _check_variables(context: typer.Context) -> None:
+    if context.invoked_subcommand != "doctor":  # which lists what it finds
+        check_variables()
 
 
 @app.command()
@@ -78,20 +90,22 @@ def reproduce(
                              ("WSSS_COCO", coco)):
         _use_folder(variable, folder)
     profiles.check_inputs(chosen)
-    _check_device(device)
+    if checked("device", device) == "cuda":
+        from wsss_lab.networks.device import resolve_device
+
+        resolve_device(device)
     figures = (out or project / "figures").absolute()
     shared = {
         "profile": profile,
-        "seeds": _at_least(1, "seeds", seeds),
-        "world_seed": _at_least(0, "world_seed", world_seed),
+        "seeds": checked("seeds", seeds),
+        "world_seed": checked("world_seed", world_seed),
         "device": device,
         "jobs": _worker_count(jobs),
         "figures": str(figures),
     }
-    parameters = {item: shared | dict(notebooks.parse_parameter(item.path, text) for text in param or [])
-                  for item in selected}
-    for item, given in parameters.items():  # all are checked before the first one runs
-        notebooks.check_parameters(item.path, given)
+    parameters = {item: notebooks.given_parameters(item.path, shared, param or []) for item in selected}
+    if artifact and param:
+        raise ParameterError(f"--param {param[0]} beside --artifact", "one of them: no notebook is run")
     data_check.before_run(chosen)
 
     if artifact:
@@ -141,7 +155,7 @@ def plan(
     selected = notebooks.select_notebooks(
         notebooks.find_notebooks(notebooks_dir or notebooks.project_folder() / "notebooks"), paper)
     papers = [item.paper for item in selected]
-    seeds = _at_least(1, "seeds", seeds)
+    seeds, tflops = checked("seeds", seeds), checked("tflops", tflops)
     with assumed.assume():
         if artifact or artifacts:
             told = ",".join(filter(forecast.has_forecast, papers))
@@ -163,14 +177,13 @@ def rehearse(
     2012, SBD and COCO are, and start weights are random. The numbers mean nothing.
     """
     from wsss_lab.lab import forecast, notebooks, rehearsal
-    from wsss_lab.papers import shared_rehearsal
 
-    os.environ["WSSS_REHEARSAL"] = network
-    shared_rehearsal.asked()
-    folder = (out or notebooks.project_folder() / "build" / "rehearsal").absolute()
-    os.environ |= rehearsal.prepare(folder)
+    os.environ["WSSS_REHEARSAL"] = checked("network", network)
+    _worker_count(jobs)
     selected = notebooks.select_notebooks(
         notebooks.find_notebooks(notebooks.project_folder() / "notebooks"), paper)
+    folder = (out or notebooks.project_folder() / "build" / "rehearsal").absolute()
+    os.environ |= rehearsal.prepare(folder)
     found = forecast.of_papers([item.paper for item in selected], "voc", seeds=1)
     print("\n".join(forecast.room(cost for costs in found.values() for cost in costs)), flush=True)
     reproduce(paper, "voc", jobs=jobs, out=folder / network, executed=folder / network / "notebooks")
@@ -249,14 +262,14 @@ def export(
 ) -> None:
     """Write the toy world as a folder in PASCAL VOC layout, for other programs or for WSSS_DATA."""
     from wsss_lab.data.toyvoc import CONTEXTS
-    from wsss_lab.data.voc_export import export_voc
+    from wsss_lab.data.voc_export import claim, export_voc
     from wsss_lab.lab.compute import compute
     from wsss_lab.lab.store import Store
     from wsss_lab.lab.worlds import ToyWorld
 
-    counts = tuple((split, _at_least(1, split, count))
-                   for split, count in (("train", train), ("dev", dev), ("val", val)))
-    world, store = ToyWorld(_at_least(0, "world_seed", world_seed), counts), Store()
+    counts = tuple((split, checked(split, count)) for split, count in (("train", train), ("dev", dev), ("val", val)))
+    world, store = ToyWorld(checked("world_seed", world_seed), counts), Store()
+    claim(folder, overwrite)
     compute([world.scenes(split) for split, _ in counts], store)
     views = {split: world.eval_view(split).load(store) for split, _ in counts}
     print(export_voc(views, folder, world.classes, CONTEXTS, overwrite))
@@ -276,6 +289,9 @@ def data(
     """
     from wsss_lab.lab import acquire
 
+    source = acquire.source_named(what) if what not in ("", acquire.AUGMENTED) else None
+    if what != acquire.AUGMENTED and (voc or sbd):
+        raise ParameterError(f"--voc or --sbd with '{what}'", f"they say what {acquire.AUGMENTED} is built from")
     if show or not what:
         print(acquire.listing())
         return
@@ -285,7 +301,7 @@ def data(
             places = {"voc": voc, "sbd": sbd}
             acquire.augment(*(given or acquire.default_folder(name) for name, given in places.items()), folder)
         else:
-            acquire.acquire(acquire.source_named(what), folder)
+            acquire.acquire(source, folder)
     except KeyboardInterrupt:
         print("\nStopped. What has arrived is kept: the same command goes on from there.", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None
@@ -306,30 +322,9 @@ def _make_artifacts(names: str, papers: list[str], shared: dict) -> None:
     _update_gallery(Path(shared["figures"]), shared["profile"])
 
 
-def _at_least(smallest: int, name: str, value: int) -> int:
-    if value < smallest:
-        raise ParameterError(f"{name} is {value}", f"a whole number from {smallest} on")
-    return value
-
-
 def _worker_count(jobs: str) -> int:
     """The notebooks' parameter `jobs`: 0 means one worker per core."""
-    if jobs == "auto":
-        return 0
-    if not jobs.isdecimal() or jobs == "0":
-        raise ParameterError(f"jobs is '{jobs}'", "auto, or a whole number from 1 on", "leave JOBS out")
-    return int(jobs)
-
-
-def _check_device(name: str) -> None:
-    if name == "cpu":
-        return
-    if name not in ("auto", "cuda"):
-        raise ParameterError(f"device '{name}' is not known", "auto, cpu or cuda", "set DEVICE=auto")
-    if name == "cuda":
-        from wsss_lab.networks.device import resolve_device
-
-        resolve_device(name)
+    return 0 if jobs == "auto" else checked("jobs", jobs)
 
 
 def _use_folder(variable: str, folder: str) -> None:

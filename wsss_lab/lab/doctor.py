@@ -12,7 +12,10 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from wsss_lab import settings
+from wsss_lab.errors import ParameterError
 from wsss_lab.lab.notebooks import project_folder
+from wsss_lab.lab.profiles import unknown_name
 
 OK, WARNING, MISSING = "ok", "warn", "missing"
 
@@ -62,6 +65,7 @@ def examine(environment: Mapping[str, str] = os.environ) -> list[Check]:
         check_kernel(),
         check_machine(),
         check_gpu(),
+        *check_variables(environment),
         check_cache(environment),
         check_data(environment),
         *check_weights(environment),
@@ -164,6 +168,22 @@ def check_cache(environment: Mapping[str, str]) -> Check:
     except OSError as error:
         return Check(MISSING, f"run store: can't write to {folder} ({error.strerror})",
                      "export WSSS_CACHE=/a/folder/you/may/write")
+
+
+def check_variables(environment: Mapping[str, str]) -> list[Check]:
+    """Variables WSSS_... with values that aren't allowed, and those that nothing reads: a name may be mistyped."""
+    found = []
+    for name in sorted(name for name in environment if name.startswith("WSSS_")):
+        try:
+            if name in settings.VARIABLES:
+                settings.variable(name, environment)
+            elif name not in settings.OTHERS:
+                raise unknown_name("variable", name, [*settings.OTHERS, *settings.VARIABLES])
+        except ParameterError as error:
+            fix = error.fix or f"unset {name}"
+            found.append(Check(MISSING, f"{error.problem}, expected {error.expected}", fix) if name in
+                         settings.VARIABLES else Check(WARNING, error.problem, fix))
+    return found
 
 
 def check_data(environment: Mapping[str, str]) -> Check:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 FILE_NAME = re.compile(r"(?P<number>\d+)_(?P<paper>[a-z0-9]+)(?:_(?P<alias>\w+))?\.ipynb")
 PARAMETERS_TAG = "parameters"
+OPTIONS = {"figures": "out"}  # by parameter, where their names differ
 SHOWN_LINES = 6  # of a failing cell's source
 STEPS_VARIABLE = "WSSS_STEPS"  # names the file in which a notebook's session notes its steps (see lab.runs)
 
@@ -114,7 +115,7 @@ def notebook_parameters(path: Path) -> dict[str, dict[str, str]]:
     """
     import papermill
 
-    tagged = [cell for cell in _read(path).cells if PARAMETERS_TAG in cell.metadata.get("tags", [])]
+    tagged = [cell for cell in read(path).cells if PARAMETERS_TAG in cell.metadata.get("tags", [])]
     if len(tagged) != 1:
         raise ParameterError(
             f"'{path}' has {len(tagged) or 'no'} cells tagged '{PARAMETERS_TAG}'",
@@ -140,6 +141,25 @@ def check_parameters(path: Path, given: Mapping[str, object]) -> None:
     for name in given:
         if name not in known:
             raise unknown_name(f"parameter of {path.name}", name, known)
+
+
+def given_parameters(path: Path, options: Mapping[str, object], assignments: Sequence[str]) -> dict[str, object]:
+    """What a notebook is given: options of the command, and assignments like "tau=0.3".
+
+    Raises ParameterError for what `check_parameters` and `parse_parameter` refuse, and for an assignment to what was
+    given already.
+    """
+    given = dict(options)
+    for assignment in assignments:
+        name, value = parse_parameter(path, assignment)
+        if name in options:
+            option = OPTIONS.get(name, name.replace("_", "-"))
+            raise ParameterError(f"--param {assignment}: {name} has an option of its own", fix=f"--{option} {value}")
+        if name in given:
+            raise ParameterError(f"--param {assignment}: {name} is given twice", "one value")
+        given[name] = value
+    check_parameters(path, given)
+    return given
 
 
 def parse_parameter(path: Path, assignment: str) -> tuple[str, Any]:
@@ -194,14 +214,15 @@ def run_notebook(notebook: Notebook, parameters: Mapping[str, object], executed:
     return Outcome(notebook, executed, started, seconds, failure, tuple(steps))
 
 
-def _read(path: Path) -> "NotebookNode":
+def read(path: Path, fix: str = "") -> "NotebookNode":
+    """A notebook of format 4. Raises LabError for another file, with a fix."""
     import nbformat
 
     try:
         return nbformat.read(path, as_version=4)
     except (OSError, ValueError, AttributeError, nbformat.ValidationError) as error:
         raise LabError(f"'{path}' can't be read as a notebook: {error}", "a Jupyter notebook, format 4",
-                       f"git checkout -- {path.name}") from error
+                       fix or f"git checkout -- {path.name}") from error
 
 
 def _targets(node: ast.stmt) -> Iterator[ast.Name]:
@@ -232,7 +253,7 @@ def _own_kernel_manager(noted: Path) -> type:
 def _cell_failure(error: Any, executed: Path) -> Failure:
     """The failure that a papermill.PapermillExecutionError describes; the executed copy knows the heading."""
     # papermill has put one cell with a link at the top, and a marker right before the failing cell.
-    above = _read(executed).cells[: error.cell_index + 1]
+    above = read(executed).cells[: error.cell_index + 1]
     headings = [
         line.lstrip("# ") for cell in above if cell.cell_type == "markdown"
         for line in cell.source.splitlines() if re.match(r"#+ ", line)

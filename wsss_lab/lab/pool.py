@@ -12,6 +12,8 @@ from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExec
 from contextlib import contextmanager
 from multiprocessing.connection import wait
 
+from wsss_lab.settings import variable
+
 # Two one-thread workers are much faster than one two-thread worker on small networks.
 _ONE_THREAD = dict.fromkeys(
     ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENCV_FOR_THREADS_NUM"), "1"
@@ -53,9 +55,8 @@ class WorkerPool(ProcessPoolExecutor):
 
 def default_jobs() -> int:
     """WSSS_JOBS, or the number of cores this process may use."""
-    wanted = os.environ.get("WSSS_JOBS", "")
-    if wanted.isdigit() and int(wanted) > 0:
-        return int(wanted)
+    if wanted := variable("WSSS_JOBS"):
+        return wanted
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

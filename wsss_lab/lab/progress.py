@@ -1,9 +1,10 @@
 """Progress of long work: a bar where somebody watches, one plain line per finished step everywhere else."""
 
-import os
 import sys
 from collections.abc import Callable
 from typing import TextIO
+
+from wsss_lab.settings import variable
 
 # progress(done, total, line): called once with done = 0, then after every finished step.
 Progress = Callable[[int, int, str], None]
@@ -16,7 +17,7 @@ def reporter(style: str = "") -> Progress:
         or a bar in a terminal and in JupyterLab, plain lines elsewhere. A headless notebook run sets
         WSSS_PROGRESS=plain, because bars freeze or vanish in executed notebooks.
     """
-    style = style or os.environ.get("WSSS_PROGRESS", "") or ("bar" if somebody_watches() else "plain")
+    style = style or variable("WSSS_PROGRESS") or ("bar" if somebody_watches() else "plain")
     if style == "none":
         return lambda done, total, line: None
     return _Bar() if style == "bar" else _plain_line

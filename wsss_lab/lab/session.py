@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 import wsss_lab.papers
-from wsss_lab.errors import ParameterError
 from wsss_lab.lab import provenance, runs
 from wsss_lab.lab.artifacts import Artifacts
 from wsss_lab.lab.compute import compute, plan
@@ -22,6 +21,7 @@ from wsss_lab.lab.published import published
 from wsss_lab.lab.steps import Output, Step
 from wsss_lab.lab.store import Store
 from wsss_lab.lab.worlds import AUGMENTED, PhotoWorld, World
+from wsss_lab.settings import check_variables, checked
 
 if TYPE_CHECKING:
     from pandas.io.formats.style import Styler
@@ -161,11 +161,11 @@ def start(paper: str, profile: str = "toy", seeds: int = 1, world_seed: int = 0,
     from wsss_lab.lab import data_check
     from wsss_lab.networks.device import resolve_device
 
-    if seeds < 1:
-        raise ParameterError(f"seeds={seeds}", "1 or more")
+    seeds, world_seed, jobs = checked("seeds", seeds), checked("world_seed", world_seed), jobs and checked("jobs", jobs)
+    check_variables()
     check_inputs(profile_named(profile))
     data_check.before_run(profile_named(profile))
-    os.environ["WSSS_DEVICE"] = device
+    os.environ["WSSS_DEVICE"] = checked("device", device)
     resolve_device()
     routes = _module_of(paper).routes(profile, seeds, world_seed)
     if figures and not Path(figures).is_absolute():

@@ -11,7 +11,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wsss_lab.errors import LabError, ParameterError
+from wsss_lab.errors import LabError
+from wsss_lab.settings import variable
 
 if TYPE_CHECKING:
     from wsss_lab.lab.steps import Step
@@ -20,20 +21,12 @@ if TYPE_CHECKING:
 SHOWN_LINES = 12  # of what the processes wrote, in an error
 
 
-def gpus() -> int:
-    """How many processes a training gets. Raises ParameterError for what is no number from 1 on."""
-    text = os.environ.get("WSSS_GPUS", "") or "1"
-    if not text.isdecimal() or text == "0":
-        raise ParameterError(f"WSSS_GPUS={text}", "a whole number from 1 on", "unset it")
-    return int(text)
-
-
 def call(step: "Step", store: "Store") -> dict[str, Any]:
     """The outputs of a step whose inputs are stored, from as many processes as it is worth.
 
     Raises LabError with what went wrong when a process fails.
     """
-    count = gpus() if step.trains else 1
+    count = variable("WSSS_GPUS") or 1 if step.trains else 1
     if count == 1:
         return step.call(store)
     with tempfile.TemporaryDirectory() as folder:

@@ -1,10 +1,10 @@
 """How a download is shown: a bar in bytes where somebody watches, one plain line per 5 % everywhere else."""
 
-import os
 import time
 
 from wsss_lab.data.download import readable
 from wsss_lab.lab.progress import somebody_watches
+from wsss_lab.settings import variable
 
 SHARE = 20  # lines per file
 STRIDE = 2**26  # bytes per line where the length of a file isn't known
@@ -19,7 +19,7 @@ class Transfer:
 
     def __init__(self, name: str, style: str = ""):
         self.name = name
-        self.style = style or os.environ.get("WSSS_PROGRESS", "") or ("bar" if somebody_watches() else "plain")
+        self.style = style or variable("WSSS_PROGRESS") or ("bar" if somebody_watches() else "plain")
         self._bar = None
         self._lines = 0  # said so far, those of bytes that an earlier call had brought included
         self._begun: tuple[float, int] | None = None

@@ -1,10 +1,9 @@
 """Where to compute: the GPU when there is one, the CPU without changes."""
 
-import os
-
 import torch
 
-from wsss_lab.errors import ParameterError, SetupError
+from wsss_lab.errors import SetupError
+from wsss_lab.settings import checked, variable
 
 
 def resolve_device(name: str | None = None) -> torch.device:
@@ -13,9 +12,7 @@ def resolve_device(name: str | None = None) -> torch.device:
     name: "auto", "cpu" or "cuda"; None reads the environment variable WSSS_DEVICE ("auto" when unset).
     Raises ParameterError for another name and SetupError for "cuda" on a machine without a usable GPU.
     """
-    name = name or os.environ.get("WSSS_DEVICE", "auto")
-    if name not in ("auto", "cpu", "cuda"):
-        raise ParameterError(f"device '{name}' is not known", "auto, cpu or cuda", "set DEVICE=auto")
+    name = checked("device", name) if name else variable("WSSS_DEVICE") or "auto"
     if name == "cuda" and not torch.cuda.is_available():
         raise SetupError(
             "DEVICE=cuda, but torch sees no usable GPU",

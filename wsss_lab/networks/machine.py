@@ -6,9 +6,9 @@ from pathlib import Path
 
 import torch
 
-from wsss_lab.errors import ParameterError
 from wsss_lab.networks.device import resolve_device
 from wsss_lab.networks.keeping import checkpoint_folder
+from wsss_lab.settings import variable
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 MINUTES = 10.0  # between two checkpoints
@@ -38,12 +38,10 @@ class Machine:
     def here(cls) -> "Machine":
         """The settings in force. Raises ParameterError for a value that makes no sense."""
         device = resolve_device()
-        precision = os.environ.get("WSSS_PRECISION", "") or _usual_precision(device)
-        if precision not in PRECISIONS:
-            raise ParameterError(f"WSSS_PRECISION={precision} is not known", " or ".join(PRECISIONS), "unset it")
-        return cls(device, precision, int(_number("WSSS_PARTS", 1, least=1, whole=True)),
-                   checkpoint_folder(), _number("WSSS_CHECKPOINT_MINUTES", MINUTES, least=0),
-                   int(_number("WSSS_WORKERS", _usual_workers(device), least=0, whole=True)))
+        minutes, workers = variable("WSSS_CHECKPOINT_MINUTES"), variable("WSSS_WORKERS")
+        return cls(device, variable("WSSS_PRECISION") or _usual_precision(device), variable("WSSS_PARTS") or 1,
+                   checkpoint_folder(), MINUTES if minutes is None else minutes,
+                   _usual_workers(device) if workers is None else workers)
 
     def autocast(self) -> torch.autocast:
         """Mixed precision where it is asked for."""
@@ -71,14 +69,3 @@ def _usual_workers(device: torch.device) -> int:
         return 0
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(WORKERS, cores)
-
-
-def _number(name: str, default: float, least: float, whole: bool = False) -> float:
-    text = os.environ.get(name, "")
-    try:
-        value = float(text) if text else default
-    except ValueError:
-        value = float("nan")
-    if not value >= least or (whole and value % 1):  # infinity leaves no number
-        raise ParameterError(f"{name}={text}", f"a {'whole ' if whole else ''}number from {least:g} on", "unset it")
-    return value

@@ -111,6 +111,19 @@ def test_masks_have_classes_background_and_void(root):
     assert view.mask(0).dtype == np.uint8
 
 
+@pytest.mark.parametrize(("relabel", "told"), [
+    (lambda maps: np.where(maps == 255, 0, maps + 1), "; they are where things count from 1"),
+    (lambda maps: np.where(maps == 0, 89, np.where(maps == 12, 89, maps)), "annotates\n"),
+])
+def test_maps_with_other_labels_are_told_by_the_json(root, relabel, told):
+    for path in (root / "stuffthingmaps").glob("*/*.png"):
+        Image.fromarray(relabel(np.array(Image.open(path))).astype(np.uint8)).save(path)
+    with pytest.raises(DataError, match="train2014: . of . things in maps looked at are none") as caught:
+        CocoFolder(root).eval_view("train")
+    assert told in str(caught.value) and ("255 for 0" in caught.value.fix) == ("count" in told)
+    assert CocoFolder(root).train_view("train").tags.any()  # which reads no map
+
+
 def test_every_value_of_a_pixel_map_by_a_slow_reference():
     ids = [1, 2, 11, 13, 90]
     table = label_table(tuple((number, str(number)) for number in ids))

@@ -1,5 +1,7 @@
 """Trunks, heads, losses and the training loop."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -258,6 +260,32 @@ def test_weights_file_errors(tmp_path):
         load_into(nn.Linear(4, 2), read_weights(other), other)
 
 
+@pytest.mark.parametrize("wrap", [
+    lambda state: {"state_dict": state, "epoch": 3},
+    lambda state: {"epoch": 3, "model": state, "optimizer": {"state": {}, "param_groups": [{"lr": 0.1}]}},
+    lambda state: {f"module.{name}": value for name, value in state.items()},
+    lambda state: {"net": {f"module._orig_mod.{name}": value for name, value in state.items()}},
+])
+def test_weights_are_found_in_what_training_programs_save(tmp_path, wrap):
+    net = nn.Linear(3, 2)
+    torch.save(wrap(net.state_dict()), tmp_path / "w.pth")
+    found = read_weights(tmp_path / "w.pth")
+    assert list(found) == ["weight", "bias"] and torch.equal(found["bias"], net.bias)
+
+
+@pytest.mark.parametrize(("content", "problem"), [
+    ({"state_dict": {"a": torch.ones(1)}, "ema": {"a": torch.ones(1)}}, "no state dict but several: state_dict, ema"),
+    ({"epoch": 3}, "no state dict"), ({}, "no state dict"), ({3: torch.ones(1)}, "no state dict"),
+    ({"a": torch.ones(1), "b": torch.tensor([1, math.nan])}, r"1 of 2 tensors aren't finite \(first: b\)"),
+    ({"state_dict": {"module.a": torch.tensor(math.inf)}}, r"1 of 1 tensors aren't finite \(first: a\)"),
+])
+def test_what_is_no_state_dict_or_not_finite_is_named(tmp_path, content, problem):
+    torch.save(content, tmp_path / "w.pth")
+    with pytest.raises(WeightsError, match=f"w.pth'.* {problem}") as caught:
+        read_weights(tmp_path / "w.pth")
+    assert caught.value.expected and caught.value.fix
+
+
 def test_half_precision_weights_are_read_as_float32(tmp_path):
     torch.save({"weight": torch.ones(2, dtype=torch.float16)}, tmp_path / "half.pth")
     assert read_weights(tmp_path / "half.pth")["weight"].dtype == torch.float32
@@ -269,5 +297,5 @@ def test_devices(monkeypatch):
     assert resolve_device("auto").type == "cpu"
     with pytest.raises(SetupError, match="DEVICE=cuda"):
         resolve_device("cuda")
-    with pytest.raises(ParameterError, match="tpu"):
+    with pytest.raises(ParameterError, match="device=tpu"):
         resolve_device("tpu")

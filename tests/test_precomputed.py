@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from wsss_lab.errors import DataError
-from wsss_lab.saliency.precomputed import read_saliency
+from wsss_lab.saliency.precomputed import SaliencyMaps, read_saliency
 
 
 def test_png_of_8_and_16_bits(tmp_path):
@@ -17,19 +17,28 @@ def test_png_of_8_and_16_bits(tmp_path):
     np.testing.assert_array_equal(read_saliency(tmp_path, "c", (1, 3)), [[0, 1, 1]])
 
 
-@pytest.mark.parametrize(
-    ("stored", "expected"),
-    [
-        (np.array([[0, 0.25]]), [[0, 0.25]]),
-        (np.array([[0, 51.0]]), [[0, 0.2]]),
-        (np.array([[0, 1]], np.uint8), [[0, 1 / 255]]),
-        (np.array([[0, 1]], np.int64), [[0, 1]]),
-        (np.array([[0, 255]], np.int64), [[0, 1]]),
-    ],
-)
-def test_npy_in_either_range(tmp_path, stored, expected):
-    np.save(tmp_path / "a.npy", stored)
-    np.testing.assert_allclose(read_saliency(tmp_path, "a", (1, 2)), expected, atol=1e-6)
+WRITE = {"npy": np.save, "png": lambda path, values: Image.fromarray(values).save(path)}
+
+
+@pytest.mark.parametrize(("suffix", "kind", "values", "others", "scale"), [
+    *((suffix, *case) for suffix in WRITE for case in [
+        (np.uint8, (0, 1), (1, 0), 1), (np.uint8, (0, 1), (0, 2), 255), (np.uint8, (0, 51), (0, 0), 255),
+        (np.uint16, (0, 1), (0, 1), 1), (np.uint16, (0, 1), (0, 200), 255), (np.uint16, (0, 1), (0, 256), 65535)]),
+    *(("npy", *case) for case in [
+        (bool, (0, 1), (0, 0), 1), (np.int64, (0, 1), (0, 1), 1), (np.int64, (0, 1), (0, 255), 255),
+        (float, (0, 0.25), (0, 1.0001), 1), (np.float32, (0, 0.5), (0, 51), 255), (float, (0, 51), (0, 0.5), 255)]),
+])
+def test_a_folder_has_one_scale_for_all_maps_of_a_type(tmp_path, suffix, kind, values, others, scale):
+    written = {"b": values, "a": others, "c": values}
+    for name, content in written.items():
+        WRITE[suffix](tmp_path / f"{name}.{suffix}", np.array([content], kind))
+    another, = WRITE.keys() - {suffix}
+    WRITE[another](tmp_path / f"other.{another}", np.array([[200]], np.uint8))
+    (tmp_path / f"damaged.{suffix}").touch()
+    maps = SaliencyMaps(tmp_path)
+    for name, content in written.items():
+        expected = np.minimum(np.array([content]) / scale, 1)
+        np.testing.assert_allclose(maps.read(name, (1, 2)), expected, atol=1e-6)
 
 
 def test_missing_folder_or_map_is_named(tmp_path):

@@ -11,10 +11,12 @@ Images without any annotated object are left out, as in the paper: 82,081 of tra
 from the json alone; masks are opened by evaluation views only.
 """
 
+import contextlib
 import hashlib
 import json
 import os
 from collections import defaultdict
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,7 +25,7 @@ import numpy as np
 
 from wsss_lab.data.canvas import IGNORE
 from wsss_lab.data.files import listing, some
-from wsss_lab.data.pixels import JpegFiles, LabelFiles
+from wsss_lab.data.pixels import JpegFiles, LabelFiles, read_labels
 from wsss_lab.data.remedies import fetch_command
 from wsss_lab.data.views import EvalView, TrainView
 from wsss_lab.errors import DataError
@@ -31,6 +33,7 @@ from wsss_lab.errors import DataError
 SPLITS = ("train", "val")
 IMAGES, ANNOTATIONS, MASKS = "images", "annotations", "stuffthingmaps"
 MASK_FOLDERS_OF_2017 = ("train2017", "val2017")
+LOOKED_AT = 40  # maps, to see whether their labels are the right ones
 LAST_THING, LAST_STUFF = 91, 181  # the greatest category id of a thing; the greatest value of a pixel map
 GET_JSON = "unpack annotations_trainval2014.zip of cocodataset.org here"
 
@@ -99,13 +102,14 @@ class CocoFolder:
         return TrainView(*self._train_arguments(split))
 
     def eval_view(self, split: str) -> EvalView:
-        """Images, tags and masks of a split. Raises DataError for missing masks.
+        """Images, tags and masks of a split. Raises DataError for missing masks, and for those of other labels.
 
         A mask has the classes 1..C where COCO-Stuff has a thing of the json's categories and 0, background, on stuff
         and all other things. Pixels without a label, 255, stay void: they aren't scored (the paper doesn't say).
         """
         arguments = self._train_arguments(split)
         files = LabelFiles(self._mask_paths(split), arguments[-1], LAST_STUFF)
+        check_labels(files.paths, self._read(split))
         return EvalView(*arguments, masks=StuffMasks(files, label_table(self._read(split).categories)))
 
     def object_facts(self, split: str) -> np.ndarray:
@@ -186,6 +190,28 @@ class StuffMasks:
 
     def read(self, row: int) -> np.ndarray:
         return self.table[self.files.read(row)]
+
+
+def check_labels(maps: Sequence[Path], found: Annotated) -> None:
+    """Raises DataError where more than a quarter of the things that some maps show are none that the json annotates:
+    their labels are others. COCO-Stuff itself has released such maps, whose things count from 1."""
+    shown, strange = [0, 0], [0, 0]  # by where things count from
+    table = label_table(found.categories)
+    for row in np.unique(np.linspace(0, len(found.names) - 1, LOOKED_AT).astype(int)):
+        with contextlib.suppress(DataError):  # told when the mask is asked for
+            values = np.unique(read_labels(maps[row]))
+            for first in (0, 1):
+                things = set(table[values[values >= first] - first].tolist()) - {0, IGNORE}
+                shown[first] += len(things)
+                strange[first] += sum(not found.tags[row, label - 1] for label in things)
+    if strange[0] > shown[0] / 4:
+        from_one = strange[1] < shown[1] / 4
+        raise DataError(
+            f"{maps[0].parent}: {strange[0]} of {shown[0]} things in maps looked at are none that the json annotates"
+            f"{'; they are where things count from 1' if from_one else ''}",
+            f"COCO-Stuff's labels: things from 0 to {LAST_THING - 1}, stuff to {LAST_STUFF}, no label 255",
+            "unpack stuffthingmaps_trainval2017.zip of COCO-Stuff there"
+            f"{', or write each label less 1, and 255 for 0' if from_one else ''}")
 
 
 def label_table(categories: tuple[tuple[int, str], ...]) -> np.ndarray:

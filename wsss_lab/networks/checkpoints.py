@@ -11,8 +11,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from wsss_lab.errors import TrainingError
-
 
 class Checkpoint:
     """One training's file in a folder, `state.pt`, renewed every few minutes.
@@ -40,24 +38,18 @@ class Checkpoint:
         self._last = time.monotonic()
 
     def load(self) -> dict[str, Any] | None:
-        """The saved state, None where there is none.
-
-        Raises TrainingError for a file that can't be read or belongs to another configuration.
-        """
+        """The saved state, None where there is none, or none that can be used (said)."""
         if self.path is None or not self.path.is_file():
             return None
-        fix = f"remove '{self.path}': the training begins anew"
         try:
             state = torch.load(self.path, map_location="cpu", weights_only=True)
-        except Exception as error:
-            raise TrainingError(f"checkpoint '{self.path}' can't be read ({type(error).__name__})",
-                                "a file that this package has saved", fix) from error
-        found = state.get("identity") if isinstance(state, dict) else None
-        if found != self.identity:
-            names = [name for name in self.identity if (found or {}).get(name) != self.identity[name]]
-            raise TrainingError(f"checkpoint '{self.path}' is of another configuration: {', '.join(names)} differ(s)",
-                                "one of the same network, schedule and seed", fix)
-        return state
+            if state["identity"] == self.identity:
+                return state
+            problem = "is of another training"
+        except Exception as error:  # damaged files raise whatever they lead to
+            problem = f"can't be read ({type(error).__name__})"
+        print(f"checkpoint '{self.path}' {problem}: the training begins anew", flush=True)
+        return None
 
     def remove(self) -> None:
         """Forget the file: the training has ended."""

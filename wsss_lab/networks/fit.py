@@ -85,8 +85,8 @@ def fit(net: nn.Module, next_batch: Callable[[torch.Generator], tuple], loss_of:
     on from its last checkpoint and gives the same result.
 
     When the memory of a GPU is too small for a batch, it is worked through in two parts, then four, and so on, which is
-    said. Raises TrainingError, naming the iteration, when the loss is not a finite number, when not even one image
-    fits, or when a checkpoint can't be used.
+    said. Raises TrainingError, naming the iteration, when the loss is not a finite number or when not even one image
+    fits.
     """
     torch.manual_seed(seed)  # dropout
     generator = torch.Generator().manual_seed(seed)

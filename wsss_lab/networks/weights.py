@@ -7,11 +7,15 @@ from torch import Tensor, nn
 
 from wsss_lab.errors import WeightsError
 
+WRAPPERS = ("module.", "_orig_mod.")  # of nn.DataParallel, of torch.compile
+
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:
     """The state dict in a file, with floating-point tensors as float32.
 
-    Raises WeightsError when the file is missing, damaged, or holds something else than named tensors.
+    It may be the file, or one value of a dictionary such as {"state_dict": ..., "epoch": ...}; what wrappers put before
+    every name (WRAPPERS) is left out. Raises WeightsError when the file is missing, damaged, holds something else than
+    named tensors, several state dicts, or numbers that aren't finite.
     """
     path = Path(path)
     if not path.is_file():
@@ -23,13 +27,46 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
         raise WeightsError(f"'{path}' can't be read as weights ({type(error).__name__})",
                            "a file saved by torch.save that loads with weights_only=True",
                            "the file is damaged or of another kind: fetch it again and compare its checksum") from error
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise WeightsError(f"'{path}' holds no state dict", "a dictionary of named tensors")
+    state = plain_names(_state_dict(state, path))
+    wild = [name for name, value in state.items() if not value.isfinite().all()]
+    if wild:
+        raise WeightsError(f"'{path}': {len(wild)} of {len(state)} tensors aren't finite (first: {wild[0]})",
+                           "numbers", "take weights of an earlier epoch, or fetch the file again")
     return {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
+
+
+def _state_dict(content: object, path: Path) -> dict[str, Tensor]:
+    """The named tensors that a file is, or has one dictionary of."""
+    if _named_tensors(content):
+        return content
+    parts = [key for key, value in content.items() if _named_tensors(value)] if isinstance(content, dict) else []
+    if len(parts) != 1:
+        found = f"but several: {', '.join(map(str, parts))}" if parts else ""
+        raise WeightsError(f"'{path}' holds no state dict {found}".rstrip(),
+                           "a dictionary of named tensors, by itself or as 'state_dict' of another one",
+                           "save it by itself with torch.save")
+    return content[parts[0]]
+
+
+def _named_tensors(content: object) -> bool:
+    return isinstance(content, dict) and bool(content) and all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in content.items())
+
+
+def plain_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A state dict without what wrappers have put before every name.
+
+    >>> list(plain_names({"module._orig_mod.weight": torch.ones(1), "module._orig_mod.bias": torch.ones(1)}))
+    ['weight', 'bias']
+    """
+    while state and any(all(name.startswith(wrapper) for name in state) for wrapper in WRAPPERS):
+        state = {name.partition(".")[2]: value for name, value in state.items()}
+    return state
 
 
 def load_into(net: nn.Module, state: dict[str, Tensor], path: str | Path) -> None:
     """Load a state dict into a network; WeightsError names what doesn't fit."""
+    state = plain_names(state)
     own = net.state_dict()
     missing = sorted(own.keys() - state.keys())
     unknown = sorted(state.keys() - own.keys())

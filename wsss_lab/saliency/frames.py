@@ -61,9 +61,10 @@ def u2net_frames(view: TrainView, state: dict, batch: int = 8) -> dict:
 
 def folder_frames(view: TrainView, folder: str) -> dict:
     """Maps that somebody else made, from a folder of <name>.png or <name>.npy: {"maps": saliency frame}."""
-    from wsss_lab.saliency.precomputed import read_saliency
+    from wsss_lab.saliency.precomputed import SaliencyMaps
 
-    maps = (quantise(read_saliency(folder, name, view.size(index))) for index, name in enumerate(view.names))
+    found = SaliencyMaps(folder)
+    maps = (quantise(found.read(name, view.size(index))) for index, name in enumerate(view.names))
     return {"maps": frames.stack(view, maps, fill=0)}
 
 

@@ -1,33 +1,72 @@
 """Saliency maps made elsewhere, read from a folder: one file per image, `<name>.png` or `<name>.npy`."""
 
-from __future__ import annotations
-
+import contextlib
 from pathlib import Path
 
 import numpy as np
 
 from wsss_lab.errors import DataError
 
+#: What the largest value of a map stands for can be read off all maps of a folder alone: one map may be nearly empty.
+SCALES = (1, 255, 65535)
+ABOVE = 1.001  # of a scale: floating-point numbers may be a little above
+
+
+class SaliencyMaps:
+    """A folder of maps: grey PNGs of 8 or 16 bits, or .npy arrays.
+
+    Their values are in [0, 1], in 0..255 or, 16-bit integers, in 0..65535: in the first of these ranges that holds for
+    all files of the folder with the same suffix and type of numbers. Files are read when a map asks for it.
+    """
+
+    def __init__(self, folder: Path | str):
+        self.folder = Path(folder)
+        self._scales: dict[tuple[str, np.dtype], int] = {}
+
+    def read(self, name: str, size: tuple[int, int]) -> np.ndarray:
+        """The map of one image, float32 (H, W) in [0, 1].
+
+        name: of the image, without extension    size: (H, W) of the image
+        Raises DataError naming the file where it is missing, cannot be read, is of another size than the image, or
+        holds other values.
+        """
+        path = _find(self.folder, name)
+        values = _read(path)
+        if values.shape != tuple(size):
+            raise DataError(
+                f"saliency map {path} has shape {values.shape}",
+                f"{tuple(size)} (height, width), as its image",
+                "compute it again on this image, or resize it",
+            )
+        return (values / self._scale(path.suffix, values)).clip(0, 1).astype(np.float32)
+
+    def _scale(self, suffix: str, values: np.ndarray) -> int:
+        kind = suffix, values.dtype
+        if kind not in self._scales:
+            known = [scale for scale in SCALES if scale <= _largest(values.dtype)]
+            scale = _scale_of(values)
+            for path in sorted(self.folder.glob(f"*{suffix}")):
+                if scale == known[-1]:
+                    break
+                with contextlib.suppress(DataError):  # told when it is that file's turn
+                    other = _read(path)
+                    scale = max(scale, _scale_of(other)) if other.dtype == values.dtype else scale
+            self._scales[kind] = scale
+        return self._scales[kind]
+
 
 def read_saliency(folder: Path | str, name: str, size: tuple[int, int]) -> np.ndarray:
-    """The saliency map of one image.
+    """The saliency map of one image, float32 (H, W) in [0, 1]; for several, see `SaliencyMaps`."""
+    return SaliencyMaps(folder).read(name, size)
 
-    folder: where the maps lie    name: of the image, without extension    size: (H, W) of the image
-    returns: float32 (H, W) in [0, 1]
 
-    A PNG is grey, of 8 or 16 bits. A .npy array holds numbers in [0, 1] or, if any of them is above 1, in
-    0..255; 8-bit integers are always 0..255. Raises DataError naming the file where it is missing, cannot be
-    read, is of another size than the image, or holds other values.
-    """
-    path = _find(Path(folder), name)
-    values = _read_png(path) if path.suffix == ".png" else _read_npy(path)
-    if values.shape != tuple(size):
-        raise DataError(
-            f"saliency map {path} has shape {values.shape}",
-            f"{tuple(size)} (height, width), as its image",
-            "compute it again on this image, or resize it",
-        )
-    return values
+def _scale_of(values: np.ndarray) -> int:
+    return next(scale for scale in SCALES if values.max() <= scale * ABOVE)
+
+
+def _largest(kind: np.dtype) -> int:
+    """What values of a type may be at most."""
+    return 1 if kind.kind == "b" else SCALES[-1] if kind == np.uint16 else 255
 
 
 def _find(folder: Path, name: str) -> Path:
@@ -44,6 +83,19 @@ def _find(folder: Path, name: str) -> Path:
     )
 
 
+def _read(path: Path) -> np.ndarray:
+    """The numbers of a file, as they are: bool, uint8, uint16, other integers or floating-point, (H, W)."""
+    values = _read_png(path) if path.suffix == ".png" else _read_npy(path)
+    lowest, highest = values.min(), values.max()  # NaN if there is one, and then no comparison holds
+    if not (lowest >= 0 and highest <= _largest(values.dtype) * ABOVE):
+        raise DataError(
+            f"saliency map {path} holds values from {lowest:g} to {highest:g}",
+            "values in [0, 1] or in 0..255",
+            "scale the map",
+        )
+    return values
+
+
 def _read_png(path: Path) -> np.ndarray:
     from PIL import Image
 
@@ -54,9 +106,7 @@ def _read_png(path: Path) -> np.ndarray:
         raise _unreadable(path, error) from error
     if values.ndim != 2 or mode == "P":
         raise DataError(f"saliency map {path} is not grey (mode {mode})", "a grey PNG of 8 or 16 bits")
-    if mode == "1":
-        return values.astype(np.float32)
-    return (values / (255 if mode == "L" else 65535)).astype(np.float32)
+    return values if mode in ("1", "L") else values.astype(np.uint16)
 
 
 def _read_npy(path: Path) -> np.ndarray:
@@ -64,17 +114,9 @@ def _read_npy(path: Path) -> np.ndarray:
         values = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise _unreadable(path, error) from error
-    if not (values.size and np.issubdtype(values.dtype, np.number) and np.isrealobj(values)):
+    if not (values.size and values.dtype.kind in "buif"):
         raise DataError(f"saliency map {path} holds {values.dtype} {values.shape}", "real numbers (H, W)")
-    lowest, highest = values.min(), values.max()  # NaN if there is one, and then no comparison holds
-    if not (lowest >= 0 and highest <= 255):
-        raise DataError(
-            f"saliency map {path} holds values from {lowest:g} to {highest:g}",
-            "values in [0, 1] or in 0..255",
-            "scale the map",
-        )
-    scale = 255 if values.dtype == np.uint8 or highest > 1 else 1
-    return (values / scale).astype(np.float32)
+    return values
 
 
 def _unreadable(path: Path, error: Exception) -> DataError:

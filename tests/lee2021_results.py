@@ -6,7 +6,7 @@ from table_parts import mean_score
 
 from wsss_lab.data.toyvoc import CLASSES
 from wsss_lab.data.views import EvalView
-from wsss_lab.papers import lee2021
+from wsss_lab.lab.profiles import has_test
 from wsss_lab.papers.lee2021_evidence import Evidence
 
 IMAGES, LABELS = 12, len(CLASSES) + 1
@@ -24,7 +24,7 @@ class TablesRun(FakeRun):
         return self.profile != "photos"
 
     def view(self, split: str) -> EvalView:
-        assert split.partition("[")[0] in ("train", "val") or lee2021.has_test(self.profile), f"{split} isn't there"
+        assert split.partition("[")[0] in ("train", "val") or has_test(self.profile), f"{split} isn't there"
         tags = np.ones((IMAGES, LABELS - 1), bool)
         tags[:, 0] = np.arange(IMAGES) % 2
         more = {"contexts": self.scenes["masks"] * 0 + 1, "context_classes": SURROUNDINGS} if self.contexts else {}

@@ -9,6 +9,7 @@ from step_graph import functions, graph
 
 from wsss_lab.errors import DataError, ParameterError, WeightsError
 from wsss_lab.lab import worlds
+from wsss_lab.lab.profiles import has_test
 from wsss_lab.lab.published import published
 from wsss_lab.lab.steps import EVALUATION_READS
 from wsss_lab.networks.backbones import Backbone
@@ -28,7 +29,6 @@ from wsss_lab.papers.araslanov2020 import (
     ROWS,
     SWITCHES,
     gate_row,
-    has_test,
     penalty_row,
     trained_nets,
     trained_rows,

@@ -13,6 +13,7 @@ from wsss_lab.data.toyvoc import CLASSES
 from wsss_lab.errors import DataError, ParameterError
 from wsss_lab.fusion.map_selection import Selection
 from wsss_lab.lab import worlds
+from wsss_lab.lab.profiles import has_test
 from wsss_lab.lab.published import published
 from wsss_lab.lab.worlds import OWN_TRAIN, FolderWorld
 from wsss_lab.papers import araslanov2020, chaudhry2017, lee2021
@@ -24,7 +25,6 @@ from wsss_lab.papers.lee2021 import (
     TAUS,
     Row,
     detector_row,
-    has_test,
     segmenters,
     share_row,
     tau_row,

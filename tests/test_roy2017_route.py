@@ -10,6 +10,7 @@ from tiny_views import write_photographs
 
 from wsss_lab.errors import DataError, ParameterError, WeightsError
 from wsss_lab.lab import worlds
+from wsss_lab.lab.profiles import has_test
 from wsss_lab.lab.published import published
 from wsss_lab.lab.steps import EVALUATION_READS
 from wsss_lab.lab.worlds import FolderWorld
@@ -25,7 +26,6 @@ from wsss_lab.papers.roy2017 import (
     TAUGHT,
     TRAININGS,
     Row,
-    has_test,
     labelled_rows,
     taught,
 )

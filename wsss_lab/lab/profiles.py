@@ -43,6 +43,11 @@ PROFILES = (
 )
 
 
+def has_test(profile: str) -> bool:
+    """Whether a profile's world has a test split with masks (VOC keeps its own, photographs have none)."""
+    return profile in ("quick", "toy")
+
+
 def profile_named(name: str) -> Profile:
     """The profile of this name; ParameterError lists the known ones and the closest."""
     for profile in PROFILES:

@@ -22,6 +22,7 @@ import numpy as np
 
 from wsss_lab.errors import ParameterError
 from wsss_lab.evaluation.intervals import Interval
+from wsss_lab.lab.profiles import PROFILES, has_test
 from wsss_lab.measure.quantities import Best, NotMeasured, Quantity, Results, Source, steps_of
 
 if TYPE_CHECKING:
@@ -321,6 +322,20 @@ def every(*conditions: Condition) -> Condition:
         return jointly(part for part in parts if part is not None)
 
     return Condition(decide, *_unions(conditions))
+
+
+def by_profile(choose: Callable[[str], Condition], least: str = "photos") -> Condition:
+    """A condition that depends on what a profile has. least: the profile that has least; what its condition reads is
+    needed everywhere, and what others read beyond that where they have it."""
+    every_profile = [choose(profile.name) for profile in PROFILES]
+    sources = _union(source for each in every_profile for source in (*each.reads, *each.tells))
+    return Condition(lambda claim, results: choose(results.run.profile).decide(claim, results), choose(least).reads,
+                     sources)
+
+
+def on_splits(make: Callable[[str], Condition]) -> Condition:
+    """A condition on val, and on test in profiles that have masks of it. make: from the split to the condition."""
+    return by_profile(lambda profile: every(*map(make, ("val", "test") if has_test(profile) else ("val",))))
 
 
 def where_run(condition: Condition) -> Condition:

@@ -1,6 +1,6 @@
 """The claims of Araslanov & Roth 2020, each as the condition under which it counts as reproduced."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from wsss_lab.evaluation.confusion import divide, iou, mean_iou, nan_mean, precision_recall_of_labels
 from wsss_lab.evaluation.intervals import Statistic, image_values, ratio
+from wsss_lab.lab.profiles import has_test
 from wsss_lab.lab.session import Session
 from wsss_lab.lab.steps import Step
 from wsss_lab.measure.claims import (
@@ -20,6 +21,7 @@ from wsss_lab.measure.claims import (
     all_above,
     also,
     between,
+    by_profile,
     claim_steps,
     condition,
     decide_all,
@@ -27,6 +29,7 @@ from wsss_lab.measure.claims import (
     given,
     holds,
     not_testable,
+    on_splits,
     ordered,
     sentence,
     told,
@@ -39,10 +42,8 @@ from wsss_lab.papers.araslanov2020 import (
     POWERS,
     PSIS,
     ROWS,
-    SCALES,
     Route,
     gate_row,
-    has_test,
     penalty_row,
     trained_nets,
     trained_rows,
@@ -280,18 +281,6 @@ def quality(*scores: Quantity) -> Sentence:
     listed = ", ".join(f"{score.name} {{}}/{{}}" for score in scores)
     return also(f"Foreground precision/recall on val: {listed} %.",
                 *(of(statistic, score) for score in scores for statistic in (precision, recall)))
-
-
-def by_profile(make: Callable[[str], Condition]) -> Condition:
-    """A condition whose parts depend on what a profile runs."""
-    made = {profile: make(profile) for profile in SCALES}
-    sources = dict.fromkeys(source for each in made.values() for source in (*each.reads, *each.tells))
-    return Condition(lambda claim, results: made[results.run.profile].decide(claim, results), tells=tuple(sources))
-
-
-def on_splits(make: Callable[[str], Condition]) -> Condition:
-    """On val, and on test where a profile has one."""
-    return by_profile(lambda profile: every(*map(make, ("val", "test") if has_test(profile) else ("val",))))
 
 
 # --- claims that need a function -------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ import pandas as pd
 
 from wsss_lab.evaluation.confusion import mean_iou
 from wsss_lab.evaluation.intervals import Interval, difference_interval, interval
+from wsss_lab.lab.profiles import has_test
 from wsss_lab.lab.session import Session
 from wsss_lab.lab.steps import Step
 from wsss_lab.papers.araslanov2020 import (
@@ -19,7 +20,6 @@ from wsss_lab.papers.araslanov2020 import (
     SWITCHES,
     Route,
     gate_row,
-    has_test,
     penalty_row,
     trained_nets,
     trained_rows,

@@ -6,10 +6,11 @@ import numpy as np
 import pandas as pd
 
 from wsss_lab.evaluation.confusion import iou, nan_mean
+from wsss_lab.lab.profiles import has_test
 from wsss_lab.lab.published import mismatches
 from wsss_lab.lab.session import Session
 from wsss_lab.lab.steps import Step
-from wsss_lab.papers.araslanov2020 import Route, has_test, trained_nets
+from wsss_lab.papers.araslanov2020 import Route, trained_nets
 from wsss_lab.papers.araslanov2020_evidence import Evidence
 from wsss_lab.papers.shared_tables import (
     FAMILIES,

@@ -100,11 +100,6 @@ def trained_rows(profile: str) -> tuple[str, ...]:
                  and (row.mean == "harmonic" or tuning_split(profile) == "dev"))
 
 
-def has_test(profile: str) -> bool:
-    """Whether a profile's world has a test split with masks (VOC keeps its own, photographs have none)."""
-    return profile in ("quick", "toy")
-
-
 def tuning_split(profile: str) -> str:
     """The split on whose masks gammas are chosen: dev, or val where there is none; cues are made of neither."""
     return "dev" if profile in ("quick", "toy") else "val"

@@ -12,6 +12,7 @@ from wsss_lab.evaluation.object_recall import object_recall
 from wsss_lab.evaluation.precision_recall import HIT, TRUTH, WON, foreground_precision_at, sweep
 from wsss_lab.evaluation.shapes import area_share, elongation, pieces, score_shapes
 from wsss_lab.fusion.harmonic import MEANS
+from wsss_lab.lab.profiles import has_test
 from wsss_lab.lab.session import Session
 from wsss_lab.lab.steps import EVALUATION_READS, Output, Step
 from wsss_lab.measure.claims import (
@@ -31,6 +32,7 @@ from wsss_lab.measure.claims import (
     holds,
     jointly,
     labels_learnt,
+    on_splits,
     sentence,
     told,
     where_run,
@@ -46,7 +48,7 @@ from wsss_lab.measure.quantities import (
     joined,
     per_image_sums,
 )
-from wsss_lab.papers.chaudhry2017 import ROWS, Route, has_test, trained_rows, tuning_split
+from wsss_lab.papers.chaudhry2017 import ROWS, Route, trained_rows, tuning_split
 from wsss_lab.seeds.cam_equality import compare_with_cam
 
 if TYPE_CHECKING:
@@ -352,11 +354,6 @@ def _gain_beyond(chosen: np.ndarray) -> Quantity:
 
 
 # --- the claims -------------------------------------------------------------------------------------------------------
-
-
-def on_splits(make) -> Condition:
-    """A condition on val, and on test where a profile has its masks. make: from the split to the condition."""
-    return every(make("val"), where_run(make("test")))
 
 
 def hierarchy(split: str) -> tuple[Quantity, Quantity, Quantity]:

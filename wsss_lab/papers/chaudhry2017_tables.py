@@ -8,9 +8,10 @@ import pandas as pd
 
 from wsss_lab.evaluation.confusion import iou, nan_mean
 from wsss_lab.evaluation.intervals import Interval
+from wsss_lab.lab.profiles import has_test
 from wsss_lab.lab.session import Session
 from wsss_lab.lab.steps import Step
-from wsss_lab.papers.chaudhry2017 import AS_RELEASED, POSTPROCESSED, ROWS, TESTED, Route, has_test, trained_rows
+from wsss_lab.papers.chaudhry2017 import AS_RELEASED, POSTPROCESSED, ROWS, TESTED, Route, trained_rows
 from wsss_lab.papers.chaudhry2017_evidence import Evidence
 from wsss_lab.papers.chaudhry2017_tables_stages import (
     attention_steps,

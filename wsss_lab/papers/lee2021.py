@@ -117,11 +117,6 @@ def taught(profile: str) -> dict[str, tuple[str, ...]]:
     return {labels: nets for labels, nets in TAUGHT.items() if labels in rows or labels not in ROWS}
 
 
-def has_test(profile: str) -> bool:
-    """Whether a profile's world has a test split with masks (VOC keeps its own, photographs have none)."""
-    return profile in ("quick", "toy")
-
-
 @dataclass(frozen=True)
 class Route:
     """The steps of one full run of the paper at one seed, on one world.

@@ -20,7 +20,7 @@ from wsss_lab.evaluation.precision_recall import sweep
 from wsss_lab.evaluation.rank_correlation import correlation, rank_sums
 from wsss_lab.evaluation.saliency_scores import foreground_iou, foreground_precision_recall
 from wsss_lab.evaluation.salient_pixels import score_salient_pixels
-from wsss_lab.lab.profiles import profile_named
+from wsss_lab.lab.profiles import has_test, profile_named
 from wsss_lab.lab.session import Session
 from wsss_lab.lab.steps import EVALUATION_READS, Step, seeded_step
 from wsss_lab.measure.claims import (
@@ -33,6 +33,7 @@ from wsss_lab.measure.claims import (
     all_positive,
     also,
     between,
+    by_profile,
     claim_steps,
     condition,
     decide_all,
@@ -108,7 +109,7 @@ def compares(profile: str) -> bool:
 
 def splits(profile: str) -> tuple[str, ...]:
     """The splits of claims on val and test: both, or val where a profile has no other with masks."""
-    return BOTH if lee2021.has_test(profile) else BOTH[:1]
+    return BOTH if has_test(profile) else BOTH[:1]
 
 
 def shown(labels: str) -> str:
@@ -369,13 +370,6 @@ def image_iou(matrices: np.ndarray) -> np.ndarray:
 
 
 # --- conditions that several claims share ----------------------------------------------------------------------------
-
-
-def by_profile(choose: Callable[[str], Condition]) -> Condition:
-    """A condition that depends on what the profile has: nowhere less than in "photos", or more than in "toy"."""
-    least, most = choose("photos"), choose("toy")
-    return Condition(lambda claim, results: choose(results.run.profile).decide(claim, results), least.reads,
-                     (*most.reads, *most.tells))
 
 
 def at_most(high: float, differences: Mapping[str, Quantity]) -> Condition:

@@ -10,9 +10,10 @@ from wsss_lab.evaluation.boundaries import boundary_scores, tolerance_pixels
 from wsss_lab.evaluation.co_occurrence import pair_sums
 from wsss_lab.evaluation.confusion import iou, nan_mean
 from wsss_lab.evaluation.intervals import difference_interval, interval, ratio
+from wsss_lab.lab.profiles import has_test
 from wsss_lab.lab.session import Session
 from wsss_lab.lab.steps import Step
-from wsss_lab.papers.lee2021 import DETECTORS, STRATEGY_ROWS, Route, detector_row, has_test, taught, trained_rows
+from wsss_lab.papers.lee2021 import DETECTORS, STRATEGY_ROWS, Route, detector_row, taught, trained_rows
 from wsss_lab.papers.lee2021_evidence import Evidence
 from wsss_lab.papers.lee2021_tables_compared import (
     CROWDED_NET,

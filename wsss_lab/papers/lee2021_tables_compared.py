@@ -7,8 +7,9 @@ import pandas as pd
 from wsss_lab.evaluation.confusion import nan_mean
 from wsss_lab.evaluation.intervals import interval
 from wsss_lab.evaluation.saliency_scores import foreground_iou
+from wsss_lab.lab.profiles import has_test
 from wsss_lab.lab.session import Session
-from wsss_lab.papers.lee2021 import DETECTORS, Route, detector_row, has_test, segmenters, taught, trained_rows
+from wsss_lab.papers.lee2021 import DETECTORS, Route, detector_row, segmenters, taught, trained_rows
 from wsss_lab.papers.lee2021_evidence import Evidence
 from wsss_lab.papers.shared_tables import (
     FAMILIES,

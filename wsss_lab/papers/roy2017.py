@@ -95,11 +95,6 @@ def taught(profile: str) -> tuple[str, ...]:
     return () if profile == "photos" else TAUGHT
 
 
-def has_test(profile: str) -> bool:
-    """Whether a profile's world has a test split with masks (VOC keeps its own, photographs have none)."""
-    return profile in ("quick", "toy")
-
-
 @dataclass(frozen=True)
 class Route:
     """The steps of one full run of the paper at one seed, on one world.

@@ -17,6 +17,7 @@ from wsss_lab.evaluation.false_alarms import extra_classes, false_positives
 from wsss_lab.evaluation.intervals import Statistic, image_values, ratio
 from wsss_lab.evaluation.precision_recall import foreground_area, sweep
 from wsss_lab.evaluation.rank_correlation import correlation, rank_sums
+from wsss_lab.lab.profiles import has_test
 from wsss_lab.lab.published import published
 from wsss_lab.lab.session import Session
 from wsss_lab.lab.steps import Step
@@ -35,12 +36,13 @@ from wsss_lab.measure.claims import (
     decide_all,
     every,
     holds,
-    jointly,
     largest,
     not_testable,
+    on_splits,
     ordered,
     sentence,
     told,
+    where_run,
 )
 from wsss_lab.measure.quantities import (
     Derived,
@@ -54,7 +56,7 @@ from wsss_lab.measure.quantities import (
     joined,
     per_image_sums,
 )
-from wsss_lab.papers.roy2017 import BASELINES, ITERATIONS, ROWS, TAUGHT, Route, has_test, labelled_rows, taught
+from wsss_lab.papers.roy2017 import BASELINES, ITERATIONS, ROWS, TAUGHT, Route, labelled_rows, taught
 from wsss_lab.seeds.top_down import Attention
 from wsss_lab.segmenter.fusion_labels import predicted_labels
 
@@ -385,19 +387,9 @@ def noted(name: str, condition: Condition) -> Condition:
     return Condition(decide, condition.reads, condition.tells)
 
 
-def where(has: Callable[[str], bool], condition: Condition, more: Condition) -> Condition:
-    """Both conditions in profiles that have what the second one reads, in others the first alone."""
-
-    def decide(claim: Claim, results: Results) -> Decision:
-        parts = (condition, more) if has(results.run.profile) else (condition,)
-        return jointly([each.decide(claim, results) for each in parts])
-
-    return Condition(decide, condition.reads, (*condition.tells, *more.reads, *more.tells))
-
-
-def on_splits(condition: Callable[[str], Condition]) -> Condition:
-    """A condition on val, and on test where there are masks of it. condition: from a split to a condition."""
-    return where(has_test, *(noted(split, condition(split)) for split in ("val", "test")))
+def named_splits(condition: Callable[[str], Condition]) -> Condition:
+    """A condition on val, and on test where there are masks of it, with their names."""
+    return on_splits(lambda split: noted(split, condition(split)))
 
 
 def in_part(condition: Condition) -> Condition:
@@ -413,7 +405,7 @@ def in_part(condition: Condition) -> Condition:
 
 def better_than(row: str, *sentences: Sentence) -> Condition:
     """The full approach against a baseline, with half of the published size."""
-    return told(on_splits(lambda split: above(miou(FULL, split) - miou(row, split), half=True)), quality(FULL, row),
+    return told(named_splits(lambda split: above(miou(FULL, split) - miou(row, split), half=True)), quality(FULL, row),
                 *sentences)
 
 
@@ -471,12 +463,12 @@ HALVES = [of_objects(group, "recall") for group in ("smaller", "larger")]
 FEWER_WRONG = {row: wrong(row) - wrong(FULL) for row in (IMAGE_PRIOR, NO_INFERENCE)}
 
 CLAIMS: dict[str, Condition] = {
-    "C01": every(better_than(NO_ATTENTION, ATTENTION_ALONE), on_splits(lambda split: in_part(worst(split)))),
+    "C01": every(better_than(NO_ATTENTION, ATTENTION_ALONE), named_splits(lambda split: in_part(worst(split)))),
     "C02": better_than(NO_LOSS, classifiers(FULL, NO_LOSS)),
     "C03": better_than(NO_UNARY, also(f"Both use attention in training; without it at inference alone the row "
                                       f"'{NO_INFERENCE}' has {{}} % on val.", miou(NO_INFERENCE))),
-    "C04": told(where(lambda profile: NEIGHBOURS_ALONE in labelled_rows(profile), better_than(NO_NEIGHBOUR), noted(
-        "val, both without own activation", above(miou(NEIGHBOURS_ALONE) - miou(NO_NEIGHBOUR)))),
+    "C04": told(every(better_than(NO_NEIGHBOUR), where_run(noted(
+        "val, both without own activation", above(miou(NEIGHBOURS_ALONE) - miou(NO_NEIGHBOUR))))),
                 f"'{NO_NEIGHBOUR}' leaves out the neurons' own activation (Eq. 7) too.",
                 also("Attention of the full approach alone, with the image's tags and its best cut, has {} % on val, "
                      "that of parents alone in the same network {}.", cut(None, True), cut(PARENTS, True))),
@@ -485,15 +477,15 @@ CLAIMS: dict[str, Condition] = {
         "{} % ({}).", BEFORE_CRF, miou(NO_CRF), miou(NO_CRF) - BEFORE_CRF, miou("0 iterations"), miou(FULL),
         miou(FULL) - miou("0 iterations"))),
     "C06": better_than(NO_INFERENCE, ATTENTION_ALONE),
-    "C07": on_splits(order),
-    "C08": told(every(*(on_splits(lambda split, row=row: above(miou(FULL, split) - miou(row, split)))
+    "C07": named_splits(order),
+    "C08": told(every(*(named_splits(lambda split, row=row: above(miou(FULL, split) - miou(row, split)))
                         for row in (NO_LOSS, NO_UNARY))),
                 f"Attention in the unary alone is '{NO_LOSS}', in the loss alone '{NO_UNARY}', in neither "
                 f"'{NO_ATTENTION}'.",
                 also(f"Against neither on val: {NO_LOSS} {{}}, {NO_UNARY} {{}}.",
                      *(miou(row) - miou(NO_ATTENTION) for row in (NO_LOSS, NO_UNARY)))),
-    "C09": told(on_splits(aggregations), "The full approach has FCL.", classifiers(FULL, "GMP", "GAP", "LSE")),
-    "C10": told(on_splits(lambda split: above(miou(FULL, split) - miou(COMPETITOR, split))), ABOUT_THE_COMPETITOR,
+    "C09": told(named_splits(aggregations), "The full approach has FCL.", classifiers(FULL, "GMP", "GAP", "LSE")),
+    "C10": told(named_splits(lambda split: above(miou(FULL, split) - miou(COMPETITOR, split))), ABOUT_THE_COMPETITOR,
                 precision_and_recall("Foreground precision/recall of its seeds on train",
                                      {"": result("confusions", Route.score_lessons, COMPETITOR)}),
                 also("The same DeepLab taught by the masks has {} % on val.", miou(BOUND)),
@@ -535,8 +527,8 @@ CLAIMS: dict[str, Condition] = {
                      miou(IMAGE_PRIOR) - miou(NO_INFERENCE)),
                 also("Absent classes per image: {} with p^A, {} with p(y|x).", extra(FULL), extra(IMAGE_PRIOR)),
                 "The network was trained with p^A in its unary.", quality(FULL, IMAGE_PRIOR, NO_INFERENCE)),
-    "C17": told(on_splits(lambda split: between(won(split), low=50)), f"The one competitor run here is {COMPETITOR}.",
-                ABOUT_THE_COMPETITOR, *map(classes_won, ("val", "test"))),
+    "C17": told(named_splits(lambda split: between(won(split), low=50)),
+                f"The one competitor run here is {COMPETITOR}.", ABOUT_THE_COMPETITOR, *map(classes_won, ("val", "test"))),
     "C18": told(every(above(RANKS), noted("largest p^A on objects", above(
         of_objects("smaller found", "attention") - of_objects("smaller missed", "attention")))), number_missed,
                 also("Mean recall of the smaller half {} %, of the larger {}, {}.", *HALVES, HALVES[1] - HALVES[0]),

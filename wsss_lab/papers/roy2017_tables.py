@@ -12,6 +12,7 @@ import torch
 from wsss_lab.evaluation.average_precision import map_interval
 from wsss_lab.evaluation.confusion import divide, nan_mean
 from wsss_lab.evaluation.intervals import interval
+from wsss_lab.lab.profiles import has_test
 from wsss_lab.lab.session import Session
 from wsss_lab.lab.steps import Step
 from wsss_lab.papers.roy2017 import (
@@ -21,7 +22,6 @@ from wsss_lab.papers.roy2017 import (
     ROWS,
     TRAININGS,
     Route,
-    has_test,
     labelled_rows,
     taught,
 )

@@ -5,9 +5,10 @@ import numpy as np
 import pandas as pd
 
 from wsss_lab.evaluation.confusion import iou, nan_mean
+from wsss_lab.lab.profiles import has_test
 from wsss_lab.lab.published import mismatches
 from wsss_lab.lab.session import Session
-from wsss_lab.papers.roy2017 import ROWS, TAUGHT, has_test, labelled_rows, taught
+from wsss_lab.papers.roy2017 import ROWS, TAUGHT, labelled_rows, taught
 from wsss_lab.papers.roy2017_evidence import Evidence
 from wsss_lab.papers.shared_tables import (
     NO_TEST,

@@ -528,7 +528,8 @@ CLAIMS: dict[str, Condition] = {
                 also("Absent classes per image: {} with p^A, {} with p(y|x).", extra(FULL), extra(IMAGE_PRIOR)),
                 "The network was trained with p^A in its unary.", quality(FULL, IMAGE_PRIOR, NO_INFERENCE)),
     "C17": told(named_splits(lambda split: between(won(split), low=50)),
-                f"The one competitor run here is {COMPETITOR}.", ABOUT_THE_COMPETITOR, *map(classes_won, ("val", "test"))),
+                f"The one competitor run here is {COMPETITOR}.", ABOUT_THE_COMPETITOR,
+                *map(classes_won, ("val", "test"))),
     "C18": told(every(above(RANKS), noted("largest p^A on objects", above(
         of_objects("smaller found", "attention") - of_objects("smaller missed", "attention")))), number_missed,
                 also("Mean recall of the smaller half {} %, of the larger {}, {}.", *HALVES, HALVES[1] - HALVES[0]),

@@ -142,7 +142,9 @@ def test_only_the_members_asked_for_are_unpacked(tmp_path, kind):
     assert "holds none of the files that are wanted" in error.problem and "photographs/*" in error.expected
 
 
-@pytest.mark.parametrize("name", ["../evil", "set/../../evil", "/evil", "set/..", "..\\evil", "C:\\evil", "\\evil"])
+@pytest.mark.parametrize("name", ["../evil", "set/../../evil", "/evil", "set/..", "..\\evil", "C:\\evil", "\\evil",
+                                  ".unpacked-b.zip.json", "set/.Unpacking-b.zip/x", "b.zip.part", "b.zip.part.json",
+                                  ".wsss_export"])
 @pytest.mark.parametrize("kind", ["zip", "tar"])
 def test_a_name_that_leads_out_of_the_folder_is_refused(tmp_path, kind, name):
     write = {"zip": write_zip, "tar": write_tar}[kind]

@@ -95,11 +95,11 @@ def test_a_data_set_arrives_unpacked_and_a_second_call_fetches_nothing(server, t
     assert first.exit_code == 0, first.output
     lines = first.output.splitlines()
     assert lines[0] == "A small world" and "https://example.org" in lines[1]
-    assert f"devkit.tar, {len(content) / 1e3:.1f} kB, no checksum known" in lines[2]
+    assert f"devkit.tar, {len(content) / 1e3:.1f} kB, no checksum published: unchecked" in lines[2]
     assert lines[3] == f"    from {server.address}/a"
     assert f"{(len(content) + 20_000) / 1e3:.1f} kB needed in {folder}, " in lines[4] and lines[4].endswith(" free")
     assert f"devkit.tar: 100 % of {len(content) / 1e3:.1f} kB" in first.output
-    assert "no checksum is known to compare with; its sha256 is " in first.output
+    assert "is unchecked: no checksum is published; its sha256 is " in first.output
     assert lines[-2].endswith("you may delete devkit.tar")
     assert lines[-1] == f"  export WSSS_DATA='{folder}/VOCdevkit/VOC2012'"
     assert VocFolder(folder / "VOCdevkit" / "VOC2012").names("train") == ("1",)
@@ -289,7 +289,7 @@ def test_the_list_names_sizes_checksums_and_variables(options):
                  "    VOCtrainval_11-May-2012.tar, 2.0 GB, md5 6cd6e144f989b92b3379bac3b3de84fd",
                  "    benchmark.tgz, about 1.4 GB, md5 82b4d87ceb2ed10f6038a1cba92111cb",
                  "    vgg16_imagenet.pth, about 553.4 MB, sha256 397923af...",
-                 "    u2netp.pth, about 4.7 MB, no checksum known"):
+                 "    u2netp.pth, about 4.7 MB, no checksum published: unchecked"):
         assert line in text.splitlines()
 
 

@@ -224,7 +224,7 @@ def test_without_a_checksum_the_file_is_read_and_its_sha256_told(server, tmp_pat
     said = []
     fetch(remote(bad, good, sha256="", check=check), tmp_path, say=said.append)
     assert said == [f"{bad}: no picture can be read in it",
-                    f"data.bin: no checksum is known to compare with; its sha256 is {SHA256}"]
+                    f"data.bin is unchecked: no checksum is published; its sha256 is {SHA256}"]
 
 
 def test_a_disk_without_room_is_told_before_anything_is_written(server, tmp_path, monkeypatch):

@@ -23,8 +23,12 @@ from typing import BinaryIO, NamedTuple
 
 from wsss_lab.data.download import CHUNK, digest, require_room, telling_os_errors
 from wsss_lab.data.files import some
+from wsss_lab.data.remedies import AUGMENTED_MARKER
+from wsss_lab.data.voc_export import MARKER
 from wsss_lab.errors import DataError
 
+#: Names by which this package knows what it has fetched, unpacked or written itself.
+OWN = (".unpack*", "*.part", "*.part.json", f"{MARKER}*", AUGMENTED_MARKER)
 # What the readers of zip and tar raise for bytes that are damaged or end too early.
 DAMAGE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError, ValueError)
 
@@ -155,11 +159,13 @@ def _tar_problem(info: tarfile.TarInfo, folder: Path) -> str:
 
 
 def _name_problem(name: str) -> str:
-    """Why a name may lead out of the folder, on any system; "" if it can't.
+    """Why a name may lead out of the folder, on any system, or be one of OWN; "" if neither.
 
     >>> _name_problem("VOC2012/a..b.jpg"), _name_problem("a/../../b"), _name_problem("/etc/passwd")
     ('', 'leads out of the folder', 'is an absolute path')
     """
+    if any(fnmatchcase(part.lower(), own) for part in re.split(r"[/\\]", name) for own in OWN):
+        return "has a name that this package gives to files of its own"
     if name.startswith(("/", "\\")) or PureWindowsPath(name).drive:
         return "is an absolute path"
     return "leads out of the folder" if ".." in re.split(r"[/\\]", name) else ""

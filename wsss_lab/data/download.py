@@ -91,7 +91,7 @@ def fetch(file: Remote, folder: str | os.PathLike, again: str = "the same comman
         else:
             _Download(file, folder, again, say, moved).run(target)
     if not file.checksum:
-        say(f"{file.name}: no checksum is known to compare with; its sha256 is {digest(target)}")
+        say(f"{file.name} is unchecked: no checksum is published; its sha256 is {digest(target)}")
     return target
 
 

@@ -122,7 +122,7 @@ def _announce(source: Source, missing: list[Item], folder: Path, say: Print) -> 
 
 def _described(remote: Remote) -> str:
     size = readable(remote.reckoned) if remote.size is not None else f"about {readable(remote.reckoned)}"
-    algorithm, digits = remote.checksum or ("no checksum", "known")
+    algorithm, digits = remote.checksum or ("no checksum", "published: unchecked")
     beginning = "..." if algorithm == "sha256" and len(digits) < 64 else ""
     return f"{remote.name}, {size}, {algorithm} {digits}{beginning}"
 
@@ -133,6 +133,9 @@ def _closing(source: Source, folder: Path) -> list[str]:
     spent = [name for name in archives if (folder / name).is_file()]
     if spent:
         lines.append(f"  unpacked, so you may delete {', '.join(spent)}")
+    unchecked = [item.remote.name for item in source.items if not item.remote.checksum]
+    if unchecked:
+        lines.append(f"  unchecked, as no checksum is published: {', '.join(unchecked)}")
     if source.note:
         lines.append(f"  {source.note}")
     if source.variable:

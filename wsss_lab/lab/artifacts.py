@@ -10,7 +10,6 @@ overwrite the results of a real run.
 """
 
 import hashlib
-import html
 import json
 import os
 import re
@@ -23,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from wsss_lab.errors import ParameterError, StoreError
 from wsss_lab.lab import provenance, tables
+from wsss_lab.lab.escape import in_html, in_markdown
 from wsss_lab.lab.pictures import Picture, draw
 from wsss_lab.measure.claims import FINAL, POINTING
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from pandas.io.formats.style import Styler
 
 MANIFEST, CLAIMS = "manifest.json", "claims.csv"
+ID = re.compile(r"[a-z0-9][a-z0-9_-]*")
 KINDS = ("measured", "schematic", "qualitative")
 _QUOTED = "Rows in italics are quoted from the paper, not measured here."
 
@@ -144,7 +145,8 @@ def read_manifest(folder: Path) -> dict[str, dict[str, Any]]:
         entries = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["artifacts"]
     except (OSError, ValueError, KeyError, TypeError):
         return {}
-    return {id: entry for id, entry in entries.items() if isinstance(entry.get("files"), dict)}
+    return {id: entry for id, entry in entries.items() if ID.fullmatch(id) and isinstance(entry.get("files"), dict)
+            and all(name.rpartition(".")[0] == id for name in entry["files"])}
 
 
 def verdict_line(decided: "pd.DataFrame") -> str:
@@ -161,7 +163,7 @@ def verdict_line(decided: "pd.DataFrame") -> str:
 
 
 def _check(id: str, title: str, kind: str) -> None:
-    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", id):
+    if not ID.fullmatch(id):
         raise ParameterError(f"artifact id {id!r} cannot name a file", "an id such as table2 or fig3")
     if not title.strip():
         raise ParameterError(f"{id} has no title", "a few words")
@@ -170,9 +172,9 @@ def _check(id: str, title: str, kind: str) -> None:
 
 
 def _document(id: str, frame: "pd.DataFrame", title: str, protocol: str, decimals) -> str:
-    parts = [f"**{id}. {title}**\n", tables.to_markdown(frame, decimals)]
+    parts = [f"**{id}. {in_markdown(title)}**\n", tables.to_markdown(frame, decimals)]
     if protocol:
-        parts.append(f"Protocol: {protocol}\n")
+        parts.append(f"Protocol: {in_markdown(protocol)}\n")
     if tables.quoted_rows(frame).any():
         parts.append(f"{_QUOTED}\n")
     return "\n".join(parts)
@@ -181,12 +183,13 @@ def _document(id: str, frame: "pd.DataFrame", title: str, protocol: str, decimal
 def _styled(id: str, frame: "pd.DataFrame", title: str, protocol: str, decimals) -> "Styler":
     text = tables.as_text(frame, decimals)
     quoted = tables.quoted_rows(frame)
-    notes = [f"<b>{html.escape(title)}</b>"]
-    notes += [f"Protocol: {html.escape(protocol)}"] if protocol else []
+    notes = [f"<b>{in_html(title)}</b>"]
+    notes += [f"Protocol: {in_html(protocol)}"] if protocol else []
     notes += [_QUOTED] if quoted.any() else []
     right = tables.numeric_columns(frame)
     quiet = "font-style: italic; color: #666"
-    styler = text.style.hide(axis="index").format(escape="html").set_uuid(id).set_caption("<br>".join(notes))
+    styler = text.style.hide(axis="index").format(escape="html").format_index(escape="html", axis=1)
+    styler = styler.set_uuid(id).set_caption("<br>".join(notes))
     styler = styler.set_properties(**{"text-align": "left"}).set_properties(right, **{"text-align": "right"})
     styler = styler.apply(lambda row: [quiet if quoted[row.name] else ""] * len(row), axis=1)
     return styler.set_table_styles([

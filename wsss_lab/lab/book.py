@@ -1,12 +1,12 @@
 """The executed notebooks as web pages, with a page that lists them."""
 
-import html
 import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from wsss_lab.errors import SetupError
+from wsss_lab.lab.escape import in_html
 from wsss_lab.lab.notebooks import read
 
 PAGE = """<!doctype html>
@@ -67,11 +67,11 @@ def _page_link(link: re.Match, executed: Path) -> str:
 
 def _write_index(titles: Sequence[str], pages: Sequence[Path], folder: Path, profile: str) -> Path:
     items = "\n".join(
-        f'<li><a href="{page.name}">{html.escape(title)}</a></li>'
+        f'<li><a href="{in_html(page.name)}">{in_html(title)}</a></li>'
         for title, page in zip(titles, pages)
     )
     start = pages[0].name.split("_")[0]
-    page = PAGE.format(profile=html.escape(profile), items=items, start=start if start.isdigit() else 1)
+    page = PAGE.format(profile=in_html(profile), items=items, start=start if start.isdigit() else 1)
     return _write(folder / "index.html", page)
 
 

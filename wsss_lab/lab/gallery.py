@@ -11,7 +11,8 @@ from typing import Any
 
 from wsss_lab.errors import StoreError
 from wsss_lab.lab import tables
-from wsss_lab.lab.artifacts import CLAIMS, MANIFEST, read_manifest, verdict_line
+from wsss_lab.lab.artifacts import CLAIMS, ID, MANIFEST, read_manifest, verdict_line
+from wsss_lab.lab.escape import in_markdown, without_tags
 from wsss_lab.lab.published import artifact_list, papers
 from wsss_lab.measure.claims import SEEDS_FOR_A_VERDICT
 
@@ -77,6 +78,8 @@ def chapters(figures: Path) -> list[Chapter]:
     for number, profile in enumerate(PROFILES):
         for manifest in (figures / profile).glob(f"*/{MANIFEST}"):
             paper = manifest.parent.name
+            if not ID.fullmatch(paper):
+                continue
             artifacts = _in_paper_order(paper, read_manifest(manifest.parent))
             place = (number, order.get(paper, len(order)), paper)
             found.append((place, Chapter(profile, paper, manifest.parent, artifacts)))
@@ -111,7 +114,7 @@ def _overview(found: list[Chapter], heading: str) -> Iterator[str]:
         return
     yield f"{heading}\n\n| profile | paper | trainings | tables | figures | claims |\n{'| --- ' * 6}|"
     for chapter in found:
-        counts = verdict_line(_claims(chapter))
+        counts = in_markdown(verdict_line(_claims(chapter)))
         numbers = (f"{chapter.seeds} | {len(chapter.files('.md'))} | {len(chapter.files('.png'))}"
                    f" | {counts or tables.NOTHING}")
         yield f"| {chapter.profile} | [{chapter.paper}](#{chapter.anchor}) | {numbers} |"
@@ -125,7 +128,7 @@ def _chapter(chapter: Chapter) -> Iterator[str]:
     links = " · ".join(f"[{id}](#{chapter.anchor}-{id})" for id in chapter.artifacts)
     yield f"{links} · [claims](#{chapter.anchor}-claims)\n" if not _claims(chapter).empty else f"{links}\n"
     for id, entry in chapter.artifacts.items():
-        yield f'<a id="{chapter.anchor}-{id}"></a>\n\n### {id}. {entry["title"]}\n'
+        yield f'<a id="{chapter.anchor}-{id}"></a>\n\n### {id}. {in_markdown(entry["title"])}\n'
         yield from _table(chapter, id, entry)
         yield from _figure(chapter, id, entry)
     yield from _verdicts(chapter)
@@ -145,7 +148,7 @@ def _origin(chapter: Chapter) -> Iterator[str]:
         facts = [f"{name.replace('_', ' ')} {value}" for name, value in settings.items() if value is not None]
         facts += [f"seeds {', '.join(map(str, seeds))}"] if seeds else []
         facts += [f"made on {device}"] if device else []
-        yield f"Run: {'; '.join(facts)}. Versions and times are in {link}.\n"
+        yield f"Run: {in_markdown('; '.join(facts))}. Versions and times are in {link}.\n"
 
 
 def _table(chapter: Chapter, id: str, entry: dict[str, Any]) -> Iterator[str]:
@@ -156,7 +159,7 @@ def _table(chapter: Chapter, id: str, entry: dict[str, Any]) -> Iterator[str]:
         yield f"*{path.name} is missing; run the notebook again.*\n"
         return
     # The file starts with its own title line, which is the heading here.
-    yield path.read_text(encoding="utf-8").partition("\n")[2].strip() + "\n"
+    yield without_tags(path.read_text(encoding="utf-8").partition("\n")[2].strip()) + "\n"
     if f"{id}.csv" in entry["files"]:
         yield f"[{id}.csv]({chapter.path}/{id}.csv)\n"
 
@@ -164,21 +167,22 @@ def _table(chapter: Chapter, id: str, entry: dict[str, Any]) -> Iterator[str]:
 def _figure(chapter: Chapter, id: str, entry: dict[str, Any]) -> Iterator[str]:
     if f"{id}.png" not in entry["files"]:
         return
-    caption = _one_line(entry["alt"])
+    caption = in_markdown(entry["alt"])
     if entry.get("photographs"):
         yield f"{caption}\n\n*Shows photographs, which are not passed on: run the notebook to see it.*\n"
     elif not (chapter.folder / f"{id}.png").is_file():
         yield f"{caption}\n\n*{id}.png is missing; run the notebook again.*\n"
     else:
         alt = caption.replace("[", "\\[").replace("]", "\\]")
-        yield f"![{alt}]({chapter.path}/{id}.png)\n\n*{entry['kind'].capitalize()}.* {caption}\n"
+        yield f"![{alt}]({chapter.path}/{id}.png)\n\n*{in_markdown(entry['kind']).capitalize()}.* {caption}\n"
 
 
 def _verdicts(chapter: Chapter) -> Iterator[str]:
     claims = _claims(chapter)
     if claims.empty:
         return
-    yield f'<a id="{chapter.anchor}-claims"></a>\n\n### Claims of {chapter.paper}\n\n{verdict_line(claims)}.\n'
+    counts = in_markdown(verdict_line(claims))
+    yield f'<a id="{chapter.anchor}-claims"></a>\n\n### Claims of {chapter.paper}\n\n{counts}.\n'
     yield tables.to_markdown(claims, decimals=2)
 
 
@@ -187,7 +191,3 @@ def _claims(chapter: Chapter):
 
     path = chapter.folder / CLAIMS
     return pd.read_csv(path, keep_default_na=False, na_values=[""]) if path.is_file() else pd.DataFrame()
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())

@@ -1,11 +1,12 @@
 """Figures as small PNG files that look the same everywhere."""
 
 import base64
-import html
 import io
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from wsss_lab.lab.escape import in_html
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -29,7 +30,7 @@ class Picture:
     def _repr_html_(self) -> str:
         # As image/png, JupyterLab and the web pages made from notebooks would lose the alt text.
         data = base64.b64encode(self.png).decode("ascii")
-        alt = html.escape(self.alt, quote=True)
+        alt = in_html(self.alt)
         return f'<img src="data:image/png;base64,{data}" alt="{alt}" style="max-width: 100%">'
 
 

@@ -146,7 +146,8 @@ def _reasons(state: pd.DataFrame) -> str:
 def _facts(rows: dict[str, Any]) -> "Styler":
     """Names and values as a table whose texts are shown in full."""
     left = [{"selector": "td, th", "props": "text-align: left; max-width: 60em"}]
-    return pd.DataFrame({"": rows}).style.set_table_styles(left).hide(axis="columns")
+    shown = pd.DataFrame({"": rows}).style.format(escape="html").format_index(escape="html")
+    return shown.set_table_styles(left).hide(axis="columns")
 
 
 def start(paper: str, profile: str = "toy", seeds: int = 1, world_seed: int = 0, device: str = "auto", jobs: int = 0,

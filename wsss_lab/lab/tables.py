@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from wsss_lab.errors import ParameterError
+from wsss_lab.lab.escape import in_markdown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,11 +65,11 @@ def numeric_columns(frame: "pd.DataFrame") -> list[str]:
 
 def to_markdown(frame: "pd.DataFrame", decimals: int | Mapping[str, int] = 1) -> str:
     """The frame as a Markdown table with aligned pipes, numbers to the right, quoted rows in italics."""
-    text = as_text(frame, decimals).map(_escaped)
+    text = as_text(frame, decimals).map(in_markdown)
     for row in np.flatnonzero(quoted_rows(frame)):
         text.iloc[row] = [f"*{cell}*" if cell != NOTHING else cell for cell in text.iloc[row]]
     right = set(numeric_columns(frame))
-    heads = [_escaped(name) for name in text.columns]
+    heads = [in_markdown(name) for name in text.columns]
     lines = [heads, *text.to_numpy().tolist()]
     widths = [max(3, *(len(line[column]) for line in lines)) for column in range(len(heads))]
     aligned = [[_padded(cell, width, name in right) for cell, width, name in zip(line, widths, text.columns)]
@@ -110,10 +111,6 @@ def _text(value: Any, places: int) -> str:
     if isinstance(value, (float, np.floating)):
         return f"{round(float(value), places) + 0.0:.{places}f}"
     return str(value)
-
-
-def _escaped(text: str) -> str:
-    return " ".join(str(text).split()).replace("|", "\\|").replace("*", "\\*")
 
 
 def _padded(cell: str, width: int, right: bool) -> str:

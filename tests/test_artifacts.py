@@ -161,11 +161,20 @@ def test_pictures_are_white_and_without_the_name_of_a_program(results):
 
 def test_a_large_picture_is_made_small(results):
     raw = io.BytesIO()
-    noise().savefig(raw, format="png", dpi=pictures.DPI)
-    assert len(raw.getvalue()) > 2 * pictures.BYTES
+    noise(800).savefig(raw, format="png", dpi=pictures.DPI)
+    assert len(raw.getvalue()) > 1.5 * pictures.BYTES
+    png = results.figure("fig4", noise(800), title="Noise", alt="Noise.").png
+    assert pictures.BYTES / 2 < len(png) <= pictures.BYTES
+    assert png == pictures.draw(noise(800))
+
+
+def test_a_picture_keeps_its_colours(results):
+    """One with more of them than a palette has, and more bytes than are left as they are."""
     png = results.figure("fig4", noise(), title="Noise", alt="Noise.").png
-    assert len(png) <= pictures.BYTES
-    assert png == pictures.draw(noise())
+    raw = io.BytesIO()
+    noise().savefig(raw, format="png", dpi=pictures.DPI, bbox_inches="tight")
+    assert pictures.PACKED < len(png) < len(raw.getvalue())
+    assert Image.open(io.BytesIO(png)).tobytes() == Image.open(raw).convert("RGB").tobytes()
 
 
 def test_photographs_are_marked(tmp_path):

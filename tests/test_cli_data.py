@@ -100,7 +100,8 @@ def test_a_data_set_arrives_unpacked_and_a_second_call_fetches_nothing(server, t
     assert f"{(len(content) + 20_000) / 1e3:.1f} kB needed in {folder}, " in lines[4] and lines[4].endswith(" free")
     assert f"devkit.tar: 100 % of {len(content) / 1e3:.1f} kB" in first.output
     assert "is unchecked: no checksum is published; its sha256 is " in first.output
-    assert lines[-2].endswith("you may delete devkit.tar")
+    assert lines[-3].endswith("you may delete devkit.tar")
+    assert lines[-2] == "  unchecked, as no checksum is published: devkit.tar"
     assert lines[-1] == f"  export WSSS_DATA='{folder}/VOCdevkit/VOC2012'"
     assert VocFolder(folder / "VOCdevkit" / "VOC2012").names("train") == ("1",)
     monkeypatch.setenv("WSSS_CACHE", str(tmp_path / "store"))

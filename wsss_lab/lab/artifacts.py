@@ -70,7 +70,7 @@ class Artifacts:
         return _styled(id, frame, title, protocol, decimals)
 
     def figure(self, id: str, figure: "Figure", title: str, alt: str, kind: str = "measured") -> Picture:
-        """Save a matplotlib figure as <id>.png (white, at most about 200 kB) and return it for display.
+        """Save a matplotlib figure as <id>.png (white, at most about 1 MB) and return it for display.
 
         alt: one sentence for a reader who does not see the figure.
         kind: "measured", "schematic" or "qualitative".

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 DPI = 110
-BYTES = 200_000
-_SMALLEST = 0.5  # of the width and height, for a figure that is still too large with 256 colours
+PACKED, BYTES = 200_000, 1_000_000  # from how many bytes on a figure is packed better, and has fewer pixels
+_SMALLEST = 0.5  # of the width and height
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,9 @@ def draw(figure: "Figure") -> bytes:
 
 
 def _small(png: bytes) -> bytes:
-    """The smallest change that brings a PNG below BYTES: better packing, 256 colours, fewer pixels."""
-    if len(png) <= BYTES:
+    """A large PNG packed better, and with fewer pixels where it takes that to bring it below BYTES. Colours stay: among
+    256 of them, those of maps, masks and photographs would have to share."""
+    if len(png) <= PACKED:
         return png
     from PIL import Image
 
@@ -57,9 +58,9 @@ def _small(png: bytes) -> bytes:
     scale = 1.0
     packed = _packed(image)
     while len(packed) > BYTES and scale >= _SMALLEST:
-        size = (round(image.width * scale), round(image.height * scale))
-        packed = _packed(image.resize(size, Image.Resampling.LANCZOS).quantize(256, Image.Quantize.MEDIANCUT))
         scale *= 0.85
+        size = (round(image.width * scale), round(image.height * scale))
+        packed = _packed(image.resize(size, Image.Resampling.LANCZOS))
     return packed
 
 

@@ -1,4 +1,4 @@
-"""The augmented training set of VOC: its list, the folder that is built, and how tags of two sources differ."""
+"""The augmented training set of VOC: its list and the folder that is built."""
 
 import hashlib
 import os
@@ -12,7 +12,6 @@ from tiny_devkit import (
     BIRD,
     CAT,
     SBD_VAL,
-    SIZE,
     VOC_TRAIN,
     VOC_VAL,
     sbd_mask,
@@ -20,12 +19,10 @@ from tiny_devkit import (
     write_mat,
     write_sbd,
     write_voc,
-    write_xml,
 )
 
-from wsss_lab.data.augmented import augmented_list, build_augmented, names_digest
-from wsss_lab.data.folder import VOC_CLASSES, VocFolder
-from wsss_lab.data.tag_differences import tag_differences
+from wsss_lab.data.augmented import build_augmented, names_digest
+from wsss_lab.data.folder import VocFolder
 from wsss_lab.errors import DataError
 
 COUNT = len(AUGMENTED)
@@ -43,53 +40,50 @@ def build(roots, out, **options):
 # --- the list --------------------------------------------------------------------------------------------------------
 
 
-def test_the_list_is_sbd_without_val_of_voc_and_with_its_train(roots):
-    assert augmented_list(*roots, count=COUNT) == AUGMENTED
-
-
 def test_the_folders_are_found_as_the_archives_unpack(tmp_path):
     write_voc(tmp_path / "voc/VOCdevkit/VOC2012")
     write_sbd(tmp_path / "sbd/benchmark_RELEASE/dataset")
-    assert augmented_list(tmp_path / "voc", tmp_path / "sbd", count=COUNT) == AUGMENTED
+    out = build((tmp_path / "voc", tmp_path / "sbd"), tmp_path / "out")
+    assert VocFolder(out).names("trainaug") == AUGMENTED
 
 
-def test_another_count_is_refused_with_all_counts(roots):
+def test_another_count_is_refused_with_all_counts(roots, tmp_path):
     with pytest.raises(DataError, match=r"4 names, not 10,582: VOC train has 2, VOC val 2, SBD train and val 4") as got:
-        augmented_list(*roots)
+        build_augmented(*roots, tmp_path / "out")
     assert "wsss data voc" in got.value.fix
 
 
-def test_the_digest_is_that_of_the_sorted_lines_and_is_compared(roots):
+def test_the_digest_is_that_of_the_sorted_lines_and_is_compared(roots, tmp_path):
     digest = hashlib.sha256(b"2007_000001\n2007_000002\n2008_000005\n2008_000006\n").hexdigest()
     assert names_digest(reversed(AUGMENTED)) == digest
-    assert augmented_list(*roots, count=COUNT, digest=digest.upper()) == AUGMENTED
+    build(roots, tmp_path / "out", digest=digest.upper())
     with pytest.raises(DataError, match=digest):
-        augmented_list(*roots, count=COUNT, digest="0" * 64)
+        build(roots, tmp_path / "out", digest="0" * 64)
 
 
 @pytest.mark.parametrize("which, file, command", [
     (0, "ImageSets/Segmentation/val.txt", "wsss data voc"),
     (1, "val.txt", "wsss data sbd"),
 ])  # fmt: skip
-def test_missing_and_odd_lists_are_refused(roots, which, file, command):
+def test_missing_and_odd_lists_are_refused(roots, tmp_path, which, file, command):
     path = roots[which] / file
     for content in ("", "../../etc\n", "a\na\n"):
         path.write_text(content)
         with pytest.raises(DataError, match="val.txt") as caught:
-            augmented_list(*roots, count=COUNT)
+            build(roots, tmp_path / "out")
         assert command in caught.value.fix
     path.unlink()
     with pytest.raises(DataError, match="no file") as caught:
-        augmented_list(*roots, count=COUNT)
+        build(roots, tmp_path / "out")
     assert command in caught.value.fix
 
 
 def test_missing_folders_name_the_command_that_fetches_them(roots, tmp_path):
     with pytest.raises(DataError, match="no folder") as caught:
-        augmented_list(tmp_path / "nowhere", roots[1])
+        build((tmp_path / "nowhere", roots[1]), tmp_path / "out")
     assert "wsss data voc" in caught.value.fix
     with pytest.raises(DataError, match="no folder cls") as caught:
-        augmented_list(roots[0], roots[0])
+        build((roots[0], roots[0]), tmp_path / "out")
     assert "wsss data sbd" in caught.value.fix
 
 
@@ -209,25 +203,3 @@ def test_the_digest_is_reported(roots, tmp_path):
     assert reports[0][:2] == (0, 2) and names_digest(AUGMENTED) in reports[-1][2]
 
 
-# --- tags ------------------------------------------------------------------------------------------------------------
-
-
-def test_tags_of_xml_and_masks_are_compared_by_image_and_class(roots):
-    root = roots[0]
-    write_xml(root / "Annotations/2007_000001.xml", ["bird", "cat"], "<difficult>1</difficult>")
-    write_xml(root / "Annotations/2007_000002.xml", ["person"], "<part><name>head</name></part>")
-    found = tag_differences(VocFolder(root, tags="masks"), "train")
-    assert found.names == VOC_TRAIN and found.image_count == 2 and found.classes == VOC_CLASSES
-    assert {VOC_CLASSES[i]: n for i, n in enumerate(found.only_xml) if n} == {"cat": 1, "person": 1}
-    assert {VOC_CLASSES[i]: n for i, n in enumerate(found.only_masks) if n} == {"bird": 1}
-    assert str(found) == (
-        "2 of 2 images differ, in 3 of 20 classes: 2 tags are in the XML alone, 1 in the masks alone"
-    )
-
-
-def test_parts_of_a_person_and_void_are_no_difference(roots):
-    root, labels = roots[0], np.full(SIZE, 255, np.uint8)
-    labels[:4] = 15
-    Image.fromarray(labels).save(root / "SegmentationClass/2007_000003.png")
-    write_xml(root / "Annotations/2007_000003.xml", ["person"], "<part><name>head</name></part>")
-    assert tag_differences(VocFolder(root), "val").names == ()

@@ -10,7 +10,6 @@ from wsss_lab.data.views import EvalView
 from wsss_lab.errors import DataError, ParameterError
 from wsss_lab.evaluation.co_occurrence import (
     co_occurring_pairs,
-    confusion_ratio,
     context_counts,
     pair_sums,
     score_contexts,
@@ -152,8 +151,8 @@ def test_images_without_a_context_map_are_left_out_and_the_rest_goes_on(tmp_path
     # All of 24 x 36 pixels but the cat, which is 12 rows of 16 and of 14 pixels.
     assert scored["false"].tolist() == [[[672, 0]], [[0, 0]], [[696, 0]]]
     assert scored["confusions"].sum((1, 2)).tolist() == [864] * 3
-    found = confusion_ratio(scored["false"], scored["present"], scored["confusions"], view.tags, 0, 0)
-    assert found.ratio == pytest.approx((672 + 696) / (192 + 168)) and found.images == 2
+    sums = pair_sums(scored["false"], scored["present"], scored["confusions"], view.tags, 0, 0)
+    assert sums.tolist() == [[672, 192], [0, 0], [696, 168]]
 
 
 # --- the ratio -------------------------------------------------------------------------------------------------------
@@ -174,46 +173,28 @@ def four_images():
     return false, present, confusions, tags
 
 
-def test_the_ratio_is_pooled_over_images_with_the_tag_and_the_context():
-    found = confusion_ratio(*four_images(), WATER, BOAT)
-    assert found.ratio == 4 / 16 and found.images == 2
-    assert found.iou == 16 / (16 + 2 + 5)
+def test_the_ratio_is_pooled_over_images_with_the_tag_and_the_context_and_can_be_resampled():
+    sums = pair_sums(*four_images(), WATER, BOAT)
+    assert sums.tolist() == [[3, 10], [1, 6], [0, 0], [0, 0]]
+    found = interval(sums[None], ratio, replicates=200)
+    assert found.mean == 4 / 16 and 1 / 6 <= found.low < found.mean < found.high <= 3 / 10
+    assert np.isnan(ratio(pair_sums(*four_images(), RAILROAD, BOAT).sum(0)))
 
 
 def test_the_ratio_of_a_drawn_image():
     scored = score_contexts(view_of([MASK], [CONTEXT]), PREDICTION[None])
     arguments = (scored["false"], scored["present"], scored["confusions"], np.array([[True, True]]))
-    # Three of four pixels of the boat are found; 12 of the background and none of the train are labelled boat.
-    assert [float(x) for x in confusion_ratio(*arguments, WATER, BOAT)] == [7 / 3, 3 / (4 + 12 - 2), 1]
-    assert [float(x) for x in confusion_ratio(*arguments, RAILROAD, TRAIN)] == [0, 1, 1]
-
-
-def test_without_true_positives_the_ratio_is_nan_and_without_images_the_iou_too():
-    false, present, confusions, tags = four_images()
-    confusions[:2, 1] = [4, 0, 0, 0]
-    found = confusion_ratio(false, present, confusions, tags, WATER, BOAT)
-    assert np.isnan(found.ratio) and found.iou == 0 and found.images == 2
-    found = confusion_ratio(false, present, confusions, tags, RAILROAD, BOAT)
-    assert np.isnan(found.ratio) and np.isnan(found.iou) and found.images == 0
-
-
-def test_per_image_sums_give_the_same_ratio_and_can_be_resampled():
-    arguments = four_images()
-    sums = pair_sums(*arguments, WATER, BOAT)
-    assert sums.tolist() == [[3, 10], [1, 6], [0, 0], [0, 0]]
-    found = interval(sums[None], ratio, replicates=200)
-    assert found.mean == confusion_ratio(*arguments, WATER, BOAT).ratio
-    assert 1 / 6 <= found.low < found.mean < found.high <= 3 / 10
+    # Three of four pixels of the boat are found; seven of the water's are labelled boat.
+    assert pair_sums(*arguments, WATER, BOAT).tolist() == [[7, 3]]
+    assert pair_sums(*arguments, RAILROAD, TRAIN)[0, 0] == 0
 
 
 def test_training_seeds_keep_their_own_figures():
     false, present, confusions, tags = four_images()
     seeds = (np.stack([false, 2 * false]), np.stack([present] * 2), np.stack([confusions] * 2), tags)
-    found = confusion_ratio(*seeds, WATER, BOAT)
-    assert found.ratio.tolist() == [0.25, 0.5] and found.images.tolist() == [2, 2] and found.iou.shape == (2,)
-    assert pair_sums(*seeds, WATER, BOAT).shape == (2, 4, 2)
-    shared = pair_sums(seeds[0], present, confusions, tags, WATER, BOAT)
-    assert np.array_equal(shared, pair_sums(*seeds, WATER, BOAT))
+    sums = pair_sums(*seeds, WATER, BOAT)
+    assert sums.shape == (2, 4, 2) and ratio(sums.sum(-2)).tolist() == [0.25, 0.5]
+    assert np.array_equal(pair_sums(seeds[0], present, confusions, tags, WATER, BOAT), sums)
 
 
 @pytest.mark.parametrize(("k", "c"), [(3, 0), (0, 2), (-1, 0), (0, -1)])

@@ -25,20 +25,10 @@ def test_pooled_differs_from_per_image():
     assert ss.foreground_iou(counts.sum(0)) == pytest.approx((4 + 6 + 0) / (7 + 6 + 6))
 
 
-def test_share_of_good_images_is_strict_and_leaves_empty_images_out():
+def test_good_is_strict_and_leaves_empty_images_out():
     counts = np.array([[6, 2, 2, 0], [61, 20, 19, 0], [0, 0, 0, 9]])
     np.testing.assert_allclose(ss.is_good(counts), [0, 1, np.nan])
-    assert ss.share_of_good_images(counts) == 0.5
-    assert ss.share_of_good_images(counts, above=0.59) == 1
-
-
-def test_mean_absolute_error():
-    saliency = np.where(SALIENT, 0.75, 0.25)
-    # Void left out: 4 hits miss by 0.25, 2 missed by 0.75, 1 false by 0.75, 2 rest by 0.25.
-    assert ss.mean_absolute_error(saliency, MASK) == pytest.approx(
-        (4 * 0.25 + 2 * 0.75 + 0.75 + 2 * 0.25) / 9
-    )
-    assert np.isnan(ss.mean_absolute_error(saliency, np.full_like(MASK, 255)))
+    np.testing.assert_allclose(ss.is_good(counts, above=0.59), [1, 1, np.nan])
 
 
 def test_no_images_and_no_foreground(recwarn):
@@ -53,7 +43,5 @@ def test_bad_input():
         ss.foreground_counts(np.zeros((2, 5)), MASK)
     with pytest.raises(DataError, match="differ in size"):
         ss.foreground_counts(SALIENT[:1], MASK)
-    with pytest.raises(DataError, match="differ in size"):
-        ss.mean_absolute_error(np.zeros((1, 1)), MASK)
     with pytest.raises(DataError, match="masks end after 1 images"):
         ss.per_image_foreground_counts([SALIENT, SALIENT], [MASK])

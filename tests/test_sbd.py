@@ -1,4 +1,4 @@
-"""Masks and boundaries of SBD: what is read, converted and refused."""
+"""Masks of SBD: what is read, converted and refused."""
 
 import os
 
@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 from scipy.io import loadmat
-from scipy.sparse import csc_matrix
-from tiny_devkit import BIRD, CAT, SIZE, sbd_mask, write_mat
+from tiny_devkit import CAT, SIZE, sbd_mask, write_mat
 
 from wsss_lab.data.pixels import read_labels
-from wsss_lab.data.sbd import convert_masks, read_sbd_boundaries, read_sbd_labels
+from wsss_lab.data.sbd import convert_masks, read_sbd_labels
 from wsss_lab.data.voc_export import voc_palette
 from wsss_lab.errors import DataError
 
@@ -54,31 +53,20 @@ def test_labels_are_those_of_the_file(mat):
     assert np.array_equal(labels, sbd_mask())
 
 
-def test_boundaries_are_the_union_of_all_classes(tmp_path):
-    bird, cat = np.zeros(SIZE, bool), np.zeros(SIZE, bool)
-    bird[3, 5:9], cat[3:7, 8] = True, True
-    write_mat(tmp_path / "a.mat", sbd_mask(), {BIRD - 1: bird, CAT - 1: cat})
-    found = read_sbd_boundaries(tmp_path / "a.mat", SIZE)
-    assert found.dtype == bool and found.sum() == 4 + 4 - 1
-    assert np.array_equal(found, bird | cat)
-
-
-@pytest.mark.parametrize("read", [read_sbd_labels, read_sbd_boundaries])
-def test_another_size_is_refused(mat, read):
+def test_another_size_is_refused(mat):
     with pytest.raises(DataError, match=r"a.mat is 32x24 pixels, its photograph 24x32"):
-        read(mat, SIZE[::-1])
+        read_sbd_labels(mat, SIZE[::-1])
 
 
-@pytest.mark.parametrize("read", [read_sbd_labels, read_sbd_boundaries])
-def test_damaged_files_are_refused(mat, read):
+def test_damaged_files_are_refused(mat):
     whole = mat.read_bytes()
     for content in (b"", b"no mat file" * 30, whole[: len(whole) // 2], whole[:200] + b"\0" * 40 + whole[240:]):
         mat.write_bytes(content)
         with pytest.raises(DataError, match="damaged or no mask of SBD"):
-            read(mat, SIZE)
+            read_sbd_labels(mat, SIZE)
     mat.unlink()
     with pytest.raises(DataError, match="no file") as caught:
-        read(mat, SIZE)
+        read_sbd_labels(mat, SIZE)
     assert "wsss data sbd" in caught.value.fix
 
 
@@ -92,30 +80,6 @@ def test_what_is_no_mask_is_refused(tmp_path, labels, reason):
     write_mat(tmp_path / "a.mat", sbd_mask(), Segmentation=labels)
     with pytest.raises(DataError, match=reason):
         read_sbd_labels(tmp_path / "a.mat", SIZE)
-
-
-def test_boundaries_of_fewer_classes_or_without_sparse_maps_are_refused(tmp_path):
-    cells = np.empty((19, 1), object)
-    cells[:, 0] = [csc_matrix(np.zeros(SIZE, bool))] * 19
-    write_mat(tmp_path / "a.mat", sbd_mask(), Boundaries=cells)
-    with pytest.raises(DataError, match="20 maps"):
-        read_sbd_boundaries(tmp_path / "a.mat", SIZE)
-    dense = np.empty((20, 1), object)
-    dense[:, 0] = [np.zeros(SIZE, bool)] * 20
-    write_mat(tmp_path / "a.mat", sbd_mask(), Boundaries=dense)
-    with pytest.raises(DataError, match="not sparse"):
-        read_sbd_boundaries(tmp_path / "a.mat", SIZE)
-
-
-def test_a_sparse_map_with_an_index_outside_is_refused(tmp_path):
-    """Made dense unchecked, it would write outside its memory."""
-    boundary = csc_matrix(np.eye(*SIZE, dtype=bool))
-    boundary.indices[0] = 10_000
-    cells = np.empty((20, 1), object)
-    cells[:, 0] = [boundary] * 20
-    write_mat(tmp_path / "a.mat", sbd_mask(), Boundaries=cells)
-    with pytest.raises(DataError, match="damaged"):
-        read_sbd_boundaries(tmp_path / "a.mat", SIZE)
 
 
 # --- converting ------------------------------------------------------------------------------------------------------

@@ -59,18 +59,6 @@ def sbd_folder(root: str | os.PathLike) -> Path:
     return _locate(Path(root), sbd.MATS, ("", "dataset", SBD_PLACE), "sbd")
 
 
-def augmented_list(
-    voc_root: str | os.PathLike, sbd_root: str | os.PathLike, *, count: int = COUNT, digest: str | None = None
-) -> tuple[str, ...]:
-    """The names of the augmented training set, sorted.
-
-    voc_root, sbd_root: as for `voc_folder` and `sbd_folder`
-    count: how many there must be    digest: what `names_digest` must give for them, if known
-    Reads the four lists only. Raises DataError for missing or odd lists, another count or another digest.
-    """
-    return _augmented(_read_lists(voc_folder(voc_root), sbd_folder(sbd_root)), count, digest)
-
-
 def names_digest(names: Iterable[str]) -> str:
     """SHA-256 of the sorted names, one per line: what `LC_ALL=C sort trainaug.txt | sha256sum` prints.
 
@@ -91,7 +79,8 @@ def build_augmented(
 ) -> Path:
     """Write the augmented set in VOC layout, see above; a build that was interrupted goes on where it stopped.
 
-    voc_root, sbd_root, count, digest: as for `augmented_list`
+    voc_root, sbd_root: as for `voc_folder` and `sbd_folder`
+    count: how many names there must be    digest: what `names_digest` must give for them, if known
     out: a new or empty folder, or one that this function wrote from the same two folders
     report: progress, and the digest of the names at its end
     returns: out, whose splits train, val and trainaug have photographs, annotations and masks

@@ -1,4 +1,4 @@
-"""SBD, the Semantic Boundaries Dataset (Hariharan et al. 2011): its masks and boundaries, which come as MATLAB files.
+"""SBD, the Semantic Boundaries Dataset (Hariharan et al. 2011): its masks, which come as MATLAB files.
 
     cls/<name>.mat         a struct GTcls: Segmentation, labels 0..20 as in VOC, without void;
                            Boundaries, one sparse map for each of the 20 classes
@@ -42,24 +42,6 @@ def read_sbd_labels(path: str | os.PathLike, size: tuple[int, int]) -> np.ndarra
     if labels.max() > len(VOC_CLASSES):
         raise _damaged(path, f"it has the label {labels.max()}, and SBD's labels end at {len(VOC_CLASSES)}")
     return np.ascontiguousarray(labels)
-
-
-def read_sbd_boundaries(path: str | os.PathLike, size: tuple[int, int]) -> np.ndarray:
-    """Where a .mat file marks a boundary of any class, bool (H, W): the reference of the boundary benchmark.
-
-    The benchmark of Hariharan et al. 2011 scores each class by itself; class-agnostic scores (Lee et al. 2021, Table 1)
-    take the union, so a pixel on the boundary of two classes counts once.
-    size: (H, W) of the photograph. Raises DataError for a file that is missing, damaged, without the maps of 20
-    classes, or of another size.
-    """
-    path = Path(path)
-    maps = _field(path, "Boundaries")
-    if not isinstance(maps, np.ndarray) or maps.dtype != object or maps.size != len(VOC_CLASSES):
-        raise _damaged(path, f"GTcls.Boundaries does not hold {len(VOC_CLASSES)} maps")
-    found = np.zeros(size, bool)
-    for boundary in maps.ravel():
-        found |= _dense(path, boundary, size)
-    return found
 
 
 def convert_masks(
@@ -125,17 +107,6 @@ def _field(path: Path, name: str):
         return loadmat(path, appendmat=False, variable_names=["GTcls"])["GTcls"][name][0, 0]
     except Exception as error:  # the parser passes on whatever a damaged byte leads it to
         raise _damaged(path, f"{type(error).__name__}: {error}") from error
-
-
-def _dense(path: Path, boundary, size: tuple[int, int]) -> np.ndarray:
-    if getattr(boundary, "format", None) != "csc":
-        raise _damaged(path, "a map of GTcls.Boundaries is not sparse")
-    _check_size(path, boundary.shape, size)  # before it takes memory
-    try:
-        boundary.check_format(full_check=True)  # a damaged index would be written outside the map
-    except ValueError as error:
-        raise _damaged(path, error) from error
-    return boundary.toarray() != 0
 
 
 def _check_size(path: Path, found: tuple[int, ...], size: tuple[int, int]) -> None:

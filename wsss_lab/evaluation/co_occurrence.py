@@ -10,15 +10,12 @@ those whose tags hold c and where k is to be seen: the images of the pair (k, c)
 Classes c = 0..C-1 and contexts k = 0..R-1 are counted from 0 here; in maps their labels are c + 1 and k + 1.
 """
 
-from typing import NamedTuple
-
 import numpy as np
 
 from wsss_lab.data import frames
 from wsss_lab.data.views import EvalView
 from wsss_lab.errors import DataError, ParameterError
-from wsss_lab.evaluation.confusion import VOID, confusion_matrix, iou
-from wsss_lab.evaluation.intervals import ratio
+from wsss_lab.evaluation.confusion import VOID, confusion_matrix
 
 CLEARLY = 2  # how many times as often surroundings must come with a class as without it
 LEAST_IMAGES = 3  # that show both; one or two may be chance
@@ -89,27 +86,6 @@ def pair_sums(
     chosen = _images_of(present, tags, k, c)
     sums = np.stack(np.broadcast_arrays(false[..., k, c], confusions[..., c + 1, c + 1]), -1)
     return np.where(chosen[..., None], sums, 0).astype(np.int64)
-
-
-class ConfusionRatio(NamedTuple):
-    """m_{k,c} from 0 up, nan without true positives; IoU of c in [0, 1], nan without images; how many images: (...)."""
-
-    ratio: np.ndarray
-    iou: np.ndarray
-    images: np.ndarray
-
-
-def confusion_ratio(
-    false: np.ndarray, present: np.ndarray, confusions: np.ndarray, tags: np.ndarray, k: int, c: int
-) -> ConfusionRatio:
-    """Confusion ratio of context k and class c, pooled over the images of the pair, with the IoU of c on them.
-
-    Arguments and errors: see `pair_sums`.
-    """
-    chosen = _images_of(present, tags, k, c)
-    pooled = np.where(chosen[..., None, None], confusions, 0).sum(-3)
-    sums = pair_sums(false, present, confusions, tags, k, c).sum(-2)
-    return ConfusionRatio(ratio(sums), iou(pooled)[..., c + 1], chosen.sum(-1))
 
 
 def co_occurring_pairs(tags: np.ndarray, present: np.ndarray, least: float = 0.5) -> list[tuple[int, int]]:

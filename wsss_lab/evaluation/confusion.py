@@ -146,15 +146,6 @@ def precision_recall_of_labels(
     return PrecisionRecall(divide(hits, predicted), divide(hits, targets))
 
 
-def pixel_accuracy(confusion: np.ndarray) -> np.ndarray:
-    """Share of the counted pixels with the right label; abstained ones are wrong.
-
-    confusion: (..., K, K + 1)    returns: (...) float64, nan when nothing was counted
-    """
-    hits, targets, _ = _margins(confusion)
-    return divide(hits.sum(-1), targets.sum(-1))
-
-
 def divide(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
     """numerator / denominator in float64, nan where the denominator is 0."""
     shape = np.broadcast_shapes(np.shape(numerator), np.shape(denominator))

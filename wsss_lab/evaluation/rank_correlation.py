@@ -4,8 +4,6 @@ import numpy as np
 
 from wsss_lab.evaluation.confusion import divide
 
-CORRELATION = "rank correlation"  # unit of its intervals
-
 
 def rank_sums(facts: np.ndarray, values: np.ndarray) -> np.ndarray:
     """Per-image sums for `correlation`: facts (N,) and values (S, N) -> (S, N, 6), 0 where one of them is nan."""

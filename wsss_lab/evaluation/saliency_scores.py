@@ -9,7 +9,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from wsss_lab.errors import DataError
-from wsss_lab.evaluation.confusion import VOID, PrecisionRecall, divide, nan_mean, paired
+from wsss_lab.evaluation.confusion import VOID, PrecisionRecall, divide, paired
 
 HIT, FALSE, MISSED, REST = range(4)
 
@@ -61,22 +61,6 @@ def is_good(counts: np.ndarray, above: float = 0.6) -> np.ndarray:
     """Whether each image's foreground IoU exceeds `above`: 1, 0 or nan, (...) (Oh et al. 2017, Sec. 5.1)."""
     values = foreground_iou(counts)
     return np.where(np.isnan(values), np.nan, values > above)
-
-
-def share_of_good_images(counts: np.ndarray, above: float = 0.6) -> float:
-    """Share of the images (N, 4) whose foreground IoU exceeds `above`, without those where it is nan."""
-    return float(nan_mean(is_good(counts, above)))
-
-
-def mean_absolute_error(saliency: np.ndarray, mask: np.ndarray) -> float:
-    """Mean of |saliency - foreground| over the pixels of one image that are not void; nan if all are.
-
-    saliency: (H, W) floats in [0, 1]    mask: (H, W) uint8, 0 background, 255 void
-    """
-    saliency, mask = np.asarray(saliency, np.float64), np.asarray(mask)
-    valid, foreground = _foreground(saliency, mask)
-    error = np.abs(saliency - foreground)[valid]
-    return float(divide(error.sum(), np.array(error.size)))
 
 
 def _foreground(prediction: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -13,32 +13,6 @@ from wsss_lab.errors import DataError
 _FEWEST_PIXELS = 25
 
 
-def average_boxes(boxes: np.ndarray) -> np.ndarray:
-    """Mean corners over the annotators of each image.
-
-    boxes: (N, A, 4); rows of NaN stand for annotators who did not draw a box    returns: float64 (N, 4)
-
-    >>> average_boxes(np.array([[[0, 0, 10, 10], [2, 4, 12, 14]]]))
-    array([[ 1.,  2., 11., 12.]])
-    """
-    boxes = _numbers(boxes)
-    if boxes.ndim != 3 or boxes.shape[2] != 4:
-        raise DataError(
-            f"annotators' boxes of shape {boxes.shape}", "(N, A, 4): images, annotators, x0 y0 x1 y1"
-        )
-    drawn = np.isfinite(boxes).all(2)
-    odd = ~(drawn | np.isnan(boxes).all(2))
-    if odd.any():
-        image, annotator = np.argwhere(odd)[0].tolist()
-        raise DataError(f"box {annotator} of image {image} is {boxes[image, annotator].tolist()}",
-                        "four numbers, or four NaN for an annotator without a box", "correct or drop this box")
-    if not drawn.any(1).all():
-        raise DataError(
-            f"image {int(drawn.any(1).argmin())} has no box", "at least one annotator's box per image"
-        )
-    return np.where(drawn[..., None], boxes, 0).sum(1) / drawn.sum(1)[:, None]
-
-
 def box_masks(boxes: np.ndarray, height: int, width: int) -> np.ndarray:
     """Filled boxes.
 

@@ -177,6 +177,13 @@ def test_a_picture_keeps_its_colours(results):
     assert Image.open(io.BytesIO(png)).tobytes() == Image.open(raw).convert("RGB").tobytes()
 
 
+def test_a_name_with_dollars_is_no_formula(results):
+    figure = curve()
+    figure.axes[0].set(title="US$ and \\frac A$", xlabel="$x^{(d)}$")
+    assert results.figure("fig3", figure, title="t", alt="a").png
+    assert [text.get_parse_math() for text in (figure.axes[0].title, figure.axes[0].xaxis.label)] == [False, True]
+
+
 def test_photographs_are_marked(tmp_path):
     results = Artifacts(tmp_path, photographs=True)
     results.figure("fig1", curve(), title="t", alt="a", kind="qualitative")

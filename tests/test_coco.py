@@ -240,6 +240,9 @@ def test_a_json_without_one_of_its_lists(root, part):
         ({"annotations": []}, "no annotation of an object"),
         ({"annotations": [3]}, "TypeError"),
         ({"annotations": [{"image_id": 9, "category_id": 1, "bbox": [1, 2, 3]}]}, "ValueError"),
+        *(({"annotations": [{"id": 5, "image_id": 9, "category_id": 1, "bbox": [1, 2, 3, side]}]}, told)
+          for side, told in ((math.nan, r"annotation 5 has the box \[1, 2, 3, nan"), (-1, "annotation 5 has the box"),
+                             ("4", "TypeError"), (None, "TypeError"))),
         ({"annotations": [{"id": 5, "image_id": 8, "category_id": 1}]}, "annotation 5 belongs to image 8"),
         ({"annotations": [{"id": 5, "image_id": 9, "category_id": 2}]}, "image 9 and category 2, which are not both"),
         ({"categories": [{"id": 92, "name": "banner"}]}, "category ids 92"),

@@ -14,6 +14,7 @@ def test_png_of_8_and_16_bits(tmp_path):
         values = read_saliency(tmp_path, name, (1, 3))
         assert values.dtype == np.float32
         np.testing.assert_allclose(values, [[0, 0.2, 1]], atol=1e-6)
+    (tmp_path / "c.png").rename(tmp_path / "c.PNG")
     np.testing.assert_array_equal(read_saliency(tmp_path, "c", (1, 3)), [[0, 1, 1]])
 
 
@@ -68,6 +69,9 @@ def test_colour_damaged_and_odd_files_are_named(tmp_path):
     (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "text.npy").write_text("not an array")
     np.save(tmp_path / "words.npy", np.array([["a"]]))
+    np.savez(tmp_path / "zip.npz", np.zeros(2))
+    (tmp_path / "zip.npz").rename(tmp_path / "zip.npy")
+    (tmp_path / "link.png").symlink_to(tmp_path / "nowhere.png")
     np.save(tmp_path / "objects.npy", np.array([[{}]], dtype=object), allow_pickle=True)
     for name, message in (
         ("colour", "not grey"),
@@ -75,6 +79,8 @@ def test_colour_damaged_and_odd_files_are_named(tmp_path):
         ("text", "text.npy cannot be read"),
         ("words", "words.npy holds <U1"),
         ("objects", "objects.npy cannot be read"),
+        ("zip", "zip.npy cannot be read"),
+        ("link", "link.png cannot be read"),
     ):
         with pytest.raises(DataError, match=message):
             read_saliency(tmp_path, name, (64, 64))

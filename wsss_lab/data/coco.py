@@ -14,6 +14,7 @@ from the json alone; masks are opened by evaluation views only.
 import contextlib
 import hashlib
 import json
+import math
 import os
 from collections import defaultdict
 from collections.abc import Sequence
@@ -290,6 +291,8 @@ def _objects(annotations: list[dict], images: dict, column: dict) -> tuple[dict,
         present[image].add(column[category])
         if not entry.get("iscrowd", 0):
             _, _, width, height = entry["bbox"]
+            if not (0 <= width < math.inf and 0 <= height < math.inf):
+                raise DataError(f"annotation {entry.get('id')} has the box {entry['bbox']}")
             shares[image].append(width * height / images[image][1])
     return present, shares
 

@@ -39,6 +39,14 @@ def draw(figure: "Figure") -> bytes:
 
     A figure made with pyplot is closed, so that a notebook does not show it a second time.
     """
+    from matplotlib.mathtext import MathTextParser
+    from matplotlib.text import Text
+
+    for text in figure.findobj(lambda part: isinstance(part, Text) and "$" in part.get_text()):
+        try:  # a name with dollars in it isn't a formula
+            MathTextParser("path").parse(text.get_text())
+        except ValueError:
+            text.set_parse_math(False)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=DPI, bbox_inches="tight", facecolor="white",
                    metadata={"Software": None})

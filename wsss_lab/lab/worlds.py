@@ -304,10 +304,11 @@ class MapsFolder:
 
     @cached_property
     def key(self) -> str:
+        from wsss_lab.saliency.precomputed import files_of
+
         if not Path(self.path).is_dir():
             raise DataError(f"no folder '{self.path}'", "a folder with one .png or .npy saliency map per image")
-        files = sorted(Path(self.path).iterdir())
-        facts = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+        facts = [sorted(found.values()) for found in files_of(Path(self.path)).values()]
         return hashlib.blake2b(json.dumps([self.path, facts]).encode(), digest_size=16).hexdigest()
 
     def load(self, store) -> str:

@@ -2,10 +2,12 @@
 
 import re
 import statistics
+from dataclasses import replace
 from pathlib import Path
 
 import nbformat
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from tiny_notebooks import write_notebook
@@ -14,6 +16,7 @@ from wsss_lab.data.views import EvalView
 from wsss_lab.lab import notebooks, summary
 from wsss_lab.papers import oh2017, primer
 from wsss_lab.papers import primer_figures as pictures
+from wsss_lab.refinement.dense_crf import V1
 
 torch.set_num_threads(1)
 
@@ -77,6 +80,40 @@ def test_every_knob_is_explained_and_every_turn_is_allowed():
     assert set(pictures.KNOB_TURNS) <= set(table.index)
     for name, turns in pictures.KNOB_TURNS.items():
         assert all(getattr(pictures.Knobs(**{name: turn}), name) == turn for turn in turns)
+
+
+def test_each_library_that_is_here_scores_the_pair_as_was_found_and_ours_leaves_the_class_out():
+    truth = np.array([[0, 0, 1], [0, 1, 1], [255, 2, 2]], np.uint8)
+    guess = np.array([[0, 1, 1], [0, 1, 1], [2, 2, 0]], np.uint8)
+    table = primer.score_table(guess, truth, classes=4).set_index("call")
+    assert table.loc["mean_iou", ["absent class", "measured"]].tolist() == ["left out", "by this run"]
+    assert table.loc["mean_iou", "mIoU"] == pytest.approx(7 / 12)
+    kept = pd.read_csv(PATH.parents[1] / "findings" / "absent_class.csv").set_index("call")["mIoU"]
+    here = primer.library_scores(guess, truth, 4)
+    assert here == pytest.approx({call: kept[call] for call in here}, abs=1e-4)
+    found = dict(zip(table.index, table["absent class"]))
+    assert found["MeanIoU ignore_empty=False"] == "counted as 1"
+    assert found["jaccard_score average=macro labels=range(4)"] == "counted as 0"
+
+
+def test_a_crf_without_pairs_changes_nothing_however_it_is_asked_and_one_with_pairs_eats_a_pixel(view):
+    maps = np.zeros((2, 3, 2, 4), np.float32)
+    maps[:, 0, 0, 1] = 0.3  # one pixel of cat, which the colours tell from nothing
+    alone = primer.crf_table(view, maps, 0.2, replace(V1, bilateral_weight=0, spatial_weight=0))
+    assert len(alone) == 4 + len(primer.ASKED_AGAIN) and not alone["changed (%)"].any()
+    assert alone["IoU of tags (%)"].tolist() == pytest.approx([(25 + (25 + 0) / 2) / 2] * len(alone))
+    pulled = primer.crf_table(view, maps, 0.2, V1).set_index("labels of")
+    assert pulled.loc["CRF, sure belief", ["changed (%)", "IoU of tags (%)"]].tolist() == [12.5, 0]
+    assert pulled.loc["CRF, sure belief", "better / worse than seeds"] == "0 / 2"
+
+
+def test_beliefs_agree_in_their_labels_and_only_one_is_certain(view):
+    maps = np.array([[[0, 0.1, 0.3, 1]], [[0, 0, 0.5, 0]], [[0, 0, 0, 0]]])
+    sure, doubtful = primer.beliefs(maps, view.tags[1], 0.2).values()
+    assert sure.sum(0) == pytest.approx(1) and sure[0, 0].tolist() == pytest.approx([1, 2 / 3, 0.2, 1 / 6])
+    assert doubtful[0, 0, 0] == pytest.approx(np.e / (np.e + 2))
+    assert primer.label_map(sure, view.tags[1]).tolist() == [[0, 0, 2, 1]]
+    assert (sure.argmax(0) == doubtful.argmax(0)).all()
 
 
 def test_the_parameters_are_those_that_every_notebook_has():

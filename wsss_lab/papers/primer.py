@@ -3,24 +3,31 @@
 It trains nothing of its own: its networks are those of the notebook on Oh et al. 2017, so the two share the run store.
 """
 
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wsss_lab.evaluation.confusion import mean_iou
+import numpy as np
+
+from wsss_lab.data.views import EvalView
+from wsss_lab.evaluation.confusion import VOID, confusion_matrix, iou, mean_iou, nan_mean
 from wsss_lab.evaluation.intervals import difference_interval, interval
-from wsss_lab.lab.notebooks import find_notebooks
+from wsss_lab.lab.notebooks import find_notebooks, project_folder
 from wsss_lab.lab.published import published
 from wsss_lab.lab.session import Session
 from wsss_lab.lab.steps import Step
 from wsss_lab.papers import oh2017
 from wsss_lab.papers.oh2017_evidence import Evidence
+from wsss_lab.refinement.dense_crf import CrfParameters, refine_probabilities
 
 if TYPE_CHECKING:
     import pandas as pd
 
 #: Tables and figures that the notebook makes in every profile.
 PROMISED = ("fig_world", "table_world", "fig_companions", "fig_knobs", "fig_flow", "fig_seeds", "fig_saliency",
-            "fig_drawing", "fig_fusion", "fig_refinement", "fig_stages", "fig_metrics", "table_metrics", "table_rows")
+            "fig_drawing", "fig_fusion", "fig_refinement", "table_crf", "fig_stages", "fig_metrics", "table_metrics",
+            "table_rows", "table_scores")
 
 #: Rows of Oh et al. 2017 that the primer looks at -> their label in the paper's Table 2 ("" = not in it).
 ROWS = {"seeds": "Seeds only", "G2": "G2", "oracle": "Saliency oracle", "full": ""}
@@ -77,6 +84,118 @@ def row_table(run: Session) -> "pd.DataFrame":
                      "gain over seeds": "–" if name == first else str(gain),
                      "learnt from": evidence.protocol(run.route.trained(name))})
     return pd.DataFrame(rows)
+
+
+#: A way to ask a CRF the same question once more -> (what is done to planes (K, H, W), its inverse, factor of widths).
+ASKED_AGAIN = {
+    "mirrored left to right": (lambda planes: planes[..., ::-1], lambda planes: planes[..., ::-1], 1),
+    "turned by a quarter": (lambda planes: np.rot90(planes, 1, (1, 2)), lambda planes: np.rot90(planes, -1, (1, 2)), 1),
+    "twice as large, with twice the widths": (lambda planes: planes.repeat(2, 1).repeat(2, 2),
+                                              lambda planes: planes[:, ::2, ::2], 2),
+}
+
+
+def beliefs(maps: np.ndarray, tags: np.ndarray, tau: float) -> dict[str, np.ndarray]:
+    """What a CRF may be told of an image: float (1 + tags, H, W), background first, their sum 1 and their argmax seeds.
+
+    maps: normalised, float (C, H, W) in [0, 1]. tags: bool (C,). tau: the score of background.
+    "sure": scores over their sum, which is 1 for background wherever all maps are 0. "doubtful": the softmax of
+    scores / tau, which is 0 or 1 nowhere.
+    """
+    from scipy.special import softmax
+
+    scores = np.concatenate([np.full_like(maps[:1], tau), maps[tags]])
+    return {"sure": scores / scores.sum(0), "doubtful": softmax(scores / tau, axis=0)}
+
+
+def label_map(belief: np.ndarray, tags: np.ndarray) -> np.ndarray:
+    """Labels (H, W) uint8 of a belief (1 + tags, H, W): 0 background, c + 1 class c."""
+    return np.array([0, *np.flatnonzero(tags) + 1], np.uint8)[belief.argmax(0)]
+
+
+def tag_iou(labels: np.ndarray, mask: np.ndarray, tags: np.ndarray) -> float:
+    """IoU of an image's tags, averaged, in per cent. labels, mask: (H, W) uint8. tags: bool (C,)."""
+    return 100 * float(nan_mean(iou(confusion_matrix(labels, mask, len(tags) + 1))[1:][tags]))
+
+
+def crf_table(view: EvalView, class_maps: Iterable[np.ndarray], tau: float,
+              parameters: CrfParameters) -> "pd.DataFrame":
+    """What a CRF changes in seeds, and what changes when it is asked the same in another way: labels, IoU, images.
+
+    class_maps: normalised maps (C, H, W) of the first images of the view, whose masks are read for the IoU alone.
+    Labels have changed from the seeds, or, where the row is "the same", from those of the doubtful belief.
+    """
+    import pandas as pd
+
+    found: dict[str, list[np.ndarray]] = {}
+    for index, maps in enumerate(class_maps):
+        image, tags = view.image(index), view.tags[index]
+        sure, doubtful = beliefs(maps, tags, tau).values()
+        told = {"sure belief": sure, "sure belief in 0.01 .. 0.99": sure.clip(0.01, 0.99), "doubtful belief": doubtful}
+        asked = {"seeds": sure, **{f"CRF, {name}": refine_probabilities(image, belief, parameters)
+                                   for name, belief in told.items()}}
+        for name, (there, back, factor) in ASKED_AGAIN.items():
+            moved = np.ascontiguousarray(there(image.transpose(2, 0, 1)).transpose(1, 2, 0))
+            asked[f"the same, {name}"] = back(refine_probabilities(moved, there(doubtful), parameters.scaled(factor)))
+        for name, belief in asked.items():
+            found.setdefault(name, []).append(label_map(belief, tags))
+    rows = []
+    for name, labels in found.items():
+        reference = found["CRF, doubtful belief" if name.startswith("the same") else "seeds"]
+        changed = [100 * (one != other).mean() for one, other in zip(labels, reference)]
+        scores = np.array([tag_iou(each, view.mask(index), view.tags[index]) for index, each in enumerate(labels)])
+        if name == "seeds":
+            before = scores
+        rows.append({"labels of": name, "changed (%)": np.mean(changed), "in the worst image (%)": np.max(changed),
+                     "IoU of tags (%)": float(nan_mean(scores)),
+                     "better / worse than seeds": f"{(scores > before).sum()} / {(scores < before).sum()}"})
+    return pd.DataFrame(rows)
+
+
+def library_scores(prediction: np.ndarray, truth: np.ndarray, classes: int) -> dict[str, float]:
+    """Call -> macro IoU of two label maps by those libraries that are installed here, void left out beforehand."""
+    from sklearn.metrics import jaccard_score
+
+    truth, prediction = truth[truth != VOID], prediction[truth != VOID]
+    scores = {
+        "jaccard_score average=macro": jaccard_score(truth, prediction, average="macro"),
+        f"jaccard_score average=macro labels=range({classes})":
+            jaccard_score(truth, prediction, average="macro", labels=range(classes), zero_division=0),
+    }
+    with suppress(ImportError):
+        import torch
+        from torchmetrics.functional.classification import multiclass_jaccard_index
+
+        pair = torch.from_numpy(prediction).long(), torch.from_numpy(truth).long()
+        scores["multiclass_jaccard_index"] = float(multiclass_jaccard_index(*pair, classes))
+        scores["mean of multiclass_jaccard_index average=none"] = float(
+            multiclass_jaccard_index(*pair, classes, average="none").mean())
+    return scores
+
+
+def score_table(prediction: np.ndarray, truth: np.ndarray, classes: int) -> "pd.DataFrame":
+    """mIoU of one pair of masks by this package and by libraries, with the date of what this run couldn't measure.
+
+    prediction, truth: the pair (H, W) of findings/absent_class.sh, whose numbers stand for libraries that aren't here.
+    """
+    from importlib.metadata import version
+
+    import pandas as pd
+
+    kept = pd.read_csv(project_folder() / "findings" / "absent_class.csv")
+    measured = library_scores(prediction, truth, classes)
+    counts = confusion_matrix(prediction, truth, classes)
+    there = iou(counts)[~np.isnan(iou(counts))]
+    treated = {"left out": there.mean(), "counted as 0": there.sum() / classes,
+               "counted as 1": (there.sum() + classes - len(there)) / classes}
+    rows = [("wsss_lab", "mean_iou", float(mean_iou(counts)), "by this run")]
+    for library, number, call, value in zip(kept["library"], kept["version"], kept["call"], kept["mIoU"]):
+        here = call in measured
+        rows.append((f"{library} {version(library) if here else number}", call, measured.get(call, value),
+                     "by this run" if here else "on 2026-11-29"))
+    frame = pd.DataFrame(rows, columns=["scored by", "call", "mIoU", "measured"])
+    frame.insert(2, "absent class", [min(treated, key=lambda how: abs(treated[how] - each)) for each in frame["mIoU"]])
+    return frame
 
 
 def matrix(folder: Path) -> str:

@@ -161,6 +161,20 @@ def labelled(*named: tuple[str, np.ndarray], classes: Sequence[str], title: str,
                  f"Side by side: {', '.join(panel.title for panel in panels)}.")
 
 
+def refinement(image: np.ndarray, beliefs: dict[str, np.ndarray], refined: dict[str, np.ndarray], seeds: np.ndarray,
+               truth: np.ndarray, classes: Sequence[str]) -> Drawn:
+    """What a dense CRF makes of an image under several beliefs, one per row.
+
+    beliefs: name -> (labels, H, W), background first. refined: name -> label map. seeds, truth: label maps (H, W).
+    """
+    rows = [[Panel(image), Panel(belief[0], "heat"), Panel(seeds, "mask"), Panel(refined[name], "mask"),
+             Panel(truth, "mask")] for name, belief in beliefs.items()]
+    columns = ["image", "belief in background", "the belief's labels", "after the CRF", "truth"]
+    figure = grid(rows, columns, names=[f"{name} belief" for name in beliefs], classes=classes, size=1.45)
+    return Drawn(figure, "Refinement: the same seeds before and after a dense CRF that is told to be sure of background"
+                 ", or to doubt it", f"One row per belief ({', '.join(beliefs)}); columns: {', '.join(columns)}.")
+
+
 def drawing(*named: tuple[str, np.ndarray], classes: Sequence[str], title: str) -> Drawn:
     """Drawings of a few pixels side by side under their names: label maps (H, W) uint8, or regions (H, W) bool."""
     panels = [Panel(_light(_large(drawn)), title=name) if drawn.dtype == bool else Panel(_large(drawn), "mask", name)

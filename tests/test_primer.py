@@ -94,6 +94,7 @@ def test_each_library_that_is_here_scores_the_pair_as_was_found_and_ours_leaves_
     found = dict(zip(table.index, table["absent class"]))
     assert found["MeanIoU ignore_empty=False"] == "counted as 1"
     assert found["jaccard_score average=macro labels=range(4)"] == "counted as 0"
+    assert set(primer.score_table(truth, truth, classes=4)["call"]) == {"mean_iou", *here}  # kept for that pair alone
 
 
 def test_a_crf_without_pairs_changes_nothing_however_it_is_asked_and_one_with_pairs_eats_a_pixel(view):

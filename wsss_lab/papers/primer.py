@@ -152,6 +152,10 @@ def crf_table(view: EvalView, class_maps: Iterable[np.ndarray], tau: float,
     return pd.DataFrame(rows)
 
 
+#: Counts of the pair of masks of findings/absent_class.sh, see `confusion_matrix`.
+FOUND_FOR = np.array([[2, 1, 0, 0, 0], [0, 3, 0, 0, 0], [1, 0, 1, 0, 0], [0, 0, 0, 0, 0]])
+
+
 def library_scores(prediction: np.ndarray, truth: np.ndarray, classes: int) -> dict[str, float]:
     """Call -> macro IoU of two label maps by those libraries that are installed here, void left out beforehand."""
     from sklearn.metrics import jaccard_score
@@ -176,7 +180,8 @@ def library_scores(prediction: np.ndarray, truth: np.ndarray, classes: int) -> d
 def score_table(prediction: np.ndarray, truth: np.ndarray, classes: int) -> "pd.DataFrame":
     """mIoU of one pair of masks by this package and by libraries, with the date of what this run couldn't measure.
 
-    prediction, truth: the pair (H, W) of findings/absent_class.sh, whose numbers stand for libraries that aren't here.
+    prediction, truth: (H, W) uint8. For the pair of findings/absent_class.sh, its numbers stand for libraries not found
+    here; for any other, these are left out.
     """
     from importlib.metadata import version
 
@@ -185,6 +190,8 @@ def score_table(prediction: np.ndarray, truth: np.ndarray, classes: int) -> "pd.
     kept = pd.read_csv(project_folder() / "findings" / "absent_class.csv")
     measured = library_scores(prediction, truth, classes)
     counts = confusion_matrix(prediction, truth, classes)
+    if not np.array_equal(counts, FOUND_FOR):
+        kept = kept[kept["call"].isin(measured)]
     there = iou(counts)[~np.isnan(iou(counts))]
     treated = {"left out": there.mean(), "counted as 0": there.sum() / classes,
                "counted as 1": (there.sum() + classes - len(there)) / classes}

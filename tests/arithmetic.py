@@ -1,5 +1,6 @@
 """Step functions for the tests of the lab; worker processes import them by name."""
 
+import errno
 import os
 import time
 from pathlib import Path
@@ -46,8 +47,20 @@ def stumble(numbers: np.ndarray) -> dict:
     return {"numbers": numbers[99]}
 
 
-def die(numbers: np.ndarray) -> dict:
+def die(numbers: np.ndarray, log: str = "") -> dict:
+    _note(log, "die")
     os._exit(9)
+
+
+def die_once(numbers: np.ndarray, marker: str) -> dict:
+    if not Path(marker).exists():
+        Path(marker).touch()
+        os._exit(9)
+    return {"numbers": numbers}
+
+
+def full_disk(numbers: np.ndarray) -> dict:
+    raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def numbers_only() -> np.ndarray:

@@ -170,17 +170,44 @@ def test_workers_run_in_parallel_with_one_thread_and_are_kept(store, log):
         pool.close_pools()
 
 
-def test_a_worker_that_dies_is_reported_and_replaced(store, log):
-    numbers, _, total = graph(log)
-    deadly = Step("segmenter", arithmetic.die, {}, {"numbers": numbers["numbers"]}, label="too large")
+def test_a_step_whose_worker_dies_is_tried_once_more_while_the_others_go_on(store, log):
+    numbers, sums, total = graph(log)
+    marker = log.with_name("died")
+    unlucky = Step("fusion", arithmetic.die_once, {"marker": str(marker)}, {"numbers": numbers["numbers"]})
+    deadly = Step("segmenter", arithmetic.die, {"log": str(log)}, {"numbers": numbers["numbers"]}, label="too large")
+    told = []
     try:
-        with pytest.raises(LabError, match="too large.*: a worker process died") as caught:
-            run([deadly], store, executor=None, jobs=1)
-        assert "fewer jobs" in str(caught.value)
-        run([total], store, executor=None, jobs=1)
-        assert total in store
+        with pytest.raises(LabError, match="too large.*: its worker process died, twice") as caught:
+            run([deadly, unlucky, total], store, executor=None, jobs=2, progress=lambda *what: told.append(what[2]))
+        assert "1 of 6 steps failed" in str(caught.value) and "fewer jobs" in str(caught.value)
+        assert total in store and unlucky in store and marker.exists()
+        assert lines(log).count("die") == 2 and lines(log).count("add 1") == 1
+        assert sum("tried once more" in line for line in told) == 2
+        run([Step("data", arithmetic.count, {"n": 2})], store, executor=None, jobs=2)
     finally:
         pool.close_pools()
+
+
+@pytest.mark.parametrize("how", [{"executor": "serial"}, {"executor": None, "jobs": 2}])
+def test_the_first_result_that_cannot_be_stored_ends_the_run(store, log, how):
+    numbers, sums, total = graph(log, ks=range(20))
+    run([numbers], store)
+    full = Step("segmenter", arithmetic.full_disk, {}, {"numbers": numbers["numbers"]})
+    chain = Step("seeds", arithmetic.add, {"k": 1}, {"numbers": full["numbers"]})
+    longer = Step("seeds", arithmetic.add, {"k": 2}, {"numbers": chain["numbers"]})  # so that full comes first
+    try:
+        with pytest.raises(StoreError, match=f"cannot write to the run store {store.root}: No space") as caught:
+            run([longer, total], store, **how)
+    finally:
+        pool.close_pools()
+    assert "WSSS_CACHE" in caught.value.fix and len(lines(log)) <= 4
+
+
+def test_a_store_that_cannot_be_written_is_found_before_anything_is_computed(store, log):
+    store.root.write_text("no folder")
+    with pytest.raises(StoreError, match="cannot write to the run store"):
+        run([graph(log)[2]], store)
+    assert lines(log) == []
 
 
 # What a notebook does, as text: `python -` has no file that workers could import as their main module, and
@@ -271,8 +298,8 @@ def test_ctrl_c_stops_the_workers_and_the_next_run_goes_on(store, log):
     os.killpg(process.pid, signal.SIGINT)
     output, _ = process.communicate(timeout=30)
     assert process.returncode != 0
-    assert "stopped: 1 of 4 steps are stored; the next run goes on with the others" in output
-    assert "KeyboardInterrupt" in output
+    assert output.count("stopped: 1 of 4 steps are stored; the next run goes on with the others") == 1
+    assert output.count("Traceback") == output.count("KeyboardInterrupt\n") == 1  # the script's own, no worker's
     wait_until(lambda: not members(process))
     assert numbers in store and total not in store
     run([total], store)

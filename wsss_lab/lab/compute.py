@@ -1,6 +1,7 @@
 """Run what is missing of a graph of steps, and say beforehand what that is and why."""
 
 import concurrent.futures
+import errno
 import shutil
 import sys
 from collections.abc import Iterable
@@ -13,10 +14,12 @@ from wsss_lab.lab.fingerprint import code_of
 from wsss_lab.lab.plan import plan
 from wsss_lab.lab.progress import Progress, reporter
 from wsss_lab.lab.steps import Step, topological
-from wsss_lab.lab.store import Store
+from wsss_lab.lab.store import Store, WriteError
 from wsss_lab.networks.keeping import keeping_checkpoints
 
 __all__ = ["compute", "missing", "plan", "run_step"]
+
+_NO_WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 def compute(
@@ -35,13 +38,15 @@ def compute(
     progress: a function called as progress(done, total, line), or a style for progress.reporter.
 
     A failing step stops what depends on it and nothing else. At the end LabError names every failed step with
-    what went wrong. On Ctrl-C the workers are stopped; the next call goes on with what is missing.
+    what went wrong. A step whose worker dies is tried once more, by another one. Raises WriteError as soon as a
+    result can't be stored. On Ctrl-C the workers are stopped; the next call goes on with what is missing.
     """
     report = progress if callable(progress) else reporter(progress)
     store.clean()
     waiting = missing(list(steps), store, report)
     if not waiting:
         return
+    store.try_out()
     if executor == "serial" or jobs == 0:
         workers, limit = pool.SerialExecutor(), 1
     elif executor is None:
@@ -95,6 +100,8 @@ def run_step(step: Step, root: str | Path) -> float:
     except LabError:
         raise
     except Exception as problem:
+        if getattr(problem, "errno", 0) in _NO_WRITING or "PytorchStreamWriter" in str(problem):  # of a checkpoint
+            raise store.write_error(problem) from problem
         raise LabError(f"{type(problem).__name__}: {problem}") from problem
     return facts["seconds"]
 
@@ -109,6 +116,7 @@ class _Session:
         self.height = _heights(steps)
         self.running: dict[Future, Step] = {}
         self.failed: dict[Step, BaseException] = {}
+        self.tried: set[Step] = set()  # steps whose worker died
         self.done = 0
         self.broken = False
 
@@ -125,8 +133,13 @@ class _Session:
                 )
                 for future in finished:
                     self._collect(future)
+        except WriteError:
+            self._stop()
+            raise
         except KeyboardInterrupt:
-            self._abandon()
+            self._stop()
+            kept = f"{self.done - len(self.failed)} of {self.total} steps are stored"
+            print(f"stopped: {kept}; the next run goes on with the others", file=sys.stderr)
             raise
         if self.failed:
             raise self._error()
@@ -142,18 +155,26 @@ class _Session:
             except BrokenExecutor as problem:
                 future = Future()
                 future.set_exception(problem)
+                self.broken = True
             self.running[future] = step
 
     def _collect(self, future: Future) -> None:
         step = self.running.pop(future)
         problem = future.exception()
+        if isinstance(problem, WriteError):
+            self.report(self.done, self.total, f"{step}  failed: {_first_line(problem)}; stopped")
+            raise problem
+        if isinstance(problem, BrokenExecutor) and step not in self.tried and not self.broken:
+            self.tried.add(step)
+            self.waiting[step] = set()
+            self.report(self.done, self.total, f"{step}  its worker process died; it is tried once more")
+            return
         if isinstance(problem, BrokenExecutor):
             problem = LabError(
-                "a worker process died while this was running",
+                "its worker process died, twice" if step in self.tried else "its worker process died",
                 expected="enough memory for every worker",
                 fix="run again with fewer jobs; everything that finished is stored",
             )
-            self.broken = True
         self.done += 1
         if problem is None:
             for parents in self.waiting.values():
@@ -163,15 +184,11 @@ class _Session:
             self.failed[step] = problem
             self.report(self.done, self.total, f"{step}  failed: {_first_line(problem)}")
 
-    def _abandon(self) -> None:
+    def _stop(self) -> None:
         for future in self.running:
             future.cancel()
         pool.close_pools()
         self.store.clean()
-        print(
-            f"stopped: {self.done} of {self.total} steps are stored; the next run goes on with the others",
-            file=sys.stderr,
-        )
 
     def _error(self) -> LabError:
         first = next(iter(self.failed.values()))

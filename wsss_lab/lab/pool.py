@@ -33,24 +33,61 @@ class SerialExecutor(Executor):
         return future
 
 
-class WorkerPool(ProcessPoolExecutor):
-    """Process pool whose workers compute with one thread, ignore Ctrl-C and end with their parent."""
+class WorkerPool(Executor):
+    """Worker processes that compute with one thread, ignore Ctrl-C and end with their parent.
+
+    Each is a process pool of its own, so that one that dies takes no other with it; the next call gets a fresh one.
+    """
 
     def __init__(self, jobs: int):
-        # Spawned, not forked: a forked copy of a process whose threads hold locks can hang.
-        context = multiprocessing.get_context("spawn")
-        super().__init__(jobs, mp_context=context, initializer=_set_up_worker)
+        self.jobs = jobs  # 0 when stopped
+        self._calls: dict[ProcessPoolExecutor, int] = {}  # by worker, those that aren't done
+        self._lock = threading.Lock()
 
     def submit(self, function, /, *args, **kwargs) -> Future:
-        # Workers are started here, as long as there are fewer than jobs.
-        with _environment(_ONE_THREAD), _without_main_file():
-            return super().submit(function, *args, **kwargs)
+        while True:
+            worker = self._least_busy()
+            try:
+                # The first call of a worker starts its process.
+                with _environment(_ONE_THREAD), _without_main_file(), _without_ctrl_c():
+                    future = worker.submit(function, *args, **kwargs)
+                break
+            except BrokenExecutor:  # it died while it had nothing to do
+                self._forget(worker)
+        future.add_done_callback(lambda done: self._count_off(worker, done))
+        return future
 
     def kill(self) -> None:
         """Stop the workers in the middle of what they do."""
-        for process in list((self._processes or {}).values()):
-            process.terminate()
-        self.shutdown(wait=True, cancel_futures=True)
+        with self._lock:
+            workers, self._calls, self.jobs = list(self._calls), {}, 0
+        for worker in workers:
+            for process in list((worker._processes or {}).values()):
+                process.terminate()
+        for worker in workers:
+            worker.shutdown(wait=True, cancel_futures=True)
+
+    def _least_busy(self) -> ProcessPoolExecutor:
+        with self._lock:
+            if not self.jobs:
+                raise RuntimeError("these workers have been stopped")
+            worker = min(self._calls, key=self._calls.get, default=None)
+            if worker is None or (self._calls[worker] and len(self._calls) < self.jobs):
+                # Spawned, not forked: a forked copy of a process whose threads hold locks can hang.
+                worker = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _set_up_worker)
+            self._calls[worker] = self._calls.get(worker, 0) + 1
+            return worker
+
+    def _forget(self, worker: ProcessPoolExecutor) -> None:
+        with self._lock:
+            self._calls.pop(worker, None)
+
+    def _count_off(self, worker: ProcessPoolExecutor, done: Future) -> None:
+        if not done.cancelled() and isinstance(done.exception(), BrokenExecutor):
+            self._forget(worker)
+        with self._lock:
+            if worker in self._calls:
+                self._calls[worker] -= 1
 
 
 def default_jobs() -> int:
@@ -64,15 +101,12 @@ def shared_pool(jobs: int) -> WorkerPool:
     """The session's pool of workers.
 
     It is started by the first call and kept, because importing torch takes a worker seconds. It is replaced
-    when another number of jobs is asked for, when a WSSS_ variable (such as the device) has changed and when one
-    of its workers was killed.
+    when another number of jobs is asked for and when a WSSS_ variable (such as the device) has changed.
     """
     # Workers see the environment as it was when they started.
     variables = sorted(item for item in os.environ.items() if item[0].startswith("WSSS_"))
     wanted = (jobs, *variables)
-    try:
-        _pools[wanted].submit(int)
-    except (KeyError, BrokenExecutor):
+    if wanted not in _pools:
         close_pools()
         atexit.register(close_pools)
         _pools[wanted] = WorkerPool(jobs)
@@ -89,6 +123,7 @@ def close_pools() -> None:
 def _set_up_worker() -> None:
     # Ctrl-C goes to every process of a terminal; the parent decides what happens then.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     threading.Thread(target=_exit_with_parent, daemon=True).start()
     importlib.import_module("torch").set_num_threads(1)
 
@@ -111,6 +146,16 @@ def _environment(values: dict[str, str]) -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
+
+
+@contextmanager
+def _without_ctrl_c() -> Iterator[None]:
+    """Hold Ctrl-C back from processes that start here until they can ignore it; here it comes a moment later."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

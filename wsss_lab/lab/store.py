@@ -35,6 +35,10 @@ _TEMPORARY = ".tmp-"
 _FORGOTTEN_AFTER = 24 * 3600  # seconds until another machine's half-written entry counts as left behind
 
 
+class WriteError(StoreError):
+    """The run store can't be written: whatever is computed next would be lost."""
+
+
 def default_root() -> Path:
     """WSSS_CACHE, or .wsss_cache in the clone (in the current folder for an installed package)."""
     if os.environ.get("WSSS_CACHE"):
@@ -122,7 +126,7 @@ class Store:
         outputs: values that values.write_value can write.
         facts: further entries of the manifest, such as seconds.
 
-        An equal entry that another process stored in the meantime is kept. Raises StoreError when the folder
+        An equal entry that another process stored in the meantime is kept. Raises WriteError when the folder
         cannot be written.
         """
         target = self.folder(step)
@@ -240,6 +244,22 @@ class Store:
                 raise
         _flush(target.parent)
 
+    def try_out(self) -> None:
+        """Write something and take it away. Raises WriteError where that fails."""
+        probe = self.root / _temporary("probe")
+        with self._explained():
+            self.root.mkdir(parents=True, exist_ok=True)
+            probe.write_bytes(b"?")
+            probe.unlink()
+
+    def write_error(self, problem: Exception) -> WriteError:
+        """The error for what went wrong while something was written."""
+        return WriteError(
+            f"cannot write to the run store {self.root}: {getattr(problem, 'strerror', None) or problem}",
+            expected="a folder that can be written, with free space",
+            fix="make room there, or set WSSS_CACHE to another folder",
+        )
+
     @contextmanager
     def _explained(self) -> Iterator[None]:
         """Turn what the file system says into an error that names the folder and the way out."""
@@ -247,12 +267,7 @@ class Store:
             yield
         except (OSError, RuntimeError) as problem:
             # torch reports a failed write as a RuntimeError.
-            reason = getattr(problem, "strerror", None) or str(problem)
-            raise StoreError(
-                f"cannot write to the run store {self.root}: {reason}",
-                expected="a folder that can be written, with free space",
-                fix="make room there, or set WSSS_CACHE to another folder",
-            ) from problem
+            raise self.write_error(problem) from problem
 
 
 def _describe(step: "Step", outputs: dict[str, str], folder: Path) -> dict[str, Any]:

@@ -8,6 +8,7 @@ WORLD_SEED := 0
 DEVICE := auto
 JOBS := auto
 OUT :=
+EXECUTED :=
 PARAMS :=
 ARTIFACT :=
 NETWORK := paper
@@ -21,7 +22,7 @@ SHELL := /bin/bash
 
 # By default the commands run in .venv, which is made on the way. PYTHON=/path/to/python uses another
 # environment as it is, and WSSS_NO_VENV=1 the active one (conda, for instance).
-OPTIONS := PAPER PROFILE SEEDS WORLD_SEED DEVICE JOBS OUT PARAMS ARTIFACT NETWORK WSSS_DATA WSSS_WEIGHTS WSSS_SALIENCY \
+OPTIONS := PAPER PROFILE SEEDS WORLD_SEED DEVICE JOBS OUT EXECUTED PARAMS ARTIFACT NETWORK WSSS_DATA WSSS_WEIGHTS WSSS_SALIENCY \
            WSSS_COCO WSSS_CACHE PYTHON WSSS_NO_VENV
 ifneq ($(origin PYTHON),command line)
   ifdef WSSS_NO_VENV
@@ -51,7 +52,8 @@ help:  ## List the targets and options
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo; echo "Options, with the values in force:"
 	@echo "  PAPER=$(PAPER)  PROFILE=$(PROFILE) (quick, toy, photos, voc)  SEEDS=$(SEEDS)  WORLD_SEED=$(WORLD_SEED)"
-	@echo "  DEVICE=$(DEVICE) (auto, cpu, cuda)  JOBS=$(JOBS)  OUT=folder  PARAMS='name=value ...'"
+	@echo "  DEVICE=$(DEVICE) (auto, cpu, cuda)  JOBS=$(JOBS)  OUT=folder  EXECUTED=folder, of notebooks"
+	@echo "  PARAMS='name=value ...'"
 	@echo "  ARTIFACT=paper/table, only this one: no notebook, and no training that it doesn't need"
 	@echo "  NETWORK=$(NETWORK) (paper, mobilenet), of a rehearsal"
 	@echo "  WSSS_DATA=folder  WSSS_WEIGHTS=folder  WSSS_SALIENCY=folder  WSSS_COCO=folder  WSSS_CACHE=folder"
@@ -60,7 +62,8 @@ help:  ## List the targets and options
 reproduce: $(READY)  ## Run the notebooks headless: every table and figure, then a summary
 	@$(WSSS) reproduce --paper "$(PAPER)" --profile "$(PROFILE)" --seeds "$(SEEDS)" \
 	    --world-seed "$(WORLD_SEED)" --device "$(DEVICE)" --jobs "$(JOBS)" \
-	    $(if $(OUT),--out "$(OUT)") $(if $(ARTIFACT),--artifact "$(ARTIFACT)") $(foreach assignment,$(PARAMS),--param "$(assignment)")
+	    $(if $(OUT),--out "$(OUT)") $(if $(EXECUTED),--executed "$(EXECUTED)") \
+	    $(if $(ARTIFACT),--artifact "$(ARTIFACT)") $(foreach assignment,$(PARAMS),--param "$(assignment)")
 
 quick: override PROFILE := quick
 quick: reproduce  ## The same in the smallest profile, into figures/quick: does every cell run?
@@ -82,7 +85,7 @@ doctor: $(READY)  ## Check environment, data, weights and GPU; say what fixes wh
 	@$(WSSS) doctor
 
 book: $(READY)  ## Write the executed notebooks of PROFILE as HTML into build/book
-	@$(WSSS) book --profile "$(PROFILE)"
+	@$(WSSS) book --profile "$(PROFILE)" $(if $(EXECUTED),--executed "$(EXECUTED)")
 
 lint: $(READY)  ## Check the style of the code
 	@$(PYTHON) -m ruff check wsss_lab tests

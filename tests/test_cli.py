@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from unittest.mock import Mock
 
 import pytest
@@ -231,9 +232,14 @@ def test_a_missing_artifact_means_status_1(tmp_path, monkeypatch):
     assert reproduce(tmp_path, "--profile", "quick").exit_code == 0
 
 
-def test_ctrl_c_stops_the_notebook_cleanly_and_says_how_to_go_on(tmp_path):
+@pytest.mark.parametrize("numbers, busy, left", [
+    ([signal.SIGINT], "", True),
+    ([signal.SIGTERM] * 2, "signal.signal(signal.SIGINT, signal.SIG_IGN)", False),  # the second one kills the kernel
+])
+def test_ctrl_c_and_sigterm_stop_the_notebook_cleanly_and_say_how_to_go_on(tmp_path, numbers, busy, left):
     source = f"""
-import pathlib, time
+import pathlib, signal, time
+{busy}
 print("working", flush=True)
 try:
     time.sleep(120)
@@ -250,13 +256,27 @@ finally:
             line = process.stdout.readline()
             assert line, shown + process.stderr.read()
             shown += line
-        process.send_signal(signal.SIGINT)
+        for number in numbers:
+            process.send_signal(number)
+            time.sleep(0.5)
         out, err = process.communicate(timeout=60)
     assert process.returncode == cli.INTERRUPTED
-    assert "the same command goes on from there" in err
-    assert "Traceback" not in err
+    assert err.endswith("\nStopped. What is finished is kept: the same command goes on from there.\n")
+    assert err.count("\n") == (2 if left else 3)
     assert "second" not in out
-    assert (tmp_path / "cleaned up").exists()
+    assert (tmp_path / "cleaned up").exists() == left
+
+
+@pytest.mark.parametrize("option, named", [("--out", "OUT="), ("--executed", "EXECUTED=")])
+def test_folders_for_results_are_tried_before_anything_runs(tmp_path, monkeypatch, option, named):
+    monkeypatch.setattr(notebooks, "run_notebook", Mock(side_effect=AssertionError("ran")))
+    write_notebook(tmp_path / "notebooks" / "0_primer.ipynb")
+    (tmp_path / "file").touch()
+    options = {"--out": tmp_path / "figures", "--executed": tmp_path / "executed"} | {option: tmp_path / "file" / "sub"}
+    given = ["reproduce", "--profile", "quick", "--notebooks-dir", str(tmp_path / "notebooks"),
+             *(str(each) for pair in options.items() for each in pair)]
+    error = CliRunner().invoke(cli.app, given).exception
+    assert isinstance(error, SetupError) and str(tmp_path / "file" / "sub") in str(error) and named in error.fix
 
 
 def test_the_book_needs_a_run_and_then_lists_its_notebooks(tmp_path):

@@ -156,7 +156,7 @@ def test_ctrl_c_says_how_to_go_on_and_the_same_command_does(server, tmp_path, mo
         patched.setattr(acquire.Transfer, "moved", stop)
         stopped = data("voc", "--to", tmp_path)
     assert stopped.exit_code == cli.INTERRUPTED
-    assert "Stopped. What has arrived is kept: the same command goes on from there." in stopped.output
+    assert "Stopped. What is finished is kept: the same command goes on from there." in stopped.output
     assert (tmp_path / "a.tar.part").stat().st_size > 0
     assert data("voc", "--to", tmp_path).exit_code == 0
     assert server.asked[1][1].startswith("bytes=") and (tmp_path / "a.bin").stat().st_size == 10**6

@@ -31,13 +31,14 @@ def test_help_is_the_default_goal_and_lists_every_target():
 
 def test_reproduce_hands_its_options_to_the_command():
     answer = make("-n", "reproduce", f"PYTHON={sys.executable}", "PAPER=oh2017", "PROFILE=photos", "SEEDS=3",
-                  "WORLD_SEED=7", "DEVICE=cpu", "JOBS=2", "OUT=somewhere", "PARAMS=tau=0.3 limit=4")
+                  "WORLD_SEED=7", "DEVICE=cpu", "JOBS=2", "OUT=somewhere", "EXECUTED=elsewhere",
+                  "PARAMS=tau=0.3 limit=4")
     command = answer.stdout.replace("\\\n", " ").split()
     start = command.index("reproduce")
     assert command[start - 3 : start] == [sys.executable, "-m", "wsss_lab"]
     assert [word.strip('"') for word in command[start + 1 :]] == [
         "--paper", "oh2017", "--profile", "photos", "--seeds", "3", "--world-seed", "7", "--device", "cpu",
-        "--jobs", "2", "--out", "somewhere", "--param", "tau=0.3", "--param", "limit=4",
+        "--jobs", "2", "--out", "somewhere", "--executed", "elsewhere", "--param", "tau=0.3", "--param", "limit=4",
     ]  # fmt: skip
 
 

@@ -1,16 +1,32 @@
 """The command `wsss`. Heavy imports stay inside the commands, so that --help answers at once."""
 
 import os
+import signal
 import sys
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
+import typer.core
 
 from wsss_lab.errors import LabError, ParameterError, SetupError
 from wsss_lab.settings import check_variables, checked
 
+
+class Interruptible(typer.core.TyperGroup):
+    """Commands that Ctrl-C and SIGTERM end with one sentence."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            print("\nStopped. What is finished is kept: the same command goes on from there.", file=sys.stderr)
+            raise typer.Exit(INTERRUPTED) from None
+
+
+INTERRUPTED = 130  # the shell's status for a program stopped by Ctrl-C
 app = typer.Typer(
+    cls=Interruptible,
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -18,7 +34,6 @@ app = typer.Typer(
     help="Weakly supervised semantic segmentation, paper by paper: run the notebooks, see what they make.",
 )
 
-INTERRUPTED = 130  # the shell's status for a program stopped by Ctrl-C
 Profile = Annotated[str, typer.Option(help="How much work, on which data: quick, toy, photos or voc.")]
 Figures = Annotated[Path | None, typer.Option("--out", help="Folder for results. [default: figures]")]
 Executed = Annotated[
@@ -30,6 +45,7 @@ Notebooks = Annotated[Path | None, typer.Option(help="Folder with the notebooks.
 
 def main() -> None:
     """Run the command line; a problem the user can solve is told without a traceback, with status 2."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         app()
     except ModuleNotFoundError as error:
@@ -106,6 +122,10 @@ def reproduce(
     parameters = {item: notebooks.given_parameters(item.path, shared, param or []) for item in selected}
     if artifact and param:
         raise ParameterError(f"--param {param[0]} beside --artifact", "one of them: no notebook is run")
+    target = executed or project / "build" / "notebooks" / profile
+    _try_out(figures, "OUT=folder (--out)")
+    if not artifact:
+        _try_out(target, "EXECUTED=folder (--executed)")
     data_check.before_run(chosen)
 
     if artifact:
@@ -115,22 +135,17 @@ def reproduce(
         from wsss_lab.lab import forecast
 
         print(forecast.render([item.paper for item in selected], profile, seeds), flush=True)
-    target = executed or project / "build" / "notebooks" / profile
     reports = []
-    try:
-        for item, given in parameters.items():
-            print(f"== {item.path.name} ({chosen.name}: {chosen.summary})", flush=True)
-            outcome = notebooks.run_notebook(item, given, (target / item.path.name).absolute())
-            state = "FAILED, see the end" if outcome.failure else "done"
-            print(f"   {state}, {outcome.seconds / 60:.1f} min", flush=True)
-            folder = figures / profile / item.paper
-            reports.append(summary.report(
-                outcome, folder, summary.promised_artifacts(item.paper),
-                summary.waived_artifacts(item.paper, profile), runs.save(folder, outcome, given, Store()),
-            ))
-    except KeyboardInterrupt:
-        print("\nStopped. Every finished step is kept: the same command goes on from there.", file=sys.stderr)
-        raise typer.Exit(INTERRUPTED) from None
+    for item, given in parameters.items():
+        print(f"== {item.path.name} ({chosen.name}: {chosen.summary})", flush=True)
+        outcome = notebooks.run_notebook(item, given, (target / item.path.name).absolute())
+        state = "FAILED, see the end" if outcome.failure else "done"
+        print(f"   {state}, {outcome.seconds / 60:.1f} min", flush=True)
+        folder = figures / profile / item.paper
+        reports.append(summary.report(
+            outcome, folder, summary.promised_artifacts(item.paper),
+            summary.waived_artifacts(item.paper, profile), runs.save(folder, outcome, given, Store()),
+        ))
     print(summary.render(reports, profile, _update_gallery(figures, profile)))
     raise typer.Exit(0 if all(report.good for report in reports) else 1)
 
@@ -296,30 +311,34 @@ def data(
         print(acquire.listing())
         return
     folder = to or acquire.default_folder(what)
-    try:
-        if what == acquire.AUGMENTED:
-            places = {"voc": voc, "sbd": sbd}
-            acquire.augment(*(given or acquire.default_folder(name) for name, given in places.items()), folder)
-        else:
-            acquire.acquire(source, folder)
-    except KeyboardInterrupt:
-        print("\nStopped. What has arrived is kept: the same command goes on from there.", file=sys.stderr)
-        raise typer.Exit(INTERRUPTED) from None
+    if what == acquire.AUGMENTED:
+        places = {"voc": voc, "sbd": sbd}
+        acquire.augment(*(given or acquire.default_folder(name) for name, given in places.items()), folder)
+    else:
+        acquire.acquire(source, folder)
 
 
 def _make_artifacts(names: str, papers: list[str], shared: dict) -> None:
     """Make single tables and figures, without a notebook, and say where they are."""
     from wsss_lab.lab import chosen
 
-    try:
-        made = chosen.make(chosen.choose(names, papers), **shared)
-    except KeyboardInterrupt:
-        print("\nStopped. Every finished step is kept: the same command goes on from there.", file=sys.stderr)
-        raise typer.Exit(INTERRUPTED) from None
+    made = chosen.make(chosen.choose(names, papers), **shared)
     for name in made:
         paper, id = name.split("/")
         print(f"{name}: {Path(shared['figures']) / shared['profile'] / paper}, {id}.*")
     _update_gallery(Path(shared["figures"]), shared["profile"])
+
+
+def _try_out(folder: Path, option: str) -> None:
+    """Refuse a folder for results that can't be written, before anything is computed."""
+    probe = folder / f".tmp-probe-{os.getpid()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as problem:
+        raise SetupError(f"cannot write to {folder}: {problem.strerror or problem}", "a folder that can be written",
+                         f"give another one as {option}") from problem
 
 
 def _worker_count(jobs: str) -> int:

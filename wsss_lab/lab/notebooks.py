@@ -5,11 +5,15 @@ teaching, belongs to the paper `oh2017`, and may also be called `guided`.
 """
 
 import ast
+import os
 import re
+import signal
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -187,31 +191,64 @@ def run_notebook(notebook: Notebook, parameters: Mapping[str, object], executed:
     """Execute a notebook in a fresh kernel of this interpreter, from the notebook's own folder.
 
     What its cells print is passed on as it comes; the executed copy is written to `executed` and kept when a
-    cell fails, which is reported in the outcome instead of being raised. Ctrl-C interrupts the kernel, which
-    stops cleanly, and raises KeyboardInterrupt.
+    cell fails, which is reported in the outcome instead of being raised. Ctrl-C and SIGTERM interrupt the kernel,
+    which stops cleanly, and raise KeyboardInterrupt; the second one kills it.
     """
     import papermill
 
     executed.parent.mkdir(parents=True, exist_ok=True)
     started = time.time()
     failure = None
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, _Interrupts() as interrupts:
         noted = Path(folder) / "steps"
         try:
             papermill.execute_notebook(
                 str(notebook.path), str(executed), dict(parameters), cwd=str(notebook.path.parent),
-                kernel_name="python3", language="python", kernel_manager_class=_own_kernel_manager(noted),
+                kernel_name="python3", language="python", on_cell_start=interrupts.check,
+                kernel_manager_class=_own_kernel_manager(noted, interrupts.kernels),
                 progress_bar=False, stdout_file=sys.stdout, stderr_file=sys.stderr,
             )
         except papermill.PapermillExecutionError as error:
-            if error.ename == "KeyboardInterrupt":
-                raise KeyboardInterrupt from error
+            interrupts.came |= error.ename == "KeyboardInterrupt"
             failure = _cell_failure(error, executed)
         except Exception as error:  # the kernel died or didn't start: the other notebooks shall run all the same
             failure = Failure(_describe(error))
+        if interrupts.came:
+            raise KeyboardInterrupt
         seconds = time.time() - started
         steps = dict.fromkeys(noted.read_text(encoding="utf-8").split()) if noted.is_file() else {}
     return Outcome(notebook, executed, started, seconds, failure, tuple(steps))
+
+
+class _Interrupts:
+    """Ctrl-C and SIGTERM while a notebook runs go to its kernel: raised here, they would tear an event loop apart."""
+
+    def __init__(self):
+        self.kernels: list[Any] = []  # managers
+        self.came, self._working = False, False
+
+    def __enter__(self) -> "_Interrupts":
+        caught = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
+        self._before = {number: signal.signal(number, self._pass_on) for number in caught}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def check(self, **_: object) -> None:
+        """Called before each cell: start none after an interrupt."""
+        self._working = True
+        if self.came:
+            raise LabError("interrupted")
+
+    def _pass_on(self, *_: object) -> None:
+        number = signal.SIGKILL if self.came else signal.SIGINT
+        self.came = True
+        for kernel in self.kernels if self._working else ():  # one that is starting would die with a traceback
+            if kernel.has_kernel:
+                with suppress(ProcessLookupError):
+                    os.kill(kernel.provisioner.pid, number)
 
 
 def read(path: Path, fix: str = "") -> "NotebookNode":
@@ -230,10 +267,10 @@ def _targets(node: ast.stmt) -> Iterator[ast.Name]:
     return (target for target in targets if isinstance(target, ast.Name))
 
 
-def _own_kernel_manager(noted: Path) -> type:
+def _own_kernel_manager(noted: Path, kernels: list[Any]) -> type:
     """A kernel manager that starts this very interpreter, whatever kernels the user has registered.
 
-    noted: the file in which the session of the notebook notes its steps.
+    noted: the file in which the session of the notebook notes its steps. kernels: receives the managers.
     WSSS_PROGRESS asks the code in the kernel for plain lines: bars freeze or vanish in executed notebooks.
     The log is silenced because it shows a traceback for every Ctrl-C.
     """
@@ -242,6 +279,10 @@ def _own_kernel_manager(noted: Path) -> type:
     from jupyter_client.kernelspec import KernelSpec
 
     class OwnKernelManager(AsyncKernelManager):
+        def __init__(self, *given: Any, **named: Any):
+            super().__init__(*given, **named)
+            kernels.append(self)
+
         @property
         def kernel_spec(self) -> KernelSpec:
             told = {"WSSS_PROGRESS": "plain", STEPS_VARIABLE: str(noted)}

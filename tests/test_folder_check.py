@@ -14,8 +14,8 @@ from tiny_views import write_photographs
 
 from wsss_lab.data.files import image_named
 from wsss_lab.data.folder import VocFolder
-from wsss_lab.data.folder_check import NOTES, Finding, check_folder, table
-from wsss_lab.data.pixels import read_labels, voc_palette
+from wsss_lab.data.folder_check import NOTES, Finding, check_folder, table, told
+from wsss_lab.data.pixels import read_image, read_labels, voc_palette
 from wsss_lab.data.tags import tags_from_csv
 from wsss_lab.errors import KINDS, DataError
 from wsss_lab.lab import data_check, doctor
@@ -234,15 +234,22 @@ DAMAGES = {
 
 @pytest.mark.parametrize("damage, file, words", DAMAGES.values(), ids=DAMAGES)
 def test_the_check_names_the_file_and_says_what_is_wrong_with_it(root, damage, file, words):
-    assert findings(root) == []
     damage(root)
-    found = [finding for finding in findings(root) if finding.file == file and words in finding.what]
-    assert len(found) == 1 and found[0].fix and str(root) not in found[0].what, findings(root)
-    if found[0].stops:
-        with pytest.raises(DataError, match="problem"):
-            VocFolder(root).check()
+    every = findings(root)
+    found = [finding for finding in every if finding.file == file and words in finding.what]
+    assert len(found) == 1 and found[0].fix and str(root) not in found[0].what, every
+    if any(finding.stops for finding in every):
+        with pytest.raises(DataError, match=r": \d+ problem"):
+            told(root, every)
     else:
-        assert VocFolder(root).check() == tuple(findings(root))
+        assert told(root, every) == tuple(every)
+
+
+def test_a_sound_folder_has_no_findings_and_a_photograph_may_lack_its_end_mark(root):
+    before = read_image(root / PHOTO)
+    put(PHOTO, lambda data: data.removesuffix(b"\xff\xd9"))(root)
+    assert findings(root) == [] and VocFolder(root).check() == ()
+    np.testing.assert_array_equal(read_image(root / PHOTO), before)
 
 
 @pytest.mark.parametrize("lines, words", [
@@ -272,6 +279,19 @@ def test_masks_of_a_class_that_is_never_tagged_are_no_accident(root):
     (root / TRAIN).write_text("".join(f"q{index}\n" for index in range(40)))
     found, = (finding for finding in check_folder(VocFolder(root), ["train"]) if finding.stops)
     assert found.what.startswith("masks of 13 images show bird, and 0 of them have this tag")
+
+
+@pytest.mark.parametrize("tags", ["csv", "masks"])
+def test_a_split_may_show_backgrounds_alone(tmp_path, tags):
+    root = write_photographs(tmp_path / "folder", masks=True)
+    draw(lambda mask: np.where(mask > 0, 255, 0).astype(np.uint8), "SegmentationClass/p3.png")(root)
+    (root / "image_labels.csv").write_text("image,cat,dog\np0,1,0\np1,0,1\np2,1,0\n")
+    found = check_folder(VocFolder(root, tags), ["train", "val"])
+    assert not any(finding.stops for finding in found)
+    assert any("not one mask of val has a class, nor" in finding.what for finding in found)
+    draw(np.zeros_like, "SegmentationClass/p0.png")(root)
+    each_mask(lambda mask: np.where(mask > 0, 255, 0).astype(np.uint8))(root)
+    assert any(finding.stops for finding in check_folder(VocFolder(root, tags), ["train", "val"]))
 
 
 @pytest.mark.parametrize("rows, file, words", [

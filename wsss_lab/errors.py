@@ -118,6 +118,8 @@ KINDS = {
     "no objects": ("{path}: not one mask of {split} has a class; they hold {labels}",
                    "0 for background, 1 to {largest} for classes, 255 for void, which isn't scored",
                    "write objects with the label of their class, 1 for the first"),
+    "no tagged objects": ("{path}: not one mask of {split} has a class, nor are its images tagged; they hold {labels}",
+                          "", "nothing, if these are backgrounds"),
     "disagree": ("{path}: masks of {count} images show {names}, and {agree} of them have this tag",
                  "masks and tags of the same classes", "put classes.txt into the order of the masks' labels"),
 }  # fmt: skip

@@ -225,11 +225,10 @@ class VocFolder(VocReader):
         return told(self.root, check_folder(self, splits or self.splits))
 
     def tagged(self) -> set[str]:
-        """Images that have an annotation, a row of the table or, where tags are read from masks, a mask."""
+        """Images that have an annotation or, where tags are read from a table, a row in it."""
         if self.tags_source == "csv":
             return images_in_csv(self.root / TAG_TABLE, self._images)
-        xml = self.tags_source == "xml"
-        return set(listing(self.root / (ANNOTATIONS if xml else MASKS), ".xml" if xml else ".png"))
+        return set(listing(self.root / ANNOTATIONS, ".xml"))
 
     @property
     def stamps(self) -> list:

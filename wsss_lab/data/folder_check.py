@@ -22,7 +22,7 @@ from wsss_lab.errors import DataError, problem
 T = TypeVar("T")
 Names = dict[str, tuple[str, ...]]  # of images, by split
 ROWS, WIDTHS = 20, (34, 50, 36)  # of the table: rows at most, characters of a column
-NOTES = ("other names", "only void", "turned", "untagged")  # kinds that stop nothing
+NOTES = ("no tagged objects", "other names", "only void", "turned", "untagged")  # kinds that stop nothing
 OFTEN = 5  # images that show a class, from which on not one that is tagged with it is no accident
 
 
@@ -55,14 +55,13 @@ def check_folder(folder: VocFolder, splits: Iterable[str]) -> list[Finding]:
     names = {split: _names(folder, split, found) for split in splits}
     every = tuple(dict.fromkeys(name for listed in names.values() for name in listed))
     source = folder.root / (ANNOTATIONS if folder.tags_source == "xml" else TAG_TABLE)
-    masks, tagged = listing(folder.root / MASKS, ".png"), found.trying(source, folder.tagged) or set()
-    painted, with_tags = set(), set()
+    masks, of_masks = listing(folder.root / MASKS, ".png"), folder.tags_source == "masks"
+    tagged = set() if of_masks else found.trying(source, folder.tagged) or set()
+    painted, with_tags = set(), [split for split, listed in names.items() if not tagged.isdisjoint(listed)]
     for split, listed in names.items():
-        if folder.tags_source == "masks" or not masks.keys().isdisjoint(listed):
+        if of_masks or not masks.keys().isdisjoint(listed):
             painted.update(listed)
-        if not tagged.isdisjoint(listed):
-            with_tags.add(split)
-        elif folder.tags_source != "masks" and listed and not found.about(source.name):
+        if listed and not of_masks and split not in with_tags and not found.about(source.name):
             found.kind("untagged", source, split=split)
     needed = {name for split in with_tags for name in names[split]}
     look = partial(_look, _Sources(folder, every), painted, needed, found)
@@ -87,12 +86,12 @@ class _Found:
     def __init__(self, root: Path):
         self.root, self._errors = root, []
 
-    def trying(self, path: Path, read: Callable[[], T]) -> T | None:
+    def trying(self, path: Path, read: Callable[[], T], stops: bool = True) -> T | None:
         """What `read` returns; None where it raises, which is kept as an error about `path`."""
         try:
             return read()
         except DataError as error:
-            self._errors.append((path, error, True))
+            self._errors.append((path, error, stops))
         return None
 
     def kind(self, kind: str, path: Path, **facts: object) -> None:
@@ -171,8 +170,8 @@ def _look(files: _Sources, painted: set[str], tagged: set[str], found: _Found, r
     if found.trying(photograph, partial(read_image, photograph, thoroughly=True)) is None:
         return seen
     seen.flag = found.trying(photograph, partial(orientation, photograph)) or AS_STORED
-    if files.contexts is not None:
-        found.trying(files.contexts.paths[row], partial(files.contexts.read, row))
+    if files.contexts is not None:  # scores count the images without one
+        found.trying(files.contexts.paths[row], partial(files.contexts.read, row), stops=False)
     read = found.trying(mask, partial(files.masks.read_with_colours, row)) if name in painted else None
     if read is not None:
         seen.sides, seen.colours = read[0].shape, read[1]
@@ -183,7 +182,8 @@ def _look(files: _Sources, painted: set[str], tagged: set[str], found: _Found, r
 
 
 def _masks_of_splits(folder: VocFolder, names: Names, seen: dict[str, _Seen], tags: dict, found: _Found) -> None:
-    """Do the masks of a split show classes, and those of its tags?"""
+    """Do the masks of a split show classes, and those of its tags? A split may be of backgrounds alone."""
+    any_class = any(set(each.labels or ()) - {0, IGNORE} for each in seen.values())
     for split, listed in names.items():
         shown, agreed = Counter(), Counter()
         masks = [(row, name, seen[name].labels) for row, name in enumerate(listed) if seen[name].labels is not None]
@@ -198,7 +198,9 @@ def _masks_of_splits(folder: VocFolder, names: Names, seen: dict[str, _Seen], ta
                     found.kind("only void", folder._paths(MASKS, [name], ".png")[0], names=tagged)
         if masks and not shown:
             held = some(map(str, sorted({label for *_, labels in masks for label in labels})))
-            found.kind("no objects", folder.root / MASKS, split=split, labels=held, largest=len(folder.classes))
+            meant = any_class if known is None else not known.values.any()
+            found.kind("no tagged objects" if meant else "no objects", folder.root / MASKS, split=split, labels=held,
+                       largest=len(folder.classes))
         odd = [label for label, count in shown.items() if count >= OFTEN and not agreed[label]]
         if known is not None and (odd or 2 * agreed.total() < shown.total()):
             wrong = [label for label in sorted(shown) if 2 * agreed[label] < shown[label]]

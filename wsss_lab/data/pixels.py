@@ -132,7 +132,10 @@ def read_image(path: Path, thoroughly: bool = False) -> np.ndarray:
     # OpenCV and Pillow fill what is missing with grey, silently.
     if data.startswith(b"\xff\xd8"):
         end = _end_mark(data)
-        if end < 0 or thoroughly and _lacks_data(path, data, end):
+        if end < 0:  # cut, zeros in the place of what was cut off, or nothing but the mark is missing
+            thoroughly, end = True, len(data := data.rstrip(b"\0"))
+            data += b"\xff\xd9"
+        if thoroughly and _lacks_data(path, data, end):
             raise unreadable(path, "its data end before the photograph does")
     else:
         with _opened(path, data) as image:
@@ -158,15 +161,11 @@ def _end_mark(data: bytes) -> int:
 
 def _lacks_data(path: Path, data: bytes, end: int) -> bool:
     """Whether the data of a JPEG end too early: then, and only then, more of them before the end mark can be seen."""
-    return not np.array_equal(_small(path, data), _small(path, data[:end] + FILLER + data[end:]))
-
-
-def _small(path: Path, data: bytes) -> np.ndarray:
-    """A JPEG at an eighth of its size, or whole where its last data are the finest details."""
-    with _opened(path, data) as image:
-        if not image.info.get("progressive"):
-            image.draft("L", (1, 1))
-        return np.asarray(image)
+    decoded = []
+    for each in (data, data[:end] + FILLER + data[end:]):
+        with _opened(path, each) as image:
+            decoded.append(np.asarray(image))
+    return not np.array_equal(*decoded)
 
 
 def read_labels(path: Path) -> np.ndarray:

@@ -4,8 +4,8 @@
 # Versions: Pillow 13.0.0, opencv-python-headless 5.0.0.93, imageio 2.38.1, scikit-image 0.26.0, matplotlib 3.11.2
 # Guessed:  all readers agree on which side of a photograph is up, or at least on its height and width.
 # Seen:     a JPEG of 32 x 16 pixels with the flag 6 (turned by a quarter) is 16 x 32 in cv2.imread, and 32 x 16 in the
-#           others. The same goes for a PNG. A mask drawn over what one of them shows doesn't fit what another reads; when
-#           the flag is 3 (upside down), not even the shapes tell.
+#           others. The same goes for a PNG. A mask drawn over what one of them shows doesn't fit what another reads;
+#           when the flag is 3 (upside down), not even the shapes tell.
 source "$(dirname "$0")/environment.sh"
 environment pillow==13.0.0 opencv-python-headless==5.0.0.93 imageio==2.38.1 scikit-image==0.26.0 matplotlib==3.11.2
 

@@ -18,7 +18,7 @@ from wsss_lab.data.folder_check import NOTES, Finding, check_folder, table, told
 from wsss_lab.data.pixels import read_image, read_labels, voc_palette
 from wsss_lab.data.tags import tags_from_csv
 from wsss_lab.errors import KINDS, DataError
-from wsss_lab.lab import data_check, doctor
+from wsss_lab.lab import assumed, data_check, doctor
 from wsss_lab.lab.profiles import profile_named
 from wsss_lab.lab.session import start
 
@@ -434,3 +434,10 @@ def test_the_doctor_and_the_start_of_a_run_look_into_the_data(root, looks, photo
     assert check.state == "missing" and check.what.startswith(f"WSSS_DATA={root}: 1 problem\n") and "p9" in check.what
     with pytest.raises(DataError, match="p9"):
         start("oh2017", "photos", figures="")
+    (root / TRAIN).write_text("p0\np1\np2\n")
+    looked = len(looks)
+    with assumed.assume():
+        start("oh2017", "photos", figures="")
+    assert len(looks) == looked
+    start("oh2017", "photos", figures="")
+    assert len(looks) == looked + 1

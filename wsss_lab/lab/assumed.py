@@ -25,9 +25,14 @@ def assume() -> Iterator[None]:
         _assuming.reset(before)
 
 
+def planning() -> bool:
+    """Whether something is planned: nothing is computed, and no image looked at."""
+    return _assuming.get()
+
+
 def assumed(variable: str, profile: str = "voc") -> bool:
     """Whether what a variable names, DATA or WEIGHTS, is assumed to be there."""
-    return _assuming.get() and profile == "voc" and not os.environ.get(variable)
+    return planning() and profile == "voc" and not os.environ.get(variable)
 
 
 @dataclass(frozen=True)

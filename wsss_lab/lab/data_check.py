@@ -10,7 +10,7 @@ from pathlib import Path
 from wsss_lab.data.folder import VocFolder
 from wsss_lab.data.folder_check import Finding, check_folder, table
 from wsss_lab.errors import KINDS
-from wsss_lab.lab.assumed import DATA, assumed
+from wsss_lab.lab.assumed import DATA, planning
 from wsss_lab.lab.fingerprint import code_of
 from wsss_lab.lab.profiles import Profile
 from wsss_lab.lab.store import default_root
@@ -41,7 +41,7 @@ def checked(root: str | os.PathLike, say: Callable[[str], None] = print) -> tupl
 
 def before_run(profile: Profile) -> None:
     """Check the photographs that a profile reads, and print what is worth a word. Raises DataError as `checked`."""
-    if profile.needs_data and not assumed(DATA, profile.name):
+    if profile.needs_data and not planning():
         root = Path(os.environ[DATA])
         if notes := checked(root):
             print(f"{root}: worth a look, though nothing stops a run\n{table(notes)}", flush=True)

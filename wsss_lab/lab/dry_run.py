@@ -12,8 +12,6 @@ class DryRun(Session):
     """A session that computes nothing and has nothing stored. `asked`: the steps whose results were asked for, in
     order."""
 
-    computes = False
-
     def __init__(self, *arguments):
         super().__init__(*arguments)
         self.asked: dict[Step, None] = {}

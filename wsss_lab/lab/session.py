@@ -33,8 +33,6 @@ class Session:
     routes: one per seed, 0 to seeds - 1. world: what images are looked at. artifacts: where tables and figures go.
     """
 
-    computes = True  # so that the data are checked first
-
     def __init__(self, paper: str, profile: str, routes: list, jobs: int, figures: str):
         self.paper, self.profile, self.routes, self.jobs = paper, profile, routes, jobs
         self.world = routes[0].world
@@ -167,8 +165,7 @@ def start(paper: str, profile: str = "toy", seeds: int = 1, world_seed: int = 0,
     seeds, world_seed, jobs = checked("seeds", seeds), checked("world_seed", world_seed), jobs and checked("jobs", jobs)
     check_variables()
     check_inputs(profile_named(profile))
-    if kind.computes:
-        data_check.before_run(profile_named(profile))
+    data_check.before_run(profile_named(profile))
     os.environ["WSSS_DEVICE"] = checked("device", device)
     resolve_device()
     routes = _module_of(paper).routes(profile, seeds, world_seed)

@@ -21,9 +21,8 @@ import torch
 
 from wsss_lab.data.pixels import JpegFiles
 from wsss_lab.data.views import TrainView
-from wsss_lab.networks.batches import tagged_batches
+from wsss_lab.networks.batches import Batches, ahead, tagged_batches
 from wsss_lab.networks.machine import Machine
-from wsss_lab.networks.prefetch import Batches, ahead
 
 PHOTOGRAPHS, SIDE, BATCH, COUNT, REPEATS = 200, 321, 20, 6, 2
 WORKERS = (0, 1, 2, 4)

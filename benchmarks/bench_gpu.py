@@ -39,7 +39,7 @@ from wsss_lab.lab.session import Session
 from wsss_lab.lab.steps import Step, topological
 from wsss_lab.lab.worlds import ToyWorld
 from wsss_lab.networks.backbones import Backbone
-from wsss_lab.networks.fcan import attention_net
+from wsss_lab.networks.heads import attention_net
 from wsss_lab.networks.machine import Machine
 from wsss_lab.papers import araslanov2020, chaudhry2017, lee2021, oh2017, roy2017
 

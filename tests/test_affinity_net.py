@@ -13,15 +13,13 @@ from torch import nn
 from wsss_lab.data import frames
 from wsss_lab.data.canvas import normalise
 from wsss_lab.data.resized_crop import crop_and_jitter
-from wsss_lab.networks.affinity_net import AffinityNet
 from wsss_lab.networks.backbones import Backbone
 from wsss_lab.networks.batches import labelled_batches
-from wsss_lab.networks.deeplab_v3plus import v3plus_trunk
-from wsss_lab.networks.device import place
+from wsss_lab.networks.deeplab_v3plus import AffinityNet, v3plus_trunk
 from wsss_lab.networks.fit import Schedule
 from wsss_lab.networks.losses import reduce_labels
-from wsss_lab.networks.resnet import RESNET50_BLOCKS, TOY_RESNET_BLOCKS
-from wsss_lab.networks.vgg import TOY_BLOCKS, VGG16_BLOCKS
+from wsss_lab.networks.machine import place
+from wsss_lab.networks.trunks import RESNET50_BLOCKS, TOY_BLOCKS, TOY_RESNET_BLOCKS, VGG16_BLOCKS
 from wsss_lab.networks.wide_resnet import TOY_WIDE_RESNET, WIDE_RESNET38
 from wsss_lab.refinement.affinity_pairs import affinities, affinity_loss, half_disc, pair_labels
 from wsss_lab.refinement.affinity_training import train_affinity

@@ -9,7 +9,7 @@ import torch
 from wsss_lab.data.canvas import normalise
 from wsss_lab.data.toyvoc import CLASSES, make_scenes
 from wsss_lab.data.views import TrainView
-from wsss_lab.networks.gate import gate
+from wsss_lab.networks.deeplab_v3plus import gate
 from wsss_lab.papers.araslanov2020 import SCALES
 from wsss_lab.papers.araslanov2020_figures import FIGURES
 from wsss_lab.papers.araslanov2020_pooling import pooled_maps

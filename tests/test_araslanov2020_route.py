@@ -13,8 +13,7 @@ from wsss_lab.lab.profiles import has_test
 from wsss_lab.lab.published import published
 from wsss_lab.lab.steps import EVALUATION_READS
 from wsss_lab.networks.backbones import Backbone
-from wsss_lab.networks.resnet import RESNET50_BLOCKS, RESNET101_BLOCKS
-from wsss_lab.networks.vgg import TOY_BLOCKS, VGG16_BLOCKS, vgg_trunk
+from wsss_lab.networks.trunks import RESNET50_BLOCKS, RESNET101_BLOCKS, TOY_BLOCKS, VGG16_BLOCKS, vgg_trunk
 from wsss_lab.networks.wide_resnet import WIDE_RESNET38
 from wsss_lab.papers import araslanov2020, chaudhry2017, oh2017
 from wsss_lab.papers.araslanov2020 import (

@@ -15,7 +15,7 @@ from wsss_lab.errors import ParameterError, TrainingError
 from wsss_lab.networks.backbones import Backbone
 from wsss_lab.networks.fit import Schedule
 from wsss_lab.networks.losses import tag_loss
-from wsss_lab.networks.resnet import TOY_RESNET_BLOCKS
+from wsss_lab.networks.trunks import TOY_RESNET_BLOCKS
 from wsss_lab.seeds.attention import (
     attention_maps,
     attention_outputs,

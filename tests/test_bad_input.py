@@ -17,8 +17,8 @@ from wsss_lab.lab.compute import compute
 from wsss_lab.lab.store import Store
 from wsss_lab.lab.worlds import FolderWorld
 from wsss_lab.networks.fit import Schedule
+from wsss_lab.networks.trunks import TOY_BLOCKS, vgg_trunk
 from wsss_lab.networks.u2netp import U2NetP
-from wsss_lab.networks.vgg import TOY_BLOCKS, vgg_trunk
 from wsss_lab.papers import lee2021, oh2017
 from wsss_lab.papers.oh2017 import SCALES, Route
 

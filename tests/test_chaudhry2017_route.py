@@ -14,8 +14,7 @@ from wsss_lab.lab import worlds
 from wsss_lab.lab.profiles import has_test
 from wsss_lab.lab.published import published
 from wsss_lab.networks.backbones import Backbone
-from wsss_lab.networks.resnet import RESNET101_BLOCKS
-from wsss_lab.networks.vgg import TOY_BLOCKS, VGG16_BLOCKS, vgg_trunk
+from wsss_lab.networks.trunks import RESNET101_BLOCKS, TOY_BLOCKS, VGG16_BLOCKS, vgg_trunk
 from wsss_lab.papers import chaudhry2017, oh2017
 from wsss_lab.papers.chaudhry2017 import POSTPROCESSED, ROWS, TESTED, Row, trained_rows, tuning_split
 from wsss_lab.papers.chaudhry2017_values import PUBLISHED, SCALES

@@ -23,7 +23,7 @@ from wsss_lab.data.folder import VocFolder
 from wsss_lab.data.sources import Item, Source
 from wsss_lab.errors import DataError, LabError, ParameterError, WeightsError
 from wsss_lab.lab import acquire, cli, doctor
-from wsss_lab.networks import u2netp_original
+from wsss_lab.networks import u2netp
 from wsss_lab.networks.u2netp import U2NetP
 
 SHA256 = "0b6a3f1e" * 8
@@ -209,9 +209,9 @@ def test_a_disk_that_fills_up_names_the_command_and_it_goes_on_when_there_is_roo
 
 def test_a_disk_that_is_full_when_weights_are_written_anew_is_told(server, tmp_path, monkeypatch):
     state = U2NetP().state_dict()
-    monkeypatch.setattr(u2netp_original, "check_original", lambda path: state)
+    monkeypatch.setattr(u2netp, "check_original", lambda path: state)
     monkeypatch.setattr(Path, "write_bytes", full_disk)
-    item = Item(Remote("a.pth", (server.serve("a", b"weights"),)), becomes="b.pth", convert=u2netp_original.convert)
+    item = Item(Remote("a.pth", (server.serve("a", b"weights"),)), becomes="b.pth", convert=u2netp.convert)
     offer(monkeypatch, item, name="saliency")
     error = data("saliency", "--to", tmp_path).exception
     assert isinstance(error, DataError) and "No space left on device" in error.problem

@@ -9,11 +9,8 @@ from torch import nn
 
 from wsss_lab.errors import ParameterError
 from wsss_lab.networks.backbones import Backbone
-from wsss_lab.networks.deeplab_v3plus import DeepLabV3Plus, v3plus_trunk
-from wsss_lab.networks.gate import gate
-from wsss_lab.networks.resnet import RESNET50_BLOCKS, TOY_RESNET_BLOCKS
-from wsss_lab.networks.skip import shallow_and_deep
-from wsss_lab.networks.vgg import TOY_BLOCKS, VGG16_BLOCKS
+from wsss_lab.networks.deeplab_v3plus import DeepLabV3Plus, gate, shallow_and_deep, v3plus_trunk
+from wsss_lab.networks.trunks import RESNET50_BLOCKS, TOY_BLOCKS, TOY_RESNET_BLOCKS, VGG16_BLOCKS
 from wsss_lab.networks.wide_resnet import TOY_WIDE_RESNET, WIDE_RESNET38
 
 torch.set_num_threads(1)

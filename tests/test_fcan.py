@@ -7,9 +7,8 @@ from torch import nn
 
 from wsss_lab.errors import ParameterError
 from wsss_lab.networks.backbones import Backbone
-from wsss_lab.networks.fcan import AttentionNet, attention_net
-from wsss_lab.networks.resnet import TOY_RESNET_BLOCKS
-from wsss_lab.networks.vgg import TOY_BLOCKS, convolutions
+from wsss_lab.networks.heads import AttentionNet, attention_net
+from wsss_lab.networks.trunks import TOY_BLOCKS, TOY_RESNET_BLOCKS, convolutions
 
 torch.set_num_threads(1)
 VGG = Backbone("vgg", TOY_BLOCKS, width=8, aspp=(1, 2), dropout=0.0, side=32)

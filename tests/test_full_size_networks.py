@@ -19,14 +19,10 @@ from torchvision.models import (
     vgg16,
 )
 
-from wsss_lab.networks.affinity_net import AffinityNet
-from wsss_lab.networks.deeplab import deeplab
-from wsss_lab.networks.deeplab_v3plus import DeepLabV3Plus, v3plus_trunk
-from wsss_lab.networks.fcan import attention_net
-from wsss_lab.networks.gap import gap_net
-from wsss_lab.networks.multiscale import multiscale_maximum
-from wsss_lab.networks.multiscale_mean import multiscale_mean
-from wsss_lab.networks.vgg import SHAPES, convolutions
+from wsss_lab.networks.deeplab_v3plus import AffinityNet, DeepLabV3Plus, v3plus_trunk
+from wsss_lab.networks.heads import attention_net, deeplab, gap_net
+from wsss_lab.networks.inference import multiscale_maximum, multiscale_mean
+from wsss_lab.networks.trunks import SHAPES, convolutions
 from wsss_lab.papers import araslanov2020_values, chaudhry2017_values, lee2021_values, oh2017_values, roy2017_values
 from wsss_lab.seeds.gap_cam import cam_net
 from wsss_lab.seeds.saliency_supervision import localisation_net

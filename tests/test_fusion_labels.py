@@ -12,7 +12,7 @@ from wsss_lab.data import frames
 from wsss_lab.data.canvas import from_canvas, normalise
 from wsss_lab.errors import ParameterError
 from wsss_lab.networks.fit import Schedule
-from wsss_lab.networks.vgg import TOY_BLOCKS, vgg_trunk
+from wsss_lab.networks.trunks import TOY_BLOCKS, vgg_trunk
 from wsss_lab.refinement.crf_rnn import LEAST_ATTENTION, CrfRnn, bilateral_kernel
 from wsss_lab.refinement.dense_crf import V2
 from wsss_lab.seeds.top_down import Attention, cell_weights

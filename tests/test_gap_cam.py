@@ -14,11 +14,10 @@ from wsss_lab.data.canvas import from_canvas, normalise
 from wsss_lab.data.resized_crop import crop_and_jitter
 from wsss_lab.networks.backbones import Backbone
 from wsss_lab.networks.batches import tagged_batches
-from wsss_lab.networks.deeplab_v3plus import v3plus_trunk
-from wsss_lab.networks.device import place
+from wsss_lab.networks.deeplab_v3plus import freeze_trunk, v3plus_trunk
 from wsss_lab.networks.fit import Schedule
-from wsss_lab.networks.multiscale_mean import multiscale_mean
-from wsss_lab.networks.skip import freeze_trunk
+from wsss_lab.networks.inference import multiscale_mean
+from wsss_lab.networks.machine import place
 from wsss_lab.networks.wide_resnet import TOY_WIDE_RESNET
 from wsss_lab.refinement.dense_crf import V1
 from wsss_lab.refinement.label_frames import label_image

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from wsss_lab.errors import ParameterError
-from wsss_lab.networks.gate import CueInjection, gate
+from wsss_lab.networks.deeplab_v3plus import CueInjection, gate
 
 torch.set_num_threads(1)
 

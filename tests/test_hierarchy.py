@@ -9,7 +9,7 @@ from wsss_lab.data import frames
 from wsss_lab.data.views import TrainView
 from wsss_lab.errors import DataError, ParameterError
 from wsss_lab.networks.fit import Schedule
-from wsss_lab.networks.vgg import TOY_BLOCKS, vgg_trunk
+from wsss_lab.networks.trunks import TOY_BLOCKS, vgg_trunk
 from wsss_lab.saliency.hierarchy import THRESHOLDS, check_saliency, erase, hierarchical_saliency, looks
 from wsss_lab.saliency.hierarchy_frames import (
     hierarchy_frames,

@@ -15,9 +15,9 @@ from wsss_lab.errors import ParameterError, TrainingError
 from wsss_lab.evaluation.scoring import ground_truth
 from wsss_lab.networks.backbones import Backbone
 from wsss_lab.networks.batches import labelled_batches
-from wsss_lab.networks.fcan import AttentionNet
 from wsss_lab.networks.fit import Schedule
-from wsss_lab.networks.resnet import TOY_RESNET_BLOCKS
+from wsss_lab.networks.heads import AttentionNet
+from wsss_lab.networks.trunks import TOY_RESNET_BLOCKS
 from wsss_lab.refinement.dense_crf import V2
 from wsss_lab.seeds.attention import restore_attention, train_attention
 from wsss_lab.segmenter.joint import (

@@ -12,8 +12,7 @@ from wsss_lab.errors import WeightsError
 from wsss_lab.lab import worlds
 from wsss_lab.lab.steps import EVALUATION_READS
 from wsss_lab.lab.worlds import CocoWorld, FolderWorld
-from wsss_lab.networks.resnet import RESNET101_BLOCKS
-from wsss_lab.networks.vgg import TOY_BLOCKS, VGG16_BLOCKS, vgg_trunk
+from wsss_lab.networks.trunks import RESNET101_BLOCKS, TOY_BLOCKS, VGG16_BLOCKS, vgg_trunk
 from wsss_lab.networks.wide_resnet import WIDE_RESNET38
 from wsss_lab.papers import lee2021, oh2017
 from wsss_lab.papers.lee2021 import DETECTORS, ROWS, detector_row, segmenters, taught, trained_rows

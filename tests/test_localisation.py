@@ -13,7 +13,7 @@ from wsss_lab.errors import DataError, ParameterError
 from wsss_lab.evaluation.precision_recall import sweep
 from wsss_lab.fusion.map_selection import Selection
 from wsss_lab.networks.backbones import Backbone
-from wsss_lab.networks.multiscale_mean import multiscale_mean
+from wsss_lab.networks.inference import multiscale_mean
 from wsss_lab.networks.wide_resnet import TOY_WIDE_RESNET
 from wsss_lab.refinement.dense_crf import V1, refine_probabilities
 from wsss_lab.seeds import localisation

@@ -13,8 +13,7 @@ from wsss_lab.lab.compute import compute
 from wsss_lab.lab.steps import Step
 from wsss_lab.lab.store import Store
 from wsss_lab.networks import machine
-from wsss_lab.networks.curves import Curves
-from wsss_lab.networks.fit import Schedule, fit
+from wsss_lab.networks.fit import Curves, Schedule, fit
 from wsss_lab.networks.keeping import checkpoint_folder
 from wsss_lab.networks.machine import Machine
 

@@ -9,8 +9,8 @@ from torch import nn
 from wsss_lab.data.canvas import normalise
 from wsss_lab.errors import ParameterError
 from wsss_lab.networks.backbones import Backbone
-from wsss_lab.networks.fcan import attention_net
-from wsss_lab.networks.multiscale import SCALES, multiscale_maximum, volumes
+from wsss_lab.networks.heads import attention_net
+from wsss_lab.networks.inference import SCALES, multiscale_maximum, volumes
 
 torch.set_num_threads(1)
 

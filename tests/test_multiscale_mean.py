@@ -9,7 +9,7 @@ from torch import nn
 from wsss_lab.data.canvas import from_canvas, normalise
 from wsss_lab.errors import ParameterError
 from wsss_lab.networks import inference
-from wsss_lab.networks.multiscale_mean import averaged_maps, multiscale_mean
+from wsss_lab.networks.inference import averaged_maps, multiscale_mean
 
 torch.set_num_threads(1)
 

@@ -12,7 +12,7 @@ from wsss_lab.data.views import TrainView
 from wsss_lab.lab.choices import spread_ranks
 from wsss_lab.lab.plots import IGNORE
 from wsss_lab.lab.published import artifact_list
-from wsss_lab.networks.deeplab import deeplab
+from wsss_lab.networks.heads import deeplab
 from wsss_lab.papers import oh2017, oh2017_figures
 from wsss_lab.papers.oh2017_figures import FIGURES
 from wsss_lab.papers.oh2017_pictures import Pictures

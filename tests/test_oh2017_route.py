@@ -9,7 +9,7 @@ import torch
 from wsss_lab.errors import DataError, ParameterError
 from wsss_lab.lab.published import published
 from wsss_lab.networks.backbones import Backbone
-from wsss_lab.networks.vgg import VGG16_BLOCKS
+from wsss_lab.networks.trunks import VGG16_BLOCKS
 from wsss_lab.papers import oh2017
 from wsss_lab.papers.oh2017 import POSTPROCESSED, PUBLISHED, ROWS, SCALES, Row
 from wsss_lab.papers.oh2017_evidence import scored_rows

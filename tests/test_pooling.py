@@ -5,7 +5,7 @@ import torch
 from wsss_lab.data.views import TrainView
 from wsss_lab.networks.backbones import Backbone
 from wsss_lab.networks.fit import Schedule
-from wsss_lab.networks.gap import gap_net
+from wsss_lab.networks.heads import gap_net
 from wsss_lab.seeds.pooling import compare_poolings, pooling_differences, train_pooled_last
 from wsss_lab.seeds.training import train_classifier
 

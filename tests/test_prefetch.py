@@ -21,14 +21,11 @@ from wsss_lab.data.scale_crop import scale_crop
 from wsss_lab.data.views import every
 from wsss_lab.errors import DataError
 from wsss_lab.networks.backbones import Backbone
-from wsss_lab.networks.batches import labelled_batches, tagged_batches
-from wsss_lab.networks.curves import Curves
+from wsss_lab.networks.batches import DEPTH, Batches, ahead, labelled_batches, pixel_batches, tagged_batches
 from wsss_lab.networks.deeplab_v3plus import v3plus_trunk
-from wsss_lab.networks.fit import Schedule, fit
+from wsss_lab.networks.fit import Curves, Schedule, fit
 from wsss_lab.networks.machine import Machine
-from wsss_lab.networks.pixel_batches import pixel_batches
-from wsss_lab.networks.prefetch import DEPTH, Batches, ahead
-from wsss_lab.networks.vgg import TOY_BLOCKS, vgg_trunk
+from wsss_lab.networks.trunks import TOY_BLOCKS, vgg_trunk
 from wsss_lab.networks.wide_resnet import TOY_WIDE_RESNET
 from wsss_lab.seeds.saliency_supervision import scale_and_jitter
 from wsss_lab.seeds.training import train_classifier

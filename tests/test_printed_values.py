@@ -10,8 +10,7 @@ import re
 
 import pytest
 
-from wsss_lab.networks.resnet import RESNET101_BLOCKS
-from wsss_lab.networks.vgg import VGG16_BLOCKS
+from wsss_lab.networks.trunks import RESNET101_BLOCKS, VGG16_BLOCKS
 from wsss_lab.networks.wide_resnet import WIDE_RESNET38
 from wsss_lab.refinement.dense_crf import CrfParameters
 

@@ -12,8 +12,8 @@ from tiny_views import BACKBONE, blobs
 from wsss_lab.data import frames
 from wsss_lab.data.canvas import canvas_box, from_canvas, normalise
 from wsss_lab.errors import DataError, ParameterError
-from wsss_lab.networks.affinity_net import AffinityNet
 from wsss_lab.networks.backbones import Backbone
+from wsss_lab.networks.deeplab_v3plus import AffinityNet
 from wsss_lab.refinement.affinity_labels import with_background
 from wsss_lab.refinement.affinity_pairs import affinities, half_disc
 from wsss_lab.refinement.dense_crf import V1

@@ -7,18 +7,18 @@ from torchvision.models import resnet50, resnet101
 
 from wsss_lab.errors import ParameterError, WeightsError
 from wsss_lab.networks.backbones import Backbone
-from wsss_lab.networks.fcan import attention_net
-from wsss_lab.networks.gap import output_size
-from wsss_lab.networks.resnet import (
+from wsss_lab.networks.heads import attention_net, output_size
+from wsss_lab.networks.trunks import (
     RESNET50_BLOCKS,
     RESNET101_BLOCKS,
+    TOY_BLOCKS,
     TOY_RESNET_BLOCKS,
     TOY_RESNET_DEEP_BLOCKS,
     copy_layers,
     freeze_batch_norms,
     resnet_trunk,
+    vgg_trunk,
 )
-from wsss_lab.networks.vgg import TOY_BLOCKS, vgg_trunk
 
 torch.set_num_threads(1)
 #: One bottleneck per stage; two and more inner channels in the last three.

@@ -15,7 +15,7 @@ from wsss_lab.lab.published import published
 from wsss_lab.lab.steps import EVALUATION_READS
 from wsss_lab.lab.worlds import FolderWorld
 from wsss_lab.networks.backbones import Backbone
-from wsss_lab.networks.vgg import TOY_BLOCKS, VGG16_BLOCKS, vgg_trunk
+from wsss_lab.networks.trunks import TOY_BLOCKS, VGG16_BLOCKS, vgg_trunk
 from wsss_lab.papers import oh2017, roy2017
 from wsss_lab.papers.roy2017 import (
     AGGREGATIONS,

@@ -15,9 +15,8 @@ from wsss_lab.errors import ParameterError, WeightsError
 from wsss_lab.fusion.map_selection import Selection
 from wsss_lab.networks.backbones import Backbone
 from wsss_lab.networks.batches import labelled_batches
-from wsss_lab.networks.deeplab_v3plus import v3plus_trunk
+from wsss_lab.networks.deeplab_v3plus import freeze_trunk, v3plus_trunk
 from wsss_lab.networks.fit import Schedule
-from wsss_lab.networks.skip import freeze_trunk
 from wsss_lab.networks.wide_resnet import TOY_WIDE_RESNET
 from wsss_lab.seeds.gap_cam import train_cam
 from wsss_lab.seeds.saliency_supervision import (

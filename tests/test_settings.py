@@ -8,8 +8,7 @@ import pytest
 from wsss_lab import settings
 from wsss_lab.errors import ParameterError
 from wsss_lab.lab import doctor, pool, progress, several, transfer
-from wsss_lab.networks.device import resolve_device
-from wsss_lab.networks.machine import Machine
+from wsss_lab.networks.machine import Machine, resolve_device
 from wsss_lab.papers import shared_rehearsal
 
 READERS = {

@@ -9,9 +9,8 @@ from wsss_lab.errors import LabError, ParameterError
 from wsss_lab.lab.compute import compute
 from wsss_lab.lab.steps import Step
 from wsss_lab.lab.store import Store
-from wsss_lab.networks.curves import Curves
-from wsss_lab.networks.fit import Schedule, fit
-from wsss_lab.networks.ranks import Ranks
+from wsss_lab.networks.fit import Curves, Schedule, fit
+from wsss_lab.networks.machine import Ranks
 
 SCHEDULE = Schedule(6, 5, 0.05, "sgd", "poly")  # batches of 5: parts of 3 and 2
 

@@ -15,10 +15,10 @@ from wsss_lab.data.resized_crop import crop_and_jitter
 from wsss_lab.errors import WeightsError
 from wsss_lab.fusion.confident import confident_labels
 from wsss_lab.networks.backbones import Backbone
+from wsss_lab.networks.batches import pixel_batches
 from wsss_lab.networks.deeplab_v3plus import DeepLabV3Plus, v3plus_trunk
-from wsss_lab.networks.device import place
 from wsss_lab.networks.fit import Schedule
-from wsss_lab.networks.pixel_batches import pixel_batches
+from wsss_lab.networks.machine import place
 from wsss_lab.networks.wide_resnet import TOY_WIDE_RESNET
 from wsss_lab.refinement.pamr import pamr
 from wsss_lab.segmenter.balanced_loss import balanced_pixel_loss

@@ -13,7 +13,7 @@ from wsss_lab.data import frames
 from wsss_lab.data.canvas import normalise
 from wsss_lab.errors import ParameterError
 from wsss_lab.networks.backbones import Backbone
-from wsss_lab.networks.multiscale_mean import averaged_maps
+from wsss_lab.networks.inference import averaged_maps
 from wsss_lab.networks.wide_resnet import TOY_WIDE_RESNET
 from wsss_lab.refinement.dense_crf import V1
 from wsss_lab.refinement.label_frames import label_image

@@ -7,9 +7,15 @@ from torch.nn import functional as F
 
 from wsss_lab.errors import ParameterError
 from wsss_lab.networks.backbones import Backbone
-from wsss_lab.networks.resnet import RESNET50_BLOCKS, RESNET101_BLOCKS, TOY_RESNET_BLOCKS, TOY_RESNET_DEEP_BLOCKS
-from wsss_lab.networks.skip import freeze_trunk, shallow_and_deep, skip_channels
-from wsss_lab.networks.vgg import TOY_BLOCKS, VGG16_BLOCKS
+from wsss_lab.networks.deeplab_v3plus import freeze_trunk, shallow_and_deep, skip_channels
+from wsss_lab.networks.trunks import (
+    RESNET50_BLOCKS,
+    RESNET101_BLOCKS,
+    TOY_BLOCKS,
+    TOY_RESNET_BLOCKS,
+    TOY_RESNET_DEEP_BLOCKS,
+    VGG16_BLOCKS,
+)
 from wsss_lab.networks.wide_resnet import TOY_WIDE_RESNET, WIDE_RESNET38
 
 torch.set_num_threads(1)

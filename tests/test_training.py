@@ -12,7 +12,7 @@ from wsss_lab.errors import TrainingError
 from wsss_lab.evaluation.scoring import ground_truth
 from wsss_lab.networks.fit import Schedule
 from wsss_lab.networks.inference import label_probabilities
-from wsss_lab.networks.vgg import TOY_BLOCKS, vgg_trunk
+from wsss_lab.networks.trunks import TOY_BLOCKS, vgg_trunk
 from wsss_lab.refinement.dense_crf import V2
 from wsss_lab.saliency.network import train_saliency
 from wsss_lab.seeds.training import backprop_outputs, classifier_outputs, train_classifier

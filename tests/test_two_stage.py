@@ -14,10 +14,10 @@ from wsss_lab.data.resized_crop import crop_and_jitter
 from wsss_lab.networks.backbones import Backbone
 from wsss_lab.networks.batches import labelled_batches
 from wsss_lab.networks.deeplab_v3plus import DeepLabV3Plus, v3plus_trunk
-from wsss_lab.networks.device import place
 from wsss_lab.networks.fit import Schedule
-from wsss_lab.networks.multiscale_mean import averaged_maps
-from wsss_lab.networks.resnet import TOY_RESNET_BLOCKS
+from wsss_lab.networks.inference import averaged_maps
+from wsss_lab.networks.machine import place
+from wsss_lab.networks.trunks import TOY_RESNET_BLOCKS
 from wsss_lab.refinement.dense_crf import V1
 from wsss_lab.refinement.label_frames import label_image
 from wsss_lab.segmenter.two_stage import segment_second_stage, train_second_stage

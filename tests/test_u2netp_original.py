@@ -6,8 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from wsss_lab.errors import WeightsError
-from wsss_lab.networks.u2netp import load_u2netp
-from wsss_lab.networks.u2netp_original import check_original, convert, fold
+from wsss_lab.networks.u2netp import check_original, convert, fold, load_u2netp
 
 torch.set_num_threads(1)
 

@@ -9,9 +9,8 @@ from torch.nn import functional as F
 
 from wsss_lab.errors import ParameterError, WeightsError
 from wsss_lab.networks.backbones import Backbone
-from wsss_lab.networks.gap import output_size
-from wsss_lab.networks.resnet import TOY_RESNET_BLOCKS, freeze_batch_norms, resnet_trunk
-from wsss_lab.networks.vgg import SHAPES
+from wsss_lab.networks.heads import output_size
+from wsss_lab.networks.trunks import SHAPES, TOY_RESNET_BLOCKS, freeze_batch_norms, resnet_trunk
 from wsss_lab.networks.weights import read_weights
 from wsss_lab.networks.wide_resnet import TOY_WIDE_RESNET, WIDE_RESNET38, Block, copy_layers, wide_resnet_trunk
 

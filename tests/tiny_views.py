@@ -11,7 +11,7 @@ from PIL import Image
 from wsss_lab.data.canvas import to_canvas
 from wsss_lab.data.views import EvalView, stack_canvases
 from wsss_lab.networks.backbones import Backbone
-from wsss_lab.networks.vgg import TOY_BLOCKS, vgg_trunk
+from wsss_lab.networks.trunks import TOY_BLOCKS, vgg_trunk
 
 #: A network for 32-pixel inputs: class maps and scores of 8x8 cells.
 BACKBONE = Backbone("vgg", TOY_BLOCKS, width=16, dilation=2, aspp=(1, 2), dropout=0.0, side=32).settings()

@@ -142,12 +142,12 @@ def _torchvision_file(name: str, weights) -> Remote:
 
 
 def _check_u2netp(path: Path) -> None:
-    from wsss_lab.networks.u2netp_original import check_original
+    from wsss_lab.networks.u2netp import check_original
 
     check_original(path)
 
 
 def _convert_u2netp(source: Path, target: Path) -> None:
-    from wsss_lab.networks.u2netp_original import convert
+    from wsss_lab.networks.u2netp import convert
 
     convert(source, target)

@@ -11,7 +11,7 @@ from wsss_lab.data.canvas import normalise, to_canvas
 from wsss_lab.data.views import TrainView
 from wsss_lab.fusion.g2 import G2Rules, salient_components
 from wsss_lab.fusion.guides import each_guide, score_differences
-from wsss_lab.networks.device import resolve_device
+from wsss_lab.networks.machine import resolve_device
 from wsss_lab.refinement.dense_crf import CrfParameters
 
 

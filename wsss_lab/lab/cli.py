@@ -107,7 +107,7 @@ def reproduce(
         _use_folder(variable, folder)
     profiles.check_inputs(chosen)
     if checked("device", device) == "cuda":
-        from wsss_lab.networks.device import resolve_device
+        from wsss_lab.networks.machine import resolve_device
 
         resolve_device(device)
     figures = (out or project / "figures").absolute()

@@ -107,7 +107,7 @@ def _freeze(trunk: Any, backbone: Backbone, cut: str) -> None:
     """Freeze what trainings freeze before they begin."""
     from torch import nn
 
-    from wsss_lab.networks.skip import freeze_trunk
+    from wsss_lab.networks.deeplab_v3plus import freeze_trunk
 
     if cut == "v3plus":
         freeze_trunk(backbone.family, trunk)

@@ -60,7 +60,7 @@ def device() -> str:
     """Device that networks of this process are placed on: "cpu" or "cuda"."""
     if "torch" not in sys.modules:
         return "cpu"
-    from wsss_lab.networks.device import resolve_device
+    from wsss_lab.networks.machine import resolve_device
 
     return str(resolve_device())
 

@@ -96,7 +96,7 @@ class Session:
         """The run card: what is computed on, where results go, what of `steps` is reused and what isn't, and why."""
         import torch
 
-        from wsss_lab.networks.device import resolve_device
+        from wsss_lab.networks.machine import resolve_device
 
         state = self.plan(*steps)
         cached = int((state["state"] == "cached").sum()) if len(state) else 0
@@ -160,7 +160,7 @@ def start(paper: str, profile: str = "toy", seeds: int = 1, world_seed: int = 0,
     without a GPU where one is asked for, DataError or WeightsError when a folder that the profile needs isn't given,
     DataError for photographs, masks or lists that aren't as they should be.
     """
-    from wsss_lab.networks.device import resolve_device
+    from wsss_lab.networks.machine import resolve_device
 
     seeds, world_seed, jobs = checked("seeds", seeds), checked("world_seed", world_seed), jobs and checked("jobs", jobs)
     check_variables()

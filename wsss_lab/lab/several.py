@@ -50,7 +50,7 @@ def main(asked: str, answer: str) -> None:
     import torch.distributed as dist
 
     from wsss_lab.lab.store import Store
-    from wsss_lab.networks.device import resolve_device
+    from wsss_lab.networks.machine import resolve_device
 
     step, root = pickle.loads(Path(asked).read_bytes())
     cuda = resolve_device().type == "cuda"

@@ -6,11 +6,11 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from wsss_lab.errors import ParameterError
-from wsss_lab.networks import mobilenet, resnet, vgg, wide_resnet
+from wsss_lab.networks import trunks, wide_resnet
 
 #: What copies start weights into a trunk of each family.
-_FAMILIES = {"vgg": vgg.copy_convolutions, "resnet": resnet.copy_layers, "wide_resnet": wide_resnet.copy_layers,
-             "mobilenet": mobilenet.copy_features}
+_FAMILIES = {"vgg": trunks.copy_convolutions, "resnet": trunks.copy_layers, "wide_resnet": wide_resnet.copy_layers,
+             "mobilenet": trunks.copy_features}
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Backbone:
     """
 
     family: str = "vgg"
-    blocks: tuple[tuple[int, ...], ...] = vgg.VGG16_BLOCKS
+    blocks: tuple[tuple[int, ...], ...] = trunks.VGG16_BLOCKS
     width: int = 1024
     dilation: int = 12
     aspp: tuple[int, ...] = (6, 12, 18, 24)
@@ -52,14 +52,14 @@ class Backbone:
         return plain
 
     def trunk(self, variant: str) -> nn.Sequential:
-        """The trunk cut as `variant` says: a key of wsss_lab.networks.vgg.SHAPES, or "Stride16" for a ResNet."""
+        """The trunk cut as `variant` says: a key of wsss_lab.networks.trunks.SHAPES, or "Stride16" for a ResNet."""
         if self.family == "mobilenet":
-            return mobilenet.mobilenet_trunk(variant)
+            return trunks.mobilenet_trunk(variant)
         if self.family == "resnet":
-            return resnet.resnet_trunk(variant, self.blocks)
+            return trunks.resnet_trunk(variant, self.blocks)
         if self.family == "wide_resnet":
             return wide_resnet.wide_resnet_trunk(variant, self.blocks)
-        return vgg.vgg_trunk(variant, self.blocks)
+        return trunks.vgg_trunk(variant, self.blocks)
 
     def load_start(self, trunk: nn.Sequential, start: dict[str, Tensor], origin: str | Path = "start weights") -> None:
         """Copy start weights (a trunk's or torchvision's state dict) into a trunk of any variant.
@@ -71,6 +71,6 @@ class Backbone:
     def prepare(self, net: nn.Module) -> None:
         """What has to be done to a network in training mode before its first iteration."""
         if self.family == "mobilenet":
-            mobilenet.freeze_start(net)
+            trunks.freeze_start(net)
         if self.family in ("resnet", "wide_resnet"):
-            resnet.freeze_batch_norms(net)
+            trunks.freeze_batch_norms(net)

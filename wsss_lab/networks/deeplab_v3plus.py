@@ -6,8 +6,132 @@ from torch import Tensor, nn
 
 from wsss_lab.errors import ParameterError
 from wsss_lab.networks.backbones import Backbone
-from wsss_lab.networks.gate import GATES, CueInjection, gate
-from wsss_lab.networks.skip import freeze_trunk, shallow_and_deep, skip_channels
+from wsss_lab.networks.trunks import freeze_batch_norms, freeze_start
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What DeepLabv3+ needs of a trunk: early features beside the last ones (Chen et al. 2018b), and frozen first layers.
+#
+# Araslanov & Roth 2020 take the early ones from conv3 at stride 4. Small trunks with half the strides give stride 2.
+
+
+#: The layer that reads the early features first, and the layers whose weights stay as they were pre-trained.
+_READER = {"wide_resnet": "b4", "resnet": "layer2", "mobilenet": "4"}
+_FROZEN = {"wide_resnet": ("conv1a", "b2"), "resnet": ("conv1", "bn1")}
+
+
+def shallow_and_deep(family: str, trunk: nn.Sequential, x: Tensor) -> tuple[Tensor, Tensor]:
+    """The skip connection's features and the trunk's output, in one pass.
+
+    family: as in wsss_lab.networks.backbones.Backbone; the early features are
+    - "wide_resnet": the output of b3, normalised and rectified by the first layers of the block behind it,
+    - "resnet": the output of layer1 (conv2_x, also in the released code),
+    - "vgg": what the last pool with a stride reads; that is conv3 if the output stride is 8 ("HighRes", "DeepLab"),
+    - "mobilenet": the output of features[3].
+
+    x: (B, 3, H, W). Returns shallow (B, skip_channels(family, trunk), h', w') and deep (B, trunk.out_channels, h, w),
+    which is equal to ``trunk(x)``. Raises ParameterError for an unknown family.
+    """
+    end = _reader(family, trunk)
+    for index, layer in enumerate(trunk):
+        if index != end:
+            x = layer(x)
+        elif family == "wide_resnet":
+            shallow = layer.activate(x)
+            x = layer.add_residual(x, shallow)
+        else:
+            shallow = x
+            x = layer(x)
+    return shallow, x
+
+
+def skip_channels(family: str, trunk: nn.Sequential) -> int:
+    """Channels of the skip connection's features; ParameterError for an unknown family."""
+    early = trunk[:_reader(family, trunk)]
+    return [layer for layer in early.modules() if isinstance(layer, nn.Conv2d)][-1].out_channels
+
+
+def _reader(family: str, trunk: nn.Sequential) -> int:
+    """Index of the layer that reads the early features first."""
+    if family == "vgg":
+        return max(index for index, layer in enumerate(trunk) if isinstance(layer, nn.MaxPool2d) and layer.stride > 1)
+    if family not in _READER:
+        raise ParameterError(f"backbone family '{family}' is not known", " or ".join(("vgg", *_READER)))
+    return [name for name, _ in trunk.named_children()].index(_READER[family])
+
+
+def freeze_trunk(family: str, trunk: nn.Sequential) -> None:
+    """Keep all batch norms and the first layers as they were pre-trained, as the released code does.
+
+    Not trained are conv1a and stage b2 of a "wide_resnet", the stem of a "resnet", and the first stages of a
+    "mobilenet" (as in `wsss_lab.networks.trunks.freeze_start`). Every layer of a "vgg" is trained. Call it after
+    ``train()``, which would wake the batch norms. Raises ParameterError for an unknown family.
+    """
+    _reader(family, trunk)  # refuses an unknown family
+    if family == "mobilenet":
+        freeze_start(nn.ModuleDict({"trunk": trunk}))
+        return
+    freeze_batch_norms(trunk)
+    for name, layer in trunk.named_children():
+        if name.split("_")[0] in _FROZEN.get(family, ()):  # "b2_1" is a block of stage b2
+            layer.requires_grad_(False)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Deep and shallow features together: stochastic gate and global cue injection (Araslanov & Roth 2020, Sec. 3.4).
+
+
+GATES = ("stochastic", "deterministic", "none")
+CUES = ("released", "paper", "none")
+
+
+def gate(deep: Tensor, shallow: Tensor, psi: float, training: bool) -> Tensor:
+    r"""Stochastic gate: Eq. (9) in training, Eq. (10) at inference.
+
+    .. math:: x^{SG} = (1 - r) \frac{x^{(d)} - \psi x^{(s)}}{1 - \psi} + r \, x^{(s)}, \; r \sim \mathrm{Bern}(\psi)
+              \qquad x^{SG} = (1 - \psi) \, x^{(d)} + \psi \, x^{(s)}
+
+    deep, shallow: of one shape. psi: mixing rate in [0, 1). r is drawn for every element (channel and position), from
+    torch's global generator. In training the expected value is `deep`.
+    Raises ParameterError for psi outside [0, 1).
+    """
+    if not 0 <= psi < 1:
+        raise ParameterError(f"mixing rate psi={psi}", "at least 0 and below 1")
+    if not training:
+        return (1 - psi) * deep + psi * shallow
+    take_shallow = torch.rand_like(deep) < psi
+    return torch.where(take_shallow, shallow, (deep - psi * shallow) / (1 - psi))
+
+
+class CueInjection(nn.Module):
+    r"""Shallow features, made to know what the whole image shows (Global Cue Injection, Eq. 11).
+
+    .. math:: x^{(s)*} = \mathrm{ReLU}\Big(z \, \frac{x^{(s)} - \mu(x^{(s)})}{\sigma(x^{(s)})} + b\Big)
+
+    z and b are global maxima of a 1x1 convolution of the deep features, so no position is passed on.
+
+    form: "released", mu and sigma are those of the batch (a batch norm without scale and shift) and the gain is 1 + z;
+    "paper", Eq. (11) as printed, with the mean and deviation of each channel of each image; "none", the shallow
+    features go through the same convolutions alone. forward: (shallow (B, S, h, w), deep (B, W, h, w)) -> (B, W, h, w).
+    """
+
+    def __init__(self, shallow_channels: int, width: int, form: str = "released"):
+        super().__init__()
+        if form not in CUES:
+            raise ParameterError(f"cue injection '{form}' is not known", " or ".join(CUES))
+        self.form = form
+        self.project = nn.Conv2d(shallow_channels, width, 1, bias=False)
+        self.normalise = nn.InstanceNorm2d(width) if form == "paper" else nn.BatchNorm2d(width, affine=False)
+        if form != "none":
+            self.cues = nn.Sequential(nn.Conv2d(width, 2 * width, 1, bias=False), nn.BatchNorm2d(2 * width), nn.ReLU())
+        self.last = nn.Sequential(nn.Conv2d(width, width, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU())
+
+    def forward(self, shallow: Tensor, deep: Tensor) -> Tensor:
+        plain = self.normalise(self.project(shallow))
+        if self.form != "none":
+            gain, shift = self.cues(deep).amax((2, 3), keepdim=True).chunk(2, 1)
+            plain = plain * (gain if self.form == "paper" else 1 + gain) + shift
+        return self.last(plain.relu())
+
 
 STATISTICS = ("frozen", "trained")
 
@@ -17,8 +141,8 @@ class DeepLabV3Plus(nn.Module):
 
     forward: normalised image (B, 3, H, W) -> scores (B, outputs, h, w) on the skip's grid (stride 4), before any
     softmax. psi, mode: of the gate; "none" passes the deep features alone to the decoder. cue: form of the cue
-    injection, see wsss_lab.networks.gate. aspp_statistics: of the ASPP's batch norms, see `prepare`. New convolutions
-    start as in He et al. 2015.
+    injection, of CUES. aspp_statistics: of the ASPP's batch norms, see `prepare`. New convolutions start as in He et
+    al. 2015.
     """
 
     def __init__(self, backbone: Backbone, outputs: int, psi: float = 0.3, mode: str = "stochastic",
@@ -85,3 +209,77 @@ def _start(part: nn.Module | None) -> None:
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# AffinityNet: features whose L1 distance says whether two positions belong together (Ahn & Kwak 2018, Sec. 3.2).
+
+
+WIDTHS = (64, 128, 256)  # channels that each level is reduced to; a level with fewer keeps its number
+
+#: The layers whose inputs are the first two levels.
+_READERS = {"wide_resnet": ("b5", "b6"), "resnet": ("layer3", "layer4"), "mobilenet": ("7", "14")}
+
+
+class AffinityNet(nn.Module):
+    """Three levels of a trunk, each reduced by a 1x1 convolution and ELU, joined by another: (B, features, h, w).
+
+    forward: normalised image (B, 3, H, W) -> features on the grid of the trunk's output. Finer levels are averaged to
+    that grid. Convolutions have no bias and start as in the released code; `features` holds the channel count, 448 with
+    WideResNet-38. The levels are the trunk's output and
+    - "wide_resnet": the normalised and rectified inputs of stages b5 and b6 (512 and 1024 channels; released code),
+    - "resnet": the outputs of layer2 and layer3,
+    - "vgg": the outputs of the two pools before the last one, which are conv3 and conv4 of VGG-16,
+    - "mobilenet": the last features at stride 8 and at stride 16 before the last stage, features[6] and features[13].
+    """
+
+    def __init__(self, backbone: Backbone):
+        super().__init__()
+        self.family = backbone.family
+        self.trunk = v3plus_trunk(backbone)
+        channels = [*(_inputs(self.trunk[index]) for index in self._readers()), self.trunk.out_channels]
+        widths = [min(width, each) for width, each in zip(WIDTHS, channels, strict=True)]
+        self.features = sum(widths)
+        self.reduce = nn.ModuleList(nn.Conv2d(each, width, 1, bias=False)
+                                    for each, width in zip(channels, widths, strict=True))
+        self.merge = nn.Conv2d(self.features, self.features, 1, bias=False)
+        for layer in self.reduce:
+            nn.init.kaiming_normal_(layer.weight)
+        nn.init.xavier_uniform_(self.merge.weight, gain=4)
+
+    def levels(self, x: Tensor) -> list[Tensor]:
+        """The three levels of a normalised image (B, 3, H, W), coarsest last, each on its own grid."""
+        found, readers = [], self._readers()
+        for index, layer in enumerate(self.trunk):
+            if index not in readers:
+                x = layer(x)
+            elif self.family == "wide_resnet":
+                found.append(layer.activate(x))
+                x = layer.add_residual(x, found[-1])
+            else:
+                found.append(x)
+                x = layer(x)
+        return [*found, x]
+
+    def forward(self, x: Tensor) -> Tensor:
+        levels = self.levels(x)
+        size = levels[-1].shape[-2:]
+        reduced = [F.elu(layer(F.adaptive_avg_pool2d(level, size))) for layer, level in zip(self.reduce, levels)]
+        return F.elu(self.merge(torch.cat(reduced, 1)))
+
+    def prepare(self, _net: nn.Module | None = None) -> None:
+        """Freeze, in training mode, the trunk's batch norms and first layers, as the released code does."""
+        freeze_trunk(self.family, self.trunk)
+
+    def _readers(self) -> list[int]:
+        """Indices of the layers that read the first two levels."""
+        if self.family == "vgg":
+            pools = [index for index, layer in enumerate(self.trunk) if isinstance(layer, nn.MaxPool2d)]
+            return [pools[-3] + 1, pools[-2] + 1]
+        names = [name for name, _ in self.trunk.named_children()]
+        return [names.index(name) for name in _READERS[self.family]]
+
+
+def _inputs(layer: nn.Module) -> int:
+    """Channels that a layer or stage of a trunk reads."""
+    return next(each for each in layer.modules() if isinstance(each, nn.Conv2d)).in_channels

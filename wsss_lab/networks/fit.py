@@ -1,23 +1,153 @@
 """One training loop for every network of the lab."""
 
+import hashlib
+import json
 import math
-from collections.abc import Callable
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from wsss_lab.errors import ParameterError, TrainingError
-from wsss_lab.networks.checkpoints import (
-    Checkpoint,
-    identity_of,
-    random_states,
-    restore_random_states,
-)
-from wsss_lab.networks.curves import Curves
-from wsss_lab.networks.machine import Machine
-from wsss_lab.networks.prefetch import ahead
-from wsss_lab.networks.ranks import Ranks
+from wsss_lab.networks.batches import ahead
+from wsss_lab.networks.machine import Machine, Ranks
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What a training writes down in each iteration, beside its loss.
+
+
+class Curves(dict):
+    """name -> list of one value per iteration; names that are written later have shorter lists.
+
+    A batch that is worked through in parts writes once per part, between `begin` and `join`, which leaves one value.
+
+    >>> curves = Curves()
+    >>> curves.begin()
+    >>> for value in (1.0, 3.0):  # two parts of one batch, of one and of three images
+    ...     curves.write({"loss": value})
+    >>> curves.join((0.25, 0.75))
+    ['loss']
+    >>> curves, curves.iteration
+    ({'loss': [2.5]}, 1)
+    """
+
+    def __init__(self):
+        super().__init__()
+        self._marks: dict[str, int] | None = None
+        self._number = 0
+
+    @property
+    def iteration(self) -> int:
+        """How many iterations came before this one; the same for all parts of a batch."""
+        return self._longest() if self._marks is None else self._number
+
+    def write(self, facts: Mapping[str, Tensor | float]) -> None:
+        """Note scalars."""
+        for name, value in facts.items():
+            self.setdefault(name, []).append(float(value.detach() if isinstance(value, Tensor) else value))
+
+    def begin(self) -> None:
+        """What is written from here on belongs to one iteration."""
+        self._number = self._longest()
+        self._marks = {name: len(values) for name, values in self.items()}
+
+    def join(self, shares: Sequence[float]) -> list[str]:
+        """End the iteration: of each name that was written, keep the mean of its parts; returns these names.
+
+        shares: of the batch, one per part.
+        """
+        written = [name for name, values in self.items() if len(values) > self._marks.get(name, 0)]
+        for name in written:
+            start = self._marks.get(name, 0)
+            parts = self[name][start:]
+            self[name][start:] = [sum(share * part for share, part in zip(shares, parts)) / sum(shares)]
+        self._marks = None
+        return written
+
+    def undo(self) -> None:
+        """Forget what was written since `begin`."""
+        for name in list(self):
+            del self[name][self._marks.get(name, 0):]
+            if not self[name]:
+                del self[name]
+        self._marks = None
+
+    def _longest(self) -> int:
+        return max(map(len, self.values()), default=0)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The state of a training on disk, so that an interrupted one goes on and ends as if nothing had happened.
+
+
+class Checkpoint:
+    """One training's file in a folder, `state.pt`, renewed every few minutes.
+
+    folder: None keeps nothing. identity: plain JSON values that a training must share with the file to go on from it.
+    """
+
+    def __init__(self, folder: Path | None, identity: Mapping[str, Any], minutes: float):
+        self.identity = json.loads(json.dumps(identity))
+        name = hashlib.blake2b(json.dumps(self.identity, sort_keys=True).encode(), digest_size=8).hexdigest()
+        self.path = None if folder is None else folder / f"{name}.pt"
+        self.seconds = 60 * minutes
+        self._last = time.monotonic()
+
+    def due(self) -> bool:
+        """Whether it is time to save again."""
+        return self.path is not None and time.monotonic() - self._last >= self.seconds
+
+    def save(self, state: Mapping[str, Any]) -> None:
+        """Write the state, complete or not at all."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        part = self.path.with_name(f"{self.path.name}.{os.getpid()}.part")
+        torch.save({"identity": self.identity, **state}, part)
+        os.replace(part, self.path)
+        self._last = time.monotonic()
+
+    def load(self) -> dict[str, Any] | None:
+        """The saved state, None where there is none, or none that can be used (said)."""
+        if self.path is None or not self.path.is_file():
+            return None
+        try:
+            state = torch.load(self.path, map_location="cpu", weights_only=True)
+            if state["identity"] == self.identity:
+                return state
+            problem = "is of another training"
+        except Exception as error:  # damaged files raise whatever they lead to
+            problem = f"can't be read ({type(error).__name__})"
+        print(f"checkpoint '{self.path}' {problem}: the training begins anew", flush=True)
+        return None
+
+    def remove(self) -> None:
+        """Forget the file: the training has ended."""
+        if self.path is not None:
+            self.path.unlink(missing_ok=True)
+
+
+def identity_of(net: nn.Module, schedule: Mapping[str, Any], seed: int) -> dict[str, Any]:
+    """What makes two trainings the same, but for their data: tensors of the network, schedule, seed."""
+    return {"tensors": {name: list(value.shape) for name, value in net.state_dict().items()},
+            "schedule": dict(schedule), "seed": seed}
+
+
+def random_states(generator: torch.Generator) -> dict[str, Any]:
+    """The states of all random numbers that a training draws: of its batches, and of dropout and the like."""
+    found = {"batches": generator.get_state(), "cpu": torch.get_rng_state()}
+    return found | ({"cuda": torch.cuda.get_rng_state()} if torch.cuda.is_available() else {})
+
+
+def restore_random_states(states: Mapping[str, Any], generator: torch.Generator) -> None:
+    """Go on drawing where `random_states` was taken."""
+    generator.set_state(states["batches"])
+    torch.set_rng_state(states["cpu"])
+    if "cuda" in states and torch.cuda.is_available():
+        torch.cuda.set_rng_state(states["cuda"])
 
 
 @dataclass(frozen=True)
@@ -77,8 +207,8 @@ def fit(net: nn.Module, next_batch: Callable[[torch.Generator], tuple], loss_of:
     """Train a network in place and return the loss of every iteration.
 
     next_batch: draws one batch, a tuple of tensors (B, ...), with the given generator and no other, and without regard
-    to the network or the iteration: batches may be drawn ahead, see wsss_lab.networks.prefetch. loss_of(net, *batch) ->
-    scalar loss, a mean over the batch. It may have `curves`, a wsss_lab.networks.curves.Curves, and `kept`, named
+    to the network or the iteration: batches may be drawn ahead, see wsss_lab.networks.batches. loss_of(net, *batch) ->
+    scalar loss, a mean over the batch. It may have `curves`, a wsss_lab.networks.fit.Curves, and `kept`, named
     tensors that a checkpoint shall hold too. prepare: called once after ``net.train()``, for instance to freeze batch
     norms.
     For precision, parts of batches and checkpoints see wsss_lab.networks.machine: a training that was interrupted goes

@@ -4,8 +4,7 @@ from torch import Tensor, nn
 
 from wsss_lab.networks.aggregation import aggregation
 from wsss_lab.networks.backbones import Backbone
-from wsss_lab.networks.deeplab import deeplab
-from wsss_lab.networks.gap import output_size
+from wsss_lab.networks.heads import deeplab, output_size
 from wsss_lab.refinement.crf_rnn import ITERATIONS, CrfRnn
 from wsss_lab.seeds.excitation import deepest_stop
 

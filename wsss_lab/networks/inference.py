@@ -1,14 +1,16 @@
 """Running a trained network without changing it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
 import torch
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 
-from wsss_lab.data.canvas import from_canvas, normalise
+from wsss_lab.data.canvas import Box, from_canvas, normalise
 from wsss_lab.data.views import TrainView
+from wsss_lab.errors import ParameterError
 
 #: The first layers of WideResNet-38 keep 64 channels of each: a gigabyte in single precision, a few times over.
 PIXELS_AT_ONCE = 64 * 256 ** 2
@@ -64,3 +66,88 @@ def label_probabilities(net: nn.Module, view: TrainView, side: int, batch: int =
         scores = net(normalise(images.to(device_of(net)))).float().cpu()
         for index, score, box in zip(indices, scores, boxes):
             yield from_canvas(score, box, side, view.size(index)).softmax(0).numpy()
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# One network looked through at several scales: the pixel-wise maximum of its volumes (DeepLab v2).
+
+
+SCALES = (1.0, 0.75, 0.5)
+
+
+def multiscale_maximum(run: Callable[[Tensor], Tensor], images: Tensor, scales: Sequence[float] = SCALES) -> Tensor:
+    """Largest value over the scales, on the grid of the largest one.
+
+    run: images (B, 3, H, W) -> volume (B, K, h, w), linear (before any softmax). images: normalised (B, 3, H, W).
+    scales: factors on height and width, in (0, 1]. Returns (B, K, h, w). Source: Chaudhry et al. 2017, released code.
+    """
+    if not scales or not all(0 < scale <= 1 for scale in scales):
+        raise ParameterError(f"scales {list(scales)}", "factors above 0 and at most 1, as in (1, 0.75, 0.5)")
+    largest = None
+    for scale in sorted(scales, reverse=True):
+        size = [round(scale * side) for side in images.shape[-2:]]
+        resized = images if scale == 1 else F.interpolate(images, size=size, mode="bilinear", align_corners=False)
+        volume = run(resized).float()
+        if largest is None:
+            largest = volume
+        else:
+            grown = F.interpolate(volume, size=largest.shape[-2:], mode="bilinear", align_corners=False)
+            largest = torch.maximum(largest, grown)
+    return largest
+
+
+@torch.inference_mode()
+def volumes(net: nn.Module, run: Callable[[Tensor], Tensor], view: TrainView, side: int,
+            scales: Sequence[float] = SCALES, batch: int = 32) -> Iterator[tuple[int, Tensor, Box]]:
+    """Yield (index, volume (K, h, w) on the canvas, box of the image on it) of every image of a view.
+
+    net: in evaluation mode. run: one of its methods, see `multiscale_maximum`. side: canvas side in pixels.
+    """
+    for first in range(0, len(view), batch):
+        indices = range(first, min(first + batch, len(view)))
+        images, boxes = view.canvas(indices, side)
+        found = multiscale_maximum(run, normalise(images.to(device_of(net))), scales).cpu()
+        yield from zip(indices, found, boxes)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# One network looked through at several scales and mirrored: the mean of its maps (Chen et al. 2018).
+
+
+def multiscale_mean(run: Callable[[Tensor], tuple[Tensor, Tensor]], images: Tensor,
+                    scales: Sequence[float]) -> tuple[Tensor, Tensor]:
+    """Mean of maps, and largest class scores, over scales and mirror images.
+
+    run: normalised images (B, 3, h, w) -> maps (B, K, h', w') and class scores (B, C). images: (B, 3, H, W).
+    scales: factors above 0 on height and width; each is looked at as it is and mirrored.
+    Returns maps (B, K, H, W), brought to the images' size before the mean, and scores (B, C).
+    """
+    if not scales or not all(scale > 0 for scale in scales):
+        raise ParameterError(f"scales {list(scales)}", "factors above 0, as in (1, 0.5, 1.5, 2)")
+    total, best = 0, None
+    for scale in scales:
+        size = [round(scale * side) for side in images.shape[-2:]]
+        resized = images if scale == 1 else F.interpolate(images, size=size, mode="bilinear", align_corners=False)
+        maps, scores = run(torch.cat([resized, resized.flip(3)]))
+        plain, mirrored = maps.float().chunk(2)
+        scores = torch.maximum(*scores.float().chunk(2))
+        both = (plain + mirrored.flip(3)) / 2
+        total = total + F.interpolate(both, size=images.shape[-2:], mode="bilinear", align_corners=False)
+        best = scores if best is None else torch.maximum(best, scores)
+    return total / len(scales), best
+
+
+@torch.inference_mode()
+def averaged_maps(net: nn.Module, run: Callable[[Tensor], tuple[Tensor, Tensor]], view: TrainView, side: int,
+                  scales: Sequence[float]) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield (maps (K, H, W) at image size, class scores (C,)) of every image of a view, both float32.
+
+    net: in evaluation mode. run: see `multiscale_mean`. side: canvas side in pixels.
+    """
+    batch = images_at_once(round(side * max(scales, default=1)), looks=2)
+    for first in range(0, len(view), batch):
+        indices = range(first, min(first + batch, len(view)))
+        images, boxes = view.canvas(indices, side)
+        maps, scores = multiscale_mean(run, normalise(images.to(device_of(net))), scales)
+        for index, image_maps, image_scores, box in zip(indices, maps.cpu(), scores.cpu(), boxes):
+            yield from_canvas(image_maps, box, side, view.size(index)), image_scores

@@ -7,8 +7,8 @@ from torch import nn
 
 from wsss_lab.data.canvas import normalise
 from wsss_lab.networks.backbones import Backbone
-from wsss_lab.networks.device import place, resolve_device
 from wsss_lab.networks.fit import Schedule, fit
+from wsss_lab.networks.machine import place, resolve_device
 
 
 class CropClassifier(nn.Module):

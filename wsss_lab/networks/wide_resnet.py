@@ -10,7 +10,7 @@ from pathlib import Path
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wsss_lab.networks.vgg import shape_named
+from wsss_lab.networks.trunks import shape_named
 from wsss_lab.networks.weights import load_into
 
 #: (stem channels,), then per stage (blocks, stride, dilation, output channels of each convolution of a block): two
@@ -92,7 +92,7 @@ class Block(nn.Module):
 def wide_resnet_trunk(variant: str, blocks=WIDE_RESNET38) -> nn.Sequential:
     """A WideResNet from the image to its last normalised and rectified features.
 
-    variant: a key of wsss_lab.networks.vgg.SHAPES; all of them give the same trunk, the only one that the papers use.
+    variant: a key of wsss_lab.networks.trunks.SHAPES; all give the same trunk, the only one that the papers use.
     blocks: as WIDE_RESNET38. Input (B, 3, H, W), output (B, channels of the last stage, h, w) at stride 8 (4 with
     TOY_WIDE_RESNET). Layers are named as in the PyTorch conversion ``ilsvrc-cls_rna-a1_cls1000_ep-0001.pth`` of the
     published weights; `trunk.out_channels` holds the channel count. Raises ParameterError for an unknown variant.

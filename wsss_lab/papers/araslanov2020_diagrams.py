@@ -8,7 +8,7 @@ import torch
 from wsss_lab.lab import charts, plots
 from wsss_lab.lab.plots import Drawn
 from wsss_lab.lab.session import Session
-from wsss_lab.networks.gate import gate
+from wsss_lab.networks.deeplab_v3plus import gate
 from wsss_lab.papers.araslanov2020 import FLOORS, OURS, POWERS
 from wsss_lab.seeds.weighted_pooling import EPSILON, FLOOR, POWER, size_penalty, soft_margin_loss, weighted_pooling
 

@@ -8,8 +8,8 @@ from torch import Tensor
 from wsss_lab.data.canvas import normalise
 from wsss_lab.data.views import TrainView
 from wsss_lab.networks.backbones import Backbone
-from wsss_lab.networks.device import place
 from wsss_lab.networks.inference import device_of
+from wsss_lab.networks.machine import place
 from wsss_lab.seeds.gap_cam import cam_net
 from wsss_lab.segmenter.single_stage import restore_single_stage
 

@@ -6,8 +6,8 @@ from torch import Tensor, nn
 from wsss_lab.data.resized_crop import crop_and_jitter
 from wsss_lab.data.views import TrainView
 from wsss_lab.networks.backbones import Backbone
+from wsss_lab.networks.batches import pixel_batches
 from wsss_lab.networks.fit import Schedule, make_optimiser
-from wsss_lab.networks.pixel_batches import pixel_batches
 from wsss_lab.refinement.pamr import affinities
 from wsss_lab.seeds.weighted_pooling import masks_of
 from wsss_lab.segmenter.single_stage import Losses, Method

@@ -5,8 +5,14 @@ from dataclasses import dataclass, field, replace
 
 from wsss_lab.networks.backbones import Backbone
 from wsss_lab.networks.fit import Schedule
-from wsss_lab.networks.resnet import RESNET50_BLOCKS, RESNET101_BLOCKS, TOY_RESNET_BLOCKS, TOY_RESNET_DEEP_BLOCKS
-from wsss_lab.networks.vgg import TOY_BLOCKS, VGG16_BLOCKS
+from wsss_lab.networks.trunks import (
+    RESNET50_BLOCKS,
+    RESNET101_BLOCKS,
+    TOY_BLOCKS,
+    TOY_RESNET_BLOCKS,
+    TOY_RESNET_DEEP_BLOCKS,
+    VGG16_BLOCKS,
+)
 from wsss_lab.networks.wide_resnet import TOY_WIDE_RESNET, WIDE_RESNET38
 from wsss_lab.papers import oh2017_values
 from wsss_lab.refinement.dense_crf import V1, CrfParameters

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 from wsss_lab.networks.backbones import Backbone
 from wsss_lab.networks.fit import Schedule
-from wsss_lab.networks.resnet import RESNET101_BLOCKS, TOY_RESNET_BLOCKS
+from wsss_lab.networks.trunks import RESNET101_BLOCKS, TOY_RESNET_BLOCKS
 from wsss_lab.papers import oh2017_values
 from wsss_lab.refinement.dense_crf import CrfParameters
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from wsss_lab.data import frames
 from wsss_lab.data.views import TrainView
 from wsss_lab.fusion.map_selection import Selection, overlap_ratio
-from wsss_lab.networks.multiscale_mean import averaged_maps
+from wsss_lab.networks.inference import averaged_maps
 from wsss_lab.seeds.saliency_supervision import restore_localisation
 
 

@@ -7,7 +7,7 @@ from wsss_lab.data.toyvoc import CLASSES, QUIET
 from wsss_lab.lab.worlds import OWN_TRAIN
 from wsss_lab.networks.backbones import Backbone
 from wsss_lab.networks.fit import Schedule
-from wsss_lab.networks.resnet import RESNET101_BLOCKS
+from wsss_lab.networks.trunks import RESNET101_BLOCKS
 from wsss_lab.papers import araslanov2020_values, chaudhry2017_values, oh2017_values
 from wsss_lab.refinement.dense_crf import CrfParameters
 from wsss_lab.refinement.random_walk import STEPS
@@ -55,7 +55,7 @@ PUBLISHED = Published()
 #: world makes small and hard to see.
 RESERVED = ("sofa", "chair", "diningtable", *(CLASSES[index] for index in QUIET))
 
-#: Segmentation networks: their backbone and the head of wsss_lab.networks.deeplab, by their names in Tables 5 and 6.
+#: Segmentation networks: their backbone and the head of wsss_lab.networks.heads, by their names in Tables 5 and 6.
 SEGMENTERS = {"V1, VGG16": ("VGG16", "largefov"), "V2, VGG16": ("VGG16", "aspp-fc"),
               "V1, ResNet101": ("ResNet101", "largefov"), "V2, ResNet101": ("ResNet101", "aspp")}
 

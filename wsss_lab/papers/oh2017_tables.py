@@ -145,7 +145,7 @@ def table5(run: Session) -> Table:
 
 def table6(run: Session) -> Table:
     """Layer shapes of the GAP networks, read off the full-size networks that the `voc` profile trains."""
-    from wsss_lab.networks.gap import gap_net, output_size
+    from wsss_lab.networks.heads import gap_net, output_size
 
     backbone = oh2017.SCALES["voc"].backbone
     columns = {}

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from wsss_lab.networks.backbones import Backbone
 from wsss_lab.networks.fit import Schedule
-from wsss_lab.networks.vgg import TOY_BLOCKS
+from wsss_lab.networks.trunks import TOY_BLOCKS
 
 
 @dataclass(frozen=True)

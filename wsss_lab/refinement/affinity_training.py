@@ -6,12 +6,12 @@ from torch import Tensor
 
 from wsss_lab.data.resized_crop import crop_and_jitter
 from wsss_lab.data.views import TrainView
-from wsss_lab.networks.affinity_net import AffinityNet
 from wsss_lab.networks.backbones import Backbone
 from wsss_lab.networks.batches import labelled_batches
-from wsss_lab.networks.device import place
+from wsss_lab.networks.deeplab_v3plus import AffinityNet
 from wsss_lab.networks.fit import Schedule, fit
 from wsss_lab.networks.losses import reduce_labels
+from wsss_lab.networks.machine import place
 from wsss_lab.refinement.affinity_pairs import RADIUS, affinities, affinity_loss, half_disc, pair_labels
 
 

@@ -19,10 +19,10 @@ from torch import Tensor
 from wsss_lab.data.canvas import from_canvas, normalise
 from wsss_lab.data.views import TrainView
 from wsss_lab.errors import DataError, ParameterError
-from wsss_lab.networks.affinity_net import AffinityNet
 from wsss_lab.networks.backbones import Backbone
-from wsss_lab.networks.device import place
+from wsss_lab.networks.deeplab_v3plus import AffinityNet
 from wsss_lab.networks.inference import device_of
+from wsss_lab.networks.machine import place
 from wsss_lab.refinement.affinity_labels import with_background
 from wsss_lab.refinement.affinity_pairs import RADIUS, Offset, affinities, half_disc
 from wsss_lab.refinement.label_frames import label_frames

@@ -44,7 +44,7 @@ def u2net_frames(view: TrainView, state: dict, batch: int = 8) -> dict:
 
     Its weights were trained on pixel masks of salient objects (DUTS): say so beside every score.
     """
-    from wsss_lab.networks.device import place
+    from wsss_lab.networks.machine import place
     from wsss_lab.networks.u2netp import U2NetP, predict
 
     net = U2NetP()

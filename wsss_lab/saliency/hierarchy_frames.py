@@ -15,7 +15,7 @@ from wsss_lab.data import frames
 from wsss_lab.data.canvas import from_canvas, normalise, to_canvas
 from wsss_lab.data.views import TrainView
 from wsss_lab.errors import DataError
-from wsss_lab.networks.device import place, resolve_device
+from wsss_lab.networks.machine import place, resolve_device
 from wsss_lab.networks.u2netp import U2NetP, predict
 from wsss_lab.saliency.hierarchy import Detector, hierarchical_saliency, looks
 from wsss_lab.saliency.network import restore_saliency

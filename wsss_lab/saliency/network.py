@@ -8,11 +8,11 @@ from wsss_lab.data import frames
 from wsss_lab.data.canvas import augment, normalise
 from wsss_lab.data.views import TrainView
 from wsss_lab.networks.backbones import Backbone
-from wsss_lab.networks.deeplab import DeepLab, deeplab
-from wsss_lab.networks.device import place, resolve_device
 from wsss_lab.networks.fit import Schedule, fit
+from wsss_lab.networks.heads import DeepLab, deeplab
 from wsss_lab.networks.inference import label_probabilities
 from wsss_lab.networks.losses import pixel_loss
+from wsss_lab.networks.machine import place, resolve_device
 from wsss_lab.saliency.frames import quantise
 
 

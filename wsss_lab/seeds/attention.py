@@ -12,10 +12,10 @@ from wsss_lab.data.views import EvalView, TrainView
 from wsss_lab.evaluation.scoring import score_seeds
 from wsss_lab.networks.backbones import Backbone
 from wsss_lab.networks.batches import augmentation, tagged_batches
-from wsss_lab.networks.device import place
-from wsss_lab.networks.fcan import AttentionNet, attention_net
 from wsss_lab.networks.fit import Schedule, fit
-from wsss_lab.networks.multiscale import SCALES, volumes
+from wsss_lab.networks.heads import AttentionNet, attention_net
+from wsss_lab.networks.inference import SCALES, volumes
+from wsss_lab.networks.machine import place
 
 EPSILON = 1e-12
 

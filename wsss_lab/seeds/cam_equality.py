@@ -10,7 +10,7 @@ from torch import Tensor
 
 from wsss_lab.data.canvas import normalise
 from wsss_lab.data.views import TrainView
-from wsss_lab.networks.fcan import AttentionNet
+from wsss_lab.networks.heads import AttentionNet
 from wsss_lab.seeds.attention import restore_attention
 
 

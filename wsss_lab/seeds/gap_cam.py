@@ -10,12 +10,11 @@ from wsss_lab.data.resized_crop import crop_and_jitter
 from wsss_lab.data.views import TrainView
 from wsss_lab.networks.backbones import Backbone
 from wsss_lab.networks.batches import tagged_batches
-from wsss_lab.networks.deeplab_v3plus import v3plus_trunk
-from wsss_lab.networks.device import place
+from wsss_lab.networks.deeplab_v3plus import freeze_trunk, v3plus_trunk
 from wsss_lab.networks.fit import Schedule, fit
-from wsss_lab.networks.gap import GapNet
-from wsss_lab.networks.multiscale_mean import averaged_maps
-from wsss_lab.networks.skip import freeze_trunk
+from wsss_lab.networks.heads import GapNet
+from wsss_lab.networks.inference import averaged_maps
+from wsss_lab.networks.machine import place
 from wsss_lab.refinement.label_frames import label_frames
 from wsss_lab.seeds.cam import normalise_maps
 from wsss_lab.seeds.weighted_pooling import soft_margin_loss

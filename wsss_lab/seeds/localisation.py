@@ -12,7 +12,7 @@ from wsss_lab.data.views import EvalView, TrainView
 from wsss_lab.errors import ParameterError
 from wsss_lab.evaluation.scoring import score_seeds
 from wsss_lab.fusion.map_selection import Selection
-from wsss_lab.networks.multiscale_mean import averaged_maps
+from wsss_lab.networks.inference import averaged_maps
 from wsss_lab.refinement.dense_crf import CrfParameters, refine_probabilities
 from wsss_lab.seeds.cam import normalise_maps
 from wsss_lab.seeds.saliency_supervision import restore_localisation

@@ -10,10 +10,10 @@ from wsss_lab.data.canvas import normalise
 from wsss_lab.data.views import TrainView
 from wsss_lab.networks.backbones import Backbone
 from wsss_lab.networks.batches import tagged_batches
-from wsss_lab.networks.device import place
 from wsss_lab.networks.fit import Schedule, fit
-from wsss_lab.networks.gap import GapNet, gap_net
+from wsss_lab.networks.heads import GapNet, gap_net
 from wsss_lab.networks.losses import tag_loss
+from wsss_lab.networks.machine import place
 from wsss_lab.seeds.training import restore_classifier
 
 

@@ -16,11 +16,10 @@ from wsss_lab.errors import ParameterError
 from wsss_lab.fusion.map_selection import Selection, saliency_loss
 from wsss_lab.networks.backbones import Backbone
 from wsss_lab.networks.batches import labelled_batches, tagged_batches
-from wsss_lab.networks.curves import Curves
-from wsss_lab.networks.device import place
-from wsss_lab.networks.fit import Schedule, fit
-from wsss_lab.networks.gap import GapNet
-from wsss_lab.networks.skip import freeze_trunk
+from wsss_lab.networks.deeplab_v3plus import freeze_trunk
+from wsss_lab.networks.fit import Curves, Schedule, fit
+from wsss_lab.networks.heads import GapNet
+from wsss_lab.networks.machine import place
 from wsss_lab.seeds.gap_cam import cam_net
 from wsss_lab.seeds.weighted_pooling import average_pooling, soft_margin_loss
 

@@ -7,10 +7,10 @@ from wsss_lab.data.canvas import normalise
 from wsss_lab.data.views import TrainView
 from wsss_lab.networks.backbones import Backbone
 from wsss_lab.networks.batches import tagged_batches
-from wsss_lab.networks.device import place, resolve_device
 from wsss_lab.networks.fit import Schedule, fit
-from wsss_lab.networks.gap import GapNet, gap_net
+from wsss_lab.networks.heads import GapNet, gap_net
 from wsss_lab.networks.losses import tag_loss
+from wsss_lab.networks.machine import place, resolve_device
 from wsss_lab.seeds.backprop import backprop_maps
 from wsss_lab.seeds.cam import raw_class_maps
 

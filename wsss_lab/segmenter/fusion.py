@@ -14,11 +14,10 @@ from wsss_lab.data.canvas import normalise
 from wsss_lab.data.views import TrainView
 from wsss_lab.errors import ParameterError
 from wsss_lab.networks.backbones import Backbone
-from wsss_lab.networks.curves import Curves
-from wsss_lab.networks.device import place
-from wsss_lab.networks.fit import Schedule, fit
+from wsss_lab.networks.batches import pixel_batches
+from wsss_lab.networks.fit import Curves, Schedule, fit
 from wsss_lab.networks.fusion_net import FusionNet
-from wsss_lab.networks.pixel_batches import pixel_batches
+from wsss_lab.networks.machine import place
 from wsss_lab.refinement.crf_rnn import ITERATIONS, message_kernel, unary
 from wsss_lab.seeds.top_down import Attention, cell_weights
 

@@ -12,12 +12,11 @@ from wsss_lab.data.views import TrainView
 from wsss_lab.errors import ParameterError
 from wsss_lab.networks.backbones import Backbone
 from wsss_lab.networks.batches import augmentation, labelled_batches
-from wsss_lab.networks.curves import Curves
-from wsss_lab.networks.device import place
-from wsss_lab.networks.fcan import AttentionNet
-from wsss_lab.networks.fit import Schedule, fit
+from wsss_lab.networks.fit import Curves, Schedule, fit
+from wsss_lab.networks.heads import AttentionNet
+from wsss_lab.networks.inference import SCALES, volumes
 from wsss_lab.networks.losses import pixel_loss
-from wsss_lab.networks.multiscale import SCALES, volumes
+from wsss_lab.networks.machine import place
 from wsss_lab.refinement.dense_crf import CrfParameters, refine_probabilities
 from wsss_lab.seeds.attention import class_loss, restore_attention
 

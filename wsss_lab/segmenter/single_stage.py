@@ -11,11 +11,10 @@ from wsss_lab.data.resized_crop import crop_and_jitter
 from wsss_lab.data.views import TrainView
 from wsss_lab.fusion.confident import BACKGROUND_CONFIDENCE, CONFIDENCE, LEAST, confident_labels
 from wsss_lab.networks.backbones import Backbone
-from wsss_lab.networks.curves import Curves
+from wsss_lab.networks.batches import pixel_batches
 from wsss_lab.networks.deeplab_v3plus import DeepLabV3Plus
-from wsss_lab.networks.device import place
-from wsss_lab.networks.fit import Schedule, fit
-from wsss_lab.networks.pixel_batches import pixel_batches
+from wsss_lab.networks.fit import Curves, Schedule, fit
+from wsss_lab.networks.machine import place
 from wsss_lab.refinement.pamr import DILATIONS, ITERATIONS, pamr_present
 from wsss_lab.seeds.weighted_pooling import (
     EPSILON,
@@ -34,9 +33,9 @@ class Method:
     """The switches of the paper's ablations; the defaults are its final model (Sec. 4.3).
 
     power, floor: p and lambda of the size penalty; penalty: False leaves it out. epsilon: of the weighted pooling.
-    psi, gate, cue: see wsss_lab.networks.gate. dilations, iterations, bandwidth: of PAMR, 0 iterations = without it.
-    average: see wsss_lab.segmenter.balanced_loss. least: see wsss_lab.fusion.confident. aspp_statistics: see
-    wsss_lab.networks.deeplab_v3plus.
+    psi, gate, cue, aspp_statistics: see wsss_lab.networks.deeplab_v3plus. dilations, iterations,
+    bandwidth: of PAMR, 0 iterations = without it. average: see wsss_lab.segmenter.balanced_loss. least: see
+    wsss_lab.fusion.confident.
     """
 
     power: float = POWER

@@ -10,8 +10,7 @@ from torch import Tensor
 from wsss_lab.data.canvas import normalise
 from wsss_lab.data.views import TrainView
 from wsss_lab.errors import ParameterError
-from wsss_lab.networks.inference import device_of
-from wsss_lab.networks.multiscale_mean import averaged_maps
+from wsss_lab.networks.inference import averaged_maps, device_of
 from wsss_lab.refinement.label_frames import label_frames
 from wsss_lab.refinement.pamr import pamr_steps
 from wsss_lab.seeds.weighted_pooling import class_scores, masks_of

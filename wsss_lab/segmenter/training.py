@@ -8,11 +8,11 @@ from wsss_lab.data import frames
 from wsss_lab.data.views import TrainView
 from wsss_lab.networks.backbones import Backbone
 from wsss_lab.networks.batches import labelled_batches
-from wsss_lab.networks.deeplab import DeepLab, deeplab
-from wsss_lab.networks.device import place
 from wsss_lab.networks.fit import Schedule, fit
+from wsss_lab.networks.heads import DeepLab, deeplab
 from wsss_lab.networks.inference import label_probabilities
 from wsss_lab.networks.losses import pixel_loss
+from wsss_lab.networks.machine import place
 from wsss_lab.refinement.constrain_to_boundary import boundary_loss, crf_targets
 from wsss_lab.refinement.dense_crf import CrfParameters, refine_probabilities
 

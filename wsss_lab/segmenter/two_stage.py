@@ -12,10 +12,10 @@ from wsss_lab.data.views import TrainView
 from wsss_lab.networks.backbones import Backbone
 from wsss_lab.networks.batches import labelled_batches
 from wsss_lab.networks.deeplab_v3plus import DeepLabV3Plus
-from wsss_lab.networks.device import place
 from wsss_lab.networks.fit import Schedule, fit
+from wsss_lab.networks.inference import averaged_maps
 from wsss_lab.networks.losses import pixel_loss
-from wsss_lab.networks.multiscale_mean import averaged_maps
+from wsss_lab.networks.machine import place
 from wsss_lab.refinement.label_frames import label_frames
 
 

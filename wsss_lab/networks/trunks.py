@@ -1,0 +1,259 @@
+"""Trunks of networks, each an nn.Sequential with `out_channels` and `stride`: VGG, ResNet and MobileNet."""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from wsss_lab.errors import ParameterError, WeightsError
+from wsss_lab.networks.weights import load_into
+
+# ---------------------------------------------------------------------------------------------------------------------
+# VGG trunks as the five papers cut them: which pools stay, which convolutions are dilated.
+#
+# A trunk is a flat ``nn.Sequential`` of Conv2d, ReLU and MaxPool2d, so that relevance methods can walk through it.
+
+
+#: VGG-16 (Simonyan & Zisserman 2015): (number of 3x3 convolutions, channels) of conv1 to conv5.
+VGG16_BLOCKS = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
+
+#: The same topology for 64-pixel images: conv2 to conv5 (no conv1/pool1), one convolution each, few channels.
+TOY_BLOCKS = ((1, 16), (1, 32), (1, 64), (1, 64))
+
+
+@dataclass(frozen=True)
+class Pool:
+    """A max-pooling layer; `stride` 1 keeps the resolution.
+
+    Sizes are rounded up, as in Caffe: that is how 321 pixels become the 21x21 and 41x41 maps of the papers.
+    """
+
+    kernel: int = 2
+    stride: int = 2
+    padding: int = 0
+
+    def layer(self) -> nn.MaxPool2d:
+        return nn.MaxPool2d(self.kernel, self.stride, self.padding, ceil_mode=self.padding == 0)
+
+
+@dataclass(frozen=True)
+class TrunkShape:
+    """One column of Oh et al. 2017, Table 6: pools 1 to 5 (None = removed) and the dilation of conv5."""
+
+    pools: tuple[Pool | None, ...]
+    conv5_dilation: int = 1
+
+
+_P2 = Pool()
+_P3 = Pool(3, 2, 1)
+_KEEP = Pool(3, 1, 1)
+
+#: pool5 of DeepLab is the released 3x3 stride-1 layer; Table 6 leaves it out (it doesn't change the output size).
+#: pool3 of DeepLab has stride 2: the printed stride 1 would give 81x81 where the table prints 41x41.
+#: GAP-ROI pools the 3x3 window around each position to one bin, which fits the printed 1x1 layers behind it.
+SHAPES = {
+    "VGG-16": TrunkShape((_P2, _P2, _P2, _P2, _P2)),
+    "LowRes": TrunkShape((_P2, _P2, _P2, _P2, None)),
+    "HighRes": TrunkShape((_P2, _P2, _P2, None, None)),
+    "ROI": TrunkShape((_P2, _P2, _P2, None, _KEEP)),
+    "DeepLab": TrunkShape((_P3, _P3, _P3, _KEEP, _KEEP), conv5_dilation=2),
+}
+
+
+def shape_named(name: str) -> TrunkShape:
+    """The TrunkShape called `name`; ParameterError lists the known names."""
+    if name not in SHAPES:
+        raise ParameterError(f"network variant '{name}' is not known", " or ".join(SHAPES))
+    return SHAPES[name]
+
+
+def vgg_trunk(variant: str, blocks=VGG16_BLOCKS) -> nn.Sequential:
+    """A VGG trunk from the image to the end of conv5/pool5.
+
+    variant: a key of SHAPES. blocks: (convolutions, channels) of the last len(blocks) of conv1..conv5.
+    Input (B, 3, H, W), output (B, channels of conv5, h, w). `trunk.out_channels` holds the channel count.
+    Convolution weights of all variants have the same shapes and order, so they share start weights.
+    """
+    shape = shape_named(variant)
+    layers: list[nn.Module] = []
+    channels = 3
+    first = 5 - len(blocks)
+    for number, (convolutions, width) in enumerate(blocks, start=first):
+        dilation = shape.conv5_dilation if number == 4 else 1
+        for _ in range(convolutions):
+            layers += [nn.Conv2d(channels, width, 3, padding=dilation, dilation=dilation), nn.ReLU(inplace=False)]
+            channels = width
+        if shape.pools[number] is not None:
+            layers.append(shape.pools[number].layer())
+    trunk = nn.Sequential(*layers)
+    trunk.out_channels = channels
+    return trunk
+
+
+def convolutions(trunk: nn.Module) -> list[nn.Conv2d]:
+    """The convolutions of a trunk in forward order."""
+    return [layer for layer in trunk.modules() if isinstance(layer, nn.Conv2d)]
+
+
+def copy_convolutions(source: dict[str, Tensor], trunk: nn.Sequential, origin: str | Path = "start weights") -> None:
+    """Copy start weights into a trunk by order, as pools shift the layer numbers between variants.
+
+    source: the state dict of a trunk, or of torchvision's ``vgg16()``, whose linear ``classifier.*`` is left out.
+    origin: where they come from, for the error. Raises WeightsError when they hold other convolutions.
+    """
+    targets = convolutions(trunk)
+    own = {name: value for name, value in source.items() if not name.startswith("classifier.")}
+    weights = [value for name, value in own.items() if name.endswith("weight")]
+    biases = [value for name, value in own.items() if name.endswith("bias")]
+    found, wanted = ([tuple(value.shape) for value in values] for values in (weights, [t.weight for t in targets]))
+    if found != wanted or len(biases) != len(weights):
+        raise WeightsError(
+            f"'{origin}' is for another architecture: {len(weights)} layers with weights {_ends(found)}",
+            f"the {len(wanted)} convolutions {_ends(wanted)} of the trunk, with biases",
+            "give weights of this architecture, for VGG-16 those of torchvision's vgg16",
+        )
+    for layer, weight, bias in zip(targets, weights, biases):
+        layer.weight.data.copy_(weight)
+        layer.bias.data.copy_(bias)
+
+
+def _ends(shapes: list[tuple[int, ...]]) -> str:
+    return f"from {shapes[0]} to {shapes[-1]}" if shapes else ""
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# ResNet trunks as DeepLab cuts them: their last stages dilated instead of strided (Chen et al. 2018).
+
+
+#: ResNet-101 (He et al. 2016): (bottlenecks, their inner channels) of the stages conv2 to conv5.
+RESNET101_BLOCKS = ((3, 64), (4, 128), (23, 256), (3, 512))
+
+#: ResNet-50.
+RESNET50_BLOCKS = ((3, 64), (4, 128), (6, 256), (3, 512))
+
+#: The same topology for 64-pixel images: one bottleneck per stage, few channels, a stem of stride 2 instead of 4.
+TOY_RESNET_BLOCKS = ((1, 8), (1, 16), (1, 16), (1, 16))
+
+#: A deeper one beside it, as ResNet-101 is beside ResNet-50: more bottlenecks in the middle stages, nothing else.
+TOY_RESNET_DEEP_BLOCKS = ((1, 8), (2, 16), (2, 16), (1, 16))
+
+#: (stride, dilation) of the stages. DeepLab v2 strides only the second one, Araslanov & Roth 2020 the third one too.
+_STAGES = ((1, 1), (2, 1), (1, 2), (1, 4))
+_STAGES_16 = ((1, 1), (2, 1), (2, 1), (1, 2))
+_WIDE_STEM = 64  # a stem of fewer channels is for small images
+_EXPANSION = 4  # a bottleneck gives four times its inner channels
+
+
+def resnet_trunk(variant: str, blocks=RESNET101_BLOCKS) -> nn.Sequential:
+    """A ResNet of bottlenecks from the image to the end of its last stage.
+
+    variant: "Stride16" for the trunk of Araslanov & Roth 2020; any key of wsss_lab.networks.trunks.SHAPES for that of
+    DeepLab v2, the only one that the other papers use. blocks: (bottlenecks, inner channels) of the four stages.
+    Input (B, 3, H, W), output (B, 4 * inner channels, h, w) at stride 8, or 16 with "Stride16". With a stem narrower
+    than 64 channels (small images) every variant is the same trunk, at stride 4. Layers are named as in torchvision's
+    ``resnet101``, whose state dict fits; `trunk.out_channels` holds the channel count.
+    Raises ParameterError for an unknown variant.
+    """
+    if variant not in (*SHAPES, "Stride16"):
+        raise ParameterError(f"network variant '{variant}' is not known", " or ".join((*SHAPES, "Stride16")))
+    stem = blocks[0][1]
+    stages = _STAGES_16 if variant == "Stride16" and stem >= _WIDE_STEM else _STAGES
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    kernel, stride = (7, 2) if stem >= _WIDE_STEM else (5, 1)
+    layers["conv1"] = nn.Conv2d(3, stem, kernel, stride, padding=kernel // 2, bias=False)
+    layers["bn1"] = nn.BatchNorm2d(stem)
+    layers["relu"] = nn.ReLU(inplace=True)
+    layers["maxpool"] = nn.MaxPool2d(3, 2, padding=1)
+    channels = stem
+    for number, ((count, inner), (step, dilation)) in enumerate(zip(blocks, stages), start=1):
+        layers[f"layer{number}"] = _stage(channels, count, inner, step, dilation)
+        channels = _EXPANSION * inner
+    trunk = nn.Sequential(layers)
+    trunk.out_channels = channels
+    return trunk
+
+
+def _stage(channels: int, count: int, inner: int, stride: int, dilation: int) -> nn.Sequential:
+    from torchvision.models.resnet import Bottleneck
+
+    width = _EXPANSION * inner
+    shortcut = nn.Sequential(nn.Conv2d(channels, width, 1, stride, bias=False), nn.BatchNorm2d(width))
+    first = Bottleneck(channels, inner, stride, shortcut, dilation=dilation)
+    return nn.Sequential(first, *(Bottleneck(width, inner, dilation=dilation) for _ in range(count - 1)))
+
+
+def copy_layers(source: dict[str, Tensor], trunk: nn.Sequential, origin: str | Path = "start weights") -> None:
+    """Load the start weights of a trunk, or torchvision's ``resnet101``, whose ``fc.*`` is left out.
+
+    origin: where they come from, for the error. Raises WeightsError when they are for another architecture.
+    """
+    load_into(trunk, {name: value for name, value in source.items() if not name.startswith("fc.")}, origin)
+
+
+def freeze_batch_norms(net: nn.Module) -> None:
+    """Keep statistics, scales and offsets of all batch norms as they were pre-trained, as DeepLab v2 does."""
+    for layer in net.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.eval()
+            layer.weight.requires_grad_(False)
+            layer.bias.requires_grad_(False)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# MobileNetV2 trunks for photographs on a CPU, cut the way the papers cut VGG.
+
+
+#: First layer of the stage with the last stride (32), and of the one with stride 16.
+_LAST_STRIDE, _FIRST_TRAINED = 14, 7
+
+
+def mobilenet_trunk(variant: str) -> nn.Sequential:
+    """``torchvision.models.mobilenet_v2().features`` with its last strides removed.
+
+    variant: a key of SHAPES. "VGG-16" and "LowRes" keep all strides (32); the others remove the
+    last one (16), and "ROI" adds the 3x3 stride-1 max pooling. Output has 1280 channels.
+
+    Here a removed stride is always made up for by a dilation of 2: with the few photographs that this trunk is meant
+    for, later layers can't learn to live without it. So "HighRes" gives the map of "LowRes" on a finer grid, and
+    "DeepLab" is the same network; the papers' comparison of the two needs VGG.
+    """
+    from torchvision.models import mobilenet_v2
+
+    shape_named(variant)
+    features = mobilenet_v2(weights=None).features
+    if variant in ("HighRes", "ROI", "DeepLab"):
+        _dilate_last_stage(features)
+    layers = list(features)
+    if variant == "ROI":
+        layers.append(SHAPES[variant].pools[4].layer())
+    trunk = nn.Sequential(*layers)
+    trunk.out_channels = features[-1][0].out_channels
+    return trunk
+
+
+def _dilate_last_stage(features: nn.Sequential) -> None:
+    """Replace the last stride by a dilation of the depthwise convolutions behind it."""
+    for index in range(_LAST_STRIDE, len(features)):
+        for layer in features[index].modules():
+            if isinstance(layer, nn.Conv2d) and layer.kernel_size == (3, 3):
+                dilation = 2 if index > _LAST_STRIDE else 1
+                layer.stride, layer.dilation, layer.padding = (1, 1), (dilation,) * 2, (dilation,) * 2
+
+
+def copy_features(source: dict[str, Tensor], trunk: nn.Sequential, origin: str | Path = "start weights") -> None:
+    """Load the ``features.*`` part of a torchvision MobileNetV2 state dict into a trunk.
+
+    origin: where they come from, for the error. Raises WeightsError when they are for another architecture.
+    """
+    prefix = "features."
+    load_into(trunk, {name[len(prefix):]: value for name, value in source.items() if name.startswith(prefix)}, origin)
+
+
+def freeze_start(net: nn.Module) -> None:
+    """Keep batch norms, and the layers up to stride 8, as they were pre-trained.
+
+    Batches here are too small to re-estimate statistics, and early features need no change for new classes.
+    """
+    freeze_batch_norms(net)
+    net.trunk[:_FIRST_TRAINED].requires_grad_(False)

@@ -68,7 +68,11 @@ def test_box_is_the_mask_where_grabcut_loses_the_object():
     # the ellipse takes about two thirds of its box: both bounds can be made to fail
     np.testing.assert_array_equal(grabcut_masks(image[None], [box], least=0.95), whole)
     np.testing.assert_array_equal(grabcut_masks(image[None], [box], most=0.3), whole)
-    assert (grabcut_masks(image[None], [box]) != whole).any()
+    found = grabcut_masks(image[None], [box])
+    assert (found != whole).any()
+    share = found.sum() / whole.sum()
+    assert share * whole.sum() == found.sum()
+    np.testing.assert_array_equal(grabcut_masks(image[None], [box], least=share, most=share), found)
 
 
 def test_flat_image_and_boxes_without_surroundings_give_the_box():

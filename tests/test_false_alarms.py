@@ -37,3 +37,4 @@ def test_extra_classes_agree_with_sets_of_labels():
         expected.append(len(set(prediction[known].tolist()) - set(mask[known].tolist()) - {0, 255}))
     np.testing.assert_array_equal(extra_classes(counts), expected)
     assert len(set(expected)) > 1
+    assert extra_classes(np.array([[0, 0, 0], [2, 1, 0]])) == 0  # background is no object

@@ -42,7 +42,7 @@ def test_pieces_and_area_are_means_over_the_images_that_show_the_class():
 
 
 def test_specks_and_void_are_no_pieces():
-    mask = mask_of((1, 0, 0, 10, 10), (1, 30, 30, 2, 2), (255, 20, 0, 10, 10))
+    mask = mask_of((1, 0, 0, 10, 10), (1, 30, 30, 2, 2), (2, 30, 0, 2, 2), (255, 20, 0, 10, 10))
     counts = shape_counts(mask, 2)
     assert counts[0].tolist() == [100, 1600, 1, 1, 100 / 1600]
     assert not counts[1].any()

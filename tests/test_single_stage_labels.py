@@ -70,13 +70,15 @@ def averaged(view, state):
 # --- which classes may be labelled -----------------------------------------------------------------------------------
 
 
-def test_a_confidence_of_10_percent_is_present():
+def test_a_confidence_of_10_percent_is_present(monkeypatch):
     assert PRESENCE == 0.1
     view = blobs([(16, 16)])
     edge = math.log(0.1 / 0.9)
     scores = torch.tensor([edge + 1e-3, edge - 1e-3])
     assert present_classes(view, 0, scores, "predicted").tolist() == [True, False]
     assert present_classes(view, 0, -scores, "predicted").tolist() == [True, True]
+    monkeypatch.setattr(single_stage_labels, "PRESENCE", 0.5)  # which floats hold exactly
+    assert present_classes(view, 0, torch.tensor([0.0, -1e-6]), "predicted").tolist() == [True, False]
 
 
 def test_known_tags_are_those_of_the_image():

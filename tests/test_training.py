@@ -8,13 +8,15 @@ import torch
 from tiny_views import BACKBONE, blobs
 
 from wsss_lab.data import frames
+from wsss_lab.data.canvas import from_canvas, normalise
 from wsss_lab.errors import TrainingError
 from wsss_lab.evaluation.scoring import ground_truth
 from wsss_lab.networks.fit import Schedule
 from wsss_lab.networks.inference import label_probabilities
 from wsss_lab.networks.trunks import TOY_BLOCKS, vgg_trunk
 from wsss_lab.refinement.dense_crf import V2
-from wsss_lab.saliency.network import train_saliency
+from wsss_lab.saliency.frames import quantise
+from wsss_lab.saliency.network import restore_saliency, saliency_frames, train_saliency
 from wsss_lab.seeds.training import backprop_outputs, classifier_outputs, train_classifier
 from wsss_lab.segmenter.training import restore_segmenter, segment, train_segmenter
 
@@ -92,6 +94,22 @@ def test_a_saliency_network_learns_masks(start):
     trained = train_saliency(images, masks, start, BACKBONE, schedule(), seed=0)
     assert trained["history"][-1] < 0.7 * trained["history"][0]
     assert trained["state"]["classifier.weight"].shape[0] == 2
+    others = blobs(SIZES).train_view()
+    maps = saliency_frames(others, trained["state"], BACKBONE)["maps"]
+    for found, expected in zip(frames.rows_of(others, maps), label_probabilities(
+            restore_saliency(trained["state"], BACKBONE), others, 32), strict=True):
+        np.testing.assert_array_equal(found, quantise(expected[1]))  # label 1 is what is salient
+
+
+def test_every_training_starts_from_the_given_trunk(view, start):
+    """Which a frozen one still is in the end."""
+    given, frozen = {name: value + 0.01 for name, value in start.items()}, schedule(1, trunk_lr=0.0)
+    images = np.stack([view.image(index) for index in (0, 2)])
+    for trained in (train_saliency(images, np.zeros((2, 32, 32), np.uint8), given, BACKBONE, frozen, seed=0),
+                    train_classifier(view.train_view(), given, "HighRes", BACKBONE, frozen, seed=0),
+                    train_segmenter(view.train_view(), ground_truth(view)["masks"], given, BACKBONE, frozen, seed=0)):
+        trunk = [value for name, value in trained["state"].items() if name.startswith("trunk.")]
+        assert all(torch.equal(*pair) for pair in zip(trunk, given.values(), strict=True))
 
 
 def test_a_segmenter_learns_its_pseudo_masks(segmenter):
@@ -117,8 +135,13 @@ def test_probabilities_are_those_of_every_label_at_image_size(view, segmenter):
     net = restore_segmenter(segmenter["state"], BACKBONE, 3)
     found = list(label_probabilities(net, view.train_view(), 32, batch=3))
     assert [each.shape for each in found] == [(3, *size) for size in SIZES]
+    images, boxes = view.canvas(range(4), 32)
+    with torch.no_grad():
+        scores = net(normalise(images))
     for index, each in enumerate(found):
         np.testing.assert_allclose(each.sum(0), 1, atol=1e-5)
+        grown = from_canvas(scores[index], boxes[index], 32, SIZES[index])  # before the softmax, not after it
+        np.testing.assert_allclose(each, grown.softmax(0), atol=1e-4)
         alone, = label_probabilities(net, view.subset([index]).train_view(), 32)
         np.testing.assert_allclose(alone, each, atol=1e-4)
 

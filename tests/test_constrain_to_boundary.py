@@ -80,6 +80,8 @@ def test_shrink_overrides_the_stride():
     probabilities = torch.softmax(logits, 1)
     shrunk = crf_targets(probabilities, images, V1, shrink=12)
     torch.testing.assert_close(shrunk, crf_targets(probabilities, images, V1.scaled(1 / 12), shrink=1))
+    wide = images.repeat_interleave(2, 3)  # the height says how much the grid is smaller
+    torch.testing.assert_close(crf_targets(probabilities, wide, V1), crf_targets(probabilities, wide, V1, shrink=4))
 
 
 def test_without_pairwise_terms_the_loss_vanishes():

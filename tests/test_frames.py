@@ -293,6 +293,7 @@ def test_g1_gives_every_component_the_class_that_gains_from_it():
     assert (outside_of(view, frame, 1) == 255).all()
     none = g1_frames(view, np.zeros_like(salient), red_and_green, side=32, min_area=0.01)["masks"]
     assert (none[0] == 0).all()
+    assert not (g1_frames(view, salient, red_and_green, side=32, min_area=0.9)["masks"][0] > 0).any()
 
 
 @pytest.mark.parametrize(("variant", "undecided"), [("paper", 255), ("released", 0)])
@@ -302,8 +303,10 @@ def test_g2_names_components_by_their_seeds(variant, undecided):
     marks = np.zeros_like(mask)
     marks[6:9, 5:8] = 1  # inside the left component; nothing marks the right one
     salient = frames.stack(view, [(mask > 0).astype(np.uint8), (mask[:, :16] > 0).astype(np.uint8)], fill=0)
-    frame = g2_frames(view, salient, frames.stack(view, [marks, marks[:, :16]]), variant, min_area=0.01,
-                      min_seed_area=4, blur=1.0, crf=asdict(V2.scaled(0.1)))["masks"]
+    seeds, rules = frames.stack(view, [marks, marks[:, :16]]), {"min_seed_area": 4, "blur": 1.0}
+    frame, sparse = (g2_frames(view, salient, seeds, variant, least, crf=asdict(V2.scaled(0.1)), **rules)["masks"]
+                     for least in (0.01, 0.9))
+    assert (sparse[0] == 1).sum() == (marks == 1).sum() < (frame[0] == 1).sum()
     expected = np.where(mask == 2, undecided, mask)
     np.testing.assert_array_equal(frame[0], expected)
     np.testing.assert_array_equal(corner_of(view, frame, 1), expected[:, :16])

@@ -156,6 +156,12 @@ def test_a_long_run_begins_with_what_it_will_take(tmp_path, monkeypatch, profile
     looked.assert_called_once_with(profiles.profile_named(profile))
 
 
+@pytest.mark.parametrize("option", ["saliency", "coco"])
+def test_a_folder_that_is_named_and_not_there_is_told_before_any_notebook_runs(tmp_path, option):
+    message = refused(tmp_path, DataError, "--profile", "quick", f"--{option}", str(tmp_path / "nowhere"))
+    assert message.startswith(f"WSSS_{option.upper()}={tmp_path}/nowhere: no such folder\n  fix: correct the path")
+
+
 def test_toy_profiles_need_no_folders():
     for name in ("quick", "toy"):
         profiles.check_inputs(profiles.profile_named(name), {})

@@ -105,7 +105,6 @@ def reproduce(
     for variable, folder in (("WSSS_DATA", data), ("WSSS_WEIGHTS", weights), ("WSSS_SALIENCY", saliency),
                              ("WSSS_COCO", coco)):
         _use_folder(variable, folder)
-    profiles.check_inputs(chosen)
     if checked("device", device) == "cuda":
         from wsss_lab.networks.machine import resolve_device
 
@@ -122,6 +121,7 @@ def reproduce(
     parameters = {item: notebooks.given_parameters(item.path, shared, param or []) for item in selected}
     if artifact and param:
         raise ParameterError(f"--param {param[0]} beside --artifact", "one of them: no notebook is run")
+    profiles.check_inputs(chosen)
     target = executed or project / "build" / "notebooks" / profile
     _try_out(figures, "OUT=folder (--out)")
     if not artifact:

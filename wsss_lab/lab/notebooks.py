@@ -102,7 +102,7 @@ def select_notebooks(notebooks: Sequence[Notebook], papers: str) -> list[Noteboo
     Raises ParameterError for a name no notebook has, listing what is available.
     """
     names = [name.strip() for name in papers.split(",")]
-    if names == ["all"]:
+    if "all" in names:
         return list(notebooks)
     known = [notebook.paper for notebook in notebooks]
     aliases = {notebook.alias: notebook.paper for notebook in notebooks if notebook.alias}

@@ -73,15 +73,18 @@ def unknown_name(kind: str, name: str, known: list[str]) -> ParameterError:
 
 
 def check_inputs(profile: Profile, environment: Mapping[str, str] = os.environ) -> None:
-    """Check that the folders a profile reads are named and there.
+    """Check that the folders a profile reads are named, and that those, and others that are named, are there.
 
-    Raises DataError (WSSS_DATA) or WeightsError (WSSS_WEIGHTS) with the command that would work.
+    Raises DataError (WSSS_DATA and others) or WeightsError (WSSS_WEIGHTS) with the command that would work.
     """
     if profile.needs_data and not assumed(DATA, profile.name):
         expected = "a folder in VOC layout (JPEGImages, SegmentationClass, ImageSets)"
         _check_folder(DATA, expected, DataError, profile, environment)
     if profile.needs_weights and not assumed(WEIGHTS, profile.name):
         _check_folder(WEIGHTS, "a folder with pre-trained weights", WeightsError, profile, environment)
+    for variable in ("WSSS_SALIENCY", "WSSS_COCO"):
+        if (folder := environment.get(variable)) and not Path(folder).is_dir():
+            raise DataError(f"{variable}={folder}: no such folder", fix="correct the path, or unset the variable")
 
 
 def _check_folder(

@@ -29,6 +29,7 @@ from wsss_lab.errors import DataError
 
 from . import helper
 from .data import Loader as Reader, renamed
+from .marks import MARKED
 from .registry import RULES
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def fit(x, scale=helper.half(2)):
     return finish(helper.double(Reader(inner(x)).load()) + TWO)
 
 def score(x: "Shape"):
-    return renamed(np.asarray(x)) + math.pi + len("nothing to fit")
+    return renamed(np.asarray(x)) + math.pi + len("nothing to fit") + len(MARKED)
 
 def choose(rule):
     return RULES[rule](1)
@@ -58,6 +59,25 @@ def blindly(name):
 
 def published():
     return open(__file__)
+
+a = 1
+b = 2
+c = 3
+d = 4
+e = 5
+f = 6
+g = 7
+def shadow(a, b=b):
+    c = [c for c in (1, 2)]
+    def inner():
+        global d
+        return a, d, e
+    d = e = [f for f in f]
+    try:
+        from toycode.fast import unused as g
+    except ImportError as h:
+        return lambda e: (c, h, e)
+    return inner, g
 ''',
     "helper.py": '''
 from toycode import helper2
@@ -74,7 +94,6 @@ for COUNT in range(3):
     "constants.py": "from toycode.helper2 import THREE\nTWO = 2\n",
     "late.py": '''
 import functools
-from toycode.marks import marked
 try:
     from toycode.fast import finish_fast
 except ImportError:
@@ -82,9 +101,6 @@ except ImportError:
 @functools.cache
 def finish(x):
     return (finish_fast or abs)(x)
-@marked
-def on_the_list(x):
-    return x
 ''',
     "fast.py": "def finish_fast(x):\n    return x\ndef unused(x):\n    return x\n",
     "marks.py": "MARKED = []\ndef marked(function):\n    MARKED.append(function)\n    return function\n",
@@ -102,6 +118,10 @@ class Loader(b.Base):
     "deep/tools.py": "def first(x):\n    return x\ndef second(x):\n    return first(x)\n",
     "registry.py": '''
 from toycode.deep.tools import second
+from toycode.marks import marked
+@marked
+def on_the_list(x):
+    return x
 def mean(x):
     return x
 RULES = {"mean": mean, "second": second}
@@ -109,22 +129,26 @@ RULES = {"mean": mean, "second": second}
     "shapes.py": "class Shape:\n    pass\n",
     "table.csv": "a,b\n",
 }
-FUNCTIONS = ("fit", "score", "choose", "by_name", "blindly", "published")
+FUNCTIONS = ("fit", "score", "choose", "by_name", "blindly", "published", "shadow")
 ALL = {"blindly", "published"}  # what they reach isn't known
-EVERY = ALL | {"fit", "score", "choose", "by_name"}
-# Whose fingerprint changes with a definition, besides ALL. late:on_the_list is put on a list when late is imported, so
-# it counts for all that imports late; so does what the loop in helper does for all that imports helper.
+EVERY = ALL | {"fit", "score", "choose", "by_name", "shadow"}
+# Whose fingerprint changes with a definition, besides ALL. What the loop in helper does counts for all that imports
+# helper; registry:on_the_list is put on a list when registry is imported, so it counts for what looks at this list.
 CHANGES = {
     "__init__:NAME": set(),
     "train:fit": {"fit"}, "train:score": {"score"}, "train:choose": {"choose"}, "train:by_name": {"by_name"},
-    "train:blindly": set(), "train:published": set(),
+    "train:blindly": set(), "train:published": set(), "train:shadow": {"shadow"},
+    # parameters and names bound inside a function are not the module's; defaults, what a comprehension goes over, what
+    # is declared global and what may fail to be imported are
+    "train:a": set(), "train:b": {"shadow"}, "train:c": set(), "train:d": {"shadow"}, "train:e": set(),
+    "train:f": {"shadow"}, "train:g": {"shadow"},
     "helper:double": {"fit", "by_name"}, "helper:half": {"fit", "by_name"},
     "helper:COUNTS": EVERY, "helper:COUNT": EVERY,
     "helper2:TWO": {"fit", "by_name"}, "helper2:THREE": EVERY,
     "constants:TWO": EVERY,
-    "late:finish_fast": {"fit"}, "late:finish": {"fit"}, "late:on_the_list": {"fit"},
-    "fast:finish_fast": {"fit"}, "fast:unused": set(),
-    "marks:MARKED": {"fit"}, "marks:marked": {"fit"},
+    "late:finish_fast": {"fit"}, "late:finish": {"fit"},
+    "fast:finish_fast": {"fit"}, "fast:unused": {"shadow"},
+    "marks:MARKED": {"score"}, "marks:marked": {"score"}, "registry:on_the_list": {"score"},
     "data.loader:Loader": {"fit"}, "data.names:plain": {"score"}, "data.names:COUNT": {"score"},
     "deep.base:Base": {"fit"}, "deep.tools:first": {"fit", "choose"}, "deep.tools:second": {"choose"},
     "registry:mean": {"choose"}, "registry:RULES": {"choose"},
@@ -281,7 +305,7 @@ def test_code_without_a_source_file_is_refused(monkeypatch):
 
 # Modules with definitions that find code or files by names which only a run knows, or hand on a module.
 BLIND = {f"wsss_lab.lab.{name}" for name in (
-    "chosen", "cli", "doctor", "fingerprint", "forecast", "pictures", "pool", "progress", "provenance", "published",
+    "chosen", "doctor", "fingerprint", "forecast", "pictures", "pool", "progress", "provenance", "published",
     "session", "summary")}
 
 

@@ -6,8 +6,9 @@ are left out, and so is what errors of wsss_lab.errors are told to say. Files an
 definition can be moved to another file without losing a result.
 
 Statements outside of definitions count for all that comes from their module or imports it; so do definitions under a
-decorator of the package, which may register them. What cannot be followed counts whole: the module behind a module
-that is handed on as a value, and the package, with its data files, behind importlib, eval and the like.
+decorator of the package, for what reaches something that the decorator may note them in. What cannot be followed counts
+whole: the module behind a module that is handed on as a value, and the package, with its data files, behind importlib,
+eval and the like.
 """
 
 import ast
@@ -32,6 +33,8 @@ _ERRORS = f"{_HERE}.errors"
 _BLIND = {"__import__", "eval", "exec", "globals", "__file__", "__path__", "__spec__", "__loader__", "__subclasses__",
           "__globals__", "__init_subclass__", "importlib", "pkgutil", "runpy", "sys.modules"}
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+_COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 
 
 class _Found(NamedTuple):
@@ -66,7 +69,7 @@ def blind_spots(package: str) -> list[str]:
 
 def forget() -> None:
     """Take fingerprints anew, for instance after reloading modules."""
-    for cached in (_closure, _definition, _that_do_more, _module, _source_file, _package_folder):
+    for cached in (_closure, _definition, _that_do_more, _noted_in, _module, _source_file, _package_folder):
         cached.cache_clear()
 
 
@@ -105,8 +108,11 @@ def _closure(*roots: Key) -> tuple[tuple[Key, ...], str, tuple[str, ...]]:
         ran = ran.union(*(_that_do_more(each) for each in (name, *found.runs) if _followed(each, name)))
         done += 1
         if done == len(order):
+            more = [(name, LOOSE) for name in ran if _module(name).loose or _module(name).stars]
+            more += [(name, each) for name in ran for each, decorator in _module(name).decorated
+                     if not place.keys().isdisjoint(_noted_in(name, decorator))]
             # In the order of their texts, so that modules can be renamed; by name where texts are equal.
-            for key in sorted({(name, LOOSE) for name in ran}, key=lambda key: (_definition(key).text, key)):
+            for key in sorted(more, key=lambda key: (_definition(key).text, key)):
                 enter(key)
     return tuple(order), digest.hexdigest(), tuple(sorted(outside & provenance.NUMBER_MAKERS.keys()))
 
@@ -131,21 +137,37 @@ def _definition(key: Key) -> _Found:
 
 @functools.cache
 def _that_do_more(name: str) -> frozenset[str]:
-    """Modules with statements outside of definitions among those that run when one is imported."""
+    """Modules that do more than define, among those that run when one is imported."""
     seen, waiting = set(), [name]
     while waiting:
         each = waiting.pop()
         if each and each not in seen and _followed(each, name) and _source_file(each):
             seen.add(each)
             waiting += [each.rpartition(".")[0], *_module(each).runs]
-    return frozenset(each for each in seen if _module(each).loose or _module(each).stars)
+    return frozenset(each for each in seen if _module(each).loose or _module(each).stars or _module(each).decorated)
+
+
+@functools.cache
+def _noted_in(module: str, decorator: str) -> frozenset[Key]:
+    """Where a decorator may note what it is put on: in itself and in the constants and classes that it reaches."""
+    own = [key for key in _resolved(module, decorator) if isinstance(key, tuple)]
+    found = dict.fromkeys(own)
+    waiting = list(own)
+    while waiting:
+        for use in _definition(waiting.pop()).uses:
+            if isinstance(use, tuple) and use not in found:
+                found[use] = None
+                waiting.append(use)
+    return frozenset(key for key in found if key in own or not all(
+        isinstance(node, _FUNCTIONS) for node in _module(key[0]).defined.get(key[1], ())))
 
 
 class _Module:
     """What the statements at the top of a source file define, import and do.
 
     defined: the statements that bind a name. imports: the modules and names in them ("" for the module) that an
-    imported name may stand for. loose: statements that do more than bind names. runs: modules that run before it.
+    imported name may stand for. loose: statements that do more than bind names. decorated: names of definitions, and of
+    the package's decorators that they are under. runs: modules that run before it.
     """
 
     def __init__(self, name: str):
@@ -154,7 +176,6 @@ class _Module:
         self.package = name if path and path.name == "__init__.py" else name.rpartition(".")[0]
         self.defined: dict[str, list[ast.stmt]] = {}
         self.imports: dict[str, list[Key]] = {}
-        self.loose: list[ast.stmt] = []
         self.stars: dict[str, None] = {}
         self.runs: set[str] = set()
         text = path.read_text(encoding="utf-8") if path else ""
@@ -166,7 +187,9 @@ class _Module:
                 self.note(node, self.imports, self.runs)
             for bound in [statement.name] if defines else _bound(statement):
                 self.defined.setdefault(bound, []).append(statement)
-        self.loose = [statement for statement in statements if self._does_more(statement)]
+        self.loose = [statement for statement in statements if _does_more(statement)]
+        self.decorated = [(statement.name, decorator) for statement in statements if isinstance(statement, _DEFINITIONS)
+                          for decorator in map(_root, statement.decorator_list) if self._is_own(decorator)]
 
     def note(self, node: ast.AST, imports: dict[str, list[Key]], runs: set[str]) -> None:
         """Enter what a statement imports and what runs then."""
@@ -185,38 +208,42 @@ class _Module:
                     self.stars.setdefault(base)
                 imports.setdefault(alias.asname or alias.name, []).append((base, alias.name))
 
-    def _does_more(self, statement: ast.stmt) -> bool:
-        if isinstance(statement, _DEFINITIONS):
-            return any(self._is_own(decorator) for decorator in statement.decorator_list)
-        if isinstance(statement, (ast.Assign, ast.AnnAssign, ast.AugAssign)):
-            return any(isinstance(node, (ast.Attribute, ast.Subscript)) and isinstance(node.ctx, ast.Store)
-                       for node in ast.walk(statement))
-        return not isinstance(statement, (ast.Import, ast.ImportFrom, ast.Pass)) and not _is_text(statement)
-
-    def _is_own(self, decorator: ast.expr) -> bool:
-        while isinstance(decorator, (ast.Call, ast.Attribute)):
-            decorator = decorator.func if isinstance(decorator, ast.Call) else decorator.value
-        name = getattr(decorator, "id", "")
+    def _is_own(self, name: str) -> bool:
         return name in self.defined or any(_followed(base, self.name) for base, _ in self.imports.get(name, ()))
 
 
 class _Reader:
-    """Statements of a module as text in which every name of a definition or an import is its place in `uses`."""
+    """Statements of a module as text in which every name of a definition or an import is its place in `uses`.
+
+    Names that a function or comprehension binds itself stay as they are.
+    """
 
     def __init__(self, module: _Module, statements: list[ast.stmt]):
         self.module = module
         self.uses: dict[Key | str, int] = {}
         self.runs: set[str] = set()
-        self._imports = {name: list(targets) for name, targets in module.imports.items()}
+        inner: dict[str, list[Key]] = {}
+        self._not_local: set[str] = set()  # whatever a function does with them: taken from outside, or imported inside
+        self._scopes: list[set[str]] = []  # names that the functions around bind themselves
+        self._outside: set[ast.AST] = set()  # parts of functions that are worked out outside of them
         for statement in statements:
-            if any("import" in line for line in module.lines[statement.lineno - 1 : statement.end_lineno]):
-                for node in ast.walk(statement):
-                    module.note(node, self._imports, self.runs)
+            text = "".join(module.lines[statement.lineno - 1 : statement.end_lineno])
+            for node in ast.walk(statement) if "import" in text or "global" in text else ():
+                module.note(node, inner, self.runs)
+                self._not_local.update(node.names if isinstance(node, ast.Global) else ())
+        self._imports = {name: module.imports.get(name, []) + inner.get(name, []) for name in module.imports | inner}
+        self._not_local |= inner.keys()
         self.text = "\n".join(map(self._write, statements))
 
     def _write(self, node: object) -> str:
         if isinstance(node, list):
             return ",".join([self._write(each) for each in node if not _is_text(each)])
+        if isinstance(node, ast.AST) and node in self._outside:
+            self._outside.discard(node)
+            scope = self._scopes.pop()
+            text = self._write(node)
+            self._scopes.append(scope)
+            return text
         if isinstance(node, ast.Name):
             return node.id if isinstance(node.ctx, ast.Store) else self._named([node.id])
         if isinstance(node, ast.Attribute):
@@ -234,8 +261,15 @@ class _Reader:
             return f"Global({','.join(self._named([name]) for name in node.names)})"
         if getattr(node, "name", "") in _BLIND:
             self._use(self._everything)
+        enters = isinstance(node, (*_FUNCTIONS, *_COMPREHENSIONS))
+        if enters:
+            names, outside = _scope(node)
+            self._scopes.append(names - self._not_local)
+            self._outside |= outside
         fields = [(name, getattr(node, name, None)) for name in node._fields if name not in ("ctx", "type_comment")]
         inside = [f"{name}={self._write(value)}" for name, value in fields if value is not None and value != []]
+        if enters:
+            self._scopes.pop()
         return f"{type(node).__name__}({' '.join(inside)})"
 
     def _imported(self, alias: ast.alias) -> str:
@@ -254,6 +288,8 @@ class _Reader:
 
     def _ends(self, names: list[str]) -> list[tuple[Key | str, list[str]]]:
         first, *rest = names
+        if any(first in scope for scope in self._scopes):
+            return []
         own = [((self.module.name, first), rest)] if first in self.module.defined else []
         return own + [end for target in self._imports.get(first, ()) for each in _targets(*target, self.module.name)
                       for end in _onward(each, rest)]
@@ -335,12 +371,48 @@ def _that_run(statements: list[ast.stmt]) -> Iterator[ast.stmt]:
             yield statement
 
 
+def _does_more(statement: ast.stmt) -> bool:
+    """Whether a statement does more than bind names."""
+    if isinstance(statement, (ast.Assign, ast.AnnAssign, ast.AugAssign)):
+        return any(isinstance(node, (ast.Attribute, ast.Subscript)) and isinstance(node.ctx, ast.Store)
+                   for node in ast.walk(statement))
+    return not isinstance(statement, (*_DEFINITIONS, ast.Import, ast.ImportFrom, ast.Pass)) and not _is_text(statement)
+
+
+def _root(decorator: ast.expr) -> str:
+    """The first name of a decorator such as a.b(c); "" where there is none."""
+    while isinstance(decorator, (ast.Call, ast.Attribute)):
+        decorator = decorator.func if isinstance(decorator, ast.Call) else decorator.value
+    return getattr(decorator, "id", "")
+
+
 def _bound(statement: ast.stmt) -> dict[str, None]:
     """Names that a statement may bind, those of definitions inside it too."""
     stored = (node for node in ast.walk(statement) if isinstance(getattr(node, "ctx", None), ast.Store))
     names = [node.id for node in stored if isinstance(node, ast.Name)]
     names += [node.name for node in ast.walk(statement) if isinstance(node, _DEFINITIONS)]
     return dict.fromkeys(names)
+
+
+def _scope(node: ast.AST) -> tuple[set[str], set[ast.AST]]:
+    """Names that a function or comprehension binds itself, and its parts that are worked out outside of it."""
+    if isinstance(node, _COMPREHENSIONS):
+        targets = [each for part in node.generators for each in ast.walk(part.target)]
+        return {each.id for each in targets if isinstance(each, ast.Name)}, {node.generators[0].iter}
+    given = node.args
+    named = [*given.posonlyargs, *given.args, *given.kwonlyargs, *filter(None, (given.vararg, given.kwarg))]
+    names = {each.arg for each in named}
+    waiting = list(node.body) if isinstance(node.body, list) else []
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, (*_DEFINITIONS, ast.ExceptHandler)) and each.name:
+            names.add(each.name)
+        if isinstance(each, ast.Name) and not isinstance(each.ctx, ast.Load):
+            names.add(each.id)
+        if not isinstance(each, (*_DEFINITIONS, *_COMPREHENSIONS, ast.Lambda)):
+            waiting += ast.iter_child_nodes(each)
+    returned = [node.returns] if getattr(node, "returns", None) else []
+    return names, {given, *getattr(node, "decorator_list", ()), *returned}
 
 
 def _dotted(node: ast.expr) -> list[str]:

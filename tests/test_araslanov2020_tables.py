@@ -16,12 +16,12 @@ from wsss_lab.lab.tables import numeric_columns, to_csv
 from wsss_lab.papers import araslanov2020_tables
 from wsss_lab.papers.araslanov2020 import GATE_ROWS, SWITCHES, trained_rows
 from wsss_lab.papers.araslanov2020_evidence import Evidence
-from wsss_lab.papers.araslanov2020_tables import LOST, NO_XCEPTION, SUMMARIES, SWITCH_WORDS, TABLES
+from wsss_lab.papers.araslanov2020_tables import LOST, NO_XCEPTION, SWITCH_WORDS, TABLES
 from wsss_lab.papers.araslanov2020_tables_compared import NO_TEST, TAGS_KNOWN, TAGS_UNUSED
 from wsss_lab.papers.shared_tables import NOT_RUN, label_quality
 
 IMAGES, LABELS = 12, len(CLASSES) + 1
-ALL = TABLES | SUMMARIES
+ALL = TABLES
 
 
 def fake_run(profile: str = "quick", seeds: int = 2) -> TablesRun:

@@ -16,12 +16,12 @@ from wsss_lab.lab.published import artifact_list
 from wsss_lab.lab.tables import numeric_columns, to_csv
 from wsss_lab.papers import chaudhry2017_tables
 from wsss_lab.papers.chaudhry2017_evidence import Evidence
-from wsss_lab.papers.chaudhry2017_tables import NO_TEST, SUMMARIES, TABLES
+from wsss_lab.papers.chaudhry2017_tables import NO_TEST, TABLES
 from wsss_lab.papers.chaudhry2017_tables_stages import best_gammas, lost_tags
 from wsss_lab.papers.shared_tables import NOT_RUN
 
 IMAGES, LABELS = 12, len(CLASSES) + 1
-ALL = TABLES | SUMMARIES
+ALL = TABLES
 
 
 def fake_run(profile: str = "quick", seeds: int = 2) -> TablesRun:
@@ -72,7 +72,7 @@ def test_test_images_are_labelled_where_there_are_any(profile, there):
 @pytest.mark.parametrize("stage", ["attention", "hierarchy", "cues", "means"])
 def test_steps_of_a_stage_are_all_that_its_summary_loads(stage):
     run = fake_run("quick", 1)
-    SUMMARIES[stage](run)
+    TABLES[f"text_{stage}"](run)
     listed = {"attention": chaudhry2017_tables.attention_steps, "hierarchy": chaudhry2017_tables.hierarchy_steps,
               "cues": chaudhry2017_tables.cue_steps, "means": chaudhry2017_tables.mean_steps}[stage]
     assert set(run.loaded) == set(listed(run.route, "quick"))
@@ -315,7 +315,7 @@ def test_a_tag_whose_pixels_all_lie_on_void_is_not_lost():
     run = fake_run("quick", 1)
     scored = run.load(run.route.score(run.route.cues_of("G2"), "train")["confusions"])
     scored[:, :, 1:-1] = 0  # with_void, made apart from it, still has pixels of every class
-    frame = SUMMARIES["cues"](run).frame.set_index("row")
+    frame = TABLES["text_cues"](run).frame.set_index("row")
     assert frame["fg R before"]["G2"] == 0 and frame["lost before"]["G2"] == 0
 
 

@@ -1,10 +1,14 @@
 """Single tables and figures: found by name, made without a notebook, computing what they read and no more."""
 
+import re
+
 import pytest
 from typer.testing import CliRunner
 
 from wsss_lab.errors import ParameterError
-from wsss_lab.lab import chosen, cli
+from wsss_lab.lab import chosen, cli, needs
+from wsss_lab.lab.notebooks import find_notebooks, project_folder
+from wsss_lab.lab.published import papers
 from wsss_lab.lab.session import start
 
 PAPERS = ("primer", "oh2017", "lee2021")
@@ -20,6 +24,25 @@ def test_artifacts_are_found_by_name_and_a_paper_stands_for_all_of_its_own():
     assert [(each.paper, each.id) for each in found] == [("oh2017", "table2"), ("lee2021", "fig3")]
     whole = [each.id for each in chosen.choose("lee2021", PAPERS)]
     assert {"table1", "table7", "text-saliency", "fig1", "fig6", "dial"} <= set(whole) and len(whole) == len(set(whole))
+
+
+@pytest.mark.parametrize("notebook", [each for each in find_notebooks(project_folder() / "notebooks")
+                                      if each.paper in papers()], ids=lambda each: each.paper)
+def test_all_that_a_notebook_saves_can_be_asked_for(notebook):
+    saved = re.findall(r'run\.save\(\\"([\w-]+)\\"', notebook.path.read_text(encoding="utf-8"))
+    assert len(saved) > 15 and set(saved) <= set(chosen.makers_of(notebook.paper))
+
+
+def test_claims_can_be_asked_for_one_by_one_or_all(capsys, tmp_path):
+    whole = [each.id for each in chosen.choose("oh2017", PAPERS)]
+    assert "claims" in whole and "C05" not in whole
+    chosen.make(chosen.choose("araslanov2020/C26", ("araslanov2020",)), profile="quick", figures=str(tmp_path))
+    told = capsys.readouterr().out
+    assert "claim_id: araslanov2020-C26\n" in told and "verdict: reproduced\n" in told
+    found = needs.needs(chosen.choose("oh2017/C01", PAPERS), profile="quick")["oh2017/C01"]
+    route = start("oh2017", "quick", figures="").route
+    assert found.complete and {route.scored("G0"), route.scored("seeds")} <= set(found.steps)
+    assert route.scored("G2") not in found.steps
 
 
 @pytest.mark.parametrize(("names", "problem", "hint"), [

@@ -43,7 +43,7 @@ def test_every_figure_of_the_paper_is_here():
     assert list(FIGURES)[:len(figures)] == figures
 
 
-EXPECTED = {"fig1": 20, "fig2": 9, "fig3": 32, "fig4": 20, "fig5": 36, "detectors": 54, "learning_curves": 3,
+EXPECTED = {"fig1": 20, "fig2": 9, "fig3": 32, "fig4": 20, "fig5": 36, "detector_maps": 54, "learning_curves": 3,
             "fig6": 36, "backgrounds": 1, "robustness": 2, "dial": 1}
 
 
@@ -64,7 +64,7 @@ def test_steps_names_all_that_the_figures_load(run, photos):
 
 def test_detectors_need_no_classifier():
     run = fake_run()
-    FIGURES["detectors"](run)
+    FIGURES["detector_maps"](run)
     promised = set(topological(lee2021_figures.saliency_steps(run)))
     assert run.loaded and set(run.loaded) <= promised
     assert not any(step.stage == "seeds" for step in promised)
@@ -193,7 +193,7 @@ def test_fig6_looks_at_the_main_world_where_there_is_no_other(photos, of_photos)
 
 
 def test_detectors_show_the_maps_that_classifiers_learn_from(run, figures, of_photos):
-    route, figure = run.route, figures["detectors"].figure
+    route, figure = run.route, figures["detector_maps"].figure
     names = ["masks", "boxes", "unsupervised", "oracle", "eroded", "blurred", "noisy"]
     assert shown_detectors("quick") == [*names, "no saliency"]
     scores = [foreground_iou(run.load(route.saliency_score(route.saliency(name, "train"), "train")["counts"]))
@@ -203,13 +203,13 @@ def test_detectors_show_the_maps_that_classifiers_learn_from(run, figures, of_ph
     assert np.all(np.diff(scores[0][indices]) <= 0)
     assert titles(figure)[2:9] == [f"IoU {100 * each[indices[0]]:.0f} %" for each in scores]
     np.testing.assert_allclose(shown(panels(figure)[8]), run.load(route.saliency("noisy")["maps"])[indices[0]] / 255)
-    assert len(panels(of_photos["detectors"].figure)) == 6 * 5  # image, truth, masks, unsupervised, oracle
+    assert len(panels(of_photos["detector_maps"].figure)) == 6 * 5  # image, truth, masks, unsupervised, oracle
 
 
 def test_detectors_are_shown_without_the_dial_where_it_is_not_run(monkeypatch):
     monkeypatch.delenv("WSSS_SALIENCY", raising=False)
     voc = fake_run("voc", 1)
-    assert len(panels(FIGURES["detectors"](voc).figure)) == 6 * 4  # image, truth, masks, unsupervised
+    assert len(panels(FIGURES["detector_maps"](voc).figure)) == 6 * 4  # image, truth, masks, unsupervised
     (axes,) = FIGURES["dial"](voc).figure.axes
     assert {text.get_text() for text in axes.texts} == {"masks", "unsupervised"}
 

@@ -8,16 +8,16 @@ from table_parts import line
 from wsss_lab.evaluation.precision_recall import sweep
 from wsss_lab.papers.lee2021 import DETECTORS, SHARES, TAUS, detector_row, share_row, tau_row
 from wsss_lab.papers.lee2021_evidence import Evidence
-from wsss_lab.papers.lee2021_tables import SUMMARIES
+from wsss_lab.papers.lee2021_tables import TABLES
 from wsss_lab.papers.lee2021_values import DIAL
 from wsss_lab.papers.shared_tables import NOT_RUN
 
-ALL = SUMMARIES
+ALL = {name: TABLES[name] for name in ("switches", "parameters", "detectors")}
 NAIVE = "EPS, naive selection"
 
 
 def test_parameters_are_compared_with_the_default(run, made):
-    frame, default = made["robustness"].frame, pseudo(run, "adaptive")
+    frame, default = made["parameters"].frame, pseudo(run, "adaptive")
     rows = [*map(tau_row, TAUS), *map(share_row, SHARES)]
     assert frame["value"].tolist() == [*TAUS, *SHARES]
     scores = np.array([pseudo(run, row) for row in rows])
@@ -28,11 +28,11 @@ def test_parameters_are_compared_with_the_default(run, made):
     assert frame["learned ours"].tolist() == pytest.approx([pseudo(run, row, output="learned") for row in rows])
     assert frame["selected tags"].tolist() == pytest.approx([selected(run, row) for row in rows])
     near = scores[1:6]  # 0.3 to 0.5
-    assert f"the scores lie {near.max() - near.min():.1f} percentage points apart" in made["robustness"].protocol
+    assert f"the scores lie {near.max() - near.min():.1f} percentage points apart" in made["parameters"].protocol
 
 
 def test_damaged_saliency_is_compared_with_the_default_and_said_to_read_masks(run, made, made_of_photos):
-    frame = made["dial"].frame.set_index("saliency")
+    frame = made["detectors"].frame.set_index("saliency")
     assert list(frame.index) == ["none: CAM", *DETECTORS, *DIAL]
     for name in (*DETECTORS, *DIAL):
         cells, score = frame.loc[name], pseudo(run, detector_row(name))
@@ -41,7 +41,7 @@ def test_damaged_saliency_is_compared_with_the_default_and_said_to_read_masks(ru
         assert ("true foreground" in cells["labels used"]) is (name in DIAL)
     words = frame["what it is"]
     assert words["noisy"].startswith("40 % of the objects missed") and "6 %" in words["blurred"]
-    photos = made_of_photos["dial"].frame.set_index("saliency")
+    photos = made_of_photos["detectors"].frame.set_index("saliency")
     assert photos.index[photos["train ours"].notna()].tolist() == ["none: CAM", "masks", "unsupervised", "oracle"]
 
 

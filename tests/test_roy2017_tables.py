@@ -18,13 +18,13 @@ from wsss_lab.lab.tables import numeric_columns, to_csv
 from wsss_lab.papers import roy2017, roy2017_tables
 from wsss_lab.papers.roy2017 import AGGREGATIONS, BASELINES, OPTIONS, ROWS, TRAININGS
 from wsss_lab.papers.roy2017_evidence import Evidence
-from wsss_lab.papers.roy2017_tables import READINGS, SUMMARIES, TABLES, balanced_accuracy
+from wsss_lab.papers.roy2017_tables import READINGS, TABLES, balanced_accuracy
 from wsss_lab.papers.shared_tables import NO_TEST, NOT_RUN
 from wsss_lab.seeds.rectified_gaussian import MODES
 
 IMAGES, LABELS, GRID = 12, len(CLASSES) + 1, (3, 4)
 CELLS = GRID[0] * GRID[1]
-ALL = TABLES | SUMMARIES
+ALL = TABLES
 
 
 def fake_run(profile: str = "quick", seeds: int = 2) -> TablesRun:
@@ -59,7 +59,6 @@ def score(run, row: str = "full", split: str = "val") -> float:
 def test_every_table_of_the_paper_and_the_values_of_its_text_are_here():
     listed = artifact_list("roy2017")
     assert list(TABLES) == list(listed["id"][listed["published_csv"].notna()])
-    assert set(SUMMARIES) == {"options", "study"}
 
 
 @pytest.mark.parametrize("profile", ["quick", "photos"])
@@ -353,6 +352,6 @@ def test_spread_is_one_cell_for_one_neuron_and_all_for_an_even_map(made):
 
 def test_study_reads_no_masks():
     run = fake_run("quick", 1)
-    SUMMARIES["study"](run)
+    TABLES["study"](run)
     assert {step.function.__name__ for step in run.loaded} == {"gaussian_study"}
     assert not run.route.study().pixel_labels()

@@ -21,7 +21,8 @@ class DryRun(Session):
         return False
 
     def compute(self, *steps: Step) -> None:
-        """Nothing: results are made up when they are asked for."""
+        """Nothing but noting the steps: results are made up when they are asked for."""
+        self.asked |= dict.fromkeys(steps)
 
     def load(self, item: Step | Output) -> Any:
         """A made-up result of a step (a mapping) or of one of its outputs."""

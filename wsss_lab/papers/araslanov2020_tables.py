@@ -393,5 +393,5 @@ def _compared_cells(what: list[np.ndarray], against: list[np.ndarray]) -> dict:
 
 
 TABLES = {"table1a": table1a, "table1b": table1b, "table1c": table1c, "table2": table2, "table3": table3,
-          "table4": table4, "table5": table5, "table6": table6, "table7": table7, "table8": table8, "table9": table9}
-SUMMARIES = {"switches": switches}
+          "table4": table4, "table5": table5, "table6": table6, "table7": table7, "table8": table8, "table9": table9,
+          "switches": switches}

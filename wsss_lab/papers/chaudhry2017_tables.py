@@ -173,9 +173,9 @@ def ablations(run: Session) -> Table:
                  _protocol(run) + note)
 
 
-TABLES = {"table1": table1, "table2": table2, "table4": table4, "table5": table5, "table6": table6}
-SUMMARIES = {"attention": attention_summary, "hierarchy": hierarchy_summary, "cues": cue_summary,
-             "means": mean_summary, "ablations": ablations}
+TABLES = {"table1": table1, "table2": table2, "table4": table4, "table5": table5, "table6": table6,
+          "text_attention": attention_summary, "text_hierarchy": hierarchy_summary, "text_cues": cue_summary,
+          "text_means": mean_summary, "ablations": ablations}
 
 
 def _protocol(run: Session, split: str = "val") -> str:

@@ -275,7 +275,7 @@ def _span(counts: np.ndarray, areas: np.ndarray) -> str:
 
 #: Artifact id -> function of a session: the paper's own, then those of this project.
 FIGURES: dict[str, Callable[[Session], Drawn]] = {
-    "fig1": fig1, "fig2": fig2, "fig3": fig3, "fig4": fig4, "fig5": fig5, "fig6": fig6, "detectors": detectors,
+    "fig1": fig1, "fig2": fig2, "fig3": fig3, "fig4": fig4, "fig5": fig5, "fig6": fig6, "detector_maps": detectors,
     "selection": selection, "learning_curves": learning_curves, "backgrounds": backgrounds, "robustness": robustness,
     "dial": dial,
 }

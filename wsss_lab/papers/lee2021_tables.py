@@ -308,5 +308,5 @@ def _eps(run: Session) -> Step:
 
 
 TABLES = {"table1": table1, "table2": table2, "table3": table3, "table4": table4, "table5": table5, "table6": table6,
-          "table7": table7, "text-saliency": text_saliency}
-SUMMARIES = {"switches": switches, "robustness": robustness, "dial": dial}
+          "table7": table7, "text-saliency": text_saliency, "switches": switches, "parameters": robustness,
+          "detectors": dial}

@@ -167,7 +167,8 @@ def table6(run: Session) -> Table:
     return Table(frame, "Architectures of the GAP networks", note)
 
 
-TABLES = {"table1": table1, "table2": table2, "table3": table3, "table4": table4, "table5": table5, "table6": table6}
+TABLES = {"table1": table1, "table2": table2, "table3": table3, "table4": table4, "table5": table5, "table6": table6,
+          "text_seeds": seed_summary, "text_saliency": saliency_summary}
 
 
 def _guide_rows(profile: str) -> list[str]:

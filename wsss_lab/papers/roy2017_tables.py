@@ -276,5 +276,4 @@ def _mode_cells(facts: dict, mode: str) -> dict:
 
 
 TABLES = {"table1": table1, "table2": table2, "table3": table3, "table4": table4, "table5": table5,
-          "text-values": text_values}
-SUMMARIES = {"options": options, "study": study}
+          "text-values": text_values, "options": options, "study": study}

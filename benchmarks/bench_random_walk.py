@@ -22,8 +22,7 @@ import torch.nn.functional as F
 from bench_pamr import resident_megabytes
 from torch import Tensor
 
-from wsss_lab.refinement.affinity_pairs import affinities, half_disc
-from wsss_lab.refinement.random_walk import BETA, STEPS, transition, walk
+from wsss_lab.refinement.affinity import BETA, STEPS, affinities, half_disc, transition, walk
 
 PLANES, REPEATS = 3, 5  # repeats of ours; the usual way runs once
 GRIDS = ((41, 41), (45, 60))  # of a 321-pixel canvas and of a 500x375 photograph, at stride 8

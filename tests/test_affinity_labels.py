@@ -10,8 +10,8 @@ from tiny_views import BACKBONE, blobs
 from wsss_lab.data import frames
 from wsss_lab.errors import ParameterError
 from wsss_lab.networks.backbones import Backbone
-from wsss_lab.refinement import affinity_labels as module
-from wsss_lab.refinement.affinity_labels import affinity_label_frames, affinity_labels, with_background
+from wsss_lab.refinement import affinity as module
+from wsss_lab.refinement.affinity import affinity_label_frames, affinity_labels, with_background
 from wsss_lab.refinement.dense_crf import V1, CrfParameters
 from wsss_lab.seeds.localisation import localisations
 from wsss_lab.seeds.saliency_supervision import localisation_net

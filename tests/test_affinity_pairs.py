@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from wsss_lab.errors import ParameterError
-from wsss_lab.refinement.affinity_pairs import Pairs, affinities, affinity_loss, half_disc, pair_labels
+from wsss_lab.refinement.affinity import Pairs, affinities, affinity_loss, half_disc, pair_labels
 
 torch.set_num_threads(1)
 NEAR = half_disc(2)  # (0, 1), (1, -1), (1, 0), (1, 1)

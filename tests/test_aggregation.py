@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from wsss_lab.errors import ParameterError
-from wsss_lab.networks.aggregation import (
+from wsss_lab.seeds.fusion_net import (
     AGGREGATIONS,
     SHARPNESS,
     FullyConnected,

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from wsss_lab.errors import DataError
-from wsss_lab.evaluation.average_precision import (
+from wsss_lab.evaluation.precision_recall import (
     average_precisions,
     map_interval,
     mean_average_precision,

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from wsss_lab.errors import ParameterError
-from wsss_lab.segmenter.balanced_loss import IGNORE, balanced_pixel_loss, class_weights
+from wsss_lab.segmenter.single_stage import IGNORE, balanced_pixel_loss, class_weights
 
 torch.set_num_threads(1)
 

@@ -9,9 +9,7 @@ from torch import nn
 from wsss_lab.data.canvas import normalise
 from wsss_lab.data.views import TrainView
 from wsss_lab.errors import TrainingError
-from wsss_lab.seeds.cam import expand, normalise_maps, raw_class_maps
-from wsss_lab.seeds.frames import label_seeds
-from wsss_lab.seeds.threshold import seed_labels
+from wsss_lab.seeds.cam import expand, label_seeds, normalise_maps, raw_class_maps, seed_labels
 
 
 @pytest.fixture(autouse=True)

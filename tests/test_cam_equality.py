@@ -3,7 +3,7 @@ from tiny_views import BACKBONE, blobs
 
 from wsss_lab.networks.backbones import Backbone
 from wsss_lab.networks.heads import attention_net
-from wsss_lab.seeds.cam_equality import cam_differences, class_activation_maps, compare_with_cam
+from wsss_lab.seeds.attention import cam_differences, class_activation_maps, compare_with_cam
 
 torch.set_num_threads(1)
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from wsss_lab.seeds.centre import centre_mean_shape
+from wsss_lab.seeds.cam import centre_mean_shape
 
 
 class Masks:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from wsss_lab.fusion.components import components
+from wsss_lab.data.components import components
 
 
 def draw(*rows):

@@ -5,10 +5,10 @@ import pytest
 from tiny_views import make_view
 
 from wsss_lab.data import frames
+from wsss_lab.data.components import components
 from wsss_lab.errors import ParameterError
-from wsss_lab.fusion.components import components
 from wsss_lab.saliency.dial import DAMAGES, damaged, dial_frames
-from wsss_lab.saliency.frames import oracle_frames
+from wsss_lab.saliency.maps import oracle_frames
 
 
 def generator(seed=0):

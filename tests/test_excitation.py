@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from wsss_lab.errors import ParameterError
-from wsss_lab.seeds.excitation import deepest_stop, excitation_maps, excitation_mass
+from wsss_lab.seeds.backprop import deepest_stop, excitation_maps, excitation_mass
 
 
 @pytest.fixture(autouse=True)

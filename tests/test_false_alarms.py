@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from wsss_lab.evaluation.co_occurrence import extra_classes, false_positives
 from wsss_lab.evaluation.confusion import confusion_matrix
-from wsss_lab.evaluation.false_alarms import extra_classes, false_positives
 from wsss_lab.evaluation.intervals import ratio
 
 CLASSES = 4

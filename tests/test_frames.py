@@ -13,14 +13,14 @@ from wsss_lab.data import frames
 from wsss_lab.data.canvas import canvas_box
 from wsss_lab.errors import DataError
 from wsss_lab.evaluation.precision_recall import mean_precision, sweep
-from wsss_lab.fusion.frames import g0_frames, g1_frames, g2_frames
+from wsss_lab.fusion.guides import g0_frames, g1_frames, g2_frames
 from wsss_lab.networks.fit import Schedule
 from wsss_lab.networks.u2netp import U2NetP, predict
 from wsss_lab.refinement.dense_crf import V2
-from wsss_lab.saliency import frames as saliency
+from wsss_lab.saliency import maps as saliency
 from wsss_lab.saliency.network import saliency_frames, train_saliency
 from wsss_lab.saliency.unsupervised import detect
-from wsss_lab.seeds import frames as seeds
+from wsss_lab.seeds import cam as seeds
 
 torch.set_num_threads(1)
 SIZES = ((8, 8), (4, 8), (6, 3))

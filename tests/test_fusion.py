@@ -13,9 +13,9 @@ from wsss_lab.data.canvas import normalise
 from wsss_lab.errors import ParameterError
 from wsss_lab.networks.backbones import Backbone
 from wsss_lab.networks.fit import Schedule
-from wsss_lab.networks.fusion_net import FusionNet
 from wsss_lab.networks.trunks import TOY_BLOCKS, vgg_trunk
 from wsss_lab.refinement.crf_rnn import bilateral_kernel, unary
+from wsss_lab.seeds.fusion_net import FusionNet
 from wsss_lab.seeds.top_down import Attention, cell_weights
 from wsss_lab.segmenter import fusion
 from wsss_lab.segmenter.fusion import (

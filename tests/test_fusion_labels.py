@@ -16,16 +16,18 @@ from wsss_lab.networks.trunks import TOY_BLOCKS, vgg_trunk
 from wsss_lab.refinement.crf_rnn import LEAST_ATTENTION, CrfRnn, bilateral_kernel
 from wsss_lab.refinement.dense_crf import V2
 from wsss_lab.seeds.top_down import Attention, cell_weights
-from wsss_lab.segmenter.fusion import Method, restore_fusion, train_fusion
-from wsss_lab.segmenter.fusion_labels import (
+from wsss_lab.segmenter.fusion import (
     PRIORS,
+    Method,
     Seen,
     attention_maps,
     class_maps,
     fused,
     looked_at,
     predicted_labels,
+    restore_fusion,
     segment_fusion,
+    train_fusion,
 )
 
 torch.set_num_threads(1)

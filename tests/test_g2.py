@@ -9,7 +9,7 @@ import pytest
 from scipy import ndimage
 
 from wsss_lab.errors import DataError, ParameterError
-from wsss_lab.fusion.g2 import PAPER_RULES, G2Rules, g2_guide, salient_components
+from wsss_lab.fusion.guides import PAPER_RULES, G2Rules, g2_guide, salient_components
 from wsss_lab.refinement.dense_crf import V2, CrfParameters, dense_crf
 
 TAGS = np.array([True, True, False])

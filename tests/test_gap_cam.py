@@ -19,8 +19,7 @@ from wsss_lab.networks.fit import Schedule
 from wsss_lab.networks.inference import multiscale_mean
 from wsss_lab.networks.machine import place
 from wsss_lab.networks.wide_resnet import TOY_WIDE_RESNET
-from wsss_lab.refinement.dense_crf import V1
-from wsss_lab.refinement.label_frames import label_image
+from wsss_lab.refinement.dense_crf import V1, label_image
 from wsss_lab.seeds.gap_cam import BACKGROUND, cam_maps, cam_net, label_cams, train_cam
 
 torch.set_num_threads(1)

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from wsss_lab.errors import ParameterError
-from wsss_lab.seeds.gradients import class_gradients, guided_maps, guided_relus, vanilla_maps
+from wsss_lab.seeds.backprop import class_gradients, guided_maps, guided_relus, vanilla_maps
 
 
 @pytest.fixture(autouse=True)

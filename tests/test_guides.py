@@ -3,14 +3,16 @@ import pytest
 from test_g2 import random_case
 
 from wsss_lab.errors import DataError, ParameterError
-from wsss_lab.fusion.g2 import G2Rules, g2_guide, salient_components
 from wsss_lab.fusion.guides import (
     MEAN_COLOUR,
+    G2Rules,
     each_guide,
     g0_guide,
     g1_guide,
+    g2_guide,
     oracle_saliency,
     region_images,
+    salient_components,
     score_differences,
 )
 from wsss_lab.refinement.dense_crf import V2

@@ -10,9 +10,13 @@ from wsss_lab.data.views import TrainView
 from wsss_lab.errors import DataError, ParameterError
 from wsss_lab.networks.fit import Schedule
 from wsss_lab.networks.trunks import TOY_BLOCKS, vgg_trunk
-from wsss_lab.saliency.hierarchy import THRESHOLDS, check_saliency, erase, hierarchical_saliency, looks
-from wsss_lab.saliency.hierarchy_frames import (
+from wsss_lab.saliency.hierarchy import (
+    THRESHOLDS,
+    check_saliency,
+    erase,
+    hierarchical_saliency,
     hierarchy_frames,
+    looks,
     matched_thresholds,
     mean_colour,
     network_detector,

@@ -7,9 +7,8 @@ import pytest
 from tiny_views import blobs
 
 from wsss_lab.data import frames
-from wsss_lab.refinement import label_frames as module
-from wsss_lab.refinement.dense_crf import V1, refine_probabilities
-from wsss_lab.refinement.label_frames import label_frames, label_image
+from wsss_lab.refinement import dense_crf as module
+from wsss_lab.refinement.dense_crf import V1, label_frames, label_image, refine_probabilities
 
 SIZES = ((16, 20), (20, 12), (16, 16))
 CRF = V1.scaled(0.1)

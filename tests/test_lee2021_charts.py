@@ -9,7 +9,6 @@ from wsss_lab.data.toyvoc import CLASSES, make_scenes
 from wsss_lab.data.views import TrainView
 from wsss_lab.evaluation.confusion import mean_iou
 from wsss_lab.evaluation.saliency_scores import foreground_iou
-from wsss_lab.fusion.map_selection import Selection
 from wsss_lab.papers.lee2021 import SCALES, SHARES, TAUS, share_row, tau_row, trained_rows
 from wsss_lab.papers.lee2021_charts import backgrounds, dial, learning_curves, robustness
 from wsss_lab.papers.lee2021_diagrams import example, fig2
@@ -17,7 +16,7 @@ from wsss_lab.papers.lee2021_evidence import Evidence
 from wsss_lab.papers.lee2021_pictures import shown_detectors
 from wsss_lab.papers.lee2021_shown import shown_maps
 from wsss_lab.seeds.localisation import estimated_frames
-from wsss_lab.seeds.saliency_supervision import localisation_net
+from wsss_lab.seeds.saliency_supervision import Selection, localisation_net
 
 CHARTS = {each.__name__: each for each in (robustness, dial, backgrounds, learning_curves)}
 

@@ -8,8 +8,8 @@ from scipy.stats import spearmanr
 
 from wsss_lab.data.views import EvalView
 from wsss_lab.evaluation.confusion import confusion_matrix
+from wsss_lab.evaluation.intervals import correlation, rank_sums
 from wsss_lab.evaluation.precision_recall import confidence_counts
-from wsss_lab.evaluation.rank_correlation import correlation, rank_sums
 from wsss_lab.lab.published import published
 from wsss_lab.lab.steps import topological
 from wsss_lab.measure.claims import Verdict, claim_steps

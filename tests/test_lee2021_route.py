@@ -11,7 +11,6 @@ from tiny_views import write_photographs
 from wsss_lab.data.folder import VOC_CLASSES
 from wsss_lab.data.toyvoc import CLASSES
 from wsss_lab.errors import DataError, ParameterError
-from wsss_lab.fusion.map_selection import Selection
 from wsss_lab.lab import worlds
 from wsss_lab.lab.profiles import has_test
 from wsss_lab.lab.published import published
@@ -32,6 +31,7 @@ from wsss_lab.papers.lee2021 import (
     trained_rows,
 )
 from wsss_lab.papers.lee2021_values import DIAL, SCALES, SEGMENTERS
+from wsss_lab.seeds.saliency_supervision import Selection
 
 torch.set_num_threads(1)
 pytestmark = pytest.mark.usefixtures("no_folders")

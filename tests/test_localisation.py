@@ -11,7 +11,6 @@ from wsss_lab.data import frames
 from wsss_lab.data.canvas import from_canvas, normalise
 from wsss_lab.errors import DataError, ParameterError
 from wsss_lab.evaluation.precision_recall import sweep
-from wsss_lab.fusion.map_selection import Selection
 from wsss_lab.networks.backbones import Backbone
 from wsss_lab.networks.inference import multiscale_mean
 from wsss_lab.networks.wide_resnet import TOY_WIDE_RESNET
@@ -27,7 +26,7 @@ from wsss_lab.seeds.localisation import (
     score_localisations,
     scores_of,
 )
-from wsss_lab.seeds.saliency_supervision import localisation_net, restore_localisation
+from wsss_lab.seeds.saliency_supervision import Selection, localisation_net, restore_localisation
 
 torch.set_num_threads(1)
 pytestmark = pytest.mark.usefixtures("on_cpu")  # what is computed twice is compared to the last digits

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from wsss_lab.errors import DataError, ParameterError
-from wsss_lab.fusion.map_selection import SMALL, Selection, estimated_saliency, overlap_ratio, saliency_loss
+from wsss_lab.seeds.saliency_supervision import SMALL, Selection, estimated_saliency, overlap_ratio, saliency_loss
 
 torch.set_num_threads(1)
 

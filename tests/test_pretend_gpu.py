@@ -6,20 +6,13 @@ import torch
 from pretend_gpu import DEVICE, OnGpu, pretended
 from tiny_views import BACKBONE, blobs
 
-from wsss_lab.fusion.map_selection import Selection
 from wsss_lab.networks.backbones import Backbone
-from wsss_lab.refinement import affinity_training, random_walk
+from wsss_lab.refinement import affinity
 from wsss_lab.refinement.dense_crf import V1
 from wsss_lab.saliency import network
-from wsss_lab.seeds import attention, gap_cam, localisation, pooling, saliency_supervision, training
-from wsss_lab.segmenter import (
-    fusion,
-    fusion_labels,
-    joint,
-    single_stage,
-    single_stage_labels,
-    two_stage,
-)
+from wsss_lab.seeds import attention, gap_cam, localisation, saliency_supervision, training
+from wsss_lab.seeds.saliency_supervision import Selection
+from wsss_lab.segmenter import fusion, joint, single_stage
 from wsss_lab.segmenter import training as segmenting
 
 torch.set_num_threads(1)
@@ -81,8 +74,8 @@ def of_classifier(view, masks, start):
     yield training.classifier_outputs(view, trained["state"], "HighRes", BACKBONE)
     for method in ("vanilla", "guided", "excitation"):
         yield training.backprop_outputs(view, trained["state"], "HighRes", BACKBONE, method, 4)
-    yield pooling.train_pooled_last(view, start, "HighRes", BACKBONE, SCHEDULE, 0)
-    yield pooling.compare_poolings(view, trained["state"], "HighRes", BACKBONE)
+    yield training.train_pooled_last(view, start, "HighRes", BACKBONE, SCHEDULE, 0)
+    yield training.compare_poolings(view, trained["state"], "HighRes", BACKBONE)
 
 
 def of_saliency(view, masks, start):
@@ -113,9 +106,9 @@ def of_fusion(view, masks, start):
     method = fusion.Method().settings()
     trained = fusion.train_fusion(view, start, BACKBONE, SCHEDULE, 0, method, 1)
     yield trained
-    yield fusion_labels.segment_fusion(view, trained["state"], BACKBONE, method)
-    yield fusion_labels.attention_maps(view, trained["state"], BACKBONE, method)
-    yield fusion_labels.class_maps(view, trained["state"], BACKBONE, method)
+    yield fusion.segment_fusion(view, trained["state"], BACKBONE, method)
+    yield fusion.attention_maps(view, trained["state"], BACKBONE, method)
+    yield fusion.class_maps(view, trained["state"], BACKBONE, method)
 
 
 def of_single_stage(view, masks, start):
@@ -123,14 +116,14 @@ def of_single_stage(view, masks, start):
     trained = single_stage.train_single_stage(view, start, BRANCHES, SCHEDULE, 0, method, 1, snapshot=1)
     yield trained
     state = trained["state"]
-    yield single_stage_labels.segment_single_stage(view, state, BRANCHES, method, SCALES)
-    yield single_stage_labels.training_pictures(view, state, BRANCHES, method, [0, 2])
+    yield single_stage.segment_single_stage(view, state, BRANCHES, method, SCALES)
+    yield single_stage.training_pictures(view, state, BRANCHES, method, [0, 2])
     trained = gap_cam.train_cam(view, start, BRANCHES, SCHEDULE, 0)
     yield trained
     yield gap_cam.label_cams(view, trained["state"], BRANCHES, SCALES)
-    trained = two_stage.train_second_stage(view, masks, start, BRANCHES, SCHEDULE, 0, "trained")
+    trained = segmenting.train_second_stage(view, masks, start, BRANCHES, SCHEDULE, 0, "trained")
     yield trained
-    yield two_stage.segment_second_stage(view, trained["state"], BRANCHES, SCALES)
+    yield segmenting.segment_second_stage(view, trained["state"], BRANCHES, SCALES)
 
 
 def of_localisation(view, masks, start):
@@ -140,9 +133,9 @@ def of_localisation(view, masks, start):
     yield trained
     yield localisation.pseudo_masks(view, trained["state"], BRANCHES, SCALES, learned=True)
     yield localisation.estimated_frames(view, trained["state"], BRANCHES, selection, salient)
-    affinity = affinity_training.train_affinity(view, masks, start, BRANCHES, SCHEDULE, 0, radius=2)
-    yield affinity
-    yield random_walk.walk_frames(view, trained["state"], affinity["state"], BRANCHES, SCALES, steps=4, radius=2)
+    pairs = affinity.train_affinity(view, masks, start, BRANCHES, SCHEDULE, 0, radius=2)
+    yield pairs
+    yield affinity.walk_frames(view, trained["state"], pairs["state"], BRANCHES, SCALES, steps=4, radius=2)
 
 
 MADE = (of_classifier, of_saliency, of_segmenter, of_attention, of_fusion, of_single_stage, of_localisation)

@@ -14,11 +14,17 @@ from wsss_lab.data.canvas import canvas_box, from_canvas, normalise
 from wsss_lab.errors import DataError, ParameterError
 from wsss_lab.networks.backbones import Backbone
 from wsss_lab.networks.deeplab_v3plus import AffinityNet
-from wsss_lab.refinement.affinity_labels import with_background
-from wsss_lab.refinement.affinity_pairs import affinities, half_disc
-from wsss_lab.refinement.dense_crf import V1
-from wsss_lab.refinement.label_frames import label_image
-from wsss_lab.refinement.random_walk import image_affinities, on_canvas_grid, transition, walk, walk_frames
+from wsss_lab.refinement.affinity import (
+    affinities,
+    half_disc,
+    image_affinities,
+    on_canvas_grid,
+    transition,
+    walk,
+    walk_frames,
+    with_background,
+)
+from wsss_lab.refinement.dense_crf import V1, label_image
 from wsss_lab.seeds.localisation import localisations
 from wsss_lab.seeds.saliency_supervision import localisation_net
 

@@ -12,7 +12,7 @@ from step_graph import unlisted
 from table_parts import assert_in_intervals, mean_score
 
 from wsss_lab.data.toyvoc import CLASSES
-from wsss_lab.evaluation.average_precision import mean_average_precision
+from wsss_lab.evaluation.precision_recall import mean_average_precision
 from wsss_lab.lab.published import artifact_list
 from wsss_lab.lab.tables import numeric_columns, to_csv
 from wsss_lab.papers import roy2017, roy2017_tables

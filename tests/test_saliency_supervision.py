@@ -12,7 +12,6 @@ from torch import nn
 from wsss_lab.data.resized_crop import crop_and_jitter
 from wsss_lab.data.scale_crop import MEAN, scale_crop
 from wsss_lab.errors import ParameterError, WeightsError
-from wsss_lab.fusion.map_selection import Selection
 from wsss_lab.networks.backbones import Backbone
 from wsss_lab.networks.batches import labelled_batches
 from wsss_lab.networks.deeplab_v3plus import freeze_trunk, v3plus_trunk
@@ -21,6 +20,7 @@ from wsss_lab.networks.wide_resnet import TOY_WIDE_RESNET
 from wsss_lab.seeds.gap_cam import train_cam
 from wsss_lab.seeds.saliency_supervision import (
     JointLoss,
+    Selection,
     classification_loss,
     localisation_net,
     restore_localisation,

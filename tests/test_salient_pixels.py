@@ -3,7 +3,7 @@ import pytest
 from tiny_views import make_view
 
 from wsss_lab.errors import ParameterError
-from wsss_lab.evaluation.salient_pixels import score_salient_pixels
+from wsss_lab.evaluation.scoring import score_salient_pixels
 
 
 def test_pixels_from_the_threshold_on_are_salient_and_void_is_left_out():

@@ -21,8 +21,13 @@ from wsss_lab.networks.fit import Schedule
 from wsss_lab.networks.machine import place
 from wsss_lab.networks.wide_resnet import TOY_WIDE_RESNET
 from wsss_lab.refinement.pamr import pamr
-from wsss_lab.segmenter.balanced_loss import balanced_pixel_loss
-from wsss_lab.segmenter.single_stage import Losses, Method, restore_single_stage, train_single_stage
+from wsss_lab.segmenter.single_stage import (
+    Losses,
+    Method,
+    balanced_pixel_loss,
+    restore_single_stage,
+    train_single_stage,
+)
 
 torch.set_num_threads(1)
 BACKBONE = Backbone("wide_resnet", TOY_WIDE_RESNET, width=16, aspp=(1, 2), dropout=0.0, side=32)

@@ -15,16 +15,16 @@ from wsss_lab.errors import ParameterError
 from wsss_lab.networks.backbones import Backbone
 from wsss_lab.networks.inference import averaged_maps
 from wsss_lab.networks.wide_resnet import TOY_WIDE_RESNET
-from wsss_lab.refinement.dense_crf import V1
-from wsss_lab.refinement.label_frames import label_image
+from wsss_lab.refinement.dense_crf import V1, label_image
 from wsss_lab.refinement.pamr import pamr
 from wsss_lab.seeds.weighted_pooling import class_scores, masks_of
-from wsss_lab.segmenter import single_stage_labels
-from wsss_lab.segmenter.single_stage import Method, restore_single_stage
-from wsss_lab.segmenter.single_stage_labels import (
+from wsss_lab.segmenter import single_stage
+from wsss_lab.segmenter.single_stage import (
     PRESENCE,
+    Method,
     keep_present,
     present_classes,
+    restore_single_stage,
     segment_single_stage,
     training_pictures,
 )
@@ -77,7 +77,7 @@ def test_a_confidence_of_10_percent_is_present(monkeypatch):
     scores = torch.tensor([edge + 1e-3, edge - 1e-3])
     assert present_classes(view, 0, scores, "predicted").tolist() == [True, False]
     assert present_classes(view, 0, -scores, "predicted").tolist() == [True, True]
-    monkeypatch.setattr(single_stage_labels, "PRESENCE", 0.5)  # which floats hold exactly
+    monkeypatch.setattr(single_stage, "PRESENCE", 0.5)  # which floats hold exactly
     assert present_classes(view, 0, torch.tensor([0.0, -1e-6]), "predicted").tolist() == [True, False]
 
 
@@ -121,7 +121,7 @@ def test_labels_are_the_largest_of_the_kept_masks(view, state, averaged, tags, p
 def test_classes_below_the_least_confidence_lose_their_pixels(view, state, monkeypatch):
     """At a least confidence of 1/2, as the second class of this network is never that sure."""
     plain = segment(view, state)
-    monkeypatch.setattr(single_stage_labels, "PRESENCE", 0.5)
+    monkeypatch.setattr(single_stage, "PRESENCE", 0.5)
     found = segment(view, state)
     assert (plain["masks"] == 2).any() and not (found["masks"] == 2).any() and (found["masks"] == 1).any()
     np.testing.assert_array_equal(found["scores"], plain["scores"])

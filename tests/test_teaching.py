@@ -49,10 +49,10 @@ def test_a_body_that_is_only_a_docstring_stays_valid_python():
 
 
 def test_source_is_a_code_block_that_names_its_files():
-    from wsss_lab.seeds.threshold import seed_labels
+    from wsss_lab.seeds.cam import seed_labels
 
     text = show_source(seed_labels, area).data
-    assert text.startswith("```python\n# wsss_lab/seeds/threshold.py\ndef seed_labels(")
+    assert text.startswith("```python\n# wsss_lab/seeds/cam.py\ndef seed_labels(")
     assert "def area(" in text and text.endswith("\n```")
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from wsss_lab.errors import ParameterError
-from wsss_lab.seeds.threshold import seed_labels
+from wsss_lab.seeds.cam import seed_labels
 
 MAPS = np.array([[[0.19, 0.2, 0.9], [0.0, 0.5, 0.1]],
                  [[0.10, 0.1, 1.0], [0.0, 0.5, 0.15]]], dtype=np.float32)

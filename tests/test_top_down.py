@@ -9,11 +9,10 @@ from tiny_views import BACKBONE
 from torch import nn
 
 from wsss_lab.errors import ParameterError
-from wsss_lab.networks.aggregation import FullyConnected, aggregation
 from wsss_lab.networks.backbones import Backbone
-from wsss_lab.networks.fusion_net import FusionNet
 from wsss_lab.seeds import top_down
-from wsss_lab.seeds.excitation import excitation_mass
+from wsss_lab.seeds.backprop import excitation_mass
+from wsss_lab.seeds.fusion_net import FullyConnected, FusionNet, aggregation
 from wsss_lab.seeds.neighbours import SPACING, cell_colours, similarity
 from wsss_lab.seeds.rectified_gaussian import MODES, RHO, mode
 from wsss_lab.seeds.top_down import Attention, Sharing, cell_weights, top_down_maps

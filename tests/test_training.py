@@ -15,7 +15,7 @@ from wsss_lab.networks.fit import Schedule
 from wsss_lab.networks.inference import label_probabilities
 from wsss_lab.networks.trunks import TOY_BLOCKS, vgg_trunk
 from wsss_lab.refinement.dense_crf import V2
-from wsss_lab.saliency.frames import quantise
+from wsss_lab.saliency.maps import quantise
 from wsss_lab.saliency.network import restore_saliency, saliency_frames, train_saliency
 from wsss_lab.seeds.training import backprop_outputs, classifier_outputs, train_classifier
 from wsss_lab.segmenter.training import restore_segmenter, segment, train_segmenter

@@ -18,9 +18,8 @@ from wsss_lab.networks.fit import Schedule
 from wsss_lab.networks.inference import averaged_maps
 from wsss_lab.networks.machine import place
 from wsss_lab.networks.trunks import TOY_RESNET_BLOCKS
-from wsss_lab.refinement.dense_crf import V1
-from wsss_lab.refinement.label_frames import label_image
-from wsss_lab.segmenter.two_stage import segment_second_stage, train_second_stage
+from wsss_lab.refinement.dense_crf import V1, label_image
+from wsss_lab.segmenter.training import segment_second_stage, train_second_stage
 
 torch.set_num_threads(1)
 SIZES = ((32, 32), (24, 32), (32, 20))

@@ -22,8 +22,7 @@ from pathlib import Path, PureWindowsPath
 from typing import BinaryIO, NamedTuple
 
 from wsss_lab.data.download import CHUNK, digest, require_room, telling_os_errors
-from wsss_lab.data.files import some
-from wsss_lab.data.remedies import AUGMENTED_MARKER
+from wsss_lab.data.files import AUGMENTED_MARKER, some
 from wsss_lab.data.voc_export import MARKER
 from wsss_lab.errors import DataError
 

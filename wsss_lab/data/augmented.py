@@ -21,7 +21,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 from wsss_lab.data import sbd
-from wsss_lab.data.files import each_once, listing, read_list, some
+from wsss_lab.data.files import (
+    AUGMENTED_MARKER,
+    SBD_PLACE,
+    VOC_PLACE,
+    each_once,
+    fetch_command,
+    listing,
+    read_list,
+    some,
+)
 from wsss_lab.data.folder import (
     ANNOTATIONS,
     CLASS_LIST,
@@ -31,7 +40,6 @@ from wsss_lab.data.folder import (
     MASKS,
     SPLITS,
 )
-from wsss_lab.data.remedies import AUGMENTED_MARKER, SBD_PLACE, VOC_PLACE, fetch_command
 from wsss_lab.data.voc_export import PLAIN_NAME
 from wsss_lab.errors import DataError
 

@@ -25,9 +25,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from wsss_lab.data.canvas import IGNORE
-from wsss_lab.data.files import listing, some
+from wsss_lab.data.files import fetch_command, listing, some
 from wsss_lab.data.pixels import JpegFiles, LabelFiles, read_labels
-from wsss_lab.data.remedies import fetch_command
 from wsss_lab.data.views import EvalView, TrainView
 from wsss_lab.errors import DataError
 

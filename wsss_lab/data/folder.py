@@ -18,9 +18,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wsss_lab.data.files import each_once, image_named, listing, read_list, some
+from wsss_lab.data.files import complete_voc, each_once, image_named, listing, meant_instead, read_list, some
 from wsss_lab.data.pixels import JpegFiles, LabelFiles
-from wsss_lab.data.remedies import complete_voc, meant_instead
 from wsss_lab.data.tags import Tags, images_in_csv, tags_from_csv, tags_from_masks, tags_from_xml
 from wsss_lab.data.views import EvalView, TrainView
 from wsss_lab.errors import DataError, ParameterError, problem

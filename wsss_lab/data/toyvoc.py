@@ -10,7 +10,7 @@ Everything is deterministic: `make_*(count, seed, knobs)` returns the same array
 n pictures do not depend on `count`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -28,6 +28,7 @@ from wsss_lab.data.toyvoc_layout import (
 )
 from wsss_lab.data.toyvoc_parts import is_class, owner_labels, paint_slot
 from wsss_lab.data.toyvoc_types import CLASSES, CONTEXT_OF_CLASS, CONTEXTS, QUIET, TYPES
+from wsss_lab.data.views import EvalView, TrainView
 from wsss_lab.errors import ParameterError
 
 __all__ = [
@@ -223,3 +224,31 @@ def _crop_chunk(rng: Rng, pixel_rng: Rng, knobs: Knobs) -> dict[str, np.ndarray]
     canvas = Canvas(_CHUNK, knobs.size // 2, extent=32.0)
     images = _paint(canvas, objects, ground, rng, pixel_rng, knobs)
     return {"images": images, "labels": objects.type[:, MAIN].astype(np.int64)}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The toy world as steps: plain settings in, arrays out; and as views of what they drew.
+
+
+def toy_scenes(count: int, seed: int, knobs: dict) -> dict[str, np.ndarray]:
+    """One split of the toy world (see wsss_lab.data.toyvoc.make_scenes)."""
+    return make_scenes(count, seed, Knobs(**knobs))
+
+
+def toy_crops(count: int, seed: int, knobs: dict) -> dict[str, np.ndarray]:
+    """Single-object crops for pre-training (see wsss_lab.data.toyvoc.make_pretraining)."""
+    return make_pretraining(count, seed, Knobs(**knobs))
+
+
+def toy_saliency_scenes(count: int, seed: int, knobs: dict) -> dict[str, np.ndarray]:
+    """Scenes of other objects with boxes and masks (see wsss_lab.data.toyvoc.make_saliency_scenes)."""
+    return make_saliency_scenes(count, seed, Knobs(**knobs))
+
+
+def toy_view(split: str, scenes: Mapping[str, np.ndarray], masks: bool) -> TrainView | EvalView:
+    """A drawn split as images and tags, with their masks and contexts if `masks`."""
+    names = [f"{split}_{number:05d}" for number in range(len(scenes["images"]))]
+    common = (f"toyvoc/{split}", CLASSES, names, np.asarray(scenes["tags"]), scenes["images"], "generator")
+    if not masks:
+        return TrainView.from_arrays(*common)
+    return EvalView.from_arrays(*common, masks=scenes["masks"], contexts=scenes["contexts"], context_classes=CONTEXTS)

@@ -3,10 +3,10 @@
 import numpy as np
 
 from wsss_lab.data import frames
+from wsss_lab.data.components import components
 from wsss_lab.data.views import EvalView
 from wsss_lab.errors import ParameterError
 from wsss_lab.evaluation.confusion import VOID
-from wsss_lab.fusion.components import components
 
 RANKS = 3
 FOUND, AREA = range(2)

@@ -2,10 +2,10 @@
 
 import numpy as np
 
+from wsss_lab.data.components import components
 from wsss_lab.data.views import EvalView
 from wsss_lab.errors import DataError
 from wsss_lab.evaluation.confusion import divide
-from wsss_lab.fusion.components import components
 
 AREA, SQUARED_PERIMETERS, PIECES, IMAGES, SHARE = range(5)
 MIN_AREA = 0.005  # share of the image below which a piece is a speck, as in wsss_lab.evaluation.object_recall

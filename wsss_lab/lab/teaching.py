@@ -53,5 +53,5 @@ def reveal(text: str, title: str = "Answer") -> "Markdown":
 
 
 def _place(item: Any) -> str:
-    """Where a reader finds the source, such as "wsss_lab/seeds/threshold.py"."""
+    """Where a reader finds the source, such as "wsss_lab/seeds/cam.py"."""
     return f"{inspect.getmodule(item).__name__.replace('.', '/')}.py"

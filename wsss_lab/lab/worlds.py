@@ -10,8 +10,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
-from wsss_lab.data.toyvoc import SPLITS
-from wsss_lab.data.toyvoc_steps import toy_crops, toy_saliency_scenes, toy_scenes, toy_view
+from wsss_lab.data.toyvoc import SPLITS, toy_crops, toy_saliency_scenes, toy_scenes, toy_view
 from wsss_lab.data.views import EvalView, TrainView
 from wsss_lab.errors import DataError, ParameterError, WeightsError
 from wsss_lab.lab import assumed
@@ -304,7 +303,7 @@ class MapsFolder:
 
     @cached_property
     def key(self) -> str:
-        from wsss_lab.saliency.precomputed import files_of
+        from wsss_lab.saliency.maps import files_of
 
         if not Path(self.path).is_dir():
             raise DataError(f"no folder '{self.path}'", "a folder with one .png or .npy saliency map per image")
@@ -348,7 +347,7 @@ def weights_file(name: str, try_out: Callable[[dict, str], None]) -> WeightsFile
 
 
 def _no_weights(path: Path) -> WeightsError:
-    from wsss_lab.data.remedies import fetch_command
+    from wsss_lab.data.files import fetch_command
     from wsss_lab.lab.doctor import WEIGHT_FILES
 
     use, source = WEIGHT_FILES.get(path.name, ("a PyTorch state dict", ""))

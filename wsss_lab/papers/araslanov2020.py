@@ -24,9 +24,8 @@ from wsss_lab.papers.araslanov2020_values import EXCHANGED, PUBLISHED, SCALES, S
 from wsss_lab.papers.shared_rehearsal import scale_of
 from wsss_lab.refinement.pamr import DILATIONS
 from wsss_lab.seeds.gap_cam import label_cams, train_cam
-from wsss_lab.segmenter.single_stage import Method, train_single_stage
-from wsss_lab.segmenter.single_stage_labels import segment_single_stage, training_pictures
-from wsss_lab.segmenter.two_stage import segment_second_stage, train_second_stage
+from wsss_lab.segmenter.single_stage import Method, segment_single_stage, train_single_stage, training_pictures
+from wsss_lab.segmenter.training import segment_second_stage, train_second_stage
 
 REFERENCE = Method(psi=PUBLISHED.reference_psi)  # what Tables 1a, 1b and 7 change one thing of
 OURS = Method()

@@ -28,7 +28,7 @@ from wsss_lab.papers.shared_tables import (
 )
 from wsss_lab.seeds.gap_cam import train_cam
 from wsss_lab.segmenter.single_stage import train_single_stage
-from wsss_lab.segmenter.two_stage import train_second_stage
+from wsss_lab.segmenter.training import train_second_stage
 
 IOU = "_iou_pct"  # ends the names of printed columns of IoU
 

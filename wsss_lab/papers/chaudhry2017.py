@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from wsss_lab.evaluation import object_recall, scoring
-from wsss_lab.evaluation.salient_pixels import score_salient_pixels
+from wsss_lab.evaluation.scoring import score_salient_pixels
 from wsss_lab.fusion.harmonic import cue_frames
 from wsss_lab.lab.profiles import unknown_name
 from wsss_lab.lab.steps import EVALUATION_READS, Step, seeded_step
@@ -20,7 +20,7 @@ from wsss_lab.papers import chaudhry2017_steps as joins
 from wsss_lab.papers import oh2017
 from wsss_lab.papers.chaudhry2017_values import PUBLISHED, SCALES, START_WEIGHTS, Scale
 from wsss_lab.papers.shared_rehearsal import scale_of
-from wsss_lab.saliency.hierarchy_frames import (
+from wsss_lab.saliency.hierarchy import (
     mean_colour,
     network_hierarchy,
     u2net_hierarchy,

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from wsss_lab.evaluation.co_occurrence import extra_classes, false_positives
 from wsss_lab.evaluation.confusion import divide, iou, mean_iou, nan_mean, precision_recall_of_labels
-from wsss_lab.evaluation.false_alarms import extra_classes, false_positives
 from wsss_lab.evaluation.intervals import image_values, ratio
 from wsss_lab.evaluation.object_recall import object_recall
 from wsss_lab.evaluation.precision_recall import HIT, TRUTH, WON, foreground_precision_at, sweep
@@ -49,7 +49,7 @@ from wsss_lab.measure.quantities import (
     per_image_sums,
 )
 from wsss_lab.papers.chaudhry2017 import ROWS, Route, trained_rows, tuning_split
-from wsss_lab.seeds.cam_equality import compare_with_cam
+from wsss_lab.seeds.attention import compare_with_cam
 
 if TYPE_CHECKING:
     import pandas as pd

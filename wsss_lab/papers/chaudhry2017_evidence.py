@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from wsss_lab.evaluation.average_precision import mean_average_precision
+from wsss_lab.evaluation.precision_recall import mean_average_precision
 from wsss_lab.papers.shared_evidence import SeededEvidence
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from wsss_lab.evaluation.false_alarms import extra_classes, false_positives
+from wsss_lab.evaluation.co_occurrence import extra_classes, false_positives
 from wsss_lab.evaluation.intervals import ratio
 from wsss_lab.lab import plots
 from wsss_lab.lab.choices import at_quantile, random_images, ranked, spread_ranks

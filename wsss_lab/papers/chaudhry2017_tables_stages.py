@@ -3,9 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from wsss_lab.evaluation.average_precision import map_interval
 from wsss_lab.evaluation.intervals import interval, ratio
-from wsss_lab.evaluation.precision_recall import sweep
+from wsss_lab.evaluation.precision_recall import map_interval, sweep
 from wsss_lab.evaluation.saliency_scores import foreground_precision_recall
 from wsss_lab.fusion.harmonic import MEANS
 from wsss_lab.lab.session import Session

@@ -13,7 +13,6 @@ from typing import Any
 from wsss_lab.evaluation import scoring
 from wsss_lab.evaluation.boundaries import score_boundaries
 from wsss_lab.evaluation.co_occurrence import score_contexts
-from wsss_lab.fusion.map_selection import Selection
 from wsss_lab.lab.profiles import unknown_name
 from wsss_lab.lab.steps import EVALUATION_READS, Step, seeded_step
 from wsss_lab.lab.worlds import CocoWorld, ToyWorld, World, saliency_folder, weights_file
@@ -22,14 +21,12 @@ from wsss_lab.papers import araslanov2020, oh2017
 from wsss_lab.papers import lee2021_steps as measurements
 from wsss_lab.papers.lee2021_values import DIAL, PUBLISHED, RESERVED, SCALES, SEGMENTERS, START_WEIGHTS, Scale
 from wsss_lab.papers.shared_rehearsal import scale_of
-from wsss_lab.refinement.affinity_labels import affinity_label_frames
-from wsss_lab.refinement.affinity_training import train_affinity
-from wsss_lab.refinement.random_walk import walk_frames
-from wsss_lab.saliency import frames as saliency
+from wsss_lab.refinement.affinity import affinity_label_frames, train_affinity, walk_frames
+from wsss_lab.saliency import maps as saliency
 from wsss_lab.saliency.dial import dial_frames
 from wsss_lab.saliency.network import saliency_frames, train_saliency
 from wsss_lab.seeds.localisation import estimated_frames, pseudo_masks, score_localisations
-from wsss_lab.seeds.saliency_supervision import train_localisation
+from wsss_lab.seeds.saliency_supervision import Selection, train_localisation
 from wsss_lab.segmenter.training import segment, train_segmenter
 
 DETECTORS = ("masks", "boxes", "unsupervised")  # stand for PFAN, DSS and USPS

@@ -8,7 +8,6 @@ from wsss_lab.evaluation.confusion import mean_iou, nan_mean
 from wsss_lab.evaluation.intervals import Interval, difference_interval, interval
 from wsss_lab.evaluation.precision_recall import sweep
 from wsss_lab.evaluation.saliency_scores import foreground_iou
-from wsss_lab.fusion.map_selection import SHARE, TAU
 from wsss_lab.lab import charts
 from wsss_lab.lab.plots import Drawn
 from wsss_lab.lab.session import Session
@@ -27,6 +26,7 @@ from wsss_lab.papers.lee2021_evidence import Evidence
 from wsss_lab.papers.lee2021_pictures import shown_detectors
 from wsss_lab.papers.shared_pictures import over_seeds
 from wsss_lab.seeds.localisation import BACKGROUND
+from wsss_lab.seeds.saliency_supervision import SHARE, TAU
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -15,11 +15,10 @@ from wsss_lab.data.views import EvalView
 from wsss_lab.evaluation.boundaries import boundary_scores
 from wsss_lab.evaluation.co_occurrence import co_occurring_pairs, pair_sums
 from wsss_lab.evaluation.confusion import divide, iou, mean_iou, nan_mean, precision_recall_of_labels
-from wsss_lab.evaluation.intervals import ratio
+from wsss_lab.evaluation.intervals import correlation, rank_sums, ratio
 from wsss_lab.evaluation.precision_recall import sweep
-from wsss_lab.evaluation.rank_correlation import correlation, rank_sums
 from wsss_lab.evaluation.saliency_scores import foreground_iou, foreground_precision_recall
-from wsss_lab.evaluation.salient_pixels import score_salient_pixels
+from wsss_lab.evaluation.scoring import score_salient_pixels
 from wsss_lab.lab.profiles import has_test, profile_named
 from wsss_lab.lab.session import Session
 from wsss_lab.lab.steps import EVALUATION_READS, Step, seeded_step

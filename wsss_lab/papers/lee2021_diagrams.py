@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import torch
 
-from wsss_lab.fusion.map_selection import TAU, Selection, overlap_ratio
 from wsss_lab.lab import plots
 from wsss_lab.lab.plots import Drawn, Panel
 from wsss_lab.lab.session import Session
+from wsss_lab.seeds.saliency_supervision import TAU, Selection, overlap_ratio
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

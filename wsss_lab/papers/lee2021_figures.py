@@ -10,7 +10,6 @@ from typing import NamedTuple
 import numpy as np
 
 from wsss_lab.evaluation.confusion import nan_mean
-from wsss_lab.fusion.map_selection import TAU, Selection
 from wsss_lab.lab import plots
 from wsss_lab.lab.choices import ranked, spread_ranks
 from wsss_lab.lab.plots import Drawn, Panel
@@ -29,6 +28,7 @@ from wsss_lab.papers.lee2021_pictures import (
     shown_segmenter,
 )
 from wsss_lab.papers.shared_pictures import per_cent
+from wsss_lab.seeds.saliency_supervision import TAU, Selection
 
 COMPARED = {"CAM": "CAM", "naive": "naive", "adaptive": "EPS"}  # rows of Fig. 4 and their names
 _DETECTOR_NAMES = {"masks": "learned\nfrom masks", "boxes": "learned\nfrom boxes", "unsupervised": "unsuper-\nvised",

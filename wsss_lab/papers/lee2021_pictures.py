@@ -8,7 +8,6 @@ from wsss_lab.evaluation.boundaries import boundary_scores
 from wsss_lab.evaluation.co_occurrence import co_occurring_pairs
 from wsss_lab.evaluation.confusion import divide, iou, mean_iou
 from wsss_lab.evaluation.saliency_scores import foreground_iou
-from wsss_lab.fusion.map_selection import HALF
 from wsss_lab.lab.choices import random_images, ranked
 from wsss_lab.lab.plots import Panel
 from wsss_lab.lab.session import Session
@@ -17,6 +16,7 @@ from wsss_lab.papers.lee2021 import DETECTORS, Route, detector_row, segmenters, 
 from wsss_lab.papers.lee2021_shown import shown_maps
 from wsss_lab.papers.lee2021_values import DIAL
 from wsss_lab.papers.shared_pictures import SplitPictures
+from wsss_lab.seeds.saliency_supervision import HALF
 
 WATCHED = 24  # train images whose localisation maps are looked at
 SALIENT = 127  # of 255; a pixel with more is salient, as in the map selection

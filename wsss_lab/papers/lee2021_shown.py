@@ -8,9 +8,8 @@ from torch import Tensor
 
 from wsss_lab.data import frames
 from wsss_lab.data.views import TrainView
-from wsss_lab.fusion.map_selection import Selection, overlap_ratio
 from wsss_lab.networks.inference import averaged_maps
-from wsss_lab.seeds.saliency_supervision import restore_localisation
+from wsss_lab.seeds.saliency_supervision import Selection, overlap_ratio, restore_localisation
 
 
 def shown_maps(view: TrainView, state: dict[str, Tensor], backbone: dict, selection: dict, saliency: np.ndarray,

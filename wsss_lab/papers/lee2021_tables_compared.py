@@ -25,7 +25,7 @@ from wsss_lab.papers.shared_tables import (
     split_cells,
     words_on_test,
 )
-from wsss_lab.saliency.frames import folder_frames
+from wsss_lab.saliency.maps import folder_frames
 
 OWN = "EPS"  # the paper's method, row "adaptive"
 CROWDED_NET = "V2, VGG16"  # of Table 7

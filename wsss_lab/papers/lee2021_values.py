@@ -9,14 +9,14 @@ from wsss_lab.networks.backbones import Backbone
 from wsss_lab.networks.fit import Schedule
 from wsss_lab.networks.trunks import RESNET101_BLOCKS
 from wsss_lab.papers import araslanov2020_values, chaudhry2017_values, oh2017_values
+from wsss_lab.refinement.affinity import STEPS
 from wsss_lab.refinement.dense_crf import CrfParameters
-from wsss_lab.refinement.random_walk import STEPS
 
 
 @dataclass(frozen=True)
 class Published:
     """Values that the paper prints (section), or that its released code settles (marked C). tau, lambda and the
-    constant background score are defaults of wsss_lab.fusion.map_selection and wsss_lab.seeds.localisation."""
+    constant background score are defaults of wsss_lab.seeds.saliency_supervision and wsss_lab.seeds.localisation."""
 
     batch: int = 8  # Sec. 4
     iterations: int = 20000  # Sec. 4

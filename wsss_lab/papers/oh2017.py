@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from wsss_lab.evaluation import scoring
-from wsss_lab.fusion import frames as fusion
+from wsss_lab.fusion import guides as fusion
 from wsss_lab.fusion.guides import RULES
 from wsss_lab.lab.profiles import unknown_name
 from wsss_lab.lab.steps import EVALUATION_READS, Output, Step, seeded_step
@@ -23,9 +23,9 @@ from wsss_lab.papers.oh2017_steps import classify_components
 from wsss_lab.papers.oh2017_values import PUBLISHED, SCALES, START_WEIGHTS, Scale
 from wsss_lab.papers.shared_rehearsal import scale_of
 from wsss_lab.refinement.dense_crf import CRF_SETS
-from wsss_lab.saliency import frames as saliency
+from wsss_lab.saliency import maps as saliency
 from wsss_lab.saliency.network import saliency_frames, train_saliency
-from wsss_lab.seeds import frames as seeds
+from wsss_lab.seeds import cam as seeds
 from wsss_lab.seeds.training import backprop_outputs, classifier_outputs, train_classifier
 from wsss_lab.segmenter.training import segment, train_segmenter
 

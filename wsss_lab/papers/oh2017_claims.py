@@ -4,10 +4,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from wsss_lab.evaluation.average_precision import weighted_average_precisions
 from wsss_lab.evaluation.confusion import mean_iou, nan_mean, precision_recall_of_labels
 from wsss_lab.evaluation.intervals import image_values, ratio
-from wsss_lab.evaluation.precision_recall import mean_precision, sweep
+from wsss_lab.evaluation.precision_recall import mean_precision, sweep, weighted_average_precisions
 from wsss_lab.evaluation.saliency_scores import foreground_iou, is_good
 from wsss_lab.lab.session import Session
 from wsss_lab.lab.steps import Output, Step
@@ -37,8 +36,7 @@ from wsss_lab.measure.quantities import Derived, Leaf, NotMeasured, Quantity, Re
 from wsss_lab.papers.oh2017 import BACKPROP, GAP_NETS, PUBLISHED, ROWS, Route, trained_nets, trained_rows
 from wsss_lab.papers.oh2017_evidence import seeder_score
 from wsss_lab.seeds.periodicity import periodic_peak
-from wsss_lab.seeds.pooling import compare_poolings, train_pooled_last
-from wsss_lab.seeds.training import classifier_outputs
+from wsss_lab.seeds.training import classifier_outputs, compare_poolings, train_pooled_last
 
 if TYPE_CHECKING:
     import pandas as pd

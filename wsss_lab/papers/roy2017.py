@@ -18,8 +18,7 @@ from wsss_lab.papers import roy2017_steps as measurements
 from wsss_lab.papers.roy2017_values import PUBLISHED, SCALES, SEED_THRESHOLDS, START_WEIGHTS, Scale
 from wsss_lab.papers.shared_rehearsal import scale_of
 from wsss_lab.seeds.top_down import Attention
-from wsss_lab.segmenter.fusion import Method, train_fusion
-from wsss_lab.segmenter.fusion_labels import attention_maps, class_maps, segment_fusion
+from wsss_lab.segmenter.fusion import Method, attention_maps, class_maps, segment_fusion, train_fusion
 from wsss_lab.segmenter.training import segment, train_segmenter
 
 #: What is trained. The first six are Table 1's (B1 and B2 share one: without the segmentation loss, nothing but the
@@ -45,7 +44,7 @@ TRAININGS = {
 @dataclass(frozen=True)
 class Row:
     """One way to label images. training: a key of TRAININGS. prior, iterations, tags: see
-    wsss_lab.segmenter.fusion_labels.segment_fusion. refined: whether a dense CRF follows."""
+    wsss_lab.segmenter.fusion.segment_fusion. refined: whether a dense CRF follows."""
 
     training: str = "full"
     prior: str = "attention"

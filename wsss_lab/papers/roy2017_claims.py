@@ -11,12 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from wsss_lab.evaluation.average_precision import mean_average_precision
+from wsss_lab.evaluation.co_occurrence import extra_classes, false_positives
 from wsss_lab.evaluation.confusion import divide, iou, mean_iou, nan_mean, precision_recall_of_labels
-from wsss_lab.evaluation.false_alarms import extra_classes, false_positives
-from wsss_lab.evaluation.intervals import Statistic, image_values, ratio
-from wsss_lab.evaluation.precision_recall import foreground_area, sweep
-from wsss_lab.evaluation.rank_correlation import correlation, rank_sums
+from wsss_lab.evaluation.intervals import Statistic, correlation, image_values, rank_sums, ratio
+from wsss_lab.evaluation.precision_recall import foreground_area, mean_average_precision, sweep
 from wsss_lab.lab.profiles import has_test
 from wsss_lab.lab.published import published
 from wsss_lab.lab.session import Session
@@ -58,7 +56,7 @@ from wsss_lab.measure.quantities import (
 )
 from wsss_lab.papers.roy2017 import BASELINES, ITERATIONS, ROWS, TAUGHT, Route, labelled_rows, taught
 from wsss_lab.seeds.top_down import Attention
-from wsss_lab.segmenter.fusion_labels import predicted_labels
+from wsss_lab.segmenter.fusion import predicted_labels
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -23,7 +23,7 @@ from wsss_lab.papers.roy2017_pictures import MIN_AREA, MISSED, Pictures
 from wsss_lab.papers.shared_pictures import per_cent
 from wsss_lab.seeds.neighbours import SIGMA_Z, SPACING, window
 from wsss_lab.seeds.rectified_gaussian import MODES
-from wsss_lab.segmenter.fusion_labels import PRESENCE
+from wsss_lab.segmenter.fusion import PRESENCE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,15 +9,14 @@ import torch
 
 from wsss_lab.data import frames
 from wsss_lab.data.canvas import canvas_box, from_canvas, normalise
+from wsss_lab.data.components import components
 from wsss_lab.data.views import EvalView, TrainView
 from wsss_lab.evaluation.confusion import VOID
 from wsss_lab.evaluation.object_recall import object_areas
 from wsss_lab.evaluation.scoring import score_seeds
-from wsss_lab.fusion.components import components
 from wsss_lab.networks.inference import device_of
-from wsss_lab.seeds.frames import normalised_maps
+from wsss_lab.seeds.cam import normalised_maps, seed_labels
 from wsss_lab.seeds.rectified_gaussian import MODES, eigenvalues, mode
-from wsss_lab.seeds.threshold import seed_labels
 from wsss_lab.seeds.top_down import Attention, cell_weights, top_down_maps
 from wsss_lab.segmenter.fusion import Method, restore_fusion, with_background
 
@@ -28,7 +27,7 @@ LEAST = 0.005  # share of the image below which a region is a speck, as in wsss_
 def sparse_seeds(view: TrainView, maps: np.ndarray, side: int, low: float, high: float) -> dict:
     """Labels where class maps are sure: {"masks": frame (N, Hmax, Wmax) uint8, 255 = ignore}.
 
-    maps: (N, C, h, w) as wsss_lab.segmenter.fusion_labels.class_maps gives them, on canvases of `side` pixels. A class
+    maps: (N, C, h, w) as wsss_lab.segmenter.fusion.class_maps gives them, on canvases of `side` pixels. A class
     where its map is the largest and reaches `high` of its maximum, background where no map reaches `low` of it.
     """
     def labels() -> list[np.ndarray]:
@@ -75,7 +74,7 @@ def score_attention(view: EvalView, maps: np.ndarray, side: int) -> dict:
     """Attention against the objects, per image.
 
     maps: p^A (N, K, h, w), background first, on canvases of `side` pixels, see
-    wsss_lab.segmenter.fusion_labels.attention_maps. Returns {"counts": int32 (N, 3, K, bins), confidence counts of the
+    wsss_lab.segmenter.fusion.attention_maps. Returns {"counts": int32 (N, 3, K, bins), confidence counts of the
     classes' maps, see wsss_lab.evaluation.precision_recall; "inside": float64 (N, 4), see `inside_objects`}.
     """
     on_images = maps_on_images(view, maps, side)

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import torch
 
-from wsss_lab.evaluation.average_precision import map_interval
 from wsss_lab.evaluation.confusion import divide, nan_mean
 from wsss_lab.evaluation.intervals import interval
+from wsss_lab.evaluation.precision_recall import map_interval
 from wsss_lab.lab.profiles import has_test
 from wsss_lab.lab.session import Session
 from wsss_lab.lab.steps import Step
@@ -41,7 +41,7 @@ from wsss_lab.papers.shared_tables import (
 )
 from wsss_lab.seeds.neighbours import SIGMA_R, SIGMA_Z, SPACING
 from wsss_lab.seeds.rectified_gaussian import MODES, RHO, STEPS
-from wsss_lab.segmenter.fusion_labels import PRESENCE, predicted_labels
+from wsss_lab.segmenter.fusion import PRESENCE, predicted_labels
 
 SPLITS = ("val", "test")
 CHANGE_WORDS = (" change: against the full approach, in percentage points, paired by image and seed; below 0 where the "

@@ -8,7 +8,7 @@ import numpy as np
 
 from wsss_lab.lab.session import Session
 from wsss_lab.lab.steps import EVALUATION_READS, Step
-from wsss_lab.saliency.frames import grabcut_targets
+from wsss_lab.saliency.maps import grabcut_targets
 
 
 class SeededEvidence:

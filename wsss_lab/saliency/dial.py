@@ -96,7 +96,7 @@ def _blurred(saliency: np.ndarray, width: float) -> np.ndarray:
 
 def _noisy(foreground: np.ndarray, share: float, generator: np.random.Generator) -> np.ndarray:
     """Every component is missed with probability `share`; a disc of its area stands elsewhere."""
-    from wsss_lab.fusion.components import components
+    from wsss_lab.data.components import components
 
     objects, count = components(foreground)
     missed = 1 + np.flatnonzero(generator.random(count) < share)

@@ -13,7 +13,7 @@ from wsss_lab.networks.heads import DeepLab, deeplab
 from wsss_lab.networks.inference import label_probabilities
 from wsss_lab.networks.losses import pixel_loss
 from wsss_lab.networks.machine import place, resolve_device
-from wsss_lab.saliency.frames import quantise
+from wsss_lab.saliency.maps import quantise
 
 
 def train_saliency(images: np.ndarray, masks: np.ndarray, start: dict[str, Tensor], backbone: dict, schedule: dict,

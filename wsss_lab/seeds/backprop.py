@@ -1,6 +1,8 @@
 """Seed maps from back-propagation for a whole view: pass back, smooth, store (Oh et al. 2017, Fig. 3)."""
 
 import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 
 import numpy as np
 import torch
@@ -10,9 +12,222 @@ from torch import Tensor, nn
 from wsss_lab.data.canvas import normalise
 from wsss_lab.data.views import TrainView
 from wsss_lab.errors import ParameterError
-from wsss_lab.networks.inference import device_of
-from wsss_lab.seeds.excitation import excitation_maps
-from wsss_lab.seeds.gradients import guided_maps, vanilla_maps
+from wsss_lab.networks.inference import device_of, eval_mode
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Back-propagation of a class score to the image: vanilla and guided.
+#
+# Sources: Simonyan et al. 2014 (vanilla), Springenberg et al. 2015 (guided); as seeders Oh et al. 2017, Fig. 3.
+
+
+def vanilla_maps(net: nn.Module, images: Tensor, tags: Tensor) -> Tensor:
+    r""":math:`\max_{rgb} |\partial s_c / \partial x|` of every (image, tag) pair.
+
+    net: (B, 3, H, W) -> scores (B, C). images: (B, 3, H, W) float, normalised. tags: (B, C) bool, M of them
+    true.
+    Returns (M, H, W), not negative, in the order of ``tags.nonzero()``.
+    """
+    return class_gradients(net, images, tags).abs().amax(1)
+
+
+def guided_maps(net: nn.Module, images: Tensor, tags: Tensor) -> Tensor:
+    """As `vanilla_maps`, with the pseudo-gradient of guided back-propagation (see `guided_relus`)."""
+    return class_gradients(net, images, tags, guided=True).abs().amax(1)
+
+
+def class_gradients(net: nn.Module, images: Tensor, tags: Tensor, guided: bool = False) -> Tensor:
+    """(Pseudo-)gradient of each tag's score with respect to its image: (M, 3, H, W).
+
+    An image with several tags is repeated, so that one forward and one backward pass serve all M pairs.
+    Arguments and order as in `vanilla_maps`. Parameters get no gradient and the net stays as it was.
+    """
+    rows, classes = tags.nonzero(as_tuple=True)
+    repeated = images[rows].detach()
+    if len(rows) == 0:
+        return repeated
+    with torch.enable_grad(), eval_mode(net), guided_relus(net) if guided else nullcontext():
+        repeated.requires_grad_(True)
+        scores = net(repeated).gather(1, classes[:, None])
+        # Images don't mix in evaluation mode, so the sum's gradient holds each image's own one.
+        return torch.autograd.grad(scores.sum(), repeated)[0]
+
+
+@contextmanager
+def guided_relus(net: nn.Module) -> Iterator[None]:
+    """Inside the block, a ReLU passes a gradient back only where its input *and* the gradient are positive.
+
+    The ReLU's own backward rule tests the input; a hook on its output removes the negative gradients before
+    that.
+    Raises ParameterError when the net has no ReLU layers, as nothing would be guided then.
+    """
+    relus = [module for module in net.modules() if isinstance(module, (nn.ReLU, nn.ReLU6))]
+    if not relus:
+        raise ParameterError(f"guided back-propagation found no ReLU layer in {type(net).__name__}",
+                             "a network whose ReLUs are nn.ReLU or nn.ReLU6 modules")
+    handles = [relu.register_forward_hook(_drop_negative_gradient) for relu in relus]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _drop_negative_gradient(relu: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    if output.requires_grad:
+        output.register_hook(lambda gradient: gradient.clamp(min=0))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Excitation back-propagation: which activations did a class score come from, as a probability?
+#
+# A unit of mass starts at one class score and is passed down, each neuron sharing its mass among the neurons
+# that excited it, in proportion to activation times positive weight:
+#
+# .. math:: P_i = a_i \sum_j w^+_{ij} \frac{P_j}{\sum_{i'} a_{i'} w^+_{i'j}}, \qquad w^+ = \max(w, 0)
+#
+# Biases take no part. Source: Zhang et al. 2016, "Top-down neural attention by excitation backprop", Sec. 3.2;
+# used as a seeder by Oh et al. 2017, Fig. 3.
+
+
+#: Layers that hand every neuron's mass to the neuron at the same place.
+_PASS = (nn.ReLU, nn.ReLU6, nn.Dropout, nn.Dropout2d, nn.Identity)
+
+#: A parent whose excitation is not above this has no exciting child to pass its mass to.
+_DEAD = 1e-20
+
+
+def excitation_maps(net: nn.Module, images: Tensor, tags: Tensor, stop_at: int | None = None) -> Tensor:
+    """Attention of every (image, tag) pair: the mass at an inner layer, summed over channels.
+
+    net: has ``layers()``, its layers in forward order from the image to the class scores.
+    images: (B, 3, H, W) float, normalised. tags: (B, C) bool, M of them true.
+    stop_at: index of the layer at whose input the mass is read; None = `deepest_stop`.
+    Returns (M, h, w), not negative, in the order of ``tags.nonzero()``; each map sums to 1 where no mass was
+    lost.
+    """
+    layers = net.layers()
+    with eval_mode(net):
+        return excitation_mass(layers, images, tags, stop_at).sum(1)
+
+
+@torch.no_grad()
+def excitation_mass(layers: Sequence[nn.Module], images: Tensor, tags: Tensor,
+                    stop_at: int | None = None) -> Tensor:
+    """Mass of every (image, tag) pair at the input of layer `stop_at`: (M, channels, h, w).
+
+    layers: flat, in forward order, in evaluation mode; those from `stop_at` on must be convolutions, max or
+    average poolings, ReLUs or dropouts. The last output is (B, C, 1, 1). Arguments as in `excitation_maps`.
+
+    The images run forward once and every layer's denominator is computed once per image; the tags of an image
+    differ only in the mass that is passed down. Negative activations (raw scores, a normalised image) count
+    as 0. Mass is lost only at a neuron that nothing excites: one fired by its bias alone, or a class without
+    positive evidence.
+    """
+    stop = _check_stop(layers, stop_at)
+    x = images
+    for layer in layers[:stop]:
+        x = layer(x)
+    inputs: list[Tensor] = []
+    for layer in layers[stop:]:
+        inputs.append(x)
+        x = layer(x)
+    rows, classes = tags.nonzero(as_tuple=True)
+    mass = x.new_zeros(len(rows), *x.shape[1:])
+    mass[torch.arange(len(rows), device=rows.device), classes] = 1.0
+    for layer in reversed(layers[stop:]):
+        mass = pass_down(layer, inputs.pop(), mass, rows)
+    return mass
+
+
+def deepest_stop(layers: Sequence[nn.Module]) -> int:
+    """How far down mass can go: to the output of the first convolution, or of the last layer without a rule.
+
+    The image itself is left out: the rule needs activations that are not negative, and a normalised image has
+    both signs, so that dark pixels would never get any mass. The first layer's output is the shallowest one
+    that fits. Layers without a rule are, for instance, the residual blocks of a MobileNet.
+    """
+    without_rule = [index for index, layer in enumerate(layers) if not _has_rule(layer)]
+    convolutions = [index for index, layer in enumerate(layers) if isinstance(layer, nn.Conv2d)]
+    return max(without_rule or convolutions[:1], default=-1) + 1
+
+
+def _check_stop(layers: Sequence[nn.Module], stop_at: int | None) -> int:
+    if stop_at is None:
+        return deepest_stop(layers)
+    if not 0 <= stop_at <= len(layers):
+        raise ParameterError(f"stop_at={stop_at} is not a layer of this network", f"0 to {len(layers)}")
+    for index in range(stop_at, len(layers)):
+        if not _has_rule(layers[index]):
+            raise ParameterError(
+                f"excitation back-propagation has no rule for layer {index}, {type(layers[index]).__name__}",
+                "Conv2d, MaxPool2d, AvgPool2d, AdaptiveAvgPool2d(1), ReLU or Dropout",
+                f"stop above it: stop_at={deepest_stop(layers)}")
+    return stop_at
+
+
+def hands_on(layer: nn.Module) -> bool:
+    """Whether a layer hands every neuron's mass to the neuron at the same place, as a ReLU does."""
+    return isinstance(layer, _PASS)
+
+
+def _has_rule(layer: nn.Module) -> bool:
+    if isinstance(layer, nn.Conv2d):
+        return layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
+    if isinstance(layer, nn.AdaptiveAvgPool2d):
+        return layer.output_size in (1, (1, 1))
+    if isinstance(layer, nn.AvgPool2d):
+        return not layer.ceil_mode
+    return isinstance(layer, (nn.MaxPool2d, *_PASS))
+
+
+def pass_down(layer: nn.Module, activation: Tensor, mass: Tensor, rows: Tensor) -> Tensor:
+    """Mass at a layer's input (M, c, h, w) from the mass at its output, by the rule at the top of this module.
+
+    layer: one that has a rule, see `excitation_mass`. activation: (B, c, h, w), the layer's input. mass: (M, c', h',
+    w'), not negative. rows: (M,) int64, the image of each mass.
+    """
+    if hands_on(layer):
+        return mass
+    if isinstance(layer, nn.MaxPool2d):
+        return _down_max_pool(layer, activation, mass, rows)
+    activation = activation.clamp(min=0)
+    if isinstance(layer, nn.AdaptiveAvgPool2d):
+        return activation[rows] * _ratio(mass, activation.sum((2, 3), keepdim=True)[rows])
+    if isinstance(layer, nn.AvgPool2d):
+        # The divisor of the mean cancels out, which leaves a per-channel convolution with ones.
+        channels = activation.shape[1]
+        kernel = activation.new_ones(channels, 1, *_pair(layer.kernel_size))
+        return _down_convolution(activation, mass, rows, kernel, _pair(layer.stride), _pair(layer.padding),
+                                 (1, 1), channels)
+    return _down_convolution(activation, mass, rows, layer.weight.clamp(min=0), layer.stride, layer.padding,
+                             layer.dilation, layer.groups)
+
+
+def _down_convolution(activation: Tensor, mass: Tensor, rows: Tensor, weight: Tensor, stride: tuple[int, int],
+                      padding: tuple[int, int], dilation: tuple[int, int], groups: int) -> Tensor:
+    excitation = F.conv2d(activation, weight, None, stride, padding, dilation, groups)
+    ratio = _ratio(mass, excitation[rows])
+    shared = torch.nn.grad.conv2d_input((len(rows), *activation.shape[1:]), weight, ratio,
+                                        stride, padding, dilation, groups)
+    return shared.mul_(activation[rows])
+
+
+def _down_max_pool(layer: nn.MaxPool2d, activation: Tensor, mass: Tensor, rows: Tensor) -> Tensor:
+    """The winner of each window takes all of the window's mass; windows may overlap."""
+    _, winners = F.max_pool2d(activation, layer.kernel_size, layer.stride, layer.padding, layer.dilation,
+                              layer.ceil_mode, return_indices=True)
+    received = mass.new_zeros(len(rows), activation.shape[1], activation[0, 0].numel())
+    received.scatter_add_(2, winners[rows].flatten(2), mass.flatten(2))
+    return received.unflatten(2, activation.shape[2:])
+
+
+def _ratio(mass: Tensor, excitation: Tensor) -> Tensor:
+    return torch.where(excitation > _DEAD, mass / excitation.clamp(min=_DEAD), 0)
+
+
+def _pair(value: int | tuple[int, int]) -> tuple[int, int]:
+    return (value, value) if isinstance(value, int) else tuple(value)
+
 
 #: method(net, images (B, 3, H, W), tags (B, C)) -> one map per (image, tag) pair, (M, h, w).
 METHODS = {"vanilla": vanilla_maps, "guided": guided_maps, "excitation": excitation_maps}

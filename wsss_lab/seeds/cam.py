@@ -1,18 +1,24 @@
-"""Class activation maps of a whole view: compute on the canvas, expand to the image, normalise.
+"""Class activation maps, and the seeds of every image that a threshold makes of them."""
 
-Source: Zhou et al. 2016 (the maps), Oh et al. 2017, Sec. 4 (their use as seeds).
-"""
-
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import nn
 
-from wsss_lab.data.canvas import from_canvas, normalise
-from wsss_lab.data.views import TrainView
-from wsss_lab.errors import TrainingError
+from wsss_lab.data import frames
+from wsss_lab.data.canvas import canvas_box, from_canvas, normalise
+from wsss_lab.data.views import EvalView, TrainView
+from wsss_lab.errors import ParameterError, TrainingError
+from wsss_lab.evaluation.scoring import score_seeds
 from wsss_lab.networks.inference import device_of, eval_mode
+from wsss_lab.refinement.dense_crf import CrfParameters, refine_probabilities
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Class activation maps of a whole view: compute on the canvas, expand to the image, normalise.
+#
+# Source: Zhou et al. 2016 (the maps), Oh et al. 2017, Sec. 4 (their use as seeds).
 
 
 @torch.no_grad()
@@ -67,3 +73,131 @@ def expand(raw: np.ndarray, box: Sequence[int], side: int, out_size: tuple[int, 
         grown = from_canvas(raw[tags].astype(np.float32), box, side, out_size, released)
         maps[tags] = normalise_maps(grown, np.ones(len(grown), dtype=bool))
     return maps
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# From normalised class maps to seed labels.
+
+
+#: Threshold of the seeds for guide labels (Oh et al. 2017, Sec. 6.1).
+TAU = 0.2
+
+
+def seed_labels(maps: np.ndarray, tau: float = TAU) -> np.ndarray:
+    r"""The strongest class where it is strong enough, background elsewhere.
+
+    .. math:: \ell(u) = \arg\max_c \hat h_c(u) \text{ where } \max_c \hat h_c(u) \ge \tau, \text{ else } 0
+
+    maps: (..., C, H, W) in [0, 1], 0 for classes that the image doesn't have. tau: in (0, 1]; 0 would give a
+    class to pixels without any evidence. Returns uint8 (..., H, W): 0 background, c + 1 for class index c; of
+    equal classes the first. Raises ParameterError for another tau. Source: Oh et al. 2017, Sec. 4.2.
+
+    >>> seed_labels(np.array([[[0.1, 0.2, 0.3]], [[0.0, 0.1, 1.0]]])).tolist()
+    [[0, 1, 2]]
+    """
+    if not 0 < tau <= 1:
+        raise ParameterError(f"tau={tau} is no seed threshold", "above 0 and at most 1",
+                             f"the paper uses tau={TAU}")
+    return np.where(maps.max(-3) >= tau, maps.argmax(-3) + 1, 0).astype(np.uint8)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Centre mean shape: a seed map that doesn't look at the image (baseline of Oh et al. 2017, Fig. 3).
+
+
+def centre_mean_shape(view: EvalView, side: int) -> np.ndarray:
+    """How often each place of an image is foreground, whatever the class.
+
+    THIS READS PIXEL LABELS: the baseline asks how far the average position of objects alone would get, and
+    the paper takes it from the training set's masks. Every mask is stretched to the grid; void pixels (255)
+    count neither way.
+
+    view: images with masks, of any sizes. side: of the grid. Returns float32 (side, side) in [0, 1].
+    """
+    foreground = np.zeros((side, side))
+    counted = np.zeros((side, side))
+    for index in range(len(view)):
+        mask = view.mask(index)
+        planes = np.stack([(mask != 0) & (mask != 255), mask != 255]).astype(np.float32)
+        cells = F.adaptive_avg_pool2d(torch.from_numpy(planes), side).numpy()
+        foreground += cells[0]
+        counted += cells[1]
+    return np.divide(foreground, counted, out=np.zeros_like(foreground), where=counted > 0).astype(np.float32)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# From stored class maps to seeds of every image, at image size.
+
+
+def normalised_maps(view: TrainView, maps: np.ndarray, side: int, released: bool = False) -> Iterator[np.ndarray]:
+    """Yield the normalised class maps of one image after another: float32 (C, H, W) in [0, 1], tags only.
+
+    maps: (N, C, h, w) as `wsss_lab.seeds.training.classifier_outputs` gives them, on canvases of `side` pixels.
+    released: see `wsss_lab.data.canvas.from_canvas`.
+    """
+    for index in range(len(view)):
+        size = view.size(index)
+        yield expand(np.asarray(maps[index]), canvas_box(*size, side), side, size, view.tags[index], released)
+
+
+def label_seeds(view: TrainView, maps: np.ndarray, side: int, tau: float, released: bool = False) -> dict:
+    """Seed labels of every image: {"masks": frame (N, Hmax, Wmax) uint8, 0 background, c + 1 class c}."""
+    labels = (seed_labels(each, tau) for each in normalised_maps(view, maps, side, released))
+    return {"masks": frames.stack(view, labels)}
+
+
+def refine_seeds(view: TrainView, maps: np.ndarray, side: int, tau: float, crf: dict, released: bool = False) -> dict:
+    r"""Seed labels after a dense CRF on the seed maps: `crf-seed` of Oh et al. 2017, Table 5.
+
+    The paper doesn't give the unary. Here background gets the score tau, so that without pairwise terms the result is
+    exactly that of `label_seeds`; scores are divided by their sum. Only background and the image's tags take part.
+    """
+    parameters = CrfParameters(**crf)
+
+    def refined() -> Iterator[np.ndarray]:
+        for index, each in enumerate(normalised_maps(view, maps, side, released)):
+            kept = np.flatnonzero(np.concatenate([[True], view.tags[index]]))
+            scores = np.concatenate([np.full_like(each[:1], tau), each])
+            probabilities = scores / scores.sum(0, keepdims=True)
+            labels = refine_probabilities(view.image(index), probabilities, parameters, labels=kept)
+            yield labels.argmax(0).astype(np.uint8)
+
+    return {"masks": frames.stack(view, refined())}
+
+
+def refine_maps(view: TrainView, maps: np.ndarray, side: int, crf: dict) -> dict:
+    """Back-propagation maps after a dense CRF, one tag against the rest (Oh et al. 2017, Sec. 4.2).
+
+    The unary is the map against 1 - map, as the paper gives none; the CRF runs at image size. Returns {"maps": float16
+    (N, C, side, side)} on the canvas, 0 outside the image, as `normalised_maps` takes them.
+    """
+    parameters = CrfParameters(**crf)
+    result = np.zeros((len(view), len(view.classes), side, side), np.float16)
+    for index, each in enumerate(normalised_maps(view, maps, side)):
+        image = view.image(index)
+        top, left, height, width = canvas_box(*view.size(index), side)
+        for tag in np.flatnonzero(view.tags[index]):
+            pair = np.stack([1 - each[tag], each[tag]])
+            refined = refine_probabilities(image, pair, parameters)[1]
+            result[index, tag, top:top + height, left:left + width] = _resize(refined, (width, height))
+    return {"maps": result}
+
+
+def _resize(plane: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    import cv2
+
+    return cv2.resize(plane, size, interpolation=cv2.INTER_LINEAR)
+
+
+def score_maps(view: EvalView, maps: np.ndarray, side: int) -> dict:
+    """Precision and recall of seeds over all thresholds: {"counts": int32 (N, 3, K, bins)}, for evaluation only."""
+    return {"counts": score_seeds(view, normalised_maps(view, maps, side))}
+
+
+def centre_outputs(view: TrainView, labelled: EvalView, side: int) -> dict:
+    """The centre mean shape of the labelled images as the map of every class: {"maps": float16 (N, C, side, side)}.
+
+    READS PIXEL LABELS: those of the training set (Oh et al. 2017, Fig. 3's lower bound).
+    """
+    shape = centre_mean_shape(labelled, side).astype(np.float16)
+    return {"maps": np.broadcast_to(shape, (len(view), len(view.classes), side, side)).copy()}

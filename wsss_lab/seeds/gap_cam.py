@@ -15,7 +15,7 @@ from wsss_lab.networks.fit import Schedule, fit
 from wsss_lab.networks.heads import GapNet
 from wsss_lab.networks.inference import averaged_maps
 from wsss_lab.networks.machine import place
-from wsss_lab.refinement.label_frames import label_frames
+from wsss_lab.refinement.dense_crf import label_frames
 from wsss_lab.seeds.cam import normalise_maps
 from wsss_lab.seeds.weighted_pooling import soft_margin_loss
 

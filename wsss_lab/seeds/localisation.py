@@ -11,11 +11,10 @@ from wsss_lab.data import frames
 from wsss_lab.data.views import EvalView, TrainView
 from wsss_lab.errors import ParameterError
 from wsss_lab.evaluation.scoring import score_seeds
-from wsss_lab.fusion.map_selection import Selection
 from wsss_lab.networks.inference import averaged_maps
 from wsss_lab.refinement.dense_crf import CrfParameters, refine_probabilities
 from wsss_lab.seeds.cam import normalise_maps
-from wsss_lab.seeds.saliency_supervision import restore_localisation
+from wsss_lab.seeds.saliency_supervision import Selection, restore_localisation
 
 BACKGROUND = 0.2  # score of the background beside maps whose maximum is 1; released code
 

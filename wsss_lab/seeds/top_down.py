@@ -7,7 +7,7 @@ from its neighbours:
           \qquad \alpha_i = \frac{a_i}{\sum_{i'} a_{i'}}
 
 (Eqs. 5 to 7), and p is the mode of a rectified Gaussian with D and b (Eqs. 2 and 3, wsss_lab.seeds.rectified_gaussian).
-gamma alone is excitation back-propagation (Zhang et al. 2016, wsss_lab.seeds.excitation).
+gamma alone is excitation back-propagation (Zhang et al. 2016, wsss_lab.seeds.backprop).
 """
 
 from dataclasses import asdict, dataclass
@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from wsss_lab.errors import ParameterError
-from wsss_lab.networks.fusion_net import FusionNet
 from wsss_lab.networks.inference import eval_mode
-from wsss_lab.seeds.excitation import hands_on, pass_down
+from wsss_lab.seeds.backprop import hands_on, pass_down
+from wsss_lab.seeds.fusion_net import FusionNet
 from wsss_lab.seeds.neighbours import SPACING, cell_colours, similarity
 from wsss_lab.seeds.rectified_gaussian import MODES, RHO, mode, smoother
 

@@ -63,3 +63,54 @@ def backprop_outputs(view: TrainView, state: dict[str, Tensor], variant: str, ba
     """Back-propagation maps of a trained classifier (see wsss_lab.seeds.backprop.backprop_maps)."""
     net = restore_classifier(state, variant, backbone)
     return {"maps": backprop_maps(net, view, backbone["side"], method, stride=stride)}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Global average pooling before or after the last linear layer: one function (Oh et al. 2017, Supp. B.1).
+#
+# Pooling first gives s_c = sum_k w_ck mean_u f_k(u), pooling last s_c = mean_u sum_k w_ck f_k(u).
+
+
+def scores_pooled_last(net: GapNet, images: Tensor) -> Tensor:
+    """Class scores with the pooling behind the linear layer: (B, 3, H, W) -> (B, C)."""
+    return net.class_maps(images).mean((2, 3))
+
+
+def train_pooled_last(view: TrainView, start: dict[str, Tensor], variant: str, backbone: dict, schedule: dict,
+                      seed: int) -> dict:
+    """`wsss_lab.seeds.training.train_classifier` with the pooling behind the linear layer, same start and batches."""
+    backbone, schedule = Backbone.from_settings(backbone), Schedule(**schedule)
+    torch.manual_seed(seed)
+    net = gap_net(variant, backbone, len(view.classes))
+    backbone.load_start(net.trunk, start)
+    history = fit(place(net), tagged_batches(view, backbone.side, schedule.batch),
+                  lambda net, images, tags: tag_loss(scores_pooled_last(net, images), tags), schedule, seed,
+                  prepare=backbone.prepare)
+    return {"state": net.cpu().state_dict(), "history": history}
+
+
+def compare_poolings(view: TrainView, state: dict[str, Tensor], variant: str, backbone: dict, images: int = 8) -> dict:
+    """How far both orders of pooling are apart on a trained network's first images, in double precision.
+
+    Returns {"differences": {"scores": ..., "gradients": ...}}, the largest absolute difference of the scores, and of
+    the gradient of the tag loss with respect to any weight, relative to the largest score or gradient.
+    """
+    net = restore_classifier(state, variant, backbone).cpu().double()
+    images, _ = view.canvas(range(min(images, len(view))), backbone["side"])
+    images = normalise(images).double()
+    tags = torch.tensor(view.tags[:len(images)], dtype=torch.float64)
+    return {"differences": pooling_differences(net, images, tags)}
+
+
+def pooling_differences(net: GapNet, images: Tensor, tags: Tensor) -> dict[str, float]:
+    """Relative differences of both orders of pooling, see `compare_poolings`; images (B, 3, H, W), tags (B, C)."""
+    weights = [weight for weight in net.parameters() if weight.requires_grad]
+
+    def scores_and_gradients(score) -> tuple[Tensor, Tensor]:
+        scores = score(net, images)
+        gradients = torch.autograd.grad(tag_loss(scores, tags), weights)
+        return scores.detach(), torch.cat([gradient.flatten() for gradient in gradients])
+
+    first, last = (scores_and_gradients(score) for score in (GapNet.forward, scores_pooled_last))
+    apart = [float((a - b).abs().max() / a.abs().max()) for a, b in zip(first, last, strict=True)]
+    return {"scores": apart[0], "gradients": apart[1]}

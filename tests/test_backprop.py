@@ -9,7 +9,15 @@ from torch import nn
 from wsss_lab.data.canvas import normalise
 from wsss_lab.data.views import TrainView
 from wsss_lab.errors import ParameterError
-from wsss_lab.seeds.backprop import METHODS, backprop_maps, gaussian_smooth
+from wsss_lab.seeds.backprop import (
+    METHODS,
+    backprop_maps,
+    class_gradients,
+    gaussian_smooth,
+    guided_maps,
+    guided_relus,
+    vanilla_maps,
+)
 from wsss_lab.seeds.cam import expand
 
 
@@ -98,3 +106,118 @@ def test_smoothing_small_maps_and_sigma_zero():
 def test_unknown_method(view):
     with pytest.raises(ParameterError, match="'grad' is not known"):
         backprop_maps(RedGreenNet(), view, 32, "grad")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Vanilla and guided back-propagation against finite differences and hand-computed gates.
+
+
+class ScoreNet(nn.Module):
+    def __init__(self, inplace: bool = False):
+        super().__init__()
+        torch.manual_seed(0)
+        self.body = nn.Sequential(nn.Conv2d(3, 5, 3, padding=1), nn.ReLU(inplace), nn.MaxPool2d(2),
+                                  nn.Conv2d(5, 6, 3, padding=1), nn.ReLU(inplace), nn.Dropout2d(0.5))
+        self.classifier = nn.Linear(6, 3, bias=False)
+        self.double()
+
+    def forward(self, x):
+        return self.classifier(self.body(x).mean((2, 3)))
+
+
+TAGS = torch.tensor([[True, False, True], [False, True, False]])
+
+
+def images(count=2, side=6):
+    return torch.randn(count, 3, side, side, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+
+
+def test_vanilla_equals_finite_differences():
+    net, x, step = ScoreNet().eval(), images(), 1e-6
+    gradients = class_gradients(net, x, TAGS)
+    assert gradients.shape == (3, 3, 6, 6)
+    with torch.no_grad():
+        for pair, (row, label) in enumerate(TAGS.nonzero()):
+            for position in [(0, 0, 0), (1, 2, 3), (2, 5, 5)]:
+                moved = [x[row:row + 1].clone() for _ in range(2)]
+                moved[0][(0, *position)] += step
+                moved[1][(0, *position)] -= step
+                slope = (net(moved[0]) - net(moved[1]))[0, label] / (2 * step)
+                torch.testing.assert_close(gradients[(pair, *position)], slope, rtol=1e-5, atol=1e-8)
+
+
+def test_maps_take_the_largest_colour():
+    x, net = images(), ScoreNet().eval()
+    torch.testing.assert_close(vanilla_maps(net, x, TAGS), class_gradients(net, x, TAGS).abs().max(1).values)
+    guided = class_gradients(net, x, TAGS, guided=True)
+    torch.testing.assert_close(guided_maps(net, x, TAGS), guided.abs().max(1).values)
+
+
+class ThreePixels(nn.Module):
+    """One ReLU per pixel; the score weighs them 2, -3, 5."""
+
+    def __init__(self):
+        super().__init__()
+        self.relu = nn.ReLU()
+
+    def forward(self, x):
+        return (self.relu(x).flatten(1) * torch.tensor([2.0, -3.0, 5.0])).sum(1, keepdim=True)
+
+
+def test_guided_gate_by_hand():
+    x = torch.tensor([1.0, 1.0, -1.0]).view(1, 3, 1, 1)
+    tags = torch.tensor([[True]])
+    # The third input is negative (both gates close), the second gradient is (only the guided gate closes).
+    assert class_gradients(ThreePixels(), x, tags).flatten().tolist() == [2.0, -3.0, 0.0]
+    assert class_gradients(ThreePixels(), x, tags, guided=True).flatten().tolist() == [2.0, 0.0, 0.0]
+
+
+def guided_by_layers(net, x, label):
+    """Guided back-propagation written out for ScoreNet, one layer at a time."""
+    conv1, _, pool, conv2, _, _ = net.body
+    before1 = conv1(x)
+    pooled, winners = torch.nn.functional.max_pool2d(before1.relu(), 2, return_indices=True)
+    before2 = conv2(pooled)
+    gradient = net.classifier.weight[label].view(1, -1, 1, 1).expand_as(before2) / before2[0, 0].numel()
+    gradient = gradient.clamp(min=0) * (before2 > 0)
+    gradient = torch.nn.functional.conv_transpose2d(gradient, conv2.weight, padding=1)
+    gradient = torch.nn.functional.max_unpool2d(gradient, winners, 2)
+    gradient = gradient.clamp(min=0) * (before1 > 0)
+    return torch.nn.functional.conv_transpose2d(gradient, conv1.weight, padding=1)
+
+
+@pytest.mark.parametrize("inplace", [False, True])
+def test_guided_equals_the_rule_layer_by_layer(inplace):
+    net, x = ScoreNet(inplace).eval(), images()
+    fast = class_gradients(net, x, TAGS, guided=True)
+    with torch.no_grad():
+        slow = torch.cat([guided_by_layers(net, x[row:row + 1], label) for row, label in TAGS.nonzero()])
+    torch.testing.assert_close(fast, slow)
+    assert not torch.allclose(fast, class_gradients(net, x, TAGS))
+
+
+def test_net_comes_back_as_it_was():
+    net = ScoreNet().train()
+    hooks = [len(module._forward_hooks) for module in net.modules()]
+    guided_maps(net, images(), TAGS)
+    assert net.training and all(module.training for module in net.modules())
+    assert [len(module._forward_hooks) for module in net.modules()] == hooks
+    assert all(parameter.grad is None for parameter in net.parameters())
+    vanilla = vanilla_maps(net, images(), TAGS)
+    torch.testing.assert_close(vanilla, vanilla_maps(ScoreNet(), images(), TAGS))
+
+
+def test_hooks_go_when_the_pass_fails():
+    net = ScoreNet()
+    with pytest.raises(RuntimeError, match="boom"), guided_relus(net):
+        raise RuntimeError("boom")
+    assert not any(module._forward_hooks for module in net.modules())
+
+
+def test_guided_needs_relu_modules():
+    with pytest.raises(ParameterError, match="no ReLU layer in Conv2d"):
+        class_gradients(nn.Conv2d(3, 1, 1), torch.zeros(1, 3, 1, 1), torch.tensor([[True]]), guided=True)
+
+
+def test_images_without_tags_give_no_maps():
+    assert vanilla_maps(ScoreNet(), images(), torch.zeros(2, 3, dtype=torch.bool)).shape == (0, 6, 6)

@@ -8,8 +8,8 @@ from torch import nn
 
 from wsss_lab.data.canvas import normalise
 from wsss_lab.data.views import TrainView
-from wsss_lab.errors import TrainingError
-from wsss_lab.seeds.cam import expand, label_seeds, normalise_maps, raw_class_maps, seed_labels
+from wsss_lab.errors import ParameterError, TrainingError
+from wsss_lab.seeds.cam import centre_mean_shape, expand, label_seeds, normalise_maps, raw_class_maps, seed_labels
 
 
 @pytest.fixture(autouse=True)
@@ -137,3 +137,69 @@ def test_expand_leaves_out_classes_that_are_no_tags():
     assert maps.shape == (3, 31, 22) and maps.dtype == np.float32
     assert not maps[1].any() and maps[[0, 2]].max((1, 2)).tolist() == [1, 1]
     assert not expand(raw, (0, 3, 20, 14), 20, (31, 22), np.zeros(3, bool)).any()
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Seed labels by hand.
+
+
+MAPS = np.array([[[0.19, 0.2, 0.9], [0.0, 0.5, 0.1]],
+                 [[0.10, 0.1, 1.0], [0.0, 0.5, 0.15]]], dtype=np.float32)
+
+
+def test_rule_by_hand():
+    labels = seed_labels(MAPS)
+    assert labels.dtype == np.uint8
+    assert labels.tolist() == [[0, 1, 2], [0, 1, 0]]  # 0.2 is a seed, 0.19 is not; of equal classes the first
+
+
+def test_threshold_moves_the_border():
+    assert seed_labels(MAPS, 0.15).tolist() == [[1, 1, 2], [0, 1, 2]]
+    assert seed_labels(MAPS, 1.0).tolist() == [[0, 0, 2], [0, 0, 0]]
+
+
+def test_batch_equals_one_at_a_time():
+    maps = np.random.default_rng(0).random((3, 5, 4, 6), dtype=np.float32)
+    batch = seed_labels(maps, 0.9)
+    assert batch.shape == (3, 4, 6) and set(np.unique(batch)) == {0, 1, 2, 3, 4, 5}
+    assert all((batch[i] == seed_labels(maps[i], 0.9)).all() for i in range(3))
+
+
+@pytest.mark.parametrize("tau", [0, -0.1, 1.01, float("nan")])
+def test_tau_out_of_range(tau):
+    with pytest.raises(ParameterError, match="tau="):
+        seed_labels(MAPS, tau)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The centre mean shape by hand.
+
+
+class Masks:
+    """As much of a view as the mean shape looks at."""
+
+    def __init__(self, *masks):
+        self.masks = [np.array(mask, np.uint8) for mask in masks]
+
+    def __len__(self):
+        return len(self.masks)
+
+    def mask(self, i):
+        return self.masks[i]
+
+
+def test_mean_of_two_masks_ignores_classes():
+    shape = centre_mean_shape(Masks([[0, 3], [5, 0]], [[0, 1], [0, 0]]), 2)
+    assert shape.dtype == np.float32
+    assert shape.tolist() == [[0.0, 1.0], [0.5, 0.0]]
+
+
+def test_masks_of_other_sizes_are_stretched():
+    wide = [[1, 1, 0, 0, 0, 0, 0, 0], [1, 0, 0, 0, 0, 0, 0, 2]]  # cells of 1 x 4 after stretching to 2 x 2
+    assert centre_mean_shape(Masks(wide), 2).tolist() == [[0.5, 0.0], [0.25, 0.25]]
+    assert centre_mean_shape(Masks([[0, 1]]), 2).tolist() == [[0.0, 1.0], [0.0, 1.0]]
+
+
+def test_void_counts_neither_way():
+    shape = centre_mean_shape(Masks([[255, 255], [1, 0]], [[1, 255], [1, 0]]), 2)
+    assert shape.tolist() == [[1.0, 0.0], [1.0, 0.0]]

@@ -1,0 +1,523 @@
+"""Affinities of nearby positions and what labels say of them: by hand and against loops over pairs."""
+
+import math
+from dataclasses import asdict
+from itertools import product
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from tiny_views import BACKBONE, blobs
+
+from wsss_lab.data import frames
+from wsss_lab.data.canvas import canvas_box, from_canvas, normalise
+from wsss_lab.errors import DataError, ParameterError
+from wsss_lab.networks.backbones import Backbone
+from wsss_lab.networks.deeplab_v3plus import AffinityNet
+from wsss_lab.refinement import affinity as module
+from wsss_lab.refinement.affinity import (
+    Pairs,
+    affinities,
+    affinity_label_frames,
+    affinity_labels,
+    affinity_loss,
+    half_disc,
+    image_affinities,
+    on_canvas_grid,
+    pair_labels,
+    transition,
+    walk,
+    walk_frames,
+    with_background,
+)
+from wsss_lab.refinement.dense_crf import V1, CrfParameters, label_image
+from wsss_lab.seeds.localisation import localisations
+from wsss_lab.seeds.saliency_supervision import localisation_net
+
+torch.set_num_threads(1)
+NEAR = half_disc(2)  # (0, 1), (1, -1), (1, 0), (1, 1)
+
+
+def features_of(batch=2, count=3, height=6, width=7, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(batch, count, height, width, generator=generator, dtype=torch.float64)
+
+
+def places(height, width, offsets):
+    """Pair number, position and its partner, for all pairs on the grid."""
+    for (pair, (down, right)), y, x in product(enumerate(offsets), range(height), range(width)):
+        if 0 <= y + down < height and 0 <= x + right < width:
+            yield pair, (y, x), (y + down, x + right)
+
+
+# --- offsets ---------------------------------------------------------------------------------------------------------
+
+
+def test_radius_five_has_34_offsets():
+    assert len(half_disc(5)) == 34
+
+
+@pytest.mark.parametrize("radius", [2, 3, 5, 6])
+def test_offsets_and_their_opposites_are_the_open_disc_without_its_centre(radius):
+    forward = half_disc(radius)
+    both = forward + [(-down, -right) for down, right in forward]
+    reach = range(-radius, radius + 1)
+    disc = {(y, x) for y, x in product(reach, reach) if 0 < math.hypot(y, x) < radius}
+    assert len(both) == len(disc) and set(both) == disc
+    assert forward == sorted(forward)
+
+
+def test_a_radius_without_neighbours_is_refused():
+    with pytest.raises(ParameterError, match="radius=1 "):
+        half_disc(1)
+
+
+# --- affinities ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("height", "width", "radius"), [(6, 7, 5), (6, 7, 3), (2, 3, 5), (3, 1, 5), (1, 1, 2)])
+def test_affinities_are_the_exponential_of_minus_the_mean_difference(height, width, radius):
+    """Loops over all pairs; what leaves the grid is 0, also on grids smaller than the radius."""
+    features, offsets = features_of(height=height, width=width), half_disc(radius)
+    images, expected = features.tolist(), np.zeros((2, len(offsets), height, width))
+    for b, (pair, (y, x), (v, u)) in product(range(2), places(height, width, offsets)):
+        distance = sum(abs(plane[y][x] - plane[v][u]) for plane in images[b]) / 3
+        expected[b, pair, y, x] = math.exp(-distance)
+    np.testing.assert_allclose(affinities(features, offsets).numpy(), expected)
+
+
+def test_equal_features_have_affinity_one_and_more_channels_of_one_kind_change_nothing():
+    features = features_of()
+    assert affinities(torch.ones(1, 4, 3, 3), NEAR)[0, :, 1, 1].tolist() == [1, 1, 1, 1]
+    torch.testing.assert_close(affinities(features.repeat(1, 5, 1, 1), NEAR), affinities(features, NEAR))
+
+
+@pytest.mark.parametrize(("height", "width"), [(3, 4), (2, 2)])
+def test_gradients_of_affinities_are_those_of_finite_differences(height, width):
+    features = features_of(2, 2, height, width).requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: affinities(x, half_disc(3)), features)
+
+
+def test_gradients_do_not_depend_on_the_layout_of_features():
+    offsets, grads = half_disc(5), []
+    weight = torch.randn(2, 34, 6, 7, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    for layout in (torch.contiguous_format, torch.channels_last):
+        features = features_of().contiguous(memory_format=layout).requires_grad_()
+        (affinities(features, offsets) * weight).sum().backward()
+        grads.append(features.grad)
+    assert grads[0].abs().min() > 0
+    torch.testing.assert_close(*grads)
+
+
+# --- labels ----------------------------------------------------------------------------------------------------------
+
+
+def test_pairs_of_nine_labels_by_hand():
+    """One row of each group per offset: to the right, below left, below, below right."""
+    labels = torch.tensor([[[0, 0, 1], [0, 2, 1], [255, 2, 1]]])
+    found = pair_labels(labels, NEAR)
+    none = [0, 0, 0]
+    assert found.background[0].int().tolist() == [
+        [[1, 0, 0], none, none], [[0, 1, 0], none, none], [[1, 0, 0], none, none], [none, none, none]]
+    assert found.foreground[0].int().tolist() == [
+        [none, none, none], [none, none, none], [[0, 0, 1], [0, 1, 1], none], [none, none, none]]
+    assert found.negative[0].int().tolist() == [
+        [[0, 1, 0], [1, 1, 0], [0, 1, 0]], [[0, 0, 1], [0, 0, 1], none], [[0, 1, 0], none, none],
+        [[1, 1, 0], [1, 1, 0], none]]
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int64])
+@pytest.mark.parametrize(("height", "width"), [(7, 6), (3, 2)])
+def test_pairs_are_those_of_a_loop(height, width, dtype):
+    generator, offsets = torch.Generator().manual_seed(0), half_disc(5)
+    labels = torch.tensor([0, 1, 2, 255])[torch.randint(4, (3, height, width), generator=generator)].to(dtype)
+    expected = torch.zeros(3, 3, len(offsets), height, width, dtype=torch.bool)
+    for b, (pair, here, there) in product(range(3), places(height, width, offsets)):
+        one, other = labels[b][here].item(), labels[b][there].item()
+        if 255 not in (one, other):
+            group = 2 if one != other else 0 if one else 1
+            expected[group, b, pair, here[0], here[1]] = True
+    assert expected.flatten(1).any(1).all()
+    for found, group in zip(pair_labels(labels, offsets), expected, strict=True):
+        assert torch.equal(found, group)
+
+
+# --- loss ------------------------------------------------------------------------------------------------------------
+
+
+def pairs_of(foreground, background, negative):
+    """Groups over one offset and a grid of one row."""
+    return Pairs(*(torch.tensor(group, dtype=torch.bool).view(1, 1, 1, -1)
+                   for group in (foreground, background, negative)))
+
+
+AFFINITY = torch.tensor([0.9, 0.5, 0.25, 0.1, 0.6]).view(1, 1, 1, 5)
+
+
+def test_loss_by_hand():
+    """Each group counts by its own mean: -log 0.9; -log 0.5 and -log 0.25; -log(1 - 0.1)."""
+    pairs = pairs_of([1, 0, 0, 0, 0], [0, 1, 1, 0, 0], [0, 0, 0, 1, 0])
+    expected = -math.log(0.9) / 4 - math.log(0.5 * 0.25) / 2 / 4 - math.log(0.9) / 2
+    assert affinity_loss(AFFINITY, pairs).item() == pytest.approx(expected, abs=3e-5)
+
+
+@pytest.mark.parametrize(("groups", "expected"), [
+    (([0, 0, 0, 0, 1], [0] * 5, [0] * 5), -math.log(0.6) / 4),
+    (([0] * 5, [0, 0, 0, 0, 1], [0] * 5), -math.log(0.6) / 4),
+    (([0] * 5, [0] * 5, [0, 0, 0, 0, 1]), -math.log(0.4) / 2),
+    (([0] * 5, [0] * 5, [0] * 5), 0),
+])
+def test_groups_without_pairs_add_nothing(groups, expected):
+    assert affinity_loss(AFFINITY, pairs_of(*groups)).item() == pytest.approx(expected, abs=3e-5)
+
+
+def test_certain_errors_cost_a_finite_amount():
+    sure = torch.tensor([0.0, 0.0, 1.0]).view(1, 1, 1, 3)
+    loss = affinity_loss(sure, pairs_of([1, 0, 0], [0, 1, 0], [0, 0, 1]))
+    assert loss.item() == pytest.approx(-math.log(1e-5), rel=0.01)
+
+
+def test_gradients_of_the_loss_are_those_of_finite_differences():
+    labels = torch.tensor([[[0, 0, 1, 1], [0, 2, 1, 255], [0, 2, 2, 1]]] * 2)
+    pairs = pair_labels(labels, half_disc(3))
+    assert all(group.any() for group in pairs)
+    features = features_of(2, 2, 3, 4).requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: affinity_loss(affinities(x, half_disc(3)), pairs), features)
+
+
+def test_descent_parts_two_regions_and_joins_each():
+    labels = torch.zeros(1, 6, 6, dtype=torch.int64)
+    labels[..., 3:] = 1
+    pairs, features = pair_labels(labels, half_disc(3)), features_of(1, 4, 6, 6).requires_grad_()
+    optimiser = torch.optim.Adam([features], lr=0.2)
+    for _ in range(25):
+        affinity = affinities(features, half_disc(3))
+        optimiser.zero_grad()
+        affinity_loss(affinity, pairs).backward()
+        optimiser.step()
+    together = affinity[pairs.foreground | pairs.background]
+    assert together.mean() > 0.8 and affinity[pairs.negative].mean() < 0.2
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Sure labels for AffinityNet: by hand without a pairwise CRF, and what disagreement and a whole view give.
+
+
+NO_PAIRS = CrfParameters(bilateral_weight=0, bilateral_xy=1, bilateral_rgb=1, spatial_weight=0, spatial_xy=1)
+TAGS = np.array([True, False, True])
+
+
+def grey(*size):
+    return np.full((*size, 3), 110, np.uint8)
+
+
+def test_the_background_is_the_power_of_what_the_largest_map_leaves():
+    maps = np.random.default_rng(0).random((3, 4, 5))
+    found = with_background(maps, 4)
+    np.testing.assert_array_equal(found[1:], maps)
+    for y in range(4):
+        for x in range(5):
+            assert found[0, y, x] == pytest.approx((1 - max(maps[:, y, x])) ** 4)
+
+
+def test_sure_labels_by_hand():
+    """Strong background (1 - m)^4 and weak (1 - m)^24 beside the largest map m.
+
+    m = 0: background. 0.05: weak 0.29 > m, background. 0.2: strong 0.41 > m > weak 0.005, not sure. 0.5: strong 0.06,
+    foreground. 0.9 likewise, of the larger of two classes.
+    """
+    first, third = [0.0, 0.05, 0.2, 0.5, 0.9], [0.0, 0.0, 0.1, 0.0, 0.95]
+    relative = np.array([[first], [[0.0] * 5], [third]])
+    found = affinity_labels(grey(1, 5), relative, TAGS, NO_PAIRS)
+    assert found.dtype == np.uint8 and found.tolist() == [[0, 0, 255, 1, 3]]
+    # At 0.2 a strong (1 - m)^8 = 0.17 makes foreground, a weak (1 - m)^6 = 0.26 background.
+    assert affinity_labels(grey(1, 5), relative, TAGS, NO_PAIRS, (8, 24)).tolist() == [[0, 0, 1, 1, 3]]
+    assert affinity_labels(grey(1, 5), relative, TAGS, NO_PAIRS, (4, 6)).tolist() == [[0, 0, 0, 1, 3]]
+
+
+def test_without_tags_all_is_background():
+    found = affinity_labels(grey(2, 3), np.zeros((3, 2, 3)), np.zeros(3, bool), NO_PAIRS)
+    assert found.tolist() == [[0, 0, 0], [0, 0, 0]]
+
+
+def test_the_crf_gets_scores_that_sum_to_one_and_only_present_labels(monkeypatch):
+    asked = []
+
+    def refine(image, probabilities, parameters, labels):
+        asked.append((image, probabilities, parameters, labels))
+        return probabilities
+
+    monkeypatch.setattr(module, "refine_probabilities", refine)
+    image, relative = grey(4, 6), np.random.default_rng(0).random((3, 4, 6))
+    affinity_labels(image, relative, TAGS, NO_PAIRS)
+    for alpha, (picture, probabilities, parameters, labels) in zip((4, 24), asked, strict=True):
+        scores = with_background(relative, alpha)
+        np.testing.assert_allclose(probabilities, scores / scores.sum(0))
+        assert picture is image and parameters is NO_PAIRS and list(labels) == [0, 1, 3]
+
+
+def test_background_counts_where_both_are_said(monkeypatch):
+    """A CRF can turn a pixel to background beside the weak one and to a class beside the strong one."""
+    strong, weak = np.array([[0, 1, 0, 1]]), np.array([[1, 0, 0, 1]])
+    answers = iter([np.eye(2)[labels].transpose(2, 0, 1) for labels in (strong, weak)])
+    monkeypatch.setattr(module, "refine_probabilities", lambda *_: next(answers))
+    found = affinity_labels(grey(1, 4), np.ones((1, 1, 4)), np.array([True]), NO_PAIRS)
+    assert found.tolist() == [[255, 0, 0, 1]]
+
+
+@pytest.mark.parametrize("alphas", [(24, 4), (4, 4), (0, 4), (-1, 4)])
+def test_alphas_that_do_not_increase_are_refused(alphas):
+    with pytest.raises(ParameterError, match="alphas"):
+        affinity_labels(grey(1, 1), np.zeros((3, 1, 1)), TAGS, NO_PAIRS, alphas)
+
+
+def test_frames_hold_the_labels_of_every_image():
+    view = blobs(((32, 32), (24, 32), (32, 20)))
+    torch.manual_seed(0)
+    state = localisation_net(Backbone.from_settings(BACKBONE), 2, background=True).state_dict()
+    state["classifier.weight"] *= 30  # opinions
+    crf = V1.scaled(0.1)
+    found = affinity_label_frames(view.guarded(), state, BACKBONE, (1.0, 0.5), asdict(crf), (1, 3))["masks"]
+    assert found.shape == (3, 32, 32) and found.dtype == np.uint8
+    for index, maps in enumerate(localisations(view.train_view(), state, BACKBONE, (1.0, 0.5))):
+        expected = affinity_labels(view.image(index), maps.relative, view.tags[index], crf, (1, 3))
+        np.testing.assert_array_equal(frames.rows_of(view, found)[index], expected)
+    assert {0, 255} < set(np.unique(found[:, :20, :20])) <= {0, 1, 2, 255}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The random walk over affinities: against loops and dense powers, and what it must and must not do to maps.
+
+
+OFFSETS = half_disc(5)
+
+
+def affinity_of(height=6, width=7, offsets=OFFSETS, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    features = torch.randn(1, 4, height, width, generator=generator, dtype=torch.float64)
+    return affinities(features / 4, offsets)[0]
+
+
+def maps_of(height=6, width=7, count=3, seed=1):
+    return torch.rand(count, height, width, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def symmetric(affinity, offsets):
+    """Dense W (hw, hw), pair by pair."""
+    _, height, width = affinity.shape
+    found = torch.eye(height * width, dtype=affinity.dtype)
+    for (pair, (down, right)), y, x in product(enumerate(offsets), range(height), range(width)):
+        v, u = y + down, x + right
+        if 0 <= v < height and 0 <= u < width:
+            found[y * width + x, v * width + u] = found[v * width + u, y * width + x] = affinity[pair, y, x]
+    return found
+
+
+# --- the matrix ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("height", "width"), [(6, 7), (11, 4), (2, 3), (1, 6), (1, 1)])
+@pytest.mark.parametrize("beta", [1, 8, 0.5])
+def test_the_matrix_is_the_normalised_power_of_symmetric_affinities(height, width, beta):
+    affinity = affinity_of(height, width)
+    power = symmetric(affinity, OFFSETS) ** beta
+    expected = power / power.sum(1, keepdim=True)
+    torch.testing.assert_close(transition(affinity, OFFSETS, beta).to_dense(), expected)
+
+
+def test_it_holds_the_pairs_on_the_grid_alone():
+    matrix = transition(affinity_of(41, 41), OFFSETS)
+    on_grid = sum((41 - down) * (41 - abs(right)) for down, right in OFFSETS)
+    assert matrix.layout == torch.sparse_csr and matrix.shape == (1681, 1681)
+    assert matrix.values().numel() == 1681 + 2 * on_grid
+    assert matrix.col_indices().dtype == matrix.crow_indices().dtype == torch.int32
+
+
+def test_what_stands_outside_of_the_grid_does_not_matter():
+    affinity = affinity_of()
+    filled = torch.where(affinity == 0, 0.7, affinity)
+    assert (filled != affinity).any()
+    assert torch.equal(transition(filled, OFFSETS).to_dense(), transition(affinity, OFFSETS).to_dense())
+
+
+# --- the walk --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("steps", [0, 1, 3, 256])
+def test_the_walk_is_a_power_of_the_dense_matrix(steps):
+    affinity, maps = affinity_of(), maps_of()
+    power = symmetric(affinity, OFFSETS) ** 8
+    dense = torch.matrix_power(power / power.sum(1, keepdim=True), steps)
+    expected = torch.einsum("ij,kj->ki", dense, maps.flatten(1)).view_as(maps)
+    torch.testing.assert_close(walk(transition(affinity, OFFSETS, 8), maps, steps), expected)
+
+
+def test_columns_divided_and_multiplied_from_the_other_side_are_the_same():
+    """The form of the released code."""
+    affinity, maps = affinity_of(), maps_of()
+    power = symmetric(affinity, OFFSETS) ** 8
+    columns = power / power.sum(0, keepdim=True)
+    for _ in range(4):
+        columns = columns @ columns
+    expected = (maps.flatten(1) @ columns).view_as(maps)
+    torch.testing.assert_close(walk(transition(affinity, OFFSETS, 8), maps, 16), expected)
+
+
+def test_single_precision_stays_near_the_dense_power_on_a_grid_of_400():
+    affinity, maps = affinity_of(20, 20).float(), maps_of(20, 20).float()
+    matrix = transition(affinity, OFFSETS)
+    dense = torch.matrix_power(matrix.to_dense().double(), 256) @ maps.flatten(1).T.double()
+    torch.testing.assert_close(walk(matrix, maps).double(), dense.T.reshape(maps.shape), rtol=1e-4, atol=1e-5)
+
+
+def test_constant_maps_stay_and_others_keep_within_their_range():
+    matrix = transition(affinity_of(), OFFSETS)
+    torch.testing.assert_close(walk(matrix, torch.full((1, 6, 7), 0.3, dtype=torch.float64)),
+                               torch.full((1, 6, 7), 0.3, dtype=torch.float64))
+    maps, before = maps_of(), maps_of()
+    for _ in range(4):
+        after = walk(matrix, before, 5)
+        assert (after.amax((1, 2)) < before.amax((1, 2))).all() and (after.amin((1, 2)) > before.amin((1, 2))).all()
+        before = after
+    assert torch.equal(maps, maps_of())
+
+
+def test_regions_without_affinity_to_each_other_do_not_mix():
+    """What is spread over each of two halves is its own weighted mean."""
+    side = (torch.arange(7) < 3).expand(6, 7)
+    affinity = affinities(10.0 ** 6 * side.double()[None, None], OFFSETS)[0]
+    maps = torch.where(side, maps_of(), 5 + maps_of())
+    walked = walk(transition(affinity, OFFSETS), maps, 2000)
+    degrees = symmetric(affinity, OFFSETS).sum(1).view(6, 7)
+    for region in (side, ~side):
+        weights = degrees * region
+        mean = (maps * weights).sum((1, 2)) / weights.sum()
+        torch.testing.assert_close(walked[:, region], mean[:, None].expand(3, int(region.sum())))
+
+
+def test_planes_do_not_mix():
+    matrix, maps = transition(affinity_of(), OFFSETS), maps_of()
+    torch.testing.assert_close(walk(matrix, maps, 9)[1:2], walk(matrix, maps[1:2], 9))
+
+
+@pytest.mark.parametrize(("call", "error", "message"), [
+    (lambda a, m: transition(a, OFFSETS[1:]), DataError, "34 offsets"),
+    (lambda a, m: transition(a, OFFSETS, 0), ParameterError, "beta=0"),
+    (lambda a, m: walk(transition(a, OFFSETS), m[:, 1:]), DataError, r"\(5, 7\)"),
+    (lambda a, m: walk(transition(a, OFFSETS), m, -1), ParameterError, "steps=-1"),
+])
+def test_what_does_not_fit_is_refused(call, error, message):
+    with pytest.raises(error, match=message):
+        call(affinity_of(), maps_of())
+
+
+# --- maps on the grid of the canvas ----------------------------------------------------------------------------------
+
+
+def test_maps_of_a_full_canvas_are_averaged_over_cells():
+    planes = np.random.default_rng(0).random((2, 32, 32), np.float32)
+    found = on_canvas_grid(planes, canvas_box(32, 32, 32), 32, (8, 8))
+    np.testing.assert_allclose(found, planes.reshape(2, 8, 4, 8, 4).mean((2, 4)), rtol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(20, 32), (32, 9), (32, 1)])
+def test_maps_of_other_images_are_continued_as_the_image_is(size):
+    """By reflection without the edge, more than once where there is much room."""
+    plane, box = np.random.default_rng(0).random(size, np.float32), canvas_box(*size, 32)
+    below, right = 32 - box.top - box.height, 32 - box.left - box.width
+    square = cv2.copyMakeBorder(plane, box.top, below, box.left, right, cv2.BORDER_REFLECT_101)
+    np.testing.assert_allclose(on_canvas_grid(plane[None], box, 32, (32, 32))[0], square, rtol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(50, 80), (10, 16), (90, 31)])
+def test_resized_maps_stay_in_range_and_in_place(size):
+    """A ramp from top to bottom comes back as it was, but for the ends, where cells average it."""
+    ramp = np.broadcast_to(np.linspace(0.2, 0.8, size[0], dtype=np.float32)[:, None], size).copy()
+    box = canvas_box(*size, 32)
+    reduced = on_canvas_grid(ramp[None], box, 32, (16, 16))
+    assert reduced.min() >= 0.2 and reduced.max() <= 0.8
+    back = from_canvas(reduced, box, 32, size)[0]
+    assert abs(back - ramp)[size[0] // 5:-(size[0] // 5)].max() < 0.03
+    np.testing.assert_allclose(on_canvas_grid(np.full((1, *size), 0.7, np.float32), box, 32, (8, 8)), 0.7, rtol=1e-5)
+
+
+def test_every_pixel_of_a_larger_image_counts():
+    """Samples between pixels 1 and 2 of each four would miss the first."""
+    plane = np.zeros((1, 128, 128), np.float32)
+    plane[0, 64, 64] = 16
+    found = on_canvas_grid(plane, canvas_box(128, 128, 32), 32, (32, 32))
+    assert found.sum() == pytest.approx(1)
+
+
+# --- whole views -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def labelled():
+    return blobs(((32, 32), (24, 32), (32, 20)))
+
+
+@pytest.fixture(scope="module")
+def states():
+    """Networks that know nothing but have an opinion everywhere."""
+    torch.manual_seed(0)
+    backbone = Backbone.from_settings(BACKBONE)
+    net = AffinityNet(backbone).state_dict()
+    net["merge.weight"] *= 10
+    maps = localisation_net(backbone, 2, background=True).state_dict()
+    maps["classifier.weight"] *= 30
+    return maps, net
+
+
+def test_affinities_of_images_are_those_of_their_canvases(labelled, states):
+    net = AffinityNet(Backbone.from_settings(BACKBONE)).eval()
+    net.load_state_dict(states[1])
+    images, boxes = labelled.canvas(range(3), 32)
+    with torch.no_grad():
+        expected = affinities(net(normalise(images)), OFFSETS)
+    found = list(image_affinities(net, labelled.train_view(), 32, OFFSETS, batch=2))
+    assert torch.equal(torch.stack([box for _, box in found]), boxes)
+    torch.testing.assert_close(torch.stack([affinity for affinity, _ in found]), expected)
+
+
+def literal_scores(view, states, alpha, beta, steps):
+    """Dense walks of every plane, those of absent classes too, which stay empty."""
+    net = AffinityNet(Backbone.from_settings(BACKBONE)).eval()
+    net.load_state_dict(states[1])
+    for index, found in enumerate(localisations(view, states[0], BACKBONE, (1.0, 0.5))):
+        images, (box, ) = view.canvas([index], 32)
+        with torch.no_grad():
+            weights = symmetric(affinities(net(normalise(images)), OFFSETS)[0].double(), OFFSETS) ** beta
+        dense = torch.matrix_power(weights / weights.sum(1, keepdim=True), steps)
+        reduced = on_canvas_grid(with_background(found.relative, alpha), box, 32, (8, 8))
+        walked = dense @ torch.from_numpy(reduced).double().flatten(1).T
+        yield from_canvas(walked.T.reshape(3, 8, 8).float(), box, 32, view.size(index)).numpy()
+
+
+@pytest.mark.parametrize(("alpha", "beta", "steps"), [(16, 8, 256), (1, 2, 4)])
+def test_labels_are_the_largest_walked_score_before_and_after_the_crf(labelled, states, alpha, beta, steps):
+    view, crf = labelled.train_view(), V1.scaled(0.1)
+    found = walk_frames(labelled.guarded(), *states, BACKBONE, (1.0, 0.5), alpha, beta, steps, crf=asdict(crf))
+    assert found.keys() == {"masks", "refined"}
+    for index, scores in enumerate(literal_scores(view, states, alpha, beta, steps)):
+        plain, refined = label_image(view.image(index), scores, crf)
+        assert (frames.rows_of(view, found["masks"])[index] == plain).mean() > 0.99  # but for ties
+        assert (frames.rows_of(view, found["refined"])[index] == refined).mean() > 0.99
+        assert set(np.unique(plain)) <= {0, 1 + index % 2}
+
+
+def test_without_a_crf_there_are_masks_alone_and_steps_and_radius_count(labelled, states):
+    view = labelled.train_view()
+
+    def masks(**changes):
+        settings = {"background_alpha": 1, "beta": 2, "steps": 4} | changes
+        found = walk_frames(view, *states, BACKBONE, (1.0,), **settings)
+        assert found.keys() == {"masks"}
+        return found["masks"]
+
+    standing = masks(steps=0)
+    assert standing.shape == (3, 32, 32) and standing.dtype == np.uint8
+    for changes in ({}, {"background_alpha": 3}):
+        assert (masks(**changes) != standing).any()
+    assert (masks(radius=2) != masks()).any() and (masks(beta=20) != masks()).any()

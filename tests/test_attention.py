@@ -9,8 +9,7 @@ import torch
 from tiny_views import BACKBONE, blobs
 from torch import nn
 
-from wsss_lab.data.canvas import augment, canvas_box, from_canvas
-from wsss_lab.data.scale_crop import scale_crop
+from wsss_lab.data.canvas import augment, canvas_box, from_canvas, scale_crop
 from wsss_lab.errors import ParameterError, TrainingError
 from wsss_lab.networks.backbones import Backbone
 from wsss_lab.networks.fit import Schedule

@@ -5,9 +5,8 @@ from functools import partial
 import pytest
 import torch
 
-from wsss_lab.data.canvas import augment
+from wsss_lab.data.canvas import augment, scale_crop
 from wsss_lab.data.resized_crop import crop_and_jitter
-from wsss_lab.data.scale_crop import scale_crop
 from wsss_lab.networks.batches import changed, skip
 from wsss_lab.seeds.saliency_supervision import scale_and_jitter
 

@@ -8,12 +8,11 @@ import torch
 from torch import nn
 
 from wsss_lab.errors import ParameterError, SetupError, TrainingError, WeightsError
-from wsss_lab.networks.backbones import Backbone
+from wsss_lab.networks.backbones import Backbone, pretrain
 from wsss_lab.networks.fit import Schedule, fit
 from wsss_lab.networks.heads import deeplab, gap_net, output_size
 from wsss_lab.networks.losses import pixel_loss, reduce_labels, tag_loss
 from wsss_lab.networks.machine import resolve_device
-from wsss_lab.networks.pretraining import pretrain
 from wsss_lab.networks.trunks import TOY_BLOCKS, convolutions, copy_convolutions, vgg_trunk
 from wsss_lab.networks.weights import load_into, read_weights
 

@@ -13,11 +13,10 @@ import torch.nn.functional as F
 from tiny_views import BACKBONE, write_photographs
 from torch import nn
 
-from wsss_lab.data.canvas import augment, canvas_box
+from wsss_lab.data.canvas import augment, canvas_box, scale_crop
 from wsss_lab.data.folder import VocFolder
 from wsss_lab.data.pixels import CanvasCache, JpegFiles
 from wsss_lab.data.resized_crop import crop_and_jitter
-from wsss_lab.data.scale_crop import scale_crop
 from wsss_lab.data.views import every
 from wsss_lab.errors import DataError
 from wsss_lab.networks.backbones import Backbone

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from tiny_views import blobs
 from torch import nn
 
+from wsss_lab.data.canvas import MEAN, scale_crop
 from wsss_lab.data.resized_crop import crop_and_jitter
-from wsss_lab.data.scale_crop import MEAN, scale_crop
 from wsss_lab.errors import DataError, ParameterError, WeightsError
 from wsss_lab.networks.backbones import Backbone
 from wsss_lab.networks.batches import labelled_batches

@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from wsss_lab.data.scale_crop import BACKGROUND, MEAN, scale_crop
+from wsss_lab.data.canvas import BACKGROUND, MEAN, scale_crop
 from wsss_lab.errors import ParameterError
 
 

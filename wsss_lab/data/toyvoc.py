@@ -15,7 +15,6 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from wsss_lab.data.toyvoc_ground import Canvas, Fields, light_up, paint_ground
-from wsss_lab.data.toyvoc_knobs import Knobs
 from wsss_lab.data.toyvoc_layout import (
     DISTRACTOR,
     MAIN,
@@ -27,7 +26,7 @@ from wsss_lab.data.toyvoc_layout import (
     plan_scenes,
 )
 from wsss_lab.data.toyvoc_parts import is_class, owner_labels, paint_slot
-from wsss_lab.data.toyvoc_types import CLASSES, CONTEXT_OF_CLASS, CONTEXTS, QUIET, TYPES
+from wsss_lab.data.toyvoc_types import CLASSES, CONTEXT_OF_CLASS, CONTEXTS, QUIET, TYPES, Knobs
 from wsss_lab.data.views import EvalView, TrainView
 from wsss_lab.errors import ParameterError
 

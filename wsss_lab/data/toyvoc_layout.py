@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from wsss_lab.data.toyvoc_knobs import Knobs
 from wsss_lab.data.toyvoc_types import (
     ABOVE,
     BELOW,
@@ -18,6 +17,7 @@ from wsss_lab.data.toyvoc_types import (
     QUIET,
     TYPES,
     UPPER_CONTEXTS,
+    Knobs,
 )
 
 Rng = np.random.Generator

@@ -10,9 +10,8 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from wsss_lab.data.toyvoc_ground import Canvas, Fields, column
-from wsss_lab.data.toyvoc_knobs import Knobs
 from wsss_lab.data.toyvoc_layout import Background, Objects
-from wsss_lab.data.toyvoc_types import CLASSES, HEAD_COLOURS, HEAD_PATTERN, PATTERNS
+from wsss_lab.data.toyvoc_types import CLASSES, HEAD_COLOURS, HEAD_PATTERN, PATTERNS, Knobs
 
 Array = np.ndarray
 

@@ -11,8 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wsss_lab.data.canvas import augment, label_canvas, normalise
-from wsss_lab.data.scale_crop import scale_crop
+from wsss_lab.data.canvas import augment, label_canvas, normalise, scale_crop
 from wsss_lab.data.views import TrainView, every, read_with
 from wsss_lab.networks.machine import Machine, resolve_device
 

@@ -14,10 +14,9 @@ from wsss_lab.evaluation import scoring
 from wsss_lab.lab.profiles import unknown_name
 from wsss_lab.lab.steps import EVALUATION_READS, Output, Step, seeded_step
 from wsss_lab.lab.worlds import World, open_world, weights_file
-from wsss_lab.networks.backbones import Backbone
+from wsss_lab.networks.backbones import Backbone, pretrain
 from wsss_lab.networks.deeplab_v3plus import v3plus_trunk
 from wsss_lab.networks.fit import Schedule
-from wsss_lab.networks.pretraining import pretrain
 from wsss_lab.papers import araslanov2020_steps as measurements
 from wsss_lab.papers import chaudhry2017, oh2017
 from wsss_lab.papers.araslanov2020_values import EXCHANGED, PUBLISHED, SCALES, START_WEIGHTS, Scale

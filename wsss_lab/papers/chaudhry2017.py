@@ -15,7 +15,7 @@ from wsss_lab.fusion.harmonic import cue_frames
 from wsss_lab.lab.profiles import unknown_name
 from wsss_lab.lab.steps import EVALUATION_READS, Step, seeded_step
 from wsss_lab.lab.worlds import ToyWorld, World, weights_file
-from wsss_lab.networks.pretraining import pretrain
+from wsss_lab.networks.backbones import pretrain
 from wsss_lab.papers import chaudhry2017_steps as joins
 from wsss_lab.papers import oh2017
 from wsss_lab.papers.chaudhry2017_values import PUBLISHED, SCALES, START_WEIGHTS, Scale

@@ -15,7 +15,7 @@ from wsss_lab.fusion.guides import RULES
 from wsss_lab.lab.profiles import unknown_name
 from wsss_lab.lab.steps import EVALUATION_READS, Output, Step, seeded_step
 from wsss_lab.lab.worlds import MapsFolder, WeightsFile, World, open_world, weights_file
-from wsss_lab.networks.pretraining import pretrain
+from wsss_lab.networks.backbones import pretrain
 from wsss_lab.networks.u2netp import WEIGHTS_FILE as U2NETP_FILE
 from wsss_lab.networks.u2netp import U2NetP
 from wsss_lab.networks.weights import load_into

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from wsss_lab.data.canvas import scale_crop
 from wsss_lab.data.resized_crop import crop_and_jitter, jitter_colours, jitter_factors
-from wsss_lab.data.scale_crop import scale_crop
 from wsss_lab.data.views import TrainView
 from wsss_lab.errors import DataError, ParameterError
 from wsss_lab.networks.backbones import Backbone

@@ -53,7 +53,7 @@ def score(run, name: str, crf: bool = False, split: str = "val") -> float:
 def test_every_measured_table_of_the_paper_is_here():
     listed = artifact_list("chaudhry2017")
     numbered = listed[(listed["kind"] == "table") & listed["published_csv"].notna()]
-    assert list(TABLES) == list(numbered["id"])
+    assert list(TABLES)[:len(numbered)] == list(numbered["id"])
 
 
 @pytest.mark.parametrize("profile", ["quick", "photos"])
@@ -85,7 +85,7 @@ def test_a_table_has_a_title_a_protocol_and_numbers_in_columns_of_their_own(made
     assert 20 < len(table.title) < 80 and not table.title.endswith(".")
     assert "image tags not used" in table.protocol and table.protocol.endswith(".")
     assert "2 training seed(s)" in table.protocol and "bootstrap over images and seeds" in table.protocol
-    if name != "hierarchy":
+    if name != "text_hierarchy":
         assert "maximum of the scores at scales 1, 0.875 and 0.75" in table.protocol
     for column in table.frame.columns:
         if column.endswith((" ours", " paper")) or column in ("mAP", "segmenter val", "largest object"):
@@ -95,9 +95,9 @@ def test_a_table_has_a_title_a_protocol_and_numbers_in_columns_of_their_own(made
 @pytest.mark.parametrize("name, column, ends", [
     *((name, "val ours", "val 95 %") for name in ("table1", "table2", "table4", "ablations")),
     ("table1", "test ours", "test 95 %"), ("table5", "mean ours", "95 %"), ("table6", "mean ours", "95 %"),
-    ("attention", "mIoU", "mIoU 95 %"), ("hierarchy", "second object", "second 95 %"),
-    ("cues", "mIoU before", "mIoU 95 % before"), ("cues", "mIoU after", "mIoU 95 % after"),
-    ("cues", "segmenter val", "val 95 %"), ("means", "cues at the best", "95 % at the best"),
+    ("text_attention", "mIoU", "mIoU 95 %"), ("text_hierarchy", "second object", "second 95 %"),
+    ("text_cues", "mIoU before", "mIoU 95 % before"), ("text_cues", "mIoU after", "mIoU 95 % after"),
+    ("text_cues", "segmenter val", "val 95 %"), ("text_means", "cues at the best", "95 % at the best"),
 ])
 def test_figures_lie_in_their_intervals(made, name, column, ends):
     known = made[name].frame.dropna(subset=[column])
@@ -106,7 +106,7 @@ def test_figures_lie_in_their_intervals(made, name, column, ends):
 
 
 def test_a_profile_that_leaves_rows_out_says_so(made, made_of_photos):
-    for name in ("table1", "table5", "attention", "cues", "means", "ablations"):
+    for name in ("table1", "table5", "text_attention", "text_cues", "text_means", "ablations"):
         assert NOT_RUN in made_of_photos[name].frame.to_string(), name
         assert NOT_RUN not in made[name].frame.to_string(), name
     assert "1 training seed(s)" in made_of_photos["table2"].protocol
@@ -267,7 +267,7 @@ def test_the_row_of_one_scale_is_scored_at_one_scale(run, made):
 
 
 def test_attention_is_cut_where_algorithm_1_does_with_saliency_1(run, made):
-    frame = made["attention"].frame
+    frame = made["text_attention"].frame
     assert frame["threshold"].tolist() == [0.25] * 3  # gamma 0.4: 0.4 / 1.6
     assert frame[["pooling", "trained in stage 1"]].to_numpy().tolist() == [
         ["average", "whole network"], ["max", "whole network"], ["average", "new layers"]]
@@ -278,7 +278,7 @@ def test_attention_is_cut_where_algorithm_1_does_with_saliency_1(run, made):
 
 
 def test_hierarchy_gives_recall_by_rank_of_the_object(run, made):
-    frame = made["hierarchy"].frame
+    frame = made["text_hierarchy"].frame
     assert frame["detector"].tolist() == ["network trained on boxes"] * 3 + ["unsupervised"] * 3
     assert frame["saliency"].tolist() == ["S1", "S2", "S3"] * 2
     objects = Evidence(run).object_counts("S2", "val", "unsupervised").sum(1)  # (seeds, ranks, found and all)
@@ -287,11 +287,11 @@ def test_hierarchy_gives_recall_by_rank_of_the_object(run, made):
     pixels = Evidence(run).salient_counts("S2", "val", "unsupervised").sum(1)
     assert frame["fg precision"][4] == pytest.approx(100 * (pixels[:, 0] / pixels[:, :2].sum(1)).mean())
     assert frame["labels used"].tolist() == ["boxes of other objects"] * 6
-    assert "12 images, 6 with a second object, 3 with a third object" in made["hierarchy"].protocol
+    assert "12 images, 6 with a second object, 3 with a third object" in made["text_hierarchy"].protocol
 
 
 def test_cues_are_shown_before_and_after_adapting(run, made):
-    frame, evidence = made["cues"].frame.set_index("row"), Evidence(run)
+    frame, evidence = made["text_cues"].frame.set_index("row"), Evidence(run)
     for name, last in (("S1 + adapt", 2), ("S3 + adapt twice", 3)):
         for when, round in (("before", 1), ("after", last)):
             expected = mean_score(evidence.cue_confusions(name, round))
@@ -320,7 +320,7 @@ def test_a_tag_whose_pixels_all_lie_on_void_is_not_lost():
 
 
 def test_means_are_compared_at_the_papers_gamma_and_at_their_own(run, made):
-    frame, evidence = made["means"].frame.set_index("mean"), Evidence(run)
+    frame, evidence = made["text_means"].frame.set_index("mean"), Evidence(run)
     assert list(frame.index) == ["harmonic", "geometric", "arithmetic"]
     train = sweep(evidence.agreement_counts("geometric").sum(1)).mean_iou
     chosen = best_gammas(evidence.agreement_counts("geometric", split="dev"))
@@ -341,6 +341,6 @@ def test_the_best_gamma_is_chosen_seed_by_seed():
 
 
 def test_without_a_dev_split_gamma_is_chosen_on_val_and_no_segmenter_learns_from_it(made_of_photos):
-    frame = made_of_photos["means"].frame
-    assert "best gamma on val" in frame and "chosen on the masks of val" in made_of_photos["means"].protocol
+    frame = made_of_photos["text_means"].frame
+    assert "best gamma on val" in frame and "chosen on the masks of val" in made_of_photos["text_means"].protocol
     assert frame["val 95 %"].tolist()[1:] == [NOT_RUN] * 2 and frame["segmenter val"].notna().tolist()[0]

@@ -30,7 +30,8 @@ NAIVE = "EPS, naive selection"
 
 def test_every_table_of_the_paper_is_here():
     listed = artifact_list("lee2021")
-    assert list(TABLES) == [*listed[listed["kind"] == "table"]["id"], "text-saliency"]
+    assert list(TABLES) == [*listed[listed["kind"] == "table"]["id"], "text-saliency", "switches", "parameters",
+                            "detectors"]
 
 
 @pytest.mark.parametrize("profile", ["quick", "photos"])

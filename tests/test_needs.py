@@ -22,7 +22,8 @@ SLOW = {"oh2017/table6"}  # builds five full-size networks
 READS_NOTHING = {
     "oh2017/fig2", "chaudhry2017/fig2", "araslanov2020/table4", "araslanov2020/fig3", "araslanov2020/fig7",
     "araslanov2020/fig9", "araslanov2020/penalty_curves", "araslanov2020/pooling_limits", "roy2017/table4",
-    "roy2017/fig1", "roy2017/fig3", "lee2021/fig2",
+    "roy2017/fig1", "roy2017/fig3", "lee2021/fig2", "araslanov2020/C26", "araslanov2020/C28",
+    "roy2017/C11",
 }
 
 

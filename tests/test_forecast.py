@@ -2,7 +2,6 @@
 
 import re
 import shutil
-import sys
 from dataclasses import replace
 
 import pytest
@@ -10,6 +9,7 @@ import torch
 from typer.testing import CliRunner
 
 from wsss_lab.lab import cli, forecast, memory
+from wsss_lab.lab.fingerprint import definitions_of
 from wsss_lab.lab.session import start
 from wsss_lab.lab.steps import Step
 from wsss_lab.networks.backbones import Backbone
@@ -47,6 +47,8 @@ def test_a_training_takes_three_looks_per_image_and_a_prediction_one(run):
     found = by_label(run, (route.trained(), route.prediction(), route.scored()))
     training = found["train full, seed 0"]
     assert training.trains and training.hours * 3600e6 == pytest.approx(3 * look * schedule.iterations * schedule.batch)
+    weights = forecast._weights(Backbone.from_settings(route.backbone))
+    assert 1 < forecast.HEADS < 2 and training.bytes == forecast.HEADS * 4 * weights
     prediction = found["labels of val, full, seed 0"]
     assert not prediction.trains and prediction.hours * 3600e6 == pytest.approx(24 * look)
     assert prediction.bytes == 24 * 64 * 64
@@ -167,8 +169,8 @@ def test_trainings_whose_trunk_is_frozen_at_its_start_are_the_ones_that_are_list
     for paper in ("oh2017", "chaudhry2017", "araslanov2020", "roy2017", "lee2021"):
         for step in forecast.all_steps(start(paper, "quick", figures="")):
             if step.trains:
-                there = vars(sys.modules[step.function.__module__])
-                freezes = any(name in there for name in ("freeze_trunk", "DeepLabV3Plus", "AffinityNet"))
+                reached = {name for _, name in definitions_of(step.function)}
+                freezes = not reached.isdisjoint({"freeze_trunk", "DeepLabV3Plus", "AffinityNet"})
                 assert freezes == (step.function.__name__ in memory.V3PLUS), step.function_name
 
 

@@ -128,10 +128,10 @@ def render(papers: Iterable[str], profile: str, seeds: int, tflops: float = TFLO
     return "\n".join(lines)
 
 
-def room(costs: Iterable[Cost], store: Store | None = None) -> list[str]:
+def room(costs: Iterable[Cost]) -> list[str]:
     """What steps that aren't stored take on the disk of the run store, what is free there, and what to do if that is
     too little."""
-    root = (store or Store()).root
+    root = Store().root
     there = next(folder for folder in (root, *root.parents) if folder.exists())
     needed, free = summary(costs)["GB"], shutil.disk_usage(there).free / 1e9
     lines = [f"The run store {root} will take about {needed:.1f} GB; {free:.1f} GB are free there."]

@@ -41,7 +41,11 @@ from wsss_lab.lab.worlds import ToyWorld
 from wsss_lab.networks.backbones import Backbone
 from wsss_lab.networks.heads import attention_net
 from wsss_lab.networks.machine import Machine
-from wsss_lab.papers import araslanov2020, chaudhry2017, lee2021, oh2017, roy2017
+from wsss_lab.papers.araslanov2020 import route as araslanov2020
+from wsss_lab.papers.chaudhry2017 import route as chaudhry2017
+from wsss_lab.papers.lee2021 import route as lee2021
+from wsss_lab.papers.oh2017 import route as oh2017
+from wsss_lab.papers.roy2017 import route as roy2017
 
 CLASSES, IMAGES, SIZE = 20, 64, (375, 500)
 WARM_UP = 3  # iterations that are not timed
@@ -151,7 +155,7 @@ def row(run: Session, options: argparse.Namespace) -> dict[str, Any]:
 
 def trainings(run: Session) -> list[Step]:
     """All trainings of a paper's notebook. Figures have none of their own, and some of them look at images."""
-    parts = [import_module(f"wsss_lab.papers.{run.paper}_{kind}") for kind in ("tables", "claims")]
+    parts = [import_module(f"wsss_lab.papers.{run.paper}.{kind}") for kind in ("tables", "claims")]
     steps = topological([step for part in parts for step in part.steps(run.route, run.profile)])
     return [step for step in steps if "schedule" in step.settings and step.stage != "evaluation"]
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from wsss_lab.data.canvas import normalise
 from wsss_lab.networks.trunks import convolutions
-from wsss_lab.papers.roy2017_values import SCALES
+from wsss_lab.papers.roy2017.route import SCALES
 from wsss_lab.seeds.fusion_net import FusionNet
 from wsss_lab.seeds.top_down import Attention, cell_weights, top_down_maps
 

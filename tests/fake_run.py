@@ -11,7 +11,11 @@ from wsss_lab.data.views import EvalView
 from wsss_lab.lab.profiles import has_test
 from wsss_lab.lab.published import published
 from wsss_lab.lab.steps import Output, Step
-from wsss_lab.papers import araslanov2020, chaudhry2017, lee2021, oh2017, roy2017
+from wsss_lab.papers.araslanov2020 import route as araslanov2020
+from wsss_lab.papers.chaudhry2017 import route as chaudhry2017
+from wsss_lab.papers.lee2021 import route as lee2021
+from wsss_lab.papers.oh2017 import route as oh2017
+from wsss_lab.papers.roy2017 import route as roy2017
 
 SIDE = 64
 

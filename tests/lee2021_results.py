@@ -7,7 +7,7 @@ from table_parts import mean_score
 from wsss_lab.data.toyvoc import CLASSES
 from wsss_lab.data.views import EvalView
 from wsss_lab.lab.profiles import has_test
-from wsss_lab.papers.lee2021_evidence import Evidence
+from wsss_lab.papers.lee2021.tables import Evidence
 
 IMAGES, LABELS = 12, len(CLASSES) + 1
 SURROUNDINGS = ("meadow", "water")

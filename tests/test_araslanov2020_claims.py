@@ -10,10 +10,8 @@ from printed import Printed, decide, decided
 from wsss_lab.errors import LabError
 from wsss_lab.evaluation.confusion import iou
 from wsss_lab.lab.published import published
-from wsss_lab.papers import araslanov2020_claims as claims
-from wsss_lab.papers import lee2021, roy2017
-from wsss_lab.papers.araslanov2020 import ROWS, Route
-from wsss_lab.papers.araslanov2020_claims import (
+from wsss_lab.papers.araslanov2020 import claims
+from wsss_lab.papers.araslanov2020.claims import (
     BARE,
     CAM,
     CLAIMS,
@@ -38,6 +36,9 @@ from wsss_lab.papers.araslanov2020_claims import (
     second,
     trend,
 )
+from wsss_lab.papers.araslanov2020.route import ROWS, Route
+from wsss_lab.papers.lee2021 import route as lee2021
+from wsss_lab.papers.roy2017 import route as roy2017
 
 NETS = ("VGG16", "ResNet-50", "ResNet-101")
 SMALLEST_FLOOR = [rows[2] for rows in PENALTIES.values()]

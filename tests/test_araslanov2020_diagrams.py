@@ -10,9 +10,8 @@ from wsss_lab.data.canvas import normalise
 from wsss_lab.data.toyvoc import CLASSES, make_scenes
 from wsss_lab.data.views import TrainView
 from wsss_lab.networks.deeplab_v3plus import gate
-from wsss_lab.papers.araslanov2020 import SCALES
-from wsss_lab.papers.araslanov2020_figures import FIGURES
-from wsss_lab.papers.araslanov2020_pooling import pooled_maps
+from wsss_lab.papers.araslanov2020.figures import FIGURES
+from wsss_lab.papers.araslanov2020.route import SCALES, pooled_maps
 from wsss_lab.seeds.gap_cam import cam_net
 from wsss_lab.segmenter.single_stage import Method
 

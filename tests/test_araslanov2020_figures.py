@@ -11,12 +11,19 @@ from wsss_lab.data.views import EvalView
 from wsss_lab.evaluation.confusion import mean_iou
 from wsss_lab.lab.plots import colour_mask
 from wsss_lab.lab.published import artifact_list
-from wsss_lab.papers import araslanov2020_figures
-from wsss_lab.papers.araslanov2020 import KERNELS, trained_rows
-from wsss_lab.papers.araslanov2020_charts import ABLATIONS, name_of, printed_scores
-from wsss_lab.papers.araslanov2020_evidence import Evidence
-from wsss_lab.papers.araslanov2020_figures import FIGURES
-from wsss_lab.papers.araslanov2020_pictures import ALIKE, WATCHED, Pictures, Watched
+from wsss_lab.papers.araslanov2020 import figures as araslanov2020_figures
+from wsss_lab.papers.araslanov2020.figures import (
+    ABLATIONS,
+    ALIKE,
+    FIGURES,
+    WATCHED,
+    Pictures,
+    Watched,
+    name_of,
+    printed_scores,
+)
+from wsss_lab.papers.araslanov2020.route import KERNELS, trained_rows
+from wsss_lab.papers.araslanov2020.tables import Evidence
 from wsss_lab.refinement.pamr import RING, affinities
 
 IMAGES, LABELS, ITERATIONS, WARM_UP = 24, len(CLASSES) + 1, 40, 10

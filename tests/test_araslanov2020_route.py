@@ -15,8 +15,9 @@ from wsss_lab.lab.steps import EVALUATION_READS
 from wsss_lab.networks.backbones import Backbone
 from wsss_lab.networks.trunks import RESNET50_BLOCKS, RESNET101_BLOCKS, TOY_BLOCKS, VGG16_BLOCKS, vgg_trunk
 from wsss_lab.networks.wide_resnet import WIDE_RESNET38
-from wsss_lab.papers import araslanov2020, chaudhry2017, oh2017
-from wsss_lab.papers.araslanov2020 import (
+from wsss_lab.papers.araslanov2020 import route as araslanov2020
+from wsss_lab.papers.araslanov2020.route import (
+    EXCHANGED,
     FLOORS,
     GATE_ROWS,
     ITERATION_ROWS,
@@ -24,15 +25,18 @@ from wsss_lab.papers.araslanov2020 import (
     OURS,
     POWERS,
     PSIS,
+    PUBLISHED,
     REFERENCE,
     ROWS,
+    SCALES,
     SWITCHES,
     gate_row,
     penalty_row,
     trained_nets,
     trained_rows,
 )
-from wsss_lab.papers.araslanov2020_values import EXCHANGED, PUBLISHED, SCALES
+from wsss_lab.papers.chaudhry2017 import route as chaudhry2017
+from wsss_lab.papers.oh2017 import route as oh2017
 from wsss_lab.refinement.dense_crf import V1, CrfParameters
 from wsss_lab.segmenter.single_stage import Method
 

@@ -9,7 +9,7 @@ from tiny_views import make_view
 from wsss_lab.networks.backbones import Backbone
 from wsss_lab.networks.fit import Schedule
 from wsss_lab.networks.wide_resnet import TOY_WIDE_RESNET
-from wsss_lab.papers.araslanov2020_steps import measure_memory
+from wsss_lab.papers.araslanov2020.route import measure_memory
 from wsss_lab.segmenter.single_stage import Method
 
 torch.set_num_threads(1)

@@ -13,11 +13,18 @@ from wsss_lab.data.toyvoc import CLASSES
 from wsss_lab.lab.published import artifact_list
 from wsss_lab.lab.steps import topological
 from wsss_lab.lab.tables import numeric_columns, to_csv
-from wsss_lab.papers import araslanov2020_tables
-from wsss_lab.papers.araslanov2020 import GATE_ROWS, SWITCHES, trained_rows
-from wsss_lab.papers.araslanov2020_evidence import Evidence
-from wsss_lab.papers.araslanov2020_tables import LOST, NO_XCEPTION, SWITCH_WORDS, TABLES
-from wsss_lab.papers.araslanov2020_tables_compared import NO_TEST, TAGS_KNOWN, TAGS_UNUSED
+from wsss_lab.papers.araslanov2020 import tables as araslanov2020_tables
+from wsss_lab.papers.araslanov2020.route import GATE_ROWS, SWITCHES, trained_rows
+from wsss_lab.papers.araslanov2020.tables import (
+    LOST,
+    NO_TEST,
+    NO_XCEPTION,
+    SWITCH_WORDS,
+    TABLES,
+    TAGS_KNOWN,
+    TAGS_UNUSED,
+    Evidence,
+)
 from wsss_lab.papers.shared_tables import NOT_RUN, label_quality
 
 IMAGES, LABELS = 12, len(CLASSES) + 1

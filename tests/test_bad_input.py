@@ -19,8 +19,9 @@ from wsss_lab.lab.worlds import FolderWorld
 from wsss_lab.networks.fit import Schedule
 from wsss_lab.networks.trunks import TOY_BLOCKS, vgg_trunk
 from wsss_lab.networks.u2netp import U2NetP
-from wsss_lab.papers import lee2021, oh2017
-from wsss_lab.papers.oh2017 import SCALES, Route
+from wsss_lab.papers.lee2021 import route as lee2021
+from wsss_lab.papers.oh2017 import route as oh2017
+from wsss_lab.papers.oh2017.route import SCALES, Route
 
 torch.set_num_threads(1)
 

@@ -8,9 +8,9 @@ from printed import Printed, decide, decided
 
 from wsss_lab.lab.published import published
 from wsss_lab.measure.claims import Verdict, claim_steps
-from wsss_lab.papers import chaudhry2017
-from wsss_lab.papers import chaudhry2017_claims as ch
-from wsss_lab.papers.chaudhry2017_claims import CLAIMS, DCSP, LONGER, TWICE, miou
+from wsss_lab.papers.chaudhry2017 import claims as ch
+from wsss_lab.papers.chaudhry2017 import route as chaudhry2017
+from wsss_lab.papers.chaudhry2017.claims import CLAIMS, DCSP, LONGER, TWICE, miou
 
 VAL, TEST = "val", "test"
 

@@ -14,11 +14,9 @@ from wsss_lab.evaluation.object_recall import object_recall
 from wsss_lab.evaluation.precision_recall import sweep
 from wsss_lab.lab.published import artifact_list
 from wsss_lab.lab.steps import topological
-from wsss_lab.papers import chaudhry2017_figures
-from wsss_lab.papers.chaudhry2017_charts import LADDER
-from wsss_lab.papers.chaudhry2017_evidence import Evidence
-from wsss_lab.papers.chaudhry2017_figures import FIGURES
-from wsss_lab.papers.chaudhry2017_pictures import Pictures
+from wsss_lab.papers.chaudhry2017 import figures as chaudhry2017_figures
+from wsss_lab.papers.chaudhry2017.figures import FIGURES, LADDER, Pictures
+from wsss_lab.papers.chaudhry2017.tables import Evidence
 
 IMAGES, LABELS, BINS = 24, len(CLASSES) + 1, 8
 MEASURED = {"hierarchy", "erasing_curves", "gamma_curves", "ladder", "per_class", "learning_curves"}

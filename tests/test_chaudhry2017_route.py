@@ -15,9 +15,18 @@ from wsss_lab.lab.profiles import has_test
 from wsss_lab.lab.published import published
 from wsss_lab.networks.backbones import Backbone
 from wsss_lab.networks.trunks import RESNET101_BLOCKS, TOY_BLOCKS, VGG16_BLOCKS, vgg_trunk
-from wsss_lab.papers import chaudhry2017, oh2017
-from wsss_lab.papers.chaudhry2017 import POSTPROCESSED, ROWS, TESTED, Row, trained_rows, tuning_split
-from wsss_lab.papers.chaudhry2017_values import PUBLISHED, SCALES
+from wsss_lab.papers.chaudhry2017 import route as chaudhry2017
+from wsss_lab.papers.chaudhry2017.route import (
+    POSTPROCESSED,
+    PUBLISHED,
+    ROWS,
+    SCALES,
+    TESTED,
+    Row,
+    trained_rows,
+    tuning_split,
+)
+from wsss_lab.papers.oh2017 import route as oh2017
 from wsss_lab.refinement.dense_crf import CrfParameters
 
 torch.set_num_threads(1)

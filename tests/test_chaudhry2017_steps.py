@@ -9,7 +9,7 @@ from wsss_lab.errors import DataError
 from wsss_lab.evaluation.precision_recall import sweep
 from wsss_lab.evaluation.scoring import score_masks
 from wsss_lab.fusion.harmonic import MEANS, class_specific_pixels, cue_frames
-from wsss_lab.papers.chaudhry2017_steps import agreement_maps, direct_labels, score_agreement, tuned_cues
+from wsss_lab.papers.chaudhry2017.route import agreement_maps, direct_labels, score_agreement, tuned_cues
 from wsss_lab.seeds.attention import attention_maps
 
 SIZES = ((8, 8), (4, 8), (10, 6))

@@ -13,8 +13,11 @@ from wsss_lab.lab.steps import EVALUATION_READS, Step
 from wsss_lab.lab.store import Entry, Store
 from wsss_lab.lab.worlds import FolderWorld, ToyWorld, WeightsFile
 from wsss_lab.networks.fit import Schedule
-from wsss_lab.papers import araslanov2020, chaudhry2017, lee2021, oh2017
-from wsss_lab.papers.oh2017 import ROWS, SCALES, Route
+from wsss_lab.papers.araslanov2020 import route as araslanov2020
+from wsss_lab.papers.chaudhry2017 import route as chaudhry2017
+from wsss_lab.papers.lee2021 import route as lee2021
+from wsss_lab.papers.oh2017 import route as oh2017
+from wsss_lab.papers.oh2017.route import ROWS, SCALES, Route
 
 torch.set_num_threads(1)
 #: The rows whose very point is to learn from masks.

@@ -133,7 +133,7 @@ def test_saliency_folder_unset_without_a_detector_and_with_some(tmp_path):
 
 
 def test_the_saliency_folders_looked_for_are_the_detectors_of_the_route():
-    from wsss_lab.papers.lee2021 import DETECTORS
+    from wsss_lab.papers.lee2021.route import DETECTORS
 
     assert doctor.SALIENCY_FOLDERS == DETECTORS
 

@@ -12,7 +12,7 @@ from wsss_lab.errors import ParameterError
 from wsss_lab.lab import choices, fingerprint, forecast, provenance
 from wsss_lab.lab.dry_run import DryRun
 from wsss_lab.lab.session import start
-from wsss_lab.papers import oh2017_shown
+from wsss_lab.papers.oh2017 import route as oh2017_shown
 
 FILES = {
     "__init__.py": '"""A package."""\nNAME = 1\n',

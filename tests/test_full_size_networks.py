@@ -23,7 +23,11 @@ from wsss_lab.networks.deeplab_v3plus import AffinityNet, DeepLabV3Plus, v3plus_
 from wsss_lab.networks.heads import attention_net, deeplab, gap_net
 from wsss_lab.networks.inference import multiscale_maximum, multiscale_mean
 from wsss_lab.networks.trunks import SHAPES, convolutions
-from wsss_lab.papers import araslanov2020_values, chaudhry2017_values, lee2021_values, oh2017_values, roy2017_values
+from wsss_lab.papers.araslanov2020 import route as araslanov2020_values
+from wsss_lab.papers.chaudhry2017 import route as chaudhry2017_values
+from wsss_lab.papers.lee2021 import route as lee2021_values
+from wsss_lab.papers.oh2017 import route as oh2017_values
+from wsss_lab.papers.roy2017 import route as roy2017_values
 from wsss_lab.seeds.gap_cam import cam_net
 from wsss_lab.seeds.saliency_supervision import localisation_net
 from wsss_lab.segmenter.fusion import Method as FusionMethod

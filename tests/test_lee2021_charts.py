@@ -9,12 +9,17 @@ from wsss_lab.data.toyvoc import CLASSES, make_scenes
 from wsss_lab.data.views import TrainView
 from wsss_lab.evaluation.confusion import mean_iou
 from wsss_lab.evaluation.saliency_scores import foreground_iou
-from wsss_lab.papers.lee2021 import SCALES, SHARES, TAUS, share_row, tau_row, trained_rows
-from wsss_lab.papers.lee2021_charts import backgrounds, dial, learning_curves, robustness
-from wsss_lab.papers.lee2021_diagrams import example, fig2
-from wsss_lab.papers.lee2021_evidence import Evidence
-from wsss_lab.papers.lee2021_pictures import shown_detectors
-from wsss_lab.papers.lee2021_shown import shown_maps
+from wsss_lab.papers.lee2021.figures import (
+    backgrounds,
+    dial,
+    example,
+    fig2,
+    learning_curves,
+    robustness,
+    shown_detectors,
+)
+from wsss_lab.papers.lee2021.route import SCALES, SHARES, TAUS, share_row, shown_maps, tau_row, trained_rows
+from wsss_lab.papers.lee2021.tables import Evidence
 from wsss_lab.seeds.localisation import estimated_frames
 from wsss_lab.seeds.saliency_supervision import Selection, localisation_net
 

@@ -14,9 +14,11 @@ from wsss_lab.lab.published import published
 from wsss_lab.lab.steps import topological
 from wsss_lab.measure.claims import Verdict, claim_steps
 from wsss_lab.measure.quantities import NotMeasured
-from wsss_lab.papers import araslanov2020_tables, chaudhry2017_tables, lee2021
-from wsss_lab.papers import lee2021_claims as lee
-from wsss_lab.papers.lee2021_claims import CAM, CLAIMS, EPS, UNSUPERVISED, V1_RESNET, V1_VGG, V2_RESNET, V2_VGG, Pair
+from wsss_lab.papers.araslanov2020 import tables as araslanov2020_tables
+from wsss_lab.papers.chaudhry2017 import tables as chaudhry2017_tables
+from wsss_lab.papers.lee2021 import claims as lee
+from wsss_lab.papers.lee2021 import route as lee2021
+from wsss_lab.papers.lee2021.claims import CAM, CLAIMS, EPS, UNSUPERVISED, V1_RESNET, V1_VGG, V2_RESNET, V2_VGG, Pair
 
 NAMES = ("boat", "train", "person", "sofa")
 PAIRS = [Pair(0, 0, "boat on water"), Pair(1, 1, "train on railroad")]

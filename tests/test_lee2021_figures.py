@@ -15,9 +15,8 @@ from wsss_lab.evaluation.saliency_scores import foreground_iou
 from wsss_lab.lab.plots import colour_mask
 from wsss_lab.lab.published import artifact_list
 from wsss_lab.lab.steps import topological
-from wsss_lab.papers import lee2021_figures
-from wsss_lab.papers.lee2021_figures import FIGURES, _span
-from wsss_lab.papers.lee2021_pictures import WATCHED, Crowded, Pictures, Watched, shown_detectors
+from wsss_lab.papers.lee2021 import figures as lee2021_figures
+from wsss_lab.papers.lee2021.figures import FIGURES, WATCHED, Crowded, Pictures, Watched, _span, shown_detectors
 
 MEASURED = {"learning_curves", "backgrounds", "robustness", "dial"}
 

@@ -14,10 +14,19 @@ from wsss_lab.lab.steps import EVALUATION_READS
 from wsss_lab.lab.worlds import CocoWorld, FolderWorld
 from wsss_lab.networks.trunks import RESNET101_BLOCKS, TOY_BLOCKS, VGG16_BLOCKS, vgg_trunk
 from wsss_lab.networks.wide_resnet import WIDE_RESNET38
-from wsss_lab.papers import lee2021, oh2017
-from wsss_lab.papers.lee2021 import DETECTORS, ROWS, detector_row, segmenters, taught, trained_rows
-from wsss_lab.papers.lee2021_steps import MANY
-from wsss_lab.papers.lee2021_values import PUBLISHED, SCALES
+from wsss_lab.papers.lee2021 import route as lee2021
+from wsss_lab.papers.lee2021.route import (
+    DETECTORS,
+    MANY,
+    PUBLISHED,
+    ROWS,
+    SCALES,
+    detector_row,
+    segmenters,
+    taught,
+    trained_rows,
+)
+from wsss_lab.papers.oh2017 import route as oh2017
 
 torch.set_num_threads(1)
 pytestmark = pytest.mark.usefixtures("no_folders")

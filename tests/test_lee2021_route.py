@@ -15,10 +15,15 @@ from wsss_lab.lab import worlds
 from wsss_lab.lab.profiles import has_test
 from wsss_lab.lab.published import published
 from wsss_lab.lab.worlds import OWN_TRAIN, FolderWorld
-from wsss_lab.papers import araslanov2020, chaudhry2017, lee2021
-from wsss_lab.papers.lee2021 import (
+from wsss_lab.papers.araslanov2020 import route as araslanov2020
+from wsss_lab.papers.chaudhry2017 import route as chaudhry2017
+from wsss_lab.papers.lee2021 import route as lee2021
+from wsss_lab.papers.lee2021.route import (
     DETECTORS,
+    DIAL,
     ROWS,
+    SCALES,
+    SEGMENTERS,
     SHARES,
     STRATEGY_ROWS,
     TAUS,
@@ -30,7 +35,6 @@ from wsss_lab.papers.lee2021 import (
     taught,
     trained_rows,
 )
-from wsss_lab.papers.lee2021_values import DIAL, SCALES, SEGMENTERS
 from wsss_lab.seeds.saliency_supervision import Selection
 
 torch.set_num_threads(1)

@@ -8,7 +8,7 @@ from tiny_views import make_view
 from wsss_lab.data.toyvoc import CLASSES, Knobs, make_scenes
 from wsss_lab.data.views import EvalView
 from wsss_lab.errors import ContractError
-from wsss_lab.papers.lee2021_steps import LEAST, MANY, object_facts, salient_halves
+from wsss_lab.papers.lee2021.route import LEAST, MANY, object_facts, salient_halves
 from wsss_lab.seeds.saliency_supervision import HALF
 
 torch.set_num_threads(1)

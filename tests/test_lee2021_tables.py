@@ -13,11 +13,9 @@ from wsss_lab.evaluation.confusion import iou
 from wsss_lab.lab.published import artifact_list
 from wsss_lab.lab.steps import topological
 from wsss_lab.lab.tables import numeric_columns, to_csv
-from wsss_lab.papers import lee2021_tables
-from wsss_lab.papers.lee2021 import DETECTORS, detector_row
-from wsss_lab.papers.lee2021_evidence import Evidence
-from wsss_lab.papers.lee2021_tables import METHODS, TABLES, UNDEFINED
-from wsss_lab.papers.lee2021_tables_compared import segmenter_of
+from wsss_lab.papers.lee2021 import tables as lee2021_tables
+from wsss_lab.papers.lee2021.route import DETECTORS, detector_row
+from wsss_lab.papers.lee2021.tables import METHODS, TABLES, UNDEFINED, Evidence, segmenter_of
 from wsss_lab.papers.shared_tables import NO_TEST, NOT_RUN, TAGS_KNOWN, TAGS_UNUSED
 
 ALL = TABLES

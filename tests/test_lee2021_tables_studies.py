@@ -6,10 +6,8 @@ from lee2021_results import fake_run, pseudo, selected  # noqa: F401 (fake_run: 
 from table_parts import line
 
 from wsss_lab.evaluation.precision_recall import sweep
-from wsss_lab.papers.lee2021 import DETECTORS, SHARES, TAUS, detector_row, share_row, tau_row
-from wsss_lab.papers.lee2021_evidence import Evidence
-from wsss_lab.papers.lee2021_tables import TABLES
-from wsss_lab.papers.lee2021_values import DIAL
+from wsss_lab.papers.lee2021.route import DETECTORS, DIAL, SHARES, TAUS, detector_row, share_row, tau_row
+from wsss_lab.papers.lee2021.tables import TABLES, Evidence
 from wsss_lab.papers.shared_tables import NOT_RUN
 
 ALL = {name: TABLES[name] for name in ("switches", "parameters", "detectors")}

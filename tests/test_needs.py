@@ -13,7 +13,7 @@ from wsss_lab.lab.dry_run import DryRun
 from wsss_lab.lab.forecast import hours
 from wsss_lab.lab.session import start
 from wsss_lab.lab.steps import topological
-from wsss_lab.papers import lee2021_tables
+from wsss_lab.papers.lee2021 import tables as lee2021_tables
 
 PAPERS = ("oh2017", "chaudhry2017", "araslanov2020", "roy2017", "lee2021")
 TABLE2 = "roy2017/table2"

@@ -3,9 +3,9 @@ import pytest
 from printed import Printed, decide, decided
 
 from wsss_lab.measure.claims import Verdict, claim_steps
-from wsss_lab.papers import oh2017
-from wsss_lab.papers import oh2017_claims as oh
-from wsss_lab.papers.oh2017_claims import CLAIMS, POOLED_LAST, guide, guide_miou, miou, mp, precision
+from wsss_lab.papers.oh2017 import claims as oh
+from wsss_lab.papers.oh2017 import route as oh2017
+from wsss_lab.papers.oh2017.claims import CLAIMS, POOLED_LAST, guide, guide_miou, miou, mp, precision
 
 IMAGES = 20
 

@@ -13,10 +13,10 @@ from wsss_lab.lab.choices import spread_ranks
 from wsss_lab.lab.plots import IGNORE
 from wsss_lab.lab.published import artifact_list
 from wsss_lab.networks.heads import deeplab
-from wsss_lab.papers import oh2017, oh2017_figures
-from wsss_lab.papers.oh2017_figures import FIGURES
-from wsss_lab.papers.oh2017_pictures import Pictures
-from wsss_lab.papers.oh2017_shown import detect_shown, refine_shown
+from wsss_lab.papers.oh2017 import figures as oh2017_figures
+from wsss_lab.papers.oh2017 import route as oh2017
+from wsss_lab.papers.oh2017.figures import FIGURES, Pictures
+from wsss_lab.papers.oh2017.route import detect_shown, refine_shown
 from wsss_lab.segmenter.training import segment
 
 IMAGES, LABELS, BINS = 24, len(CLASSES) + 1, 8

@@ -10,9 +10,9 @@ from wsss_lab.errors import DataError, ParameterError
 from wsss_lab.lab.published import published
 from wsss_lab.networks.backbones import Backbone
 from wsss_lab.networks.trunks import VGG16_BLOCKS
-from wsss_lab.papers import oh2017
-from wsss_lab.papers.oh2017 import POSTPROCESSED, PUBLISHED, ROWS, SCALES, Row
-from wsss_lab.papers.oh2017_evidence import scored_rows
+from wsss_lab.papers.oh2017 import route as oh2017
+from wsss_lab.papers.oh2017.route import POSTPROCESSED, PUBLISHED, ROWS, SCALES, Row
+from wsss_lab.papers.oh2017.tables import scored_rows
 from wsss_lab.refinement.dense_crf import CRF_SETS
 
 torch.set_num_threads(1)

@@ -14,8 +14,9 @@ from tiny_notebooks import write_notebook
 
 from wsss_lab.data.views import EvalView
 from wsss_lab.lab import notebooks, summary
-from wsss_lab.papers import oh2017, primer
-from wsss_lab.papers import primer_figures as pictures
+from wsss_lab.papers.oh2017 import route as oh2017
+from wsss_lab.papers.primer import figures as pictures
+from wsss_lab.papers.primer import route as primer
 from wsss_lab.refinement.dense_crf import V1
 
 torch.set_num_threads(1)

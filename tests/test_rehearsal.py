@@ -13,7 +13,11 @@ from wsss_lab.errors import ParameterError
 from wsss_lab.lab import cli, rehearsal
 from wsss_lab.lab.worlds import CocoWorld, open_world, saliency_folder
 from wsss_lab.networks.weights import read_weights
-from wsss_lab.papers import araslanov2020, chaudhry2017, lee2021, oh2017, roy2017
+from wsss_lab.papers.araslanov2020 import route as araslanov2020
+from wsss_lab.papers.chaudhry2017 import route as chaudhry2017
+from wsss_lab.papers.lee2021 import route as lee2021
+from wsss_lab.papers.oh2017 import route as oh2017
+from wsss_lab.papers.roy2017 import route as roy2017
 from wsss_lab.papers.shared_rehearsal import BATCH, ITERATIONS, SIDES, scale_of
 
 SIDE = SIDES["paper"]

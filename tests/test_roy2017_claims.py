@@ -16,9 +16,9 @@ from wsss_lab.lab.published import published
 from wsss_lab.lab.steps import EVALUATION_READS
 from wsss_lab.measure.claims import Verdict
 from wsss_lab.measure.quantities import Results
-from wsss_lab.papers import roy2017_claims as rc
-from wsss_lab.papers.roy2017 import AGGREGATIONS, BASELINES, TAUGHT, Route, taught
-from wsss_lab.papers.roy2017_claims import CLAIMS, PARENTS, UNACTIVATED, miou, of_objects, pieces
+from wsss_lab.papers.roy2017 import claims as rc
+from wsss_lab.papers.roy2017.claims import CLAIMS, PARENTS, UNACTIVATED, miou, of_objects, pieces
+from wsss_lab.papers.roy2017.route import AGGREGATIONS, BASELINES, TAUGHT, Route, taught
 
 VAL, TEST = "val", "test"
 FULL, NO_ATTENTION, NO_LOSS, NO_UNARY, NO_INFERENCE = "full", rc.NO_ATTENTION, rc.NO_LOSS, rc.NO_UNARY, rc.NO_INFERENCE

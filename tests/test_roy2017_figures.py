@@ -19,9 +19,9 @@ from wsss_lab.lab.charts import OUR_COLOUR, PAPER_COLOUR
 from wsss_lab.lab.plots import colour_mask
 from wsss_lab.lab.published import artifact_list
 from wsss_lab.lab.steps import Output, Step, topological
-from wsss_lab.papers import roy2017, roy2017_figures
-from wsss_lab.papers.roy2017_figures import FIGURES
-from wsss_lab.papers.roy2017_pictures import Pictures
+from wsss_lab.papers.roy2017 import figures as roy2017_figures
+from wsss_lab.papers.roy2017 import route as roy2017
+from wsss_lab.papers.roy2017.figures import FIGURES, Pictures
 from wsss_lab.seeds.rectified_gaussian import MODES
 
 IMAGES, LABELS, GRID, CELLS, RADIUS = 24, len(CLASSES) + 1, 8, 12, 3

@@ -16,20 +16,22 @@ from wsss_lab.lab.steps import EVALUATION_READS
 from wsss_lab.lab.worlds import FolderWorld
 from wsss_lab.networks.backbones import Backbone
 from wsss_lab.networks.trunks import TOY_BLOCKS, VGG16_BLOCKS, vgg_trunk
-from wsss_lab.papers import oh2017, roy2017
-from wsss_lab.papers.roy2017 import (
+from wsss_lab.papers.oh2017 import route as oh2017
+from wsss_lab.papers.roy2017 import route as roy2017
+from wsss_lab.papers.roy2017.route import (
     AGGREGATIONS,
     BASELINES,
     ITERATIONS,
     OPTIONS,
+    PUBLISHED,
     ROWS,
+    SCALES,
     TAUGHT,
     TRAININGS,
     Row,
     labelled_rows,
     taught,
 )
-from wsss_lab.papers.roy2017_values import PUBLISHED, SCALES
 from wsss_lab.refinement import crf_rnn
 from wsss_lab.seeds import neighbours
 from wsss_lab.seeds.top_down import Attention

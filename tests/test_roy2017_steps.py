@@ -11,7 +11,9 @@ from wsss_lab.data.views import EvalView
 from wsss_lab.evaluation.confusion import VOID
 from wsss_lab.evaluation.precision_recall import sweep
 from wsss_lab.networks.backbones import Backbone
-from wsss_lab.papers.roy2017_steps import (
+from wsss_lab.papers.roy2017.route import (
+    SCALES,
+    SEED_THRESHOLDS,
     attention_seconds,
     count_pieces,
     gaussian_study,
@@ -22,7 +24,6 @@ from wsss_lab.papers.roy2017_steps import (
     score_each_object,
     sparse_seeds,
 )
-from wsss_lab.papers.roy2017_values import SCALES, SEED_THRESHOLDS
 from wsss_lab.seeds.neighbours import window
 from wsss_lab.seeds.rectified_gaussian import MODES, eigenvalues, mode
 from wsss_lab.seeds.top_down import Attention, cell_weights, top_down_maps

@@ -18,8 +18,8 @@ from wsss_lab.lab.pool import close_pools
 from wsss_lab.lab.profiles import profile_named
 from wsss_lab.lab.session import start
 from wsss_lab.lab.worlds import FolderWorld
-from wsss_lab.papers import oh2017
-from wsss_lab.papers.oh2017_evidence import Evidence
+from wsss_lab.papers.oh2017 import route as oh2017
+from wsss_lab.papers.oh2017.tables import Evidence
 
 torch.set_num_threads(1)
 

@@ -112,7 +112,7 @@ def test_promises_are_the_tables_and_figures_of_the_paper():
 
 
 def test_a_notebook_without_a_paper_promises_what_its_module_says():
-    from wsss_lab.papers.primer import PROMISED
+    from wsss_lab.papers.primer.route import PROMISED
 
     assert summary.promised_artifacts("primer") == PROMISED
     assert summary.promised_artifacts("scratch") == ()

@@ -70,7 +70,7 @@ def makers_of(paper: str) -> dict[str, Callable[[Session], Any]]:
     <paper>_claims, one by one ("C05") or all ("claims")."""
     makers: dict[str, Callable[[Session], Any]] = {}
     for kind in ("tables", "figures"):
-        module = f"wsss_lab.papers.{paper}_{kind}"
+        module = f"wsss_lab.papers.{paper}.{kind}"
         if find_spec(module):
             makers |= getattr(importlib.import_module(module), kind.upper(), {})
     conditions = claims_of(paper)
@@ -80,7 +80,7 @@ def makers_of(paper: str) -> dict[str, Callable[[Session], Any]]:
 
 def claims_of(paper: str) -> dict[str, Condition]:
     """The claims of a paper by number: "C01" -> the condition under which it counts as reproduced."""
-    module = f"wsss_lab.papers.{paper}_claims"
+    module = f"wsss_lab.papers.{paper}.claims"
     return importlib.import_module(module).CLAIMS if find_spec(module) else {}
 
 

@@ -50,15 +50,15 @@ def all_steps(run: Session) -> tuple[Step, ...]:
     """Everything that a paper's notebook computes: what its tables, figures and claims name, and what that needs."""
     wanted: list[Step] = []
     for kind in ("tables", "claims"):
-        part = importlib.import_module(f"wsss_lab.papers.{run.paper}_{kind}")
+        part = importlib.import_module(f"wsss_lab.papers.{run.paper}.{kind}")
         wanted += [step for route in run.routes for step in part.steps(route, run.profile)]
-    wanted += importlib.import_module(f"wsss_lab.papers.{run.paper}_figures").steps(run)
+    wanted += importlib.import_module(f"wsss_lab.papers.{run.paper}.figures").steps(run)
     return topological(wanted)
 
 
 def has_forecast(paper: str) -> bool:
     """Whether a notebook is one of a paper with tables, claims and figures; the primer isn't."""
-    return all(find_spec(f"wsss_lab.papers.{paper}_{kind}") for kind in ("tables", "claims", "figures"))
+    return all(find_spec(f"wsss_lab.papers.{paper}.{kind}") for kind in ("tables", "claims", "figures"))
 
 
 def costs(run: Session, steps: Iterable[Step], tflops: float = TFLOPS) -> list[Cost]:

@@ -122,7 +122,7 @@ def random_weights(folder: Path) -> None:
 
     from wsss_lab.networks.u2netp import WEIGHTS_FILE, U2NetP
     from wsss_lab.networks.wide_resnet import wide_resnet_trunk
-    from wsss_lab.papers.araslanov2020_values import START_WEIGHTS
+    from wsss_lab.papers.araslanov2020.route import START_WEIGHTS
 
     torch.manual_seed(0)
     nets: dict[str, Callable[[], nn.Module]] = {

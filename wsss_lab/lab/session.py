@@ -175,8 +175,8 @@ def start(paper: str, profile: str = "toy", seeds: int = 1, world_seed: int = 0,
 
 
 def _module_of(paper: str) -> ModuleType:
-    """The module of wsss_lab.papers with the routes of a paper (or of the primer)."""
-    known = [module.name for module in pkgutil.iter_modules(wsss_lab.papers.__path__) if "_" not in module.name]
+    """The module with the routes of a paper (or of the primer)."""
+    known = [module.name for module in pkgutil.iter_modules(wsss_lab.papers.__path__) if module.ispkg]
     if paper not in known:
         raise unknown_name("paper", paper, known)
-    return importlib.import_module(f"wsss_lab.papers.{paper}")
+    return importlib.import_module(f"wsss_lab.papers.{paper}.route")

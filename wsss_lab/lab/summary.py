@@ -57,9 +57,9 @@ def waived_artifacts(paper: str, profile: str) -> dict[str, str]:
 
 
 def _module(paper: str) -> ModuleType | None:
-    """The module wsss_lab.papers.<paper>, None where there is none."""
+    """The module with the routes of a paper, None where there is none."""
     name = f"wsss_lab.papers.{paper}"
-    return importlib.import_module(name) if importlib.util.find_spec(name) else None
+    return importlib.import_module(f"{name}.route") if importlib.util.find_spec(name) else None
 
 
 def report(outcome: Outcome, folder: Path, promised: Sequence[str], waived: Mapping[str, str],

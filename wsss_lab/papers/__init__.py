@@ -1,1 +1,1 @@
-"""One file per paper: its printed values, its variants and its route through the stages."""
+"""A folder per paper: its route through the stages, its tables, its figures and its claims."""

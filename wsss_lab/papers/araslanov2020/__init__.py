@@ -1,0 +1,1 @@
+"""Araslanov & Roth 2020, one network in one training."""

@@ -1,0 +1,1 @@
+"""Chaudhry et al. 2017, class-specific pixels (DCSP)."""

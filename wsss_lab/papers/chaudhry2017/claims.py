@@ -1,0 +1,428 @@
+"""The claims of Chaudhry et al. 2017, each as the condition under which it counts as reproduced."""
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from wsss_lab.evaluation.co_occurrence import extra_classes, false_positives
+from wsss_lab.evaluation.confusion import divide, iou, mean_iou, nan_mean, precision_recall_of_labels
+from wsss_lab.evaluation.intervals import image_values, ratio
+from wsss_lab.evaluation.object_recall import object_recall
+from wsss_lab.evaluation.precision_recall import HIT, TRUTH, WON, foreground_precision_at, sweep
+from wsss_lab.evaluation.shapes import area_share, elongation, pieces, score_shapes
+from wsss_lab.fusion.harmonic import MEANS
+from wsss_lab.lab.profiles import has_test
+from wsss_lab.lab.session import Session
+from wsss_lab.lab.steps import EVALUATION_READS, Output, Step
+from wsss_lab.measure.claims import (
+    Claim,
+    Condition,
+    Decision,
+    Sentence,
+    Verdict,
+    about_zero,
+    above,
+    also,
+    between,
+    claim_steps,
+    condition,
+    decide_all,
+    every,
+    holds,
+    jointly,
+    labels_learnt,
+    on_splits,
+    sentence,
+    told,
+    where_run,
+)
+from wsss_lab.measure.quantities import (
+    Derived,
+    Leaf,
+    NotMeasured,
+    Quantity,
+    Results,
+    cached,
+    figure,
+    joined,
+    per_image_sums,
+)
+from wsss_lab.papers.chaudhry2017.route import ROWS, Route, trained_rows, tuning_split
+from wsss_lab.seeds.attention import compare_with_cam
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+DCSP, VGG, LONGER, TWICE = "S3 + adapt", "VGG, S3 + adapt", "S3, longer", "S3 + adapt twice"
+MEAN_ROWS = {"harmonic": "S3", "geometric": "S3, geometric mean", "arithmetic": "S3, arithmetic mean"}
+STANDS_OUT = 1.25  # times the median class: from here a class counts as thin or fragmented
+ROUNDING = 1e-9  # relative, in double precision
+
+
+# --- what is read -----------------------------------------------------------------------------------------------------
+
+
+def row_of(route: Route, row: str) -> str:
+    """A row of ROWS; raises NotMeasured where the profile doesn't train it."""
+    if row not in trained_rows(route.guided.profile) and ROWS[row]:
+        raise NotMeasured(f"profile {route.guided.profile} doesn't train the row '{row}'")
+    return row
+
+
+def split_of(route: Route, split: str) -> str:
+    """A split; "final" is that of the paper's test results, or val where there is no other with masks."""
+    tested = has_test(route.guided.profile)
+    if split == "test" and not tested:
+        raise NotMeasured(f"profile {route.guided.profile} has no masks of a test split")
+    return ("test" if tested else "val") if split == "final" else split
+
+
+@cached
+def confusions(row: str, crf: bool = False, split: str = "val"):
+    return lambda route: route.scored(row_of(route, row), crf, split_of(route, split))["confusions"]
+
+
+@cached
+def cue_confusions(row: str, round: int = 1):
+    """Source: confusions of the cues that a round of a row learns from, on the training images."""
+    return lambda route: route.score(route.cues_of(row_of(route, row), round), "train")["confusions"]
+
+
+@cached
+def direct_confusions(tags: str):
+    """Source: confusions of attention and S3 combined directly, on val (Table 4, "no")."""
+    return lambda route: route.score(route.direct(tags))["confusions"]
+
+
+@cached
+def agreement(mean: str, split: str = "train"):
+    """Source: confidence counts of Algorithm 1's means; "tuning" is the split that gammas are chosen on."""
+    return lambda route: route.agreement(mean, "S3", tuning_split(route.guided.profile) if split == "tuning" else split
+                                         )["counts"]
+
+
+@cached
+def attention(split: str, pooling: str = "average"):
+    return lambda route: route.attention_score(split, pooling)["counts"]
+
+
+@cached
+def objects_found(step: str, output: str = "counts"):
+    return lambda route: route.objects_found(step)[output]
+
+
+def compared_with_cam(route: Route) -> Output:
+    """The largest differences between attention volumes and class activation maps on the trained network."""
+    return Step("seeds", compare_with_cam, {"backbone": route.scale.main.settings()},
+                {"view": route.world.train_view("val"), "state": route.attention()["state"]},
+                f"attention volumes against class activation maps, seed {route.seed}")["differences"]
+
+
+def shapes(route: Route) -> Output:
+    """How thin, fragmented and large the objects of each class are, of the final split."""
+    split = split_of(route, "final")
+    return Step("evaluation", score_shapes, {}, {"view": route.world.eval_view(split)},
+                f"shapes of the objects on {split}", EVALUATION_READS)["counts"]
+
+
+def val_tags(route: Route) -> Derived:
+    """Tags of the val images: bool (N, C)."""
+    return Derived(lambda view: view.tags, route.world.train_view("val"))
+
+
+def gamma(route: Route) -> Derived:
+    """The threshold of Algorithm 1 with the harmonic mean."""
+    return Derived(lambda: route.scale.gamma)
+
+
+def classes(route: Route) -> Derived:
+    return Derived(lambda: route.world.classes)
+
+
+def name_of(row: str, crf: bool = False, split: str = "val") -> str:
+    return row + " + CRF" * crf + (f" on {split}" if split != "val" else "")
+
+
+@cached
+def miou(row: str, crf: bool = False, split: str = "val") -> Quantity:
+    """Mean IoU of a row's network on a split."""
+    return figure(name_of(row, crf, split), confusions(row, crf, split), mean_iou)
+
+
+@cached
+def cues_miou(row: str, round: int) -> Quantity:
+    return figure("adapted" if round > 1 else "initial", cue_confusions(row, round), mean_iou)
+
+
+@cached
+def cues(row: str, which: str, round: int = 1) -> Quantity:
+    """Foreground "precision" or "recall" of the cues that a round of a row learns from."""
+    return figure(row, cue_confusions(row, round),
+                  lambda summed: getattr(precision_recall_of_labels(summed).foreground, which))
+
+
+@cached
+def direct(tags: str) -> Quantity:
+    return figure("direct", direct_confusions(tags), mean_iou)
+
+
+@cached
+def false_alarms(source, name: str) -> Quantity:
+    """Share of the background pixels that are labelled as objects."""
+    return figure(name, source, ratio, false_positives)
+
+
+@cached
+def absent_classes(row: str) -> Quantity:
+    """Absent classes that are predicted, per image."""
+    return figure(f"absent classes per image, {row}", confusions(row), ratio,
+                  lambda counts: image_values(extra_classes(counts).astype(float)), unit="")
+
+
+def at_threshold(counts: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
+    """Confidence counts with one threshold left: pixels below and from each training's threshold on.
+
+    counts: (S, N, 3, K, bins). thresholds: (S,), brought to the nearest edge of a bin. Returns (S, N, 3, K, 2).
+    """
+    edges = np.round(np.asarray(thresholds) * counts.shape[-1]).astype(int)
+    return np.stack([np.stack([seed[..., :edge].sum(-1), seed[..., edge:].sum(-1)], -1)
+                     for seed, edge in zip(counts, edges, strict=True)])
+
+
+def miou_of_two(counts: np.ndarray) -> np.ndarray:
+    """Mean IoU (...) at the threshold of `at_threshold` (..., 3, K, 2)."""
+    return sweep(counts).mean_iou[..., 1]
+
+
+def best_gammas(tuning: np.ndarray) -> np.ndarray:
+    """The gamma of greatest mIoU of each training: (S, N, 3, K, bins) -> (S,)."""
+    return np.array([sweep(seed.sum(0)).best_threshold()[0] for seed in tuning])
+
+
+@cached
+def mean_of_maps(mean: str) -> Quantity:
+    """Mean IoU of the training images' cues by a mean of attention and saliency, gamma chosen on other images."""
+    return figure(mean, (agreement(mean, "tuning"), agreement(mean)), miou_of_two,
+                  lambda tuning, counts: at_threshold(counts, best_gammas(tuning)))
+
+
+@cached
+def extent(pooling: str, of: str, level: float = 0.0) -> Quantity:
+    """What attention above a level takes of images with one tag: of the "objects", or of the "image".
+
+    With several tags the classes compete for pixels, so that what one class covers depends on the others' maps.
+    level: 0 = the attention below which Algorithm 1 takes a pixel for background whatever its saliency,
+        h(a, 1) >= gamma where a >= gamma / (2 - gamma)
+    """
+
+    def sums(counts: np.ndarray, tags: np.ndarray, gammas: np.ndarray) -> np.ndarray:
+        threshold = level or gammas[0] / (2 - gammas[0])
+        two = at_threshold(counts, np.full(len(counts), threshold))[:, tags[0].sum(1) == 1]
+        won = two[..., HIT, 1:, 1].sum(-1) if of == "objects" else two[..., WON, 1:, 1].sum(-1)
+        return image_values(divide(won, two[..., TRUTH, 1 if of == "objects" else 0:, :].sum((-2, -1))))
+
+    return figure(f"{pooling} pooling", (attention("val", pooling), val_tags, gamma), ratio, sums)
+
+
+@cached
+def precision_at_cues_recall(maps: str) -> Quantity:
+    """Foreground precision at the recall of Algorithm 1's cues, on the training images."""
+    source = agreement("harmonic") if maps == "Algorithm 1" else attention("train")
+
+    def per_seed(weights: np.ndarray, counts: np.ndarray, cued: np.ndarray) -> np.ndarray:
+        level = float(precision_recall_of_labels(cued.sum(1)).foreground.recall.mean())
+        precision = partial(foreground_precision_at, recall=level, interpolate=True)
+        return per_image_sums(precision, lambda counts: counts)(weights, counts)
+
+    return Quantity((Leaf((source, cue_confusions("S3")), per_seed, lambda counts, cued: counts.shape[1]),), maps)
+
+
+@cached
+def object_recall_gain(several: bool) -> Quantity:
+    """Gain from S1 to S3 in pixel recall of the largest three objects, in images of several objects or of one."""
+
+    def sums(first: np.ndarray, last: np.ndarray, number: np.ndarray) -> np.ndarray:
+        chosen = (number[0] > 1) == several
+        return np.stack([first, last], 2).sum(3) * chosen[None, :, None, None]  # (S, N, step, 2)
+
+    def gained(summed: np.ndarray) -> np.ndarray:
+        return ratio(summed)[..., 1] - ratio(summed)[..., 0]
+
+    sources = objects_found("S1"), objects_found("S3"), objects_found("S1", "objects")
+    return figure("2 or more objects" if several else "one object", sources, gained, sums, unit="pp")
+
+
+# --- sentences --------------------------------------------------------------------------------------------------------
+
+
+def cue_quality(*rows: str) -> Sentence:
+    return labels_learnt({row: (cues(row, "precision"), cues(row, "recall")) for row in rows})
+
+
+def against(better: Quantity, worse: Quantity) -> Sentence:
+    return also(f"Also: {better.name} against {worse.name} {{}}.", better - worse)
+
+
+@sentence(*(source for mean in MEANS for source in (agreement(mean, "tuning"), agreement(mean))))
+def means_with_their_gammas(results: Results) -> str:
+    listed = ", ".join(f"{mean} {mean_of_maps(mean).value(results):.1f} % at gamma "
+                       f"{best_gammas(results.stack(agreement(mean, 'tuning'))).mean():.2f}" for mean in MEANS)
+    return f"mIoU of the cues, gammas chosen on {tuning_split(results.run.profile)}: {listed}."
+
+
+@sentence(val_tags, gamma)
+def what_extents_are(results: Results) -> str:
+    one, level = (results.first(val_tags).sum(1) == 1).sum(), results.first(gamma)
+    return (f"Over {one} val images with one tag at an attention of {level / (2 - level):g}, the least that Algorithm 1"
+            " accepts: the covered part of their objects, and the area of the image.")
+
+
+@sentence(objects_found("S1"), objects_found("S1", "objects"))
+def first_and_second_objects(results: Results) -> str:
+    number, counts = results.first(objects_found("S1", "objects")), results.stack(objects_found("S1"))
+    first, second = (100 * object_recall(counts[:, number > 1]).mean(0))[:2]
+    return (f"{(number > 1).sum()} of {len(number)} val images have 2 or more objects; S1 finds {first:.1f} % of their "
+            f"largest object and {second:.1f} % of the second.")
+
+
+# --- claims that need a function --------------------------------------------------------------------------------------
+
+
+@condition(compared_with_cam)
+def volumes_are_activation_maps(claim: Claim, results: Results) -> Decision:
+    """C18: attention volumes of the trained network against class activation maps of the same weights."""
+    found = {name: max(each[name] for each in results.each(compared_with_cam)) for name in ("maps", "scores")}
+    same = max(found.values()) < ROUNDING
+    return holds(same, f"maps less their bias, and scores, {'agree' if same else 'do not agree'} to {ROUNDING:.0e} in "
+                       "double precision",
+                 f"maps {found['maps']:.0e}, scores {found['scores']:.0e} apart (relative)")
+
+
+ON_FINAL = [confusions(row, True, "final") for row in ("S1 + adapt", "S2 + adapt", DCSP)]
+
+
+@condition(*ON_FINAL, shapes, classes)
+def difficult_classes_stay_poor(claim: Claim, results: Results) -> Decision:
+    """C17: for the classes whose objects are thin or in pieces by measure; not testable where no class stands out."""
+    last, measured, names = results.stack(ON_FINAL[-1]), results.first(shapes), np.array(results.first(classes))
+    split = split_of(results.route, "final")
+    chosen = _above_median(elongation(measured)) | _above_median(pieces(measured))
+    said = (f"Thin or fragmented are classes with an elongation or a number of pieces of at least {STANDS_OUT:g} times "
+            f"the median class; over the {split} masks elongations are {_span(elongation(measured))}, pieces per image "
+            f"{_span(pieces(measured))}.")
+    if not chosen.any():
+        share = area_share(measured)
+        small = share <= np.nanmedian(share) / STANDS_OUT
+        return Decision(Verdict.NOT_TESTABLE, f"No class of this world is thin or fragmented. {said} " + (
+            f"Small objects, at most {1 / STANDS_OUT:g} times the median class in area, are those of "
+            f"{', '.join(names[small])}: {_miou_of(last, small):.1f} % IoU (the average class {_miou_of(last):.1f} %), "
+            f"from S1 to S2 they gain {_gain_beyond(small).interval(results)} more than the average class."
+            if small.any() else ""))
+    lowest = np.argsort(iou(last.sum(1)).mean(0)[1:])[:chosen.sum()]
+    true, poor, average = bool(chosen[lowest].all()), _miou_of(last, chosen), _miou_of(last)
+    return told(Condition(lambda claim, results: jointly([
+        holds(true, f"these classes are {'' if true else 'not '}the {chosen.sum()} with the lowest IoU",
+              f"{', '.join(names[chosen])} {poor:.1f} % IoU, the average class {average:.1f} %", partly=poor < average,
+              seeds=results.seeds),
+        above(_gain_beyond(chosen)).decide(claim, results),
+    ])), said).decide(claim, results)
+
+
+def _above_median(values: np.ndarray) -> np.ndarray:
+    return values >= STANDS_OUT * np.nanmedian(values)
+
+
+def _span(values: np.ndarray) -> str:
+    return f"{np.nanmin(values):.2f} to {np.nanmax(values):.2f} (median {np.nanmedian(values):.2f})"
+
+
+def _miou_of(counts: np.ndarray, chosen: np.ndarray | slice = slice(None)) -> float:
+    """Mean IoU in per cent of all or chosen foreground classes, bool (C,), mean over the trainings."""
+    return 100 * float(nan_mean(iou(counts.sum(1))[:, 1:][:, chosen]).mean())
+
+
+def _gain_beyond(chosen: np.ndarray) -> Quantity:
+    """How much more chosen classes gain from S1 to S2 than the average foreground class."""
+
+    def lead(summed: np.ndarray) -> np.ndarray:
+        each = iou(summed)[..., 1:]
+        return nan_mean(each[..., chosen]) - nan_mean(each)
+
+    first, second = (figure("", source, lead) for source in ON_FINAL[:2])
+    return (second - first).called("gain from S1 to S2 beyond the average class")
+
+
+# --- the claims -------------------------------------------------------------------------------------------------------
+
+
+def hierarchy(split: str) -> tuple[Quantity, Quantity, Quantity]:
+    """S1, S2 and S3, adapted and with CRF."""
+    return tuple(miou(row, True, split) for row in ("S1 + adapt", "S2 + adapt", DCSP))
+
+
+def first_beyond_second(s1: Quantity, s2: Quantity, s3: Quantity, times: float) -> Quantity:
+    """What the first erasing adds, less some times what the second one changes."""
+    return joined(lambda a, b, c: (b - a) - times * np.abs(c - b), "", s1, s2, s3).called(
+        f"the first erasing's gain less {times:g} times the second's change")
+
+
+ADAPTED = {(row, crf): (miou(f"{row} + adapt", crf), miou(row, crf)) for row in ("S1", "S3") for crf in (False, True)}
+OWN, THEIRS = miou(DCSP, True) - miou(DCSP), miou("G2", True) - miou("G2")
+
+CLAIMS: dict[str, Condition] = {
+    "C01": told(above(miou(DCSP, True) - miou("S1 + adapt", True), half=True), cue_quality(DCSP, "S1 + adapt"),
+                against(miou(DCSP), miou("S1 + adapt"))),
+    "C02": told(above(miou("S3") - miou("S1"), half=True), cue_quality("S3", "S1"),
+                against(miou("S3", True), miou("S1", True))),
+    "C03": told(on_splits(lambda split: every(above(hierarchy(split)[1] - hierarchy(split)[0], half=True),
+                                              above(first_beyond_second(*hierarchy(split), 1)))),
+                cue_quality("S2 + adapt", "S1 + adapt"), against(miou("S2 + adapt"), miou("S1 + adapt"))),
+    "C04": on_splits(lambda split: every(about_zero(hierarchy(split)[2] - hierarchy(split)[1]),
+                                         above(first_beyond_second(*hierarchy(split), 3)))),
+    "C05": told(every(above(miou(DCSP) - miou("S3"), half=True), where_run(above(miou(DCSP) - miou(LONGER)))),
+                *(against(*pair) for cell, pair in ADAPTED.items() if cell != ("S3", False))),
+    "C06": told(every(above(false_alarms(cue_confusions(DCSP, 1), "cues before")
+                            - false_alarms(cue_confusions(DCSP, 2), "after")),
+                      above(false_alarms(confusions("S3"), "predictions before")
+                            - false_alarms(confusions(DCSP), "after")),
+                      above(absent_classes("S3") - absent_classes(DCSP))),
+                "Background pixels labelled as objects, before and after adapting with S3.",
+                also("With S1 the predictions have {} and {} %.", false_alarms(confusions("S1"), "before"),
+                     false_alarms(confusions("S1 + adapt"), "after"))),
+    "C07": told(above(miou(DCSP) - direct("predicted"), half=True),
+                also("With the image's own tags the direct combination reaches {} %.", direct("known"))),
+    "C08": every(above(THEIRS - OWN), between(OWN, high=2.5)),
+    "C09": told(on_splits(lambda split: above(miou(DCSP, True, split) - miou("G2", True, split), half=True)),
+                cue_quality(DCSP, "G2"), against(miou(DCSP), miou("G2"))),
+    "C10": told(on_splits(lambda split: above(miou(VGG, True, split) - miou("VGG, G2", True, split), half=True)),
+                cue_quality(VGG, "VGG, G2"), against(miou(DCSP, True), miou(VGG, True))),
+    "C11": told(every(*(between(mean_of_maps("harmonic") - mean_of_maps(other), low=0)
+                        for other in ("geometric", "arithmetic"))),
+                means_with_their_gammas,
+                also("Networks that learn from them reach harmonic {}, geometric {}, arithmetic {} % on val (harmonic "
+                     "with the paper's gamma).", *(miou(row) for row in MEAN_ROWS.values()))),
+    "C12": told(every(*(above(extent("average", of) - extent("max", of)) for of in ("objects", "image"))),
+                what_extents_are,
+                also("At 0.5 they differ by {} and {}.", *(extent("average", of, 0.5) - extent("max", of, 0.5)
+                                                           for of in ("objects", "image")))),
+    "C13": above(precision_at_cues_recall("Algorithm 1") - precision_at_cues_recall("attention")),
+    "C14": told(above(object_recall_gain(True) - object_recall_gain(False)), first_and_second_objects),
+    "C15": between(miou(TWICE) - miou(DCSP), high=0.5),
+    "C16": told(above(cues_miou(DCSP, 2) - cues_miou(DCSP, 1)),
+                also("Foreground precision/recall: initial {}/{}, adapted {}/{} %.", *(
+                    cues(DCSP, which, round) for round in (1, 2) for which in ("precision", "recall")))),
+    "C17": difficult_classes_stay_poor,
+    "C18": volumes_are_activation_maps,
+}
+
+
+def steps(route: Route, _profile: str) -> list[Step]:
+    """What the claims need of a route."""
+    return claim_steps(CLAIMS, route)
+
+
+def decide(run: Session) -> "pd.DataFrame":
+    """Every claim of the paper once: claim_id, statement, published, measured, interval, verdict, why."""
+    return decide_all("chaudhry2017", CLAIMS, Results(run))

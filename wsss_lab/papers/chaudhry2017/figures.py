@@ -1,0 +1,500 @@
+"""The figures of Chaudhry et al. 2017 from what a session has stored: `run.compute(*steps(run))` comes first.
+
+Pictures are taken from seed 0 and chosen by rule, never by hand; every alt text states the rule. Charts of measured
+numbers are in chaudhry2017_charts.
+"""
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from wsss_lab.data.canvas import canvas_box, from_canvas
+from wsss_lab.evaluation.co_occurrence import extra_classes, false_positives
+from wsss_lab.evaluation.confusion import divide, iou, mean_iou, nan_mean
+from wsss_lab.evaluation.intervals import interval, ratio
+from wsss_lab.evaluation.object_recall import AREA, FOUND
+from wsss_lab.evaluation.precision_recall import ThresholdSweep, sweep
+from wsss_lab.fusion.harmonic import MEANS, harmonic_mean
+from wsss_lab.lab import charts, plots
+from wsss_lab.lab.choices import at_quantile, random_images, ranked, spread_ranks
+from wsss_lab.lab.plots import Drawn, Panel
+from wsss_lab.lab.session import Session
+from wsss_lab.lab.steps import Step
+from wsss_lab.papers.chaudhry2017 import route as chaudhry2017
+from wsss_lab.papers.chaudhry2017.tables import Evidence
+from wsss_lab.papers.shared_pictures import SplitPictures, over_seeds, per_cent
+from wsss_lab.seeds.attention import normalise_slices
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+RANKS = ("largest", "second", "third")
+
+#: Rows of the ladder: name -> (row of chaudhry2017.ROWS, CRF, table of the paper, what the printed row must have).
+#: Row "" is Algorithm 1 used as the segmentation itself.
+LADDER = {
+    "Algorithm 1 as the answer": ("", False, "table4", {"joint_training": "no"}),
+    "S1": ("S1", False, "table2", {"saliency_mask": "S1", "adapt": "no", "crf": "no"}),
+    "S1 + adapt": ("S1 + adapt", False, "table2", {"saliency_mask": "S1", "adapt": "yes", "crf": "no"}),
+    "S2": ("S2", False, "", {}),
+    "S2 + adapt": ("S2 + adapt", False, "table5", {"saliency_step": "S2", "crf": "no"}),
+    "S3": ("S3", False, "table2", {"saliency_mask": "S3 (HS)", "adapt": "no", "crf": "no"}),
+    "S3, longer, no adapt": ("S3, longer", False, "", {}),
+    "S3 + adapt": ("S3 + adapt", False, "table2", {"saliency_mask": "S3 (HS)", "adapt": "yes", "crf": "no"}),
+    "S3 + adapt + CRF": ("S3 + adapt", True, "table2", {"saliency_mask": "S3 (HS)", "adapt": "yes", "crf": "yes"}),
+    "G2 (Oh et al.)": ("G2", False, "", {}),
+    "VGG: S3 + adapt": ("VGG, S3 + adapt", False, "table1", {"method": "DCSP-VGG16 (ours)", "crf": "no"}),
+    "VGG: G2 (Oh et al.)": ("VGG, G2", False, "table1", {"method": "Joon et al.", "crf": "no"}),
+    "full supervision": ("full", False, "", {}),
+}
+
+
+def early_chart_steps(run: Session) -> list[Step]:
+    """What `hierarchy`, `erasing_curves` and `gamma_curves` show, at all seeds."""
+    splits = ("train", chaudhry2017.tuning_split(run.profile))
+    return [step for route in run.routes for step in (
+        *(route.objects_found(name) for name in chaudhry2017.HIERARCHY),
+        *(route.agreement(kind=name) for name in chaudhry2017.HIERARCHY),
+        *(route.agreement(mean, "S3", split) for mean in MEANS for split in splits))]
+
+
+def trained_chart_steps(run: Session) -> list[Step]:
+    """What `ladder`, `per_class` and `learning_curves` show, at all seeds."""
+    trained = chaudhry2017.trained_rows(run.profile)
+    scored = [(row, crf) for row, crf, *_ in LADDER.values() if row in trained]
+    return [step for route in run.routes for step in (
+        route.score(route.direct()), *(route.scored(row, crf) for row, crf in scored))]
+
+
+# --- before a segmenter is trained -------------------------------------------------------------------------------
+
+def hierarchy(run: Session) -> Drawn:
+    """How much of the largest, the second and the third object S1, S2 and S3 cover."""
+    evidence = Evidence(run)
+    counts = {step: evidence.object_counts(step) for step in chaudhry2017.HIERARCHY}
+    images = (counts["S1"][0, ..., AREA] > 0).sum(0)
+    found = {step: [interval(each[:, :, rank], ratio).percent() for rank in range(len(RANKS))]
+             for step, each in counts.items()}
+    groups = [f"{name} object\nof {number} images" for name, number in zip(RANKS, images)]
+    series = {step: [(each.mean, each.low, each.high) for each in row] for step, row in found.items()}
+    figure = charts.grouped_bars(groups, series, "share of its pixels found (%)")
+    facts = "; ".join(f"{name} object {', '.join(f'{found[step][rank].mean:.0f} %' for step in found)}"
+                      for rank, name in enumerate(RANKS) if images[rank])
+    alt = ("Share of the pixels of the largest, second and third object of val images that have a saliency of at least "
+           f"0.5 in S1, S2 and S3, with 95 % intervals, {over_seeds(run)}: {facts}.")
+    return Drawn(figure, "What erasing finds, by size of the object", alt, "measured")
+
+
+def gamma_curves(run: Session) -> Drawn:
+    """Quality of the cues against gamma, for the three means of attention and S3."""
+    evidence, tuning = Evidence(run), chaudhry2017.tuning_split(run.profile)
+    swept = {f"{mean} mean": sweep(evidence.agreement_counts(mean).sum(1)) for mean in MEANS}
+    figure, axes = _against_gamma(run, swept)
+    for index, (mean, each) in enumerate(zip(MEANS, swept.values())):
+        chosen = [sweep(seed.sum(0)).best_threshold()[0] for seed in evidence.agreement_counts(mean, split=tuning)]
+        at = [np.interp(gamma, each.thresholds, 100 * curve) for gamma, curve in zip(chosen, each.mean_iou)]
+        axes.plot(chosen, at, "o", ms=5, color=charts.line_style(index)["color"])
+    axes.plot([], [], "o", ms=5, color="#555555", label=f"γ chosen on {tuning}")
+    _legend(axes)
+    alt = (f"Mean IoU of Algorithm 1's cues on the training images against gamma, {over_seeds(run)}, for three means "
+           f"of attention and S3; the best points: {_best_points(swept)}. Dots: gamma chosen on {tuning}.")
+    return Drawn(figure, "Each mean needs a threshold of its own", alt, "measured")
+
+
+def erasing_curves(run: Session) -> Drawn:
+    """Quality of the cues against gamma after no, one and two erasings: at which gamma does erasing help?"""
+    evidence, gamma = Evidence(run), run.route.scale.gamma
+    swept = {step: sweep(evidence.agreement_counts(kind=step).sum(1)) for step in chaudhry2017.HIERARCHY}
+    figure, axes = _against_gamma(run, swept)
+    _legend(axes)
+    gain = 100 * (nan_mean(swept["S3"].mean_iou.T) - nan_mean(swept["S1"].mean_iou.T))
+    thresholds = swept["S1"].thresholds
+    better = thresholds[gain > 0]
+    where = f"from {better.min():.2f} to {better.max():.2f}" if len(better) else "nowhere"
+    alt = (f"Mean IoU of Algorithm 1's cues on the training images against gamma, {over_seeds(run)}, with S1, S2 and "
+           f"S3; the best points: {_best_points(swept)}. S3 is above S1 for gamma {where}; at {gamma:g} it differs by "
+           f"{np.interp(gamma, thresholds, gain):+.1f} pp.")
+    return Drawn(figure, "Quality of the cues against γ, by erasing step", alt, "measured")
+
+
+def _against_gamma(run: Session, swept: dict[str, ThresholdSweep]) -> "tuple[Figure, Axes]":
+    """Curves of cue mIoU over gamma, mean over seeds, and the paper's gamma."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.6, 3.0), facecolor="white", layout="constrained")
+    axes = figure.subplots()
+    for index, (name, each) in enumerate(swept.items()):
+        axes.plot(each.thresholds, 100 * nan_mean(each.mean_iou.T), lw=1.6, label=name, **charts.line_style(index))
+    gamma = run.route.scale.gamma
+    axes.axvline(gamma, color="#888888", lw=0.9, ls=(0, (2, 2)), zorder=1, label=f"the paper's γ, {gamma:g}")
+    charts.light_grid(axes)
+    axes.set_xlim(0, 1)
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("threshold γ", fontsize=9)
+    axes.set_ylabel("mIoU of the cues on train (%)", fontsize=9)
+    return figure, axes
+
+
+def _legend(axes: "Axes") -> None:
+    axes.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1, 1), borderaxespad=0)
+
+
+def _best_points(swept: dict[str, ThresholdSweep]) -> str:
+    curves = {name: 100 * nan_mean(each.mean_iou.T) for name, each in swept.items()}
+    return ", ".join(f"{name} {np.nanmax(curve):.1f} % at {swept[name].thresholds[np.nanargmax(curve)]:.2f}"
+                     for name, curve in curves.items())
+
+
+# --- trained networks --------------------------------------------------------------------------------------------
+
+def learning_curves(run: Session) -> Drawn:
+    """Both loss terms over the stages of "S3 + adapt", at seed 0."""
+    from matplotlib.figure import Figure
+
+    route = run.route
+    rounds = [run.load(route.trained("S3 + adapt", number)) for number in (1, 2)]
+    stages = {"stage 1\nimage tags": {"classification": run.load(route.attention()["history"])},
+              "round 1\nAlgorithm 1's cues": rounds[0], "round 2\nadapted cues": rounds[1]}
+    figure = Figure(figsize=(7.2, 2.9), facecolor="white", layout="constrained")
+    axes = figure.subplots()
+    terms = {"classification": "classification loss", "pixel": "pixel loss"}
+    start, ends = 0, {}
+    for heading, history in stages.items():
+        length = len(history["classification"])
+        for index, (term, label) in enumerate(terms.items()):
+            if term not in history:
+                continue
+            at, values, style = start + np.arange(1, length + 1), history[term], charts.line_style(index)
+            smooth = charts.moving_mean(values, length // 20)
+            axes.plot(at, values, color=style["color"], lw=0.6, alpha=0.25)
+            axes.plot(at, smooth, lw=1.6, label=label if heading.startswith("round 1") else None, **style)
+            ends[label] = smooth[-1]
+        axes.text(start + length / 2, 1.02, heading, transform=axes.get_xaxis_transform(), ha="center", va="bottom",
+                  fontsize=8)
+        start += length
+        axes.axvline(start, color="#888888", lw=0.9, ls=(0, (2, 2)), zorder=1)
+    charts.light_grid(axes)
+    axes.set_xlim(0, start)
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.set_xlabel("iteration", fontsize=9)
+    axes.set_ylabel("training loss", fontsize=9)
+    _legend(axes)
+    last = ", ".join(f"{label} {value:.2f}" for label, value in ends.items())
+    return Drawn(figure, "Both terms of the training loss",
+                 "Training loss against iteration over three stages: attention (classification loss alone), then both "
+                 f"terms on Algorithm 1's cues, then on adapted cues; at the end: {last}.", "measured")
+
+
+def ladder(run: Session) -> Drawn:
+    """The main rows of Tables 1, 2, 4 and 5 as points, the paper's beside ours."""
+    evidence, trained = Evidence(run), chaudhry2017.trained_rows(run.profile)
+    ours, printed = {}, []
+    for name, (row, crf, table, wanted) in LADDER.items():
+        printed.append(_printed(run, table, wanted))
+        if not row or row in trained:
+            counts = evidence.confusions(row, crf) if row else evidence.direct_confusions()
+            ours[name] = interval(counts, mean_iou).percent()
+    shown = [ours.get(name) for name in LADDER]
+    figure = charts.compare(list(LADDER), printed, [each.mean if each else np.nan for each in shown],
+                            [(each.low, each.high) if each else (np.nan, np.nan) for each in shown], "val mIoU (%)",
+                            our_label=f"ours: {run.world.name} val")
+    facts = ", ".join(f"{name} {each.mean:.1f}" for name, each in ours.items())
+    return Drawn(figure, "What each part is worth",
+                 f"Val mIoU by cues and training, the paper's values beside ours: {facts}.", "measured")
+
+
+def _printed(run: Session, table: str, wanted: dict[str, str]) -> float:
+    """The val mIoU that the paper prints in a row of one of its tables; nan without a table."""
+    if not table:
+        return np.nan
+    rows = run.published(table)
+    for column, value in wanted.items():
+        rows = rows[rows[column] == value]
+    (row,) = rows.to_dict("records")
+    return float(row["val_miou_pct"] if "val_miou_pct" in row else row["mean_iou_pct"])
+
+
+def per_class(run: Session) -> Drawn:
+    """Val IoU of each class by the saliency that the cues were made with, all adapted, without CRF."""
+    evidence, classes = Evidence(run), ["background", *run.world.classes]
+    rows = {f"{step} + adapt": f"{step} + adapt" for step in chaudhry2017.HIERARCHY} | {"full supervision": "full"}
+    trained = chaudhry2017.trained_rows(run.profile)
+    values = {name: 100 * nan_mean(iou(evidence.confusions(row).sum(1)).T) for name, row in rows.items()
+              if row in trained}
+    frame = pd.DataFrame(values, index=classes).T
+    change = (frame.loc["S3 + adapt"] - frame.loc["S1 + adapt"]).dropna()
+    alt = (f"Val IoU of every class, {over_seeds(run)}, by the saliency behind the cues, adapted, without CRF. From S1 "
+           f"to S3 it changes by {change.max():+.0f} pp for {change.idxmax()}, the best, and by {change.min():+.0f} pp "
+           f"for {change.idxmin()}, the worst.")
+    return Drawn(charts.class_heatmap(frame), "IoU per class by erasing step", alt, "measured")
+
+
+SALIENT = 0.5  # from here on a pixel counts as found; see wsss_lab.evaluation.object_recall
+
+
+class Pictures(SplitPictures):
+    """Panels of the images of one split at seed 0, and the scores by which images are chosen."""
+
+    # --- panels --------------------------------------------------------------------------------------------------
+
+    def prediction(self, row: str, crf: bool, index: int, title: str = "") -> Panel:
+        """Labels by the network of a row of chaudhry2017.ROWS."""
+        return self.stored(self.route.prediction(row, crf, self.split)["masks"], index, title)
+
+    def truth_of(self, label: int, index: int) -> Panel:
+        """The ground truth with one class only; label: 1..C."""
+        mask = self.view.mask(index)
+        return Panel(np.where((mask == label) | (mask == 255), mask, 0), "mask")
+
+    def saliency(self, step: str, index: int, title: str = "") -> Panel:
+        """S1, S2 or S3 with the border of the pixels that count as found."""
+        found = self.saliency_map(step, index)
+        return Panel(found, "heat", title, outline=found >= SALIENT)
+
+    def attention(self, label: int, index: int, title: str = "") -> Panel:
+        """The attention map of one tag over the image; bordered: what Algorithm 1 takes where saliency is 1."""
+        return self._evidence(self.attention_maps(index)[label - 1], 1.0, index, title)
+
+    def agreement(self, label: int, step: str, index: int, title: str = "") -> Panel:
+        """Harmonic mean of a tag's attention and S1, S2 or S3; bordered: at least gamma."""
+        return self._evidence(self.attention_maps(index)[label - 1], self.saliency_map(step, index), index, title)
+
+    def all_attention(self, index: int, pooling: str) -> Panel:
+        """At each pixel the highest attention of the image's tags; bordered as in `attention`."""
+        return self._evidence(self.attention_maps(index, pooling).max(0), 1.0, index)
+
+    def _evidence(self, attention: np.ndarray, saliency: np.ndarray | float, index: int, title: str = "") -> Panel:
+        taken = harmonic_mean(attention, saliency)
+        shown = attention if np.ndim(saliency) == 0 else taken
+        return Panel(shown, "heat", title, under=self.view.image(index), outline=taken >= self.route.scale.gamma)
+
+    # --- maps ----------------------------------------------------------------------------------------------------
+
+    def saliency_map(self, step: str, index: int) -> np.ndarray:
+        """float (H, W) in [0, 1]."""
+        return self.cut(self.run.load(self.route.hierarchy(self.split)[step])[index], index) / 255
+
+    def attention_maps(self, index: int, pooling: str = "average") -> np.ndarray:
+        """float (C, H, W) in [0, 1], 0 for classes that are not tags."""
+        volume = self.run.load(self.route.volumes(self.split, pooling=pooling)["maps"])[index]
+        size, side = self.view.size(index), self.route.side
+        grown = from_canvas(np.asarray(volume, np.float32), canvas_box(*size, side), side, size)
+        return normalise_slices(grown, self.view.tags[index])
+
+    # --- scores per image ----------------------------------------------------------------------------------------
+
+    def confusions(self, row: str, crf: bool) -> np.ndarray:
+        """(N, K, K + 1) counts of a row's network."""
+        return np.asarray(self.run.load(self.route.scored(row, crf, self.split)["confusions"]))
+
+    def network_iou(self, row: str, crf: bool) -> np.ndarray:
+        """Mean IoU (N,) of a row's network over the classes that each image shows or is said to show."""
+        return mean_iou(self.confusions(row, crf))
+
+    @cached_property
+    def second_object_gain(self) -> np.ndarray:
+        """By how much S3 covers more of the second largest object than S1: (N,) in [-1, 1], nan where there is none."""
+        first, last = (self._second_object(step) for step in ("S1", "S3"))
+        return last - first
+
+    def _second_object(self, step: str) -> np.ndarray:
+        counts = np.asarray(self.run.load(self.route.objects_found(step, self.split)["counts"]))[:, 1]
+        return divide(counts[:, FOUND], counts[:, AREA])
+
+
+FINAL = ("S3 + adapt", True)  # the paper's full method, with CRF
+
+
+def steps(run: Session) -> list[Step]:
+    """Everything that figures and charts show: scores of all seeds, and pictures of seed 0."""
+    return early_steps(run) + trained_steps(run)
+
+
+def early_steps(run: Session) -> list[Step]:
+    """What Fig. 1 and the figures of attention, hierarchy and gamma show; no segmenter is trained for it."""
+    route = run.route
+    return [route.volumes("train"), route.hierarchy("train"), *map(route.objects_found, ("S1", "S3"), ("train",) * 2),
+            route.volumes("val"), route.volumes("val", pooling="max"), *early_chart_steps(run)]
+
+
+def trained_steps(run: Session) -> list[Step]:
+    """What the figures of trained networks show."""
+    route = run.route
+    shown = [FINAL, *((row, crf) for step in _compared(run.profile) for row in _pair(step) for crf in (False, True))]
+    made = [step for row, crf in shown for step in (route.prediction(row, crf), route.scored(row, crf))]
+    return made + trained_chart_steps(run)
+
+
+def _pair(step: str) -> tuple[str, str]:
+    """The rows with these cues, before and after adapting."""
+    return step, f"{step} + adapt"
+
+
+def _compared(profile: str) -> tuple[str, ...]:
+    """Those of S1, S2 and S3 from which a profile trains networks, with and without adapting."""
+    trained = chaudhry2017.trained_rows(profile)
+    return tuple(step for step in chaudhry2017.HIERARCHY if set(_pair(step)) <= set(trained))
+
+
+# --- the idea ----------------------------------------------------------------------------------------------------
+
+def fig1(run: Session) -> Drawn:
+    """Image, hierarchical saliency, and the attention of two tags before and after it met saliency."""
+    train = Pictures(run, "train")
+    rows = np.flatnonzero(train.view.tags.sum(1) == 2)
+    rows, among = (rows, "images with two tags") if len(rows) else (np.arange(len(train.view)), "images")
+    index = int(rows[at_quantile(train.second_object_gain[rows], 0.9)])
+    labels = (np.flatnonzero(train.view.tags[index]) + 1).tolist()
+    steps_of = chaudhry2017.HIERARCHY
+    panels = [[train.image(index, "image"), *(train.saliency(step, index, f"saliency {step}") for step in steps_of),
+               train.truth(index, "ground truth")]]
+    for label in labels:
+        panels.append([train.attention(label, index, "attention A"),
+                       *(train.agreement(label, step, index, f"A with {step}") for step in steps_of),
+                       train.truth_of(label, index)])
+    names = ["", *(train.classes[label - 1] for label in labels)]
+    figure = plots.grid(panels, names=names, classes=train.classes, size=1.5)
+    alt = (f"A training image with the tags {train.tags(index, ' and ')}: above, S1, S2 and S3 with the border of what "
+           "is found; below, for each tag, its attention map and the harmonic mean with S1, S2 and S3, with the "
+           f"border of the pixels that Algorithm 1 takes. Of the {among}, the one at the 90th percentile "
+           "of what S3 finds more of the second largest object than S1 "
+           f"({100 * train.second_object_gain[index]:+.0f} pp).")
+    return Drawn(figure, "Discovering class-specific pixels", alt)
+
+
+def fig2(run: Session) -> Drawn:
+    """Block diagram of the approach."""
+    boxes = {
+        "image": (0.105, 0.15, "Training image\nand its tags"),
+        "saliency": (0.105, 0.86, "Hierarchical saliency S\ndetect, erase,\ndetect again"),
+        "trunk": (0.262, 0.15, "Trunk, four\ndilated heads"),
+        "f": (0.44, 0.15, "Segmentation volume f\nbackground and classes"),
+        "V": (0.44, 0.53, "Attention volume V\none map per class"),
+        "fusion": (0.44, 0.86, "Algorithm 1\nharmonic mean of\nattention and S, above γ"),
+        "cues": (0.935, 0.86, "Cues M\na label for\neach pixel"),
+        "class loss": (0.665, 0.53, "Classification loss\nmean of V,\nagainst the tags"),
+        "adapt": (0.79, 0.34, "After a round: adapt\nbest of f among the tags"),
+        "pixel loss": (0.935, 0.15, "Pixel loss\nf, against M"),
+    }
+    arrows = [("image", "trunk"), ("image", "saliency"), ("trunk", "f"), ("f", "V"), ("V", "fusion"),
+              ("saliency", "fusion"), ("fusion", "cues"), ("V", "class loss"), ("f", "adapt"),
+              ("adapt", "cues", "corner"), ("f", "pixel loss"), ("cues", "pixel loss")]
+    colours = {"V": "#FCE8BF", "saliency": "#D3EBF8", "fusion": "#CFE9DF", "adapt": "#E4DEF2", "f": "#F3DCE8",
+               "trunk": "#F3DCE8"}
+    figure = plots.flow(boxes, arrows, (9.6, 4.4), colours, {"One network": ("trunk", "f", "V")})
+    alt = ("Block diagram: one network turns a training image into a segmentation volume f and, with class filters on "
+           "top, an attention volume V. Algorithm 1 joins attention and hierarchical saliency to cues. The network is "
+           "trained with a classification loss on V against the tags and a pixel loss on f against the cues; after "
+           "a round, its own best labels among the tags replace the cues.")
+    return Drawn(figure, "Approach: one network, two losses, adapted cues", alt, "schematic")
+
+
+def attention_pooling(run: Session) -> Drawn:
+    """Attention maps of networks with average and with max pooling, on random val images."""
+    val = Pictures(run, "val")
+    indices = random_images(len(val.view), 7, seed=1)
+    kinds = {"average pooling": "average", "max pooling": "max"}
+    rows = [[val.image(index) for index in indices],
+            *([val.all_attention(index, pooling) for index in indices] for pooling in kinds.values()),
+            [val.truth(index) for index in indices]]
+    figure = plots.grid(rows, [val.tags(index) for index in indices], ["image", *kinds, "ground truth"], val.classes,
+                        size=1.15)
+    alt = (f"Attention maps of the network trained with average and with max pooling on {len(indices)} random val "
+           "images (fixed seed): at each pixel the highest map of the image's tags, over the image in grey. White "
+           "outlines: what Algorithm 1 would take if saliency were 1.")
+    return Drawn(figure, "Attention with average and with max pooling", alt)
+
+
+# --- results -----------------------------------------------------------------------------------------------------
+
+def fig3(run: Session) -> Drawn:
+    """Results of the full method on val, and two failures."""
+    val = Pictures(run, "val")
+    scores = val.network_iou(*FINAL)
+    worst = ranked(scores)[-2:][::-1]
+    others = np.where(np.isin(np.arange(len(scores)), worst), np.nan, scores)
+    shown = spread_ranks(others, 8)
+    pairs = [*(shown[first:first + 2] for first in range(0, len(shown), 2)), worst]
+    rows = [[panel for index in pair for panel in
+             (val.image(index), val.truth(index), val.prediction(*FINAL, index, per_cent(scores[index])))]
+            for pair in pairs]
+    figure = plots.grid(rows, ["image", "ground truth", "ours"] * 2, [""] * (len(rows) - 1) + ["failures"],
+                        val.classes, size=1.2, groups=[("", 3), ("", 3)])
+    alt = (f"Image, ground truth and result (S3, adapted, with CRF) of {len(shown)} val images at evenly spread ranks "
+           "of IoU from best to worst; last row: the two with the lowest IoU.")
+    return Drawn(figure, "Results on val, with two failures", alt)
+
+
+def table3(run: Session) -> Drawn:
+    """Table 3, a table of pictures: networks that learned from S1 and from S3."""
+    val, rows = Pictures(run, "val"), ("S1 + adapt", "S3 + adapt")
+    first, last = (val.network_iou(row, False) for row in rows)
+    gain = last - first
+    indices = spread_ranks(gain, 7)
+    panels = [[val.image(index) for index in indices], [val.truth(index) for index in indices],
+              *([val.prediction(row, False, index) for index in indices] for row in rows)]
+    figure = plots.grid(panels, [f"{100 * gain[index]:+.0f} pp" for index in indices],
+                        ["image", "ground truth", "S1", "S3"], val.classes, size=1.15)
+    better = 100 * np.mean(gain > 0)
+    alt = (f"{len(indices)} val images labelled by networks that learned from cues with S1 and with S3, both adapted, "
+           "without CRF. The images are at evenly spread ranks of the change in IoU from S1 to S3, from the largest "
+           f"gain to the largest loss; S3 is better on {better:.0f} % of all val images.")
+    return Drawn(figure, "What erasing changes in the result", alt)
+
+
+def _adapting(crf: bool) -> Callable[[Session], Drawn]:
+    """Fig. 4 (with CRF) or Fig. 5 (without)."""
+
+    def figure(run: Session) -> Drawn:
+        """What adapting changes, for each kind of saliency."""
+        val, compared = Pictures(run, "val"), _compared(run.profile)
+        before, after = (np.stack([val.confusions(_pair(step)[place], crf) for step in compared]) for place in (0, 1))
+        wrong = np.stack([ratio(false_positives(each)).mean(0) for each in (before, after)])
+        extra = np.stack([extra_classes(each).sum(0) for each in (before, after)])
+        fewer_wrong, fewer_extra = wrong[0] - wrong[1], extra[0] - extra[1]
+        first = ranked(fewer_wrong)[:2].tolist()
+        second = [index for index in ranked(fewer_extra + fewer_wrong / 10).tolist() if index not in first][:2]
+        names = [f"background taken\nfor objects\n{_change(100 * wrong[:, index])} %" for index in first]
+        names += [f"classes that\naren't there\n{_change(extra[:, index])}" for index in second]
+        rows = [[val.image(index), val.truth(index),
+                 *(val.prediction(row, crf, index) for step in compared for row in _pair(step))]
+                for index in first + second]
+        drawing = plots.grid(rows, ["image", "ground truth", *["round 1", "adapted"] * len(compared)], names,
+                             val.classes, size=1.15, groups=[("", 2), *((f"cues with {step}", 2) for step in compared)])
+        mean = [f"{100 * np.nanmean(each):.0f}" for each in wrong]
+        number = [f"{each.mean() / len(compared):.1f}" for each in extra]
+        alt = (f"Val images labelled by networks that learned from {', '.join(compared)}, before and after the cues "
+               f"were adapted, {'with' if crf else 'without'} CRF. Rows 1-2: where adapting removes most false "
+               "positives; rows 3-4: most classes that aren't there (sum over the columns). Over all val images "
+               f"false positives go from {mean[0]} % to {mean[1]} % of the background, extra classes from "
+               f"{number[0]} to {number[1]} per image.{_left_out(compared)}")
+        return Drawn(drawing, f"Effect of adapting, {'with' if crf else 'without'} CRF", alt)
+
+    return figure
+
+
+fig4, fig5 = _adapting(True), _adapting(False)
+
+
+def _change(values: np.ndarray) -> str:
+    return " → ".join(f"{value:.0f}" for value in values)
+
+
+def _left_out(compared: tuple[str, ...]) -> str:
+    missing = [step for step in chaudhry2017.HIERARCHY if step not in compared]
+    return f" Not trained in this profile: {', '.join(missing)}." if missing else ""
+
+
+#: Artifact id -> function of a session: the paper's own, then those of this project.
+FIGURES: dict[str, Callable[[Session], Drawn]] = {
+    "fig1": fig1, "fig2": fig2, "fig3": fig3, "fig4": fig4, "fig5": fig5, "table3": table3,
+    "attention_pooling": attention_pooling, "hierarchy": hierarchy, "erasing_curves": erasing_curves,
+    "gamma_curves": gamma_curves, "ladder": ladder,
+    "per_class": per_class, "learning_curves": learning_curves,
+}

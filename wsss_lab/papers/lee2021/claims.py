@@ -1,0 +1,810 @@
+"""The claims of Lee et al. 2021 (EPS), each as the condition under which it counts as reproduced.
+
+EPS is the row "adaptive"; pseudo-masks are those of training images, tags known. Segmenters see no tags.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from itertools import permutations
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from wsss_lab.data.views import EvalView
+from wsss_lab.evaluation.boundaries import boundary_scores
+from wsss_lab.evaluation.co_occurrence import co_occurring_pairs, pair_sums
+from wsss_lab.evaluation.confusion import divide, iou, mean_iou, nan_mean, precision_recall_of_labels
+from wsss_lab.evaluation.intervals import correlation, rank_sums, ratio
+from wsss_lab.evaluation.precision_recall import sweep
+from wsss_lab.evaluation.saliency_scores import foreground_iou, foreground_precision_recall
+from wsss_lab.evaluation.scoring import score_salient_pixels
+from wsss_lab.lab.profiles import has_test, profile_named
+from wsss_lab.lab.session import Session
+from wsss_lab.lab.steps import EVALUATION_READS, Step, seeded_step
+from wsss_lab.measure.claims import (
+    Claim,
+    Condition,
+    Decision,
+    Sentence,
+    above,
+    all_above,
+    all_positive,
+    also,
+    between,
+    by_profile,
+    claim_steps,
+    condition,
+    decide_all,
+    every,
+    holds,
+    jointly,
+    largest,
+    sentence,
+    told,
+    where_run,
+)
+from wsss_lab.measure.quantities import Derived, NotMeasured, Quantity, Results, Source, best, cached, figure
+from wsss_lab.papers.araslanov2020 import route as araslanov2020
+from wsss_lab.papers.chaudhry2017 import route as chaudhry2017
+from wsss_lab.papers.lee2021 import route as lee2021
+from wsss_lab.papers.lee2021.route import (
+    DETECTORS,
+    PUBLISHED,
+    ROWS,
+    SCALES,
+    SHARES,
+    STRATEGY_ROWS,
+    TAUGHT,
+    TAUS,
+    Route,
+    detector_row,
+)
+from wsss_lab.papers.oh2017 import route as oh2017
+from wsss_lab.seeds.localisation import BACKGROUND, pseudo_masks
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+EPS, CAM, UNSUPERVISED = "adaptive", "CAM", detector_row("unsupervised")
+V1_VGG, V2_VGG, V1_RESNET, V2_RESNET = "V1, VGG16", "V2, VGG16", "V1, ResNet101", "V2, ResNet101"
+BOTH = ("val", "test")
+OTHERS = {V1_VGG: (CAM, "CAM + AffinityNet"), V1_RESNET: (CAM, "G2")}  # what else teaches these segmenters
+SUPERVISED = ("G2", "DCSP")  # methods with the saliency of a trained detector
+CUTS = (0.2, 0.3, 0.4)  # of saliency maps, besides the map selection's one half
+LOW_BACKGROUND = BACKGROUND / 2  # constant score beside which CAM's maps cover more of the image
+LOWEST = 0.25  # share of the classes, from below, that saliency ignores
+AFFINITY = "AffinityNet"
+LEARNED = "With the learned background map instead of the constant score"
+
+# --- what is read ----------------------------------------------------------------------------------------------------
+
+
+def in_world(route: Route, many: bool) -> Route:
+    """The route, or its counterpart on the world of many objects."""
+    if not many:
+        return route
+    if route.crowded is None:
+        where = "; there it is COCO 2014, in the folder that WSSS_COCO names" if route.profile == "voc" else ""
+        raise NotMeasured(f"profile {route.profile} has no world of many objects{where}")
+    return route.crowded
+
+
+def with_affinity(route: Route) -> Route:
+    """The route, where its profile trains AffinityNet."""
+    if route.scale.affinity is None:
+        raise NotMeasured(f"profile {route.profile} trains no AffinityNet")
+    return route
+
+
+def theirs(paper: ModuleType, make: Callable[[Any], Step], split: str) -> Source:
+    """Confusions of labels that another paper's route makes of the same world, where they are no large extra."""
+
+    def source(route: Route) -> Any:
+        if not compares(route.profile):
+            raise NotMeasured(f"profile {route.profile} compares with no other notebook")
+        other = routes_of(paper, route.profile, route.seed + 1, route.world.seed)[route.seed]
+        return other.score(make(other), split)["confusions"]
+
+    return source
+
+
+@cached
+def routes_of(paper: ModuleType, *how: Any) -> list:
+    return paper.routes(*how)
+
+
+def compares(profile: str) -> bool:
+    """Whether a profile compares with rows of other papers' notebooks: on drawn worlds."""
+    return profile_named(profile).world == "toyvoc"
+
+
+def splits(profile: str) -> tuple[str, ...]:
+    """The splits of claims on val and test: both, or val where a profile has no other with masks."""
+    return BOTH if has_test(profile) else BOTH[:1]
+
+
+def shown(labels: str) -> str:
+    """A name beside other methods: rows of EPS that differ by their saliency are "EPS" and "EPS (boxes)"."""
+    return ({EPS: "EPS"} | {detector_row(name): f"EPS ({name})" for name in DETECTORS[1:]}).get(labels, labels)
+
+
+def score_cuts(view: EvalView, saliency: np.ndarray, cuts: Sequence[float]) -> dict:
+    """Foreground counts of saliency maps at several thresholds in (0, 1]: {"counts": int64 (N, cuts, 4)}.
+
+    saliency: frame uint8, 255 = 1. Raises ParameterError as score_salient_pixels does.
+    """
+    return {"counts": np.stack([score_salient_pixels(view, saliency, cut)["counts"] for cut in cuts], 1)}
+
+
+def scored_view(route: Route) -> Any:
+    """The training images whose pseudo-masks are scored, with their masks."""
+    return route.world.eval_view(route.scored)
+
+
+def scored_tags(route: Route) -> Derived:
+    return Derived(lambda view: view.tags, scored_view(route))
+
+
+def wider_masks(route: Route) -> Step:
+    """Pseudo-masks of CAM at LOW_BACKGROUND: coverage without any cue for boundaries."""
+    return seeded_step(route.seed, "seeds", pseudo_masks,
+                       f"pseudo-masks of {route.scored} by CAM, background {LOW_BACKGROUND:g}",
+                       {"backbone": route.backbone, "scales": route.scale.scales, "background": LOW_BACKGROUND},
+                       {"view": route.world.train_view(route.scored), "state": route.trained(CAM)["state"]})
+
+
+#: Pseudo-masks whose surroundings are looked at. AffinityNet's affinities are taught by a dense CRF, which sees edges.
+IN_CONTEXT: dict[str, Callable[[Route], Step]] = {
+    "EPS": lambda route: route.masks(EPS), "CAM": lambda route: route.masks(CAM), "expanded": wider_masks,
+    AFFINITY: lambda route: with_affinity(route).walked(CAM),
+}
+
+
+@cached
+def contexts(method: str, output: str) -> Source:
+    """Co-occurrence counts of pseudo-masks of IN_CONTEXT; see wsss_lab.evaluation.co_occurrence."""
+    make = IN_CONTEXT[method]
+    return lambda route: route.contexts(make(route))[output]
+
+
+@cached
+def confusions(row: str, output: str = "masks", many: bool = False) -> Source:
+    """Confusions of a row's pseudo-masks. output: "masks", "learned" (with the learned background map), "refined" (by
+    the dense CRF) or "walked" (by AffinityNet). many: of the world of many objects."""
+    ROWS[row]  # a mistyped one is no row that a profile leaves out
+
+    def source(route: Route) -> Any:
+        if row not in lee2021.trained_rows(route.profile):
+            raise NotMeasured(f"profile {route.profile} doesn't train the row '{row}'")
+        route = in_world(route, many)
+        if output == "walked":
+            return route.score(with_affinity(route).walked(row))["confusions"]
+        return route.score(route.masks(row, crf=output == "refined"), output=output)["confusions"]
+
+    return source
+
+
+def covered(route: Route) -> Any:
+    """Confusions (N, K, K + 1) whose column 1 counts the salient pixels of each class."""
+    return route.covered(route.saliency(split=route.scored))["confusions"]
+
+
+@cached
+def backgrounds(row: str) -> Source:
+    """Confidence counts (N, 3, K, bins) of a row's maps."""
+    ROWS[row]
+    return lambda route: route.localisation_score(row)["counts"]
+
+
+def selected_share(route: Route) -> Derived:
+    """Share of the tags that EPS counts with the foreground, mean over the last tenth of its training."""
+    return Derived(lambda curves: np.mean(curves["selected tags"][-max(1, len(curves["selected tags"]) // 10):]),
+                   route.trained(EPS)["curves"])
+
+
+# --- quantities ------------------------------------------------------------------------------------------------------
+
+
+@cached
+def pseudo(row: str, output: str = "masks", many: bool = False) -> Quantity:
+    """mIoU of a row's pseudo-masks; arguments as for `confusions`."""
+    after = {"masks": "", "learned": ", learned", "refined": " + CRF", "walked": " + AffinityNet"}[output]
+    return figure(shown(row) + after, confusions(row, output, many), mean_iou)
+
+
+@cached
+def of_classes(row: str, chosen: tuple[bool, ...], of: str, output: str = "masks") -> Quantity:
+    """Mean IoU of chosen foreground classes, one flag for each, by a row's pseudo-masks. of: name of these classes."""
+    return figure(f"{shown(row)} on {of}", confusions(row, output),
+                  lambda summed: nan_mean(iou(summed)[..., 1:][..., np.array(chosen)]))
+
+
+@cached
+def found(row: str, which: str) -> Quantity:
+    """Foreground "precision" or "recall" of a row's pseudo-masks."""
+    return figure(row, confusions(row), lambda summed: getattr(precision_recall_of_labels(summed).foreground, which))
+
+
+@cached
+def boundary(row: str, which: str, tolerance: int = 0) -> Quantity:
+    """"f1", "recall" or "precision" of a row's boundaries at one of the tolerances of Table 1."""
+    ROWS[row]
+    words = "F1" if which == "f1" else which
+    return figure(f"{words} of {shown(row)}", lambda route: route.boundaries(route.masks(row))["counts"],
+                  lambda summed: getattr(boundary_scores(summed), which), lambda counts: counts[:, :, tolerance])
+
+
+@cached
+def segmented(labels: str, net: str, split: str = "val", crf: bool = False, many: bool = False) -> Quantity:
+    """mIoU of a segmenter taught by labels of TAUGHT. many: of the world of many objects."""
+    if not many and net not in TAUGHT[labels]:
+        raise KeyError(f"{net} on {labels}")
+
+    def source(route: Route) -> Any:
+        if not many and net not in lee2021.taught(route.profile).get(labels, ()):
+            raise NotMeasured(f"profile {route.profile} doesn't train the segmenter '{net}' on '{labels}'")
+        if split not in splits(route.profile):
+            raise NotMeasured(f"profile {route.profile} has no masks of {split}")
+        route = in_world(route, many)
+        return route.score(route.prediction(labels, net, split, crf), split)["confusions"]
+
+    return figure(shown(labels) + " + CRF" * crf + " on test" * (split == "test"), source, mean_iou)
+
+
+#: Segmenters of other notebooks, no CRF, by ours of the same backbone: the paper, and from route and split to labels.
+ELSEWHERE: dict[str, dict[str, tuple[ModuleType, Callable[[Any, str], Step]]]] = {
+    V1_VGG: {"G2 of Oh et al.": (oh2017, lambda other, split: other.prediction(other.trained("G2"), split=split)),
+             "DCSP": (chaudhry2017, lambda other, split: other.prediction("VGG, S3 + adapt", split=split))},
+    V1_RESNET: {"DCSP": (chaudhry2017, lambda other, split: other.prediction("S3 + adapt", split=split)),
+                "two stages": (araslanov2020, lambda other, split: other.second_labels(split=split))},
+}
+
+
+@cached
+def elsewhere(name: str, net: str, split: str) -> Quantity:
+    paper, make = ELSEWHERE[net][name]
+    source = theirs(paper, lambda other: make(other, split), split)
+    return figure(name + " on test" * (split == "test"), source, mean_iou)
+
+
+def rivals(net: str, split: str, profile: str) -> dict[str, Quantity]:
+    """Methods without EPS: those that teach a segmenter, and other papers' with its backbone."""
+    own = {labels: segmented(labels, net, split) for labels in OTHERS[net]}
+    return own | {name: elsewhere(name, net, split) for name in ELSEWHERE[net] if compares(profile)}
+
+
+#: mIoU of other papers' labels, no CRF, on the images whose pseudo-masks are scored, the first of the training images.
+LABELS = {name: figure(name, [theirs(paper, make, "train"), confusions(EPS)], mean_iou,
+                       lambda whole, ours: whole[:, :ours.shape[1]])
+          for name, (paper, make) in {
+              "cues of DCSP": (chaudhry2017, lambda other: other.cues_of("S3 + adapt")),
+              "single stage": (araslanov2020, lambda other: other.prediction("ours", "train", "known"))}.items()}
+
+
+@cached
+def foreground(of: str, which: str = "iou", cut: int | None = None) -> Quantity:
+    """Foreground "iou", "recall" or "precision" on val of the saliency that EPS estimates (of="estimated") or of one of
+    DETECTORS, cut at one half or at one of CUTS."""
+    if of not in ("estimated", *DETECTORS):
+        raise KeyError(of)
+
+    def source(route: Route) -> Any:
+        if of != "estimated" and detector_row(of) not in lee2021.trained_rows(route.profile):
+            raise NotMeasured(f"profile {route.profile} doesn't look at the detector '{of}'")
+        maps = route.estimated() if of == "estimated" else route.saliency(of, "val")
+        if cut is None:
+            return route.saliency_score(maps)["counts"]
+        return seeded_step(None, "evaluation", score_cuts, f"cuts of {maps.label}", {"cuts": CUTS},
+                           {"view": route.world.eval_view("val"), "saliency": maps["maps"]}, EVALUATION_READS)["counts"]
+
+    def score(summed: np.ndarray) -> np.ndarray:
+        return foreground_iou(summed) if which == "iou" else getattr(foreground_precision_recall(summed), which)
+
+    name = {"estimated": "estimated", "masks": "detector"}.get(of, of)
+    return figure(name if which == "iou" else f"{which} {name}", source, score,
+                  lambda counts: counts if cut is None else counts[:, :, cut])
+
+
+class Pair(NamedTuple):
+    """A class with the surroundings that go with it: 0-based indices and a name, as in "boat on water"."""
+
+    k: int
+    c: int
+    name: str
+
+
+@cached
+def confused(method: str, pair: Pair) -> Quantity:
+    """The confusion ratio m of a pair by pseudo-masks of IN_CONTEXT."""
+    return figure(f"{pair.name} {method}", [*(contexts(method, name) for name in ("false", "present", "confusions")),
+                                            scored_tags], ratio,
+                  lambda false, present, matrices, tags: pair_sums(false, present, matrices, tags[0], pair.k, pair.c),
+                  unit="")
+
+
+@cached
+def target(method: str, pair: Pair) -> Quantity:
+    """IoU of the pair's class on the images of the pair."""
+    return figure(f"{pair.name} {method}", [contexts(method, "confusions"), contexts(method, "present"), scored_tags],
+                  lambda summed: iou(summed)[..., pair.c + 1],
+                  lambda matrices, present, tags: of_images(matrices, present[..., pair.k] & tags[0][:, pair.c]))
+
+
+def of_images(sums: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """Per-image sums (S, N, ...) with those of other images set to 0; chosen: bool (S, N)."""
+    return np.where(chosen.reshape(*chosen.shape, *(1,) * (sums.ndim - 2)), sums, 0)
+
+
+def one_tag(tags: np.ndarray) -> np.ndarray:
+    """Which images have one tag: bool (N,), of tags (S, N, C)."""
+    one = tags[0].sum(1) == 1
+    if not one.any():
+        raise NotMeasured("every image has several tags")
+    return one
+
+
+def labelled_by_saliency(salient: np.ndarray, tags: np.ndarray) -> np.ndarray:
+    """Confusions of the salient pixels under an image's one tag, and background elsewhere, on images with one tag.
+
+    salient: confusions (S, N, K, K + 1) of `covered`. tags: bool (S, N, C). Returns (S, n, K, K + 1).
+    """
+    one = one_tag(tags)
+    labelled = np.zeros_like(salient[:, one])
+    labelled[..., 0] = salient[:, one][..., 0]
+    labelled[..., 1:-1] = salient[:, one][..., 1:2] * tags[0][one][:, None]
+    return labelled
+
+
+SALIENCY_ALONE = figure("saliency under the one tag", [covered, scored_tags], mean_iou, labelled_by_saliency)
+ON_ONE_TAG = {row: figure(f"{shown(row)} on images with one tag", [confusions(row), scored_tags], mean_iou,
+                          lambda matrices, tags: matrices[:, one_tag(tags)]) for row in (EPS, CAM)}
+
+
+@cached
+def follows(fact: str, words: str, sign: int) -> Quantity:
+    """Rank correlation of an image's IoU with a fact of route.objects times `sign`, on the world of many objects."""
+    segmenter = segmented(EPS, V2_VGG, many=True)
+    return figure(f"rank correlation of IoU with {words}", [*segmenter.sources, objects(fact)], correlation,
+                  lambda matrices, facts: rank_sums(sign * facts[0].astype(float), image_iou(matrices)), unit="")
+
+
+@cached
+def objects(fact: str) -> Source:
+    """"objects" or "area" of the images of val of the world of many objects: (N,)."""
+    return lambda route: in_world(route, True).objects("val")[fact]
+
+
+def image_iou(matrices: np.ndarray) -> np.ndarray:
+    """Mean IoU of the classes that an image shows, background left out: (..., K, K + 1) -> (...), nan without any."""
+    shows = matrices[..., 1:, :].sum(-1) > 0
+    return nan_mean(np.where(shows, iou(matrices)[..., 1:], np.nan))
+
+
+# --- conditions that several claims share ----------------------------------------------------------------------------
+
+
+def at_most(high: float, differences: Mapping[str, Quantity]) -> Condition:
+    """Differences of which none exceeds `high`, interval included; the largest is shown."""
+    parts = {name: between(each, high=high) for name, each in differences.items()}
+
+    def decide(claim: Claim, results: Results) -> Decision:
+        decided = {name: part.decide(claim, results) for name, part in parts.items()}
+        name = max(differences, key=lambda each: differences[each].value(results))
+        known = differences[name].interval(results)
+        return replace(jointly(decided.values()), measured=f"largest: {name} {known.number(known.mean)}",
+                       interval=known.ends)
+
+    return Condition(decide, tuple(dict.fromkeys(source for part in parts.values() for source in part.reads)))
+
+
+def apart(quantities: Mapping[str, Quantity]) -> dict[str, Quantity]:
+    """All differences of quantities, of both signs."""
+    return {f"{a} - {b}": quantities[a] - quantities[b] for a, b in permutations(quantities, 2)}
+
+
+def listed(text: str, quantities: Mapping[str, Quantity], *more: Quantity) -> Sentence:
+    """A sentence with names and figures in the place of its first {}; more: what fills the others."""
+    return also(text.replace("{}", ", ".join(f"{name} {{}}" for name in quantities), 1), *quantities.values(), *more)
+
+
+def over_pairs(condition_of: Callable[[list[Pair], list[str]], Condition], *methods: str) -> Condition:
+    """A condition on the pairs of a world and those of IN_CONTEXT that a profile has."""
+    reads = [scored_view, scored_tags, contexts("CAM", "known")]
+    reads += [contexts(method, name) for method in ("CAM", *methods) for name in ("false", "present", "confusions")]
+    more = [contexts(AFFINITY, name) for name in ("false", "present", "confusions")]
+
+    def decide(claim: Claim, results: Results) -> Decision:
+        known = [*methods, AFFINITY] if SCALES[results.run.profile].affinity else [*methods]
+        return condition_of(pairs_of(results), known).decide(claim, results)
+
+    return Condition(decide, tuple(reads), tuple(more))
+
+
+def pairs_of(results: Results) -> list[Pair]:
+    """Classes with the surroundings that go with them, by the ground truth alone; NotMeasured where there are none."""
+    view = results.first(scored_view)
+    if not view.has_context:
+        raise NotMeasured("these images have no maps of their surroundings")
+    known, present = (np.asarray(results.first(contexts("CAM", name))) for name in ("known", "present"))
+    pairs = co_occurring_pairs(view.tags[known], present[known])
+    if not pairs:
+        raise NotMeasured("in these images no class keeps to one kind of surroundings")
+    return [Pair(k, c, f"{view.classes[c]} on {view.context_classes[k]}") for k, c in pairs]
+
+
+def ratios(pairs: list[Pair], methods: Sequence[str]) -> Sentence:
+    """Confusion ratios of each pair by each method, as in "boat on water CAM 0.74, EPS 0.10"."""
+
+    def text(results: Results) -> str:
+        return "; ".join(f"{pair.name} " + ", ".join(f"{method} {confused(method, pair).value(results):.2f}"
+                                                     for method in methods) for pair in pairs)
+
+    return Sentence(lambda results: f"Confusion ratios: {text(results)}.")
+
+
+# --- boundaries and surroundings: C01 to C04 -------------------------------------------------------------------------
+
+
+F1_WIDE = [boundary(row, "f1", 1) for row in (EPS, CAM)]
+NARROW, WIDE = (f"{100 * share:g} %" for share in PUBLISHED.boundary_shares)
+
+
+def confuses_least(pairs: list[Pair], methods: list[str]) -> Condition:
+    """C02: less than CAM, and than CAM after AffinityNet where that is run."""
+    differences = {f"{pair.name}, {method} - EPS": confused(method, pair) - confused("EPS", pair)
+                   for pair in pairs for method in methods if method != "EPS"}
+    return told(all_above(differences, "the confusion ratio between others and EPS"), ratios(pairs, methods),
+                "Not run here: SEAM, ICD, SGAN.")
+
+
+def segments_the_target_better(pairs: list[Pair], methods: list[str]) -> Condition:
+    """C03: "much" is half of the least printed gain, "at equal confusion" that EPS doesn't confuse more than CAM."""
+    more = {f"{pair.name}, EPS - CAM": confused("EPS", pair) - confused("CAM", pair) for pair in pairs}
+    gains = [above(target("EPS", pair) - target("CAM", pair), half=6.35) for pair in pairs]
+    return told(every(*gains, at_most(0.05, more)), ratios(pairs, methods), "Not run here: SGAN.")
+
+
+def expansion_confuses_more(pairs: list[Pair], methods: list[str]) -> Condition:
+    """C04: the expansion method is CAM with half of its background score."""
+    cues = "; CAM + AffinityNet is an expansion with cues for boundaries" * (AFFINITY in methods)
+    differences = {f"{pair.name}, expanded - CAM": confused("expanded", pair) - confused("CAM", pair) for pair in pairs}
+    return told(all_above(differences, "the confusion ratio between expanded CAM and CAM"),
+                f"CAM expands with a background score of {LOW_BACKGROUND:g} instead of {BACKGROUND:g}{cues}.",
+                ratios(pairs, methods), "Not run here: SEAM.")
+
+
+# --- map selection and its parameters: C05 to C07, C17, C18 ----------------------------------------------------------
+
+STRATEGIES, LEARNED_STRATEGIES = ({row: pseudo(row, output) for row in STRATEGY_ROWS}
+                                  for output in ("masks", "learned"))
+
+
+@sentence(selected_share)
+def tags_selected(results: Results) -> str:
+    return (f"At the end of its training the adaptive strategy counts {100 * results.stack(selected_share).mean():.0f} "
+            "% of the tags with the foreground, the naive one all of them.")
+
+
+def named(results: Results, chosen: np.ndarray) -> str:
+    """Names of chosen classes, bool (C,)."""
+    return ", ".join(name for name, each in zip(results.first(scored_view).classes, chosen, strict=True) if each)
+
+
+def gains_on(results: Results, worse: str, chosen: np.ndarray, output: str = "masks") -> list[Quantity]:
+    """What EPS gains over a row on chosen classes, bool (C,), and on the others."""
+    names = named(results, chosen), "the others"
+    return [of_classes(EPS, tuple(each), name, output) - of_classes(worse, tuple(each), name, output)
+            for each, name in zip((chosen, ~chosen), names, strict=True)]
+
+
+def by_classes(results: Results, worse: str, chosen: np.ndarray) -> str:
+    """Sentences on what EPS gains over a row on chosen classes, bool (C,), and on the others."""
+    gains = [[each.interval(results) for each in gains_on(results, worse, chosen, output)]
+             for output in ("masks", "learned")]
+    plain, learned = (f"on {named(results, chosen)} {own}, on the others {others}" for own, others in gains)
+    return f"Gains: {plain}. {LEARNED}: {learned}."
+
+
+def class_reads(worse: str) -> tuple[Source, ...]:
+    return scored_view, *(confusions(row, output) for row in (EPS, worse) for output in ("masks", "learned"))
+
+
+def recall_of_classes(salient: np.ndarray) -> np.ndarray:
+    """Which part of each class is salient: confusions (S, N, K, K + 1) of `covered` -> (C,), mean over the seeds."""
+    pooled = salient.sum(1)[:, 1:]
+    return divide(pooled[..., 1], pooled.sum(-1)).mean(0)
+
+
+@condition(covered, *class_reads("naive"))
+def ignored_classes_gain(claim: Claim, results: Results) -> Decision:
+    """C06: the quarter of the classes of which least is salient gain, and more than the others."""
+    salient = recall_of_classes(results.stack(covered))
+    lowest = np.zeros(len(salient), bool)
+    lowest[np.argsort(salient)[:max(1, round(LOWEST * np.isfinite(salient).sum()))]] = True
+    own, others = gains_on(results, "naive", lowest)
+    parts = [100 * nan_mean(salient[chosen]) for chosen in (lowest, ~lowest)]
+    return told(every(above(own), above((own - others).called(f"more on {named(results, lowest)}", "pp"))),
+                f"Of these classes {parts[0]:.0f} % of the pixels are salient, of the others {parts[1]:.0f} %. "
+                f"{by_classes(results, 'naive', lowest)}").decide(claim, results)
+
+
+@sentence(*class_reads("pre-defined"))
+def reserved_classes(results: Results) -> str:
+    """Where the choice per image differs from the list."""
+    chosen = np.isin(np.arange(len(results.first(scored_view).classes)),
+                     results.route.selection("pre-defined")["reserved"])
+    if not chosen.any():
+        return "No class of this world is in the list, so that the pre-defined strategy is the naive one."
+    return (f"The list counts {named(results, chosen)} with the background. "
+            f"{by_classes(results, 'pre-defined', chosen)}")
+
+
+def parameter(rows: Mapping[str, str], text: str) -> list[Sentence]:
+    """Sentences on a parameter's settings. rows: its values -> rows."""
+    known = {value: pseudo(row) for value, row in rows.items()}
+
+    @sentence(*known.values())
+    def spread(results: Results) -> str:
+        each = np.array([quantity.values(results) for quantity in known.values()])
+        return f"The standard deviation over seeds is {each.std(1, ddof=1).mean():.1f} pp." if results.seeds > 1 else ""
+
+    learned = {value: pseudo(row, "learned") for value, row in rows.items()}
+    return [listed(f"{text} {{}} %.", known), spread, listed(f"{LEARNED}: {{}} %.", learned)]
+
+
+TAU = {f"{tau:g}": lee2021.tau_row(tau) for tau in TAUS}
+FLAT = {f"tau {tau}": pseudo(row) for tau, row in TAU.items() if 0.3 <= float(tau) <= 0.5}
+SHARE = {f"{share:g}": lee2021.share_row(share) for share in SHARES}
+
+# --- accuracy and refinement: C08, C09, C20 --------------------------------------------------------------------------
+
+GAIN = pseudo(EPS) - pseudo(CAM)
+
+
+@sentence(backgrounds(EPS), backgrounds(CAM))
+def best_backgrounds(results: Results) -> str:
+    """What the constant background score does to EPS and CAM."""
+    (eps_at, eps), (cam_at, cam) = (at_best_background(results.stack(backgrounds(row))) for row in (EPS, CAM))
+    return (f"Each with the background score that suits it best, chosen on these masks, instead of {BACKGROUND:g}: "
+            f"EPS {eps:.1f} % at {eps_at:.2f}, CAM {cam:.1f} % at {cam_at:.2f}.")
+
+
+def at_best_background(counts: np.ndarray) -> tuple[float, float]:
+    """The constant background score of greatest mIoU, and that mIoU in per cent, mean over the seeds.
+
+    counts: confidence counts (S, N, 3, K, bins). It is chosen on the pixel labels it is scored with.
+    """
+    swept = sweep(counts.sum(1))
+    each = swept.mean_iou.mean(0)
+    return float(swept.thresholds[each.argmax()]), 100 * float(each.max())
+
+
+def refinement_adds_little(profile: str) -> Condition:
+    """C09: 0 to 4 pp to EPS by every refiner of the profile; of AffinityNet, whose gain of CAM is printed, CAM gains
+    something and EPS less than half of it; of the CRF where there is no other."""
+    refiners = {"CRF": "refined"} | ({"AffinityNet": "walked"} if SCALES[profile].affinity else {})
+    added = {name: [pseudo(row, output) - pseudo(row) for row in (EPS, CAM)] for name, output in refiners.items()}
+    name, (own, cams) = list(added.items())[-1]
+    little = [between(eps.called(f"{refiner} adds to EPS"), 0, 4) for refiner, (eps, _) in added.items()]
+    less = (cams / 2 - own).called(f"half of what {name} adds to CAM, less what it adds to EPS")
+    texts = "; ".join(f"{refiner} EPS {{}}, CAM {{}}" for refiner in added)
+    return told(every(*little, above(cams.called(f"{name} adds to CAM")), above(less)),
+                also(f"Added: {texts}.", *(each for gains in added.values() for each in gains)),
+                also("Without refinement EPS has {} %, CAM {} %.", pseudo(EPS), pseudo(CAM)))
+
+
+# --- segmenters: C10 to C16, C21 -------------------------------------------------------------------------------------
+
+
+def beats_others(net: str, *sentences: Sentence) -> Condition:
+    """EPS against every other method with one segmenter or its backbone, the best by half of the published size."""
+
+    def choose(profile: str) -> Condition:
+        every_split = {split: rivals(net, split, profile) for split in splits(profile)}
+        ahead = {f"EPS - {name} on {split}": segmented(EPS, net, split) - each
+                 for split, others in every_split.items() for name, each in others.items()}
+        sized = [above(segmented(EPS, net, split) - best(*others.values()), half=True)
+                 for split, others in every_split.items()]
+        shown_all = {f"{split} {name}": each for split, others in every_split.items()
+                     for name, each in {"EPS": segmented(EPS, net, split), **others}.items()}
+        alien = ", other papers' networks as in their notebooks" * compares(profile)
+        return told(every(all_above(ahead, "mIoU between EPS and others"), *sized),
+                    listed(f"All with {net}{alien}: {{}} %.", shown_all), *sentences)
+
+    return by_profile(choose)
+
+
+def with_crf(net: str) -> Sentence:
+    """What a CRF adds to a segmenter that EPS taught."""
+    crf = segmented(EPS, net, crf=True)
+    return also("With CRF EPS has {} % on val, {} against without it.", crf, crf - segmented(EPS, net))
+
+
+@sentence(segmented("full", V1_RESNET), segmented(EPS, V1_RESNET))
+def of_full(results: Results) -> str:
+    """The same segmenter taught by the ground truth."""
+    full, eps = (segmented(labels, V1_RESNET).value(results) for labels in ("full", EPS))
+    reached = f"of which EPS reaches {100 * eps / full:.0f} %" if full > eps else (
+        "less than by EPS: its training, and not the labels alone, limits these figures")
+    return f"Taught by the ground truth it has {full:.1f} % on val, {reached}."
+
+
+@sentence(*(segmented(labels, V1_RESNET, split) for split in BOTH
+            for labels in ("G2", *map(detector_row, DETECTORS[1:]))))
+def with_the_same_saliency(results: Results) -> str:
+    """EPS with the detector that G2 uses, where it is another than its own."""
+    theirs = results.route.guided.saliency_maps("train")
+    detector = next((name for name in DETECTORS if results.route.saliency(name) == theirs), DETECTORS[0])
+    if detector == DETECTORS[0]:
+        return ""
+    gains = {split: segmented(detector_row(detector), V1_RESNET, split) - segmented("G2", V1_RESNET, split)
+             for split in splits(results.run.profile)}
+    text = f"EPS against G2 with the same detector ('{detector}' instead of '{DETECTORS[0]}'): {{}}."
+    return listed(text, gains).text(results)
+
+
+def every_segmenter() -> Condition:
+    """C12: EPS against CAM with each segmenter that CAM teaches, each gain more than half of the other; V1 against V2
+    with each backbone; on val."""
+    gains = {net: segmented(EPS, net) - segmented(CAM, net) for net in TAUGHT[CAM]}
+    alike = {f"{a} - half of {b}": gains[a] - gains[b] / 2 for a, b in permutations(gains, 2)}
+    heads = {split: {f"{backbone}, {names}": each for backbone in ("VGG16", "ResNet101") for names, each in apart(
+        {head: segmented(EPS, f"{head}, {backbone}", split) for head in ("V1", "V2")}).items()} for split in BOTH}
+    on_test = {name: each for name, each in heads["test"].items() if name.endswith("V1 - V2")}
+    return told(every(all_above(gains, "mIoU between EPS and CAM"), all_above(alike, "a gain and half of another"),
+                      at_most(1.5, heads["val"])), listed("EPS on val: {} %.", {net: segmented(EPS, net)
+                                                                                for net in TAUGHT[EPS]}),
+                listed("EPS against CAM: {}.", gains), listed("On test: {}.", on_test))
+
+
+def small_against_large(profile: str) -> Condition:
+    """C13: EPS with VGG16 at most 1 pp behind each other method with ResNet101."""
+    others = {f"{name} on {split}": each for split in splits(profile)
+              for name, each in rivals(V1_RESNET, split, profile).items()}
+    behind = {f"{name} - EPS": each - segmented(EPS, V2_VGG, name.rpartition(" ")[2]) for name, each in others.items()}
+    return told(at_most(1, behind), listed("With ResNet101: {} %; on val EPS has {} % with V1, VGG16 and {} % with V2, "
+                                           "VGG16.", others, segmented(EPS, V1_VGG), segmented(EPS, V2_VGG)))
+
+
+@sentence()
+def stands_for_coco(results: Results) -> str:
+    return "" if results.run.profile == "voc" else "A toy world of more and smaller objects stands for COCO."
+
+
+def every_detector_works(profile: str) -> Condition:
+    """C15: EPS with each detector against every method without EPS; detectors at most 4 pp apart, in their order."""
+    detectors = [name for name in DETECTORS if detector_row(name) in lee2021.taught(profile)]
+    parts = []
+    for split in splits(profile):
+        results = {name: segmented(detector_row(name), V1_RESNET, split) for name in detectors}
+        ahead = {f"{name} - {other} on {split}": ours - theirs for name, ours in results.items()
+                 for other, theirs in rivals(V1_RESNET, split, profile).items()}
+        parts += [all_above(ahead, f"mIoU between EPS and others on {split}"),
+                  at_most(4, {f"{names} on {split}": each for names, each in apart(results).items()}),
+                  better_detectors(results, split)]
+    return told(every(*parts), detectors_in_numbers, masks_in_numbers)
+
+
+def better_detectors(results: Mapping[str, Quantity], split: str) -> Condition:
+    """Of two detectors the one with clearly greater foreground IoU on val teaches better. results: detector -> mIoU."""
+    quality = {name: foreground(name) for name in results}
+
+    @condition(*quality.values(), *results.values())
+    def decide(claim: Claim, measured: Results) -> Decision:
+        gaps = {f"{a} - {b} on {split}": (results[a] - results[b]).interval(measured)
+                for a, b in permutations(results, 2) if (quality[a] - quality[b]).interval(measured).low > 0}
+        if not gaps:
+            return holds(None, "no detector clearly has a greater foreground IoU", seeds=measured.seeds)
+        return all_positive(gaps, f"mIoU between the better and the worse of two detectors on {split}")
+
+    return decide
+
+
+QUALITY = {name: foreground(name) for name in DETECTORS}
+TAUGHT_BY = {name: segmented(detector_row(name), V1_RESNET) for name in DETECTORS}
+
+
+@sentence(*QUALITY.values(), *TAUGHT_BY.values())
+def detectors_in_numbers(results: Results) -> str:
+    """The detectors, and the segmenters on val that EPS taught with them."""
+    quality, taught_by = ({name: each.value(results) for name, each in of.items()} for of in (QUALITY, TAUGHT_BY))
+    listing = ", ".join(f"{name} {quality[name]:.1f} and {taught_by[name]:.1f}" for name in quality)
+    alike = sorted(quality, key=quality.get) == sorted(quality, key=taught_by.get)
+    return (f"Foreground IoU of the detectors and mIoU of the segmenters on val: {listing} %; the order by both is "
+            f"{'' if alike else 'not '}the same.")
+
+
+masks_in_numbers = also("Pseudo-masks with the constant background score, and with the learned map: "
+                        + ", ".join(f"{name} {{}} and {{}}" for name in DETECTORS) + " %.",
+                        *(pseudo(detector_row(name), output) for name in DETECTORS for output in ("masks", "learned")))
+
+
+def unsupervised_beats_supervised(profile: str) -> Condition:
+    """C16: EPS with saliency that nobody trained against methods with a trained detector."""
+    ours = {split: segmented(UNSUPERVISED, V1_RESNET, split) for split in splits(profile)}
+    ahead = {f"EPS (unsupervised) - {name} on {split}": each - theirs for split, each in ours.items()
+             for name, theirs in rivals(V1_RESNET, split, profile).items() if name in SUPERVISED}
+    cam = {split: each - segmented(CAM, V1_RESNET, split) for split, each in ours.items()}
+    return told(all_above(ahead, "mIoU between EPS without supervised saliency and methods with it"),
+                with_the_same_saliency, listed("Unsupervised EPS against CAM: {}.", cam))
+
+
+@sentence(objects("objects"), *segmented(EPS, V2_VGG, many=True).sources)
+def few_and_many(results: Results) -> str:
+    """IoU of an image by how many objects it shows."""
+    count = np.asarray(results.first(objects("objects")))
+    values = image_iou(results.stack(segmented(EPS, V2_VGG, many=True).sources[0]))
+    few = count <= np.median(count)
+    halves = [100 * float(nan_mean(values[:, chosen]).mean()) for chosen in (few, ~few)]
+    return (f"Mean IoU of the classes that an image shows: {halves[0]:.1f} % with up to {np.median(count):g} objects, "
+            f"{halves[1]:.1f} % with more.")
+
+
+# --- the claims ------------------------------------------------------------------------------------------------------
+
+MANY, MANY_MASKS = ([make(row) for row in (EPS, CAM)] for make in (
+    lambda row: segmented(row, V2_VGG, many=True), lambda row: pseudo(row, many=True)))
+SALIENT = {which: foreground("estimated", which) - foreground("masks", which)
+           for which in ("iou", "recall", "precision")}
+
+CLAIMS: dict[str, Condition] = {
+    "C01": told(every(*(above(boundary(EPS, which) - boundary(CAM, which), half=which == "f1" and 19.2)
+                        for which in ("f1", "recall", "precision"))),
+                also(f"Boundaries match within {NARROW} of an image's diagonal, or 1 pixel where that is more. Within "
+                     f"{WIDE}: F1 EPS {{}}, CAM {{}} %, {{}}.", *F1_WIDE, F1_WIDE[0] - F1_WIDE[1]),
+                "Not run here: BES, SEAM."),
+    "C02": over_pairs(confuses_least, "CAM", "EPS"),
+    "C03": over_pairs(segments_the_target_better, "CAM", "EPS"),
+    "C04": over_pairs(expansion_confuses_more, "CAM", "expanded"),
+    "C05": told(every(largest(EPS, STRATEGIES), above(STRATEGIES[EPS] - STRATEGIES["naive"], half=1.45)),
+                listed("mIoU: {} %.", STRATEGIES),
+                listed(f"{LEARNED}: {{}} %, adaptive - naive {{}}.", LEARNED_STRATEGIES,
+                       LEARNED_STRATEGIES[EPS] - LEARNED_STRATEGIES["naive"]), tags_selected),
+    "C06": ignored_classes_gain,
+    "C07": told(every(above(STRATEGIES[EPS] - STRATEGIES["pre-defined"], half=True),
+                      largest("pre-defined", {row: each for row, each in STRATEGIES.items() if row != EPS})),
+                reserved_classes),
+    "C08": told(every(above(GAIN, half=True), where_run(all_above(
+        {f"EPS - {name}": pseudo(EPS) - each for name, each in LABELS.items()}, "mIoU between EPS and other papers"))),
+                also("Foreground precision/recall: EPS {}/{}, CAM {}/{} %.",
+                     *(found(row, which) for row in (EPS, CAM) for which in ("precision", "recall"))),
+                best_backgrounds,
+                also("With its learned background map EPS has {} %, {} against CAM.", pseudo(EPS, "learned"),
+                     pseudo(EPS, "learned") - pseudo(CAM)), "Not run here: SEAM, ICD, SGAN."),
+    "C09": by_profile(refinement_adds_little),
+    "C10": beats_others(V1_VGG, with_crf(V1_VGG)),
+    "C11": beats_others(V1_RESNET, with_crf(V1_RESNET), of_full, with_the_same_saliency),
+    "C12": every_segmenter(),
+    "C13": by_profile(small_against_large),
+    "C14": told(above(MANY[0] - MANY[1], half=True), stands_for_coco,
+                also("Their pseudo-masks have {} and {} %, {} apart. SGAN is not run here.", *MANY_MASKS,
+                     MANY_MASKS[0] - MANY_MASKS[1])),
+    "C15": by_profile(every_detector_works),
+    "C16": by_profile(unsupervised_beats_supervised),
+    "C17": told(at_most(1, apart(FLAT)), *parameter(TAU, "mIoU by tau:")),
+    "C18": told(at_most(1, {f"lambda {share} - 0.5": pseudo(row) - pseudo(EPS) for share, row in SHARE.items()
+                            if row != EPS}), *parameter(SHARE, "mIoU by lambda:")),
+    "C19": told(every(*map(above, SALIENT.values())),
+                "The estimate knows the tags of the image, the detector doesn't. Restored objects show in recall, "
+                "removed noise in precision.",
+                also("Maps count as salient from one half on; "
+                     + ", ".join(f"at {cut:g} {{}} and {{}}" for cut in CUTS) + " %.",
+                     *(foreground(of, cut=place) for place in range(len(CUTS)) for of in ("estimated", "masks")))),
+    "C20": told(every(above(GAIN, half=True), above(ON_ONE_TAG[EPS] - SALIENCY_ALONE)),
+                also("On images with one tag, the salient pixels under that tag have {} %, CAM {}.", SALIENCY_ALONE,
+                     ON_ONE_TAG[CAM])),
+    "C21": told(every(above(follows("objects", "fewer objects", -1)), above(follows("area", "larger objects", 1))),
+                stands_for_coco, few_and_many),
+}
+
+
+def steps(route: Route, _profile: str) -> list[Step]:
+    """Everything that the claims need at one seed and that a profile runs."""
+    return claim_steps(CLAIMS, route)
+
+
+def decide(run: Session) -> "pd.DataFrame":
+    """Every claim of the paper once: claim_id, statement, published, measured, interval, verdict, why."""
+    return decide_all("lee2021", CLAIMS, Results(run))

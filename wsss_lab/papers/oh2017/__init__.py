@@ -1,0 +1,1 @@
+"""Oh et al. 2017, guided segmentation."""

@@ -1,0 +1,421 @@
+"""The figures of Oh et al. 2017 from what a session has stored: `run.compute(*steps(run))` comes first.
+
+Pictures are taken from seed 0 and chosen by rule, never by hand; every alt text states the rule.
+"""
+
+from collections.abc import Callable
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+
+from wsss_lab.data.canvas import canvas_box
+from wsss_lab.evaluation.confusion import iou, mean_iou, nan_mean
+from wsss_lab.evaluation.intervals import interval
+from wsss_lab.evaluation.precision_recall import PRCurve, sweep
+from wsss_lab.evaluation.saliency_scores import foreground_iou
+from wsss_lab.lab import charts, plots
+from wsss_lab.lab.choices import at_quantile, random_images, ranked, spread_ranks
+from wsss_lab.lab.plots import Drawn, Panel
+from wsss_lab.lab.session import Session
+from wsss_lab.lab.steps import Step
+from wsss_lab.papers.oh2017 import route as oh2017
+from wsss_lab.papers.oh2017.route import PUBLISHED, detect_shown, refine_shown
+from wsss_lab.papers.oh2017.tables import Evidence, seeder_score
+from wsss_lab.papers.shared_pictures import SplitPictures, over_seeds, per_cent
+from wsss_lab.seeds.cam import expand
+
+
+class Pictures(SplitPictures):
+    """Panels of the images of one split at seed 0, and the scores by which images are chosen."""
+
+    # --- panels --------------------------------------------------------------------------------------------------
+
+    def seeds(self, index: int, title: str = "") -> Panel:
+        return self.stored(self.route.seeds(split=self.split)["masks"], index, title)
+
+    def guide(self, rule: str, index: int, title: str = "") -> Panel:
+        """rule: "G0", "G1" or "G2"."""
+        return self.stored(self.route.guides(rule, split=self.split)["masks"], index, title)
+
+    def prediction(self, crf: str | None, index: int, title: str = "") -> Panel:
+        """Labels of the segmenter that learned from G2."""
+        return self.stored(self.route.prediction(self.route.trained("G2"), crf, self.split)["masks"], index, title)
+
+    def saliency(self, index: int, title: str = "") -> Panel:
+        """Saliency map with the border of the salient pixels."""
+        saliency = self.cut(self.run.load(self.route.saliency_maps(self.split)["maps"])[index], index) / 255
+        return saliency_panel(saliency, title)
+
+    def class_map(self, variant: str, index: int) -> Panel:
+        """Heat map of a GAP network over the image: at each pixel the highest map of the image's classes."""
+        image, side = self.view.image(index), self.route.side
+        raw = np.asarray(self.run.load(self.route.class_maps(variant, self.split)["maps"])[index])
+        size = image.shape[:2]
+        maps = expand(raw, canvas_box(*size, side), side, size, self.view.tags[index])
+        return Panel(maps.max(0), "heat", under=image)
+
+    # --- scores per image ----------------------------------------------------------------------------------------
+
+    @cached_property
+    def guide_iou(self) -> np.ndarray:
+        """Mean IoU (N,) of the G2 guide over the classes of each image."""
+        guides = self.route.guides("G2", split=self.split)
+        return mean_iou(np.asarray(self.run.load(self.route.score(guides, self.split)["confusions"])))
+
+    def segmenter_iou(self, crf: str | None) -> np.ndarray:
+        """Mean IoU (N,) of the segmenter that learned from G2 over the classes of each image."""
+        return mean_iou(np.asarray(self.run.load(self.route.scored("G2", crf, self.split)["confusions"])))
+
+    @cached_property
+    def saliency_iou(self) -> np.ndarray:
+        """Foreground IoU (N,) of the salient pixels of each image, nan where an image has no object."""
+        return foreground_iou(np.asarray(self.run.load(self.route.saliency_score(self.split)["counts"])))
+
+    def several_tags_at(self, quantile: float) -> int:
+        """The image with several tags whose G2 guide is at this quantile of IoU: 1 the best, 0.5 the median."""
+        rows = self.with_several_tags
+        return int(rows[at_quantile(self.guide_iou[rows], quantile)])
+
+
+def saliency_panel(saliency: np.ndarray, title: str = "") -> Panel:
+    """A saliency map (H, W) in [0, 1] with the border of the salient pixels (Sec. 5.1)."""
+    salient = saliency >= PUBLISHED.salient_fraction * saliency.max()
+    return Panel(saliency, "heat", title, outline=salient)
+
+
+#: Rows of Table 2 and full supervision: name -> row of oh2017.ROWS.
+LADDER = {"seeds only": "seeds", "G0": "G0", "G1": "G1", "G2": "G2", "G2, oracle saliency": "oracle",
+          "full supervision": "full"}
+STAGES = 7  # images in each of Fig. 7, 12 and 13
+TRAINING_SALIENCY = (6, 12)  # images in Fig. 5 and in Fig. 9
+
+
+def steps(run: Session) -> list[Step]:
+    """Everything that the figures show: scores of all seeds for the curves of Fig. 3, seed 0 for the pictures."""
+    route = run.route
+    pictures = [
+        route.scored("G2", "v2", "val"), route.scored("G2", None, "train"), _refined(run), _detected(run),
+        route.guides("G0"), route.guides("G1"),
+        route.score(route.guides("G2"), "train"), route.saliency_score("val"),
+        *(route.class_maps(variant, "val") for variant in oh2017.trained_nets(run.profile)),
+    ]
+    return pictures + [seeder_score(each, seeder) for each in run.routes for seeder in seeders(run.profile)]
+
+
+def seeders(profile: str) -> tuple[str, ...]:
+    """What Fig. 3 compares in a profile: GAP networks, back-propagation methods and the centre mean shape."""
+    return (*oh2017.trained_nets(profile), *oh2017.BACKPROP, "centre")
+
+
+def _refined(run: Session) -> Step:
+    """Post-processed labels of the training images in Fig. 7, 12 and 13."""
+    route, backbone = run.route, run.route.scale.backbone.settings()
+    return Step("segmenter", refine_shown, {"backbone": backbone, "crf": route.crf("v2"), "count": 3 * STAGES},
+                {"view": run.world.train_view("train"), "state": route.trained("G2")["state"],
+                 "confusions": route.scored("G2", None, "train")["confusions"]}, "G2 + CRF v2, images of the figures")
+
+
+def _detected(run: Session) -> Step:
+    """Saliency of the images in Fig. 5 and 9: of the saliency set, or of photographs where the profile has none."""
+    route = run.route
+    if route.u2net is not None:
+        return route.saliency_maps("train")
+    settings = {"backbone": route.scale.backbone.settings(), "count": sum(TRAINING_SALIENCY)}
+    return Step("saliency", detect_shown, settings,
+                {"images": run.world.saliency_scenes()["images"], "state": route.saliency_network()["state"]},
+                "saliency on its own training set, images of the figures")
+
+
+# --- the idea ----------------------------------------------------------------------------------------------------
+
+def fig1(run: Session) -> Drawn:
+    """Teaser: tags, saliency of a training image, result on a val image."""
+    train, val = Pictures(run, "train"), Pictures(run, "val")
+    trained, unseen = train.several_tags_at(0.75), at_quantile(val.segmenter_iou("v2"), 0.75)
+    row = [Panel(train.tags(trained), "text", "(a) image labels"), train.image(trained, "training image"),
+           train.saliency(trained, "(b) saliency"), val.image(unseen, "val image"),
+           val.prediction("v2", unseen, "(c) our result")]
+    figure = plots.grid([row], classes=val.classes, size=1.6, groups=[("training", 3), ("after training", 2)])
+    alt = (f"What the method learns from, the tags of a training image ({train.tags(trained, ', ')}) and its "
+           "saliency, and what it gives: every pixel of a val image labelled. Training image: of those with several "
+           "tags, the one at the upper quartile of guide IoU; val image: the one at the upper quartile of IoU.")
+    return Drawn(figure, "What the method learns from and what it gives", alt)
+
+
+def fig2(run: Session) -> Drawn:
+    """Block diagram of the architecture."""
+    boxes = {
+        "image": (0.075, 0.32, "Training image"),
+        "labels": (0.075, 0.72, "Image labels\n“dog, sofa”"),
+        "seeder": (0.305, 0.72, "Seeder\nGAP classifier: where"),
+        "saliency": (0.305, 0.32, "Saliency\nany object: how far"),
+        "fusion": (0.485, 0.52, "Fusion\nG0, G1, G2"),
+        "guide": (0.645, 0.52, "Guide\nlabels, ignore"),
+        "segmenter": (0.815, 0.52, "Segmenter\nDeepLab"),
+        "output": (0.945, 0.52, "Label of\neach pixel"),
+    }
+    arrows = [("labels", "Guide labeller"), ("image", "Guide labeller"), ("seeder", "fusion"), ("saliency", "fusion"),
+              ("Guide labeller", "guide"), ("guide", "segmenter"), ("segmenter", "output"),
+              ("image", "segmenter", "below")]
+    colours = {"seeder": "#FCE8BF", "saliency": "#D3EBF8", "fusion": "#CFE9DF", "segmenter": "#F3DCE8"}
+    figure = plots.flow(boxes, arrows, (9.6, 2.9), colours, {"Guide labeller": ("seeder", "saliency", "fusion")})
+    alt = ("Block diagram: a training image and its labels go into the guide labeller, where a seeder and a saliency "
+           "detector are fused into guide labels; the segmenter is trained on the image with these guide labels as its "
+           "targets, and then labels every pixel of new images by itself.")
+    return Drawn(figure, "Architecture: guide labeller and segmenter", alt, "schematic")
+
+
+# --- seeds -------------------------------------------------------------------------------------------------------
+
+def fig3(run: Session) -> Drawn:
+    """Precision-recall curves of all seeders."""
+    from matplotlib.figure import Figure
+
+    evidence, names = Evidence(run), seeders(run.profile)
+    sweeps = {name: sweep(evidence.seed_counts(name).sum(1)) for name in names}
+    figure = Figure(figsize=(8.6, 3.3), facecolor="white", layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for name, style in _seeder_styles(names).items():
+        for axes, curve in ((left, sweeps[name].foreground), (right, sweeps[name].background)):
+            recall, precision = _mean_curve(curve)
+            axes.plot(recall, precision, lw=1.6, **style)
+            far = _far_apart(recall)
+            axes.plot(recall[far], precision[far], ".", ms=5, color=style["color"])
+    for axes, title, level in ((left, "(a) foreground, mean over classes", 0.2), (right, "(b) background", 0.8)):
+        axes.axvline(level, color="#888888", lw=0.9, ls=(0, (2, 2)), zorder=1, label="where mP is read")
+        charts.light_grid(axes)
+        axes.set_title(title, fontsize=9)
+        axes.set_xlabel("recall", fontsize=9)
+        axes.set_ylabel("precision", fontsize=9)
+        axes.set_xlim(0, 1)
+    left.set_ylim(0, 1)
+    right.set_ylim(top=1)
+    figure.legend(*left.get_legend_handles_labels(), loc="outside right center", fontsize=8, frameon=False,
+                  handlelength=2.6)
+    alt = (f"Precision against recall of {len(names)} seeders on val, {over_seeds(run)}, for the mean of the "
+           "foreground classes and for background. Dots: ends of a line between thresholds that are far apart. "
+           f"{_curve_facts(sweeps)}{_not_trained(run.profile)}")
+    return Drawn(figure, "Precision and recall of the seeds", alt, "measured")
+
+
+def _seeder_styles(names: tuple[str, ...]) -> dict[str, dict]:
+    """Solid lines for GAP networks, dashed for back-propagation, dotted for the baseline; a colour for each."""
+    styles = {}
+    for index, name in enumerate(names):
+        if name == "centre":
+            style = {"label": "centre mean shape", "color": "#555555", "linestyle": ":"}
+        elif name in oh2017.BACKPROP:
+            style = {"label": f"{name} back-propagation", "linestyle": (0, (5, 1.5))}
+        else:
+            style = {"label": f"GAP-{name}", "linestyle": "-"}
+        styles[name] = {"color": charts.LINE_COLOURS[index % len(charts.LINE_COLOURS)], **style}
+    return styles
+
+
+def _mean_curve(curve: PRCurve) -> tuple[np.ndarray, np.ndarray]:
+    """Recall and precision (T,), means over the seeds at each threshold. curve: of (S, T) values."""
+    return nan_mean(curve.recall.T), nan_mean(curve.precision.T)
+
+
+def _far_apart(recall: np.ndarray, least: float = 0.1) -> np.ndarray:
+    """Which points (T,) are ends of a long step in recall: there the line joins two thresholds, and nothing between."""
+    long = np.diff(recall) > least
+    return np.append(long, False) | np.append(False, long)
+
+
+def _curve_facts(sweeps: dict) -> str:
+    at = {name: float(nan_mean(each.foreground.precision_at(0.2, interpolate=True))) for name, each in sweeps.items()}
+    order = [name for name in sorted(at, key=lambda name: -np.nan_to_num(at[name], nan=-1)) if not np.isnan(at[name])]
+    facts = [f"{name} {100 * at[name]:.0f} %" for name in order]
+    return f"Foreground precision at 20 % recall: {', '.join(facts)}." if facts else "None reaches 20 % recall."
+
+
+def fig8(run: Session) -> Drawn:
+    """Heat maps of the GAP networks on random val images."""
+    val, variants = Pictures(run, "val"), oh2017.trained_nets(run.profile)
+    indices = random_images(len(val.view), 6, seed=8)
+    rows = [[val.image(index), *(val.class_map(variant, index) for variant in variants), val.truth(index)]
+            for index in indices]
+    columns = ["image", *(f"GAP-{variant}" for variant in variants), "ground truth"]
+    figure = plots.grid(rows, columns, [val.tags(index) for index in indices], val.classes, size=1.2)
+    alt = (f"Heat maps of {len(variants)} GAP networks on {len(indices)} random val images (fixed seed): at each pixel "
+           f"the highest of the normalised maps of the image's classes, over the image in grey."
+           f"{_not_trained(run.profile)}")
+    return Drawn(figure, "Heat maps of the GAP networks", alt)
+
+
+# --- saliency ----------------------------------------------------------------------------------------------------
+
+def fig4(run: Session) -> Drawn:
+    """Saliency on val images of high, medium and low quality."""
+    val = Pictures(run, "val")
+    indices = spread_ranks(val.saliency_iou, 9)
+    rows = [[val.image(index) for index in indices], [val.saliency(index) for index in indices],
+            [val.truth(index) for index in indices]]
+    thirds = [len(part) for part in np.array_split(indices, 3)]
+    groups = list(zip(("(a) high quality", "(b) medium quality", "(c) low quality"), thirds))
+    figure = plots.grid(rows, [per_cent(val.saliency_iou[index]) for index in indices],
+                        ["image", "saliency", "ground truth"], val.classes, size=1.0, groups=groups)
+    alt = (f"Saliency maps of {len(indices)} val images at evenly spread ranks of their foreground IoU, from the best "
+           "to the worst; white outlines: salient pixels, at least half of the image's maximum.")
+    return Drawn(figure, "Saliency maps of high, medium and low quality", alt)
+
+
+def fig5(run: Session) -> Drawn:
+    """Saliency on images of the saliency training set."""
+    shown = _training_saliency(run)[:TRAINING_SALIENCY[0]]
+    names = ("image" if run.route.u2net is not None else "object, box", "saliency")
+    figure = plots.grid(list(zip(*shown)), names=names, size=1.2)
+    return Drawn(figure, "Saliency on its own training data", _training_saliency_alt(run, len(shown)))
+
+
+def fig9(run: Session) -> Drawn:
+    """More of Fig. 5, other images."""
+    shown = _training_saliency(run)[TRAINING_SALIENCY[0]:]
+    rows = [[panel for pair in shown[first:first + 3] for panel in pair] for first in range(0, len(shown), 3)]
+    names = ("image" if run.route.u2net is not None else "object, box", "saliency")
+    pairs = min(3, len(shown))
+    figure = plots.grid(rows, names * pairs, size=1.2, groups=[("", 2)] * pairs)
+    return Drawn(figure, "More saliency on its own training data", _training_saliency_alt(run, len(shown)))
+
+
+def _training_saliency(run: Session) -> list[tuple[Panel, Panel]]:
+    """Pairs (image, saliency) of the random images of Fig. 5 and 9."""
+    if run.route.u2net is not None:
+        train = Pictures(run, "train")
+        return [(train.image(index), train.saliency(index))
+                for index in random_images(len(train.view), sum(TRAINING_SALIENCY))]
+    scenes, detected = run.load(run.world.saliency_scenes()), run.load(_detected(run))
+    return [(Panel(scenes["images"][index], box=scenes["boxes"][index]), saliency_panel(saliency / 255))
+            for index, saliency in zip(detected["indices"], detected["maps"])]
+
+
+def _training_saliency_alt(run: Session, count: int) -> str:
+    outlines = "White outlines: salient pixels. Images drawn with a fixed seed."
+    if run.route.u2net is not None:
+        return (f"Saliency on {count} random training photographs. This profile has no saliency training set, as its "
+                f"detector is ready-made; so there are no boxes. {outlines}")
+    return (f"{count} random images of the set that the saliency network learned from: the box around the salient "
+            f"object, and the map that the trained network gives for the image. {outlines}")
+
+
+def fig10(run: Session) -> Drawn:
+    """Random saliency results on val, and the worst."""
+    val, wide = Pictures(run, "val"), 8
+    drawn = random_images(len(val.view), 2 * wide, seed=10)
+    worst = [index for index in ranked(val.saliency_iou)[::-1] if index not in drawn][:wide]
+    rows, names = [], []
+    for name, indices in (("random", drawn[:wide]), ("random", drawn[wide:]), ("lowest IoU", worst)):
+        rows += [[val.image(index) for index in indices], [val.saliency(index) for index in indices]]
+        names += [name, "saliency"]
+    figure = plots.grid(rows, names=names, size=1.0)
+    alt = (f"Saliency maps of {len(drawn)} random val images (fixed seed), and below them of the {len(worst)} other "
+           "images with the lowest foreground IoU. White outlines: salient pixels.")
+    return Drawn(figure, "More saliency on val images, with failures", alt)
+
+
+# --- guides and segmenter ----------------------------------------------------------------------------------------
+
+def fig6(run: Session) -> Drawn:
+    """All guide strategies on one image."""
+    train = Pictures(run, "train")
+    index = train.several_tags_at(0.5)
+    guides = [train.guide(rule, index, f"({letter}) {rule}") for letter, rule in zip("efg", ("G0", "G1", "G2"))]
+    rows = [[train.image(index, "(a) image"), train.truth(index, "(b) ground truth"), train.seeds(index, "(c) seeds"),
+             train.saliency(index, "(d) saliency")],
+            [Panel(f"image labels:\n{train.tags(index)}", "text"), *guides]]
+    figure = plots.grid(rows, classes=train.classes, size=1.7)
+    alt = (f"Guide labels of one training image ({train.tags(index, ', ')}): G0 gives all salient pixels one "
+           "random tag, G1 classifies each component, G2 lets seeds name the components they touch; white is ignored. "
+           f"The image with several tags whose G2 guide has the median IoU, {100 * train.guide_iou[index]:.0f} %.")
+    return Drawn(figure, "Guide strategies on one image", alt)
+
+
+def fig11(run: Session) -> Drawn:
+    """All guide strategies on more images."""
+    train = Pictures(run, "train")
+    rows = train.with_several_tags
+    indices = rows[random_images(len(rows), 6, 11, np.flatnonzero(rows == train.several_tags_at(0.5)))]
+    panels = [[train.image(index), train.seeds(index), train.saliency(index),
+               *(train.guide(rule, index) for rule in ("G0", "G1", "G2")), train.truth(index)] for index in indices]
+    columns = ["image", "seeds", "saliency", "G0", "G1", "G2", "ground truth"]
+    figure = plots.grid(panels, columns, [train.tags(index) for index in indices], train.classes, size=1.1)
+    alt = (f"Seeds, saliency, guide labels by G0, G1 and G2 and ground truth of {len(indices)} training images with "
+           "several tags, drawn with a fixed seed, others than in Fig. 6; white is ignored.")
+    return Drawn(figure, "Guide strategies on more images", alt)
+
+
+def _stages(part: int) -> Callable[[Session], Drawn]:
+    """Fig. 7 (part 0), 12 (part 1) or 13 (part 2): all stages on every third of the chosen training images."""
+
+    def figure(run: Session) -> Drawn:
+        """All stages of the system on training images."""
+        train, refined = Pictures(run, "train"), run.load(_refined(run))
+        shown = list(zip(np.asarray(refined["indices"]).tolist(), refined["masks"]))[part::3]
+        stages = {
+            "image": train.image, "seeds": train.seeds, "saliency": train.saliency,
+            "G2": lambda index: train.guide("G2", index), "segmenter": lambda index: train.prediction(None, index),
+        }
+        rows = [[panel(index) for index, _ in shown] for panel in stages.values()]
+        rows.append([train.labels(mask, index) for index, mask in shown])
+        rows.append([train.truth(index) for index, _ in shown])
+        iou = train.segmenter_iou(None)
+        columns = [per_cent(iou[index]) for index, _ in shown]
+        drawing = plots.grid(rows, columns, [*stages, "+ CRF", "ground truth"], train.classes, size=1.15)
+        alt = (f"All stages on {len(shown)} training images: seeds, saliency, G2 guide (white is ignored), the "
+               "segmenter trained on it, the same after a dense CRF, and the ground truth. The images are at evenly "
+               "spread ranks of the segmenter's IoU without CRF, from best to worst; Fig. 7, 12 and 13 share no image.")
+        return Drawn(drawing, "All stages of the system" if part == 0 else "All stages on more training images", alt)
+
+    return figure
+
+
+fig7, fig12, fig13 = _stages(0), _stages(1), _stages(2)
+
+
+def learning_curves(run: Session) -> Drawn:
+    """Training loss of the segmenters of Table 2 and of full supervision, at seed 0."""
+    names = {"seeds": "seeds only", "G0": "G0", "G1": "G1", "G2": "G2", "oracle": "G2, saliency oracle",
+             "full": "ground truth"}
+    histories = {name: run.load(run.route.trained(row)["history"]) for row, name in names.items()}
+    ends = ", ".join(f"{name} {np.mean(history[-len(history) // 20:]):.2f}" for name, history in histories.items())
+    alt = f"Training loss against iteration of the segmenters, by what they learn from; at the end: {ends}."
+    return Drawn(charts.learning_curves(histories), "Training loss of the segmenters", alt, "measured")
+
+
+def ladder(run: Session) -> Drawn:
+    """Table 2's last column as points: each guide's segmenter, the paper's beside ours."""
+    evidence, printed = Evidence(run), run.published("table2")["val_miou_pct"]
+    scores = [interval(evidence.confusions(row), mean_iou).percent() for row in LADDER.values()]
+    figure = charts.compare(list(LADDER), [*printed, np.nan], [each.mean for each in scores],
+                            [(each.low, each.high) for each in scores], "val mIoU (%)",
+                            our_label=f"ours: {run.world.name} val")
+    ours = ", ".join(f"{name} {each.mean:.1f}" for name, each in zip(LADDER, scores, strict=True))
+    return Drawn(figure, "From seeds to full supervision",
+                 f"Val mIoU of the segmenter by what it learns from, the paper's values beside ours: {ours}.",
+                 "measured")
+
+
+def per_class(run: Session) -> Drawn:
+    """Val IoU of each class for the rows of Table 2."""
+    evidence, names = Evidence(run), ["background", *run.world.classes]
+    values = {name: 100 * nan_mean(iou(evidence.confusions(row).sum(1)).T) for name, row in LADDER.items()}
+    frame = pd.DataFrame(values, index=names).T
+    last = frame.loc["G2"].idxmin()
+    return Drawn(charts.class_heatmap(frame), "IoU per class",
+                 f"Val IoU of every class by what the segmenter learns from; G2 is weakest on {last}.", "measured")
+
+
+def _not_trained(profile: str) -> str:
+    """What the paper shows and this profile doesn't train, as a sentence; empty when nothing is missing."""
+    missing = [f"GAP-{name}" for name in oh2017.GAP_NETS if name not in oh2017.trained_nets(profile)]
+    return f" Not trained in this profile: {', '.join(missing)}." if missing else ""
+
+
+#: Artifact id -> function of a session.
+FIGURES: dict[str, Callable[[Session], Drawn]] = {
+    "fig1": fig1, "fig2": fig2, "fig3": fig3, "fig4": fig4, "fig5": fig5, "fig6": fig6, "fig7": fig7, "fig8": fig8,
+    "fig9": fig9, "fig10": fig10, "fig11": fig11, "fig12": fig12, "fig13": fig13, "ladder": ladder,
+    "per_class": per_class,
+}

@@ -1,0 +1,451 @@
+"""Oh et al. 2017, "Exploiting saliency for object segmentation from image level labels": its rows and its route.
+
+The route is a graph of cached steps: seeds -> saliency -> fusion (guides) -> segmenter -> scores, with the dense CRF
+as refinement in three places. Nothing is computed here; `run.compute` does that.
+"""
+
+import os
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from wsss_lab.data.views import TrainView
+from wsss_lab.evaluation import scoring
+from wsss_lab.evaluation.confusion import mean_iou
+from wsss_lab.fusion import guides as fusion
+from wsss_lab.fusion.guides import RULES, g1_frames
+from wsss_lab.lab.choices import random_images, spread_ranks
+from wsss_lab.lab.profiles import unknown_name
+from wsss_lab.lab.steps import EVALUATION_READS, Output, Step, seeded_step
+from wsss_lab.lab.worlds import MapsFolder, WeightsFile, World, open_world, weights_file
+from wsss_lab.networks.backbones import Backbone, pretrain
+from wsss_lab.networks.fit import Schedule
+from wsss_lab.networks.trunks import TOY_BLOCKS
+from wsss_lab.networks.u2netp import WEIGHTS_FILE as U2NETP_FILE
+from wsss_lab.networks.u2netp import U2NetP
+from wsss_lab.networks.weights import load_into
+from wsss_lab.papers.shared_rehearsal import scale_of
+from wsss_lab.refinement.dense_crf import CRF_SETS
+from wsss_lab.saliency import maps as saliency
+from wsss_lab.saliency.network import saliency_frames, train_saliency
+from wsss_lab.seeds import cam as seeds
+from wsss_lab.seeds.training import backprop_outputs, classifier_outputs, restore_classifier, train_classifier
+from wsss_lab.segmenter.training import segment, train_segmenter
+
+
+def refine_shown(view: TrainView, confusions: np.ndarray, state: dict[str, Tensor], backbone: dict, crf: dict,
+                 count: int) -> dict:
+    """Post-process a segmenter's labels of the images of Fig. 7, 12 and 13.
+
+    The images are at evenly spread ranks of the segmenter's IoU, read from confusions (N, K, K + 1).
+    Returns {"indices": (count,) rows of the view, best first; "masks": frame (count, Hmax, Wmax) uint8 of labels}.
+    """
+    indices = spread_ranks(mean_iou(confusions), count)
+    return {"indices": indices, **segment(view.subset(indices), state, backbone, crf=crf)}
+
+
+def detect_shown(images: np.ndarray, state: dict[str, Tensor], backbone: dict, count: int) -> dict:
+    """Saliency of random images of the saliency network's own training set (Fig. 5 and 9).
+
+    images: (N, s, s, 3) uint8. Returns {"indices": (count,); "maps": saliency frame of these images}.
+    """
+    indices = random_images(len(images), count)
+    shown = np.ascontiguousarray(images[indices])
+    names, no_tags = [str(index) for index in indices], np.zeros((len(indices), 1), dtype=bool)
+    view = TrainView.from_arrays("saliency set", ("object",), names, no_tags, shown, "none")
+    return {"indices": indices, **saliency_frames(view, state, backbone)}
+
+
+def classify_components(view: TrainView, salient: np.ndarray, state: dict[str, Tensor], variant: str, backbone: dict,
+                        min_area: float) -> dict:
+    """G1 with a trained classifier: {"masks": frame} (see wsss_lab.fusion.guides.g1_frames)."""
+    return g1_frames(view, salient, restore_classifier(state, variant, backbone), backbone["side"], min_area)
+
+
+@dataclass(frozen=True)
+class Published:
+    """Values that the paper prints (section), or that its released code settles (marked C)."""
+
+    seed_threshold: float = 0.2  # Sec. 6.1
+    salient_fraction: float = 0.5  # of the image's maximum; Sec. 6.1
+    min_salient_area: float = 0.01  # of the image; Supp. E
+    min_seed_pixels: int = 25  # C; at 321 x 321
+    guide_blur: float = 10.0  # pixels; C; of the seed maps that are the unaries of G2's CRF
+    guide_crf: str = "v2"  # C
+    postprocessing_crf: str = "v2"  # Sec. 6.1
+    good_saliency_iou: float = 0.6  # Sec. 5.1
+    input_side: int = 321  # Supp. B
+    large_fov_dilation: int = 12  # Table 6
+    batch: int = 15  # Supp. B and F
+    lr: float = 1e-3  # Supp. B and F
+    decay_every: int = 2000  # Supp. B and F
+    iterations: int = 8000  # Supp. B and F
+    momentum: float = 0.9  # Supp. B and F
+    weight_decay: float = 5e-4  # Supp. B and F
+    classifier_batch: int = 40  # Supp. F
+    classifier_iterations: int = 30000  # Supp. F
+    classifier_decay_every: int = 5000  # Supp. F
+    head_lr: float = 10.0  # C; of the last layer, whose fc6 and fc7 start from ImageNet; here of all behind the trunk
+    dropout: float = 0.5  # C
+
+
+PUBLISHED = Published()
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How large and how long everything is in one profile; shared by all rows of all tables."""
+
+    backbone: Backbone
+    classifier: Schedule
+    segmenter: Schedule
+    saliency: Schedule | None = None
+    pretraining: Schedule | None = None
+    plain_classifier: Schedule | None = None
+    seed_threshold: float = PUBLISHED.seed_threshold
+    stride: int = 4  # of the class maps, in canvas pixels
+    image_scale: float = 1.0  # size of the images against the paper's: lengths in pixels are multiplied by it
+
+
+def paper_schedule(iterations: int, batch: int, decay_every: int) -> Schedule:
+    """SGD as printed: step policy; a tenfold rate behind the trunk."""
+    return Schedule(iterations, batch, PUBLISHED.lr, "sgd", "step", decay_every, PUBLISHED.momentum,
+                    PUBLISHED.weight_decay, PUBLISHED.head_lr)
+
+
+_TOY_NET = Backbone("vgg", TOY_BLOCKS, width=64, dilation=4, aspp=(1, 2, 3, 4), dropout=0.0, side=64)
+_PHOTO_NET = Backbone("mobilenet", width=256, dilation=4, aspp=(2, 4, 6, 8), dropout=0.1, side=256)
+
+#: File names looked for in the folder WSSS_WEIGHTS.
+START_WEIGHTS = {"vgg": "vgg16_imagenet.pth", "mobilenet": "mobilenet_v2_imagenet.pth"}
+
+SCALES = {
+    "quick": Scale(_TOY_NET, Schedule(6, 16), Schedule(6, 16), Schedule(40, 16, 3e-3), Schedule(6, 32), Schedule(6, 16),
+                   image_scale=_TOY_NET.side / PUBLISHED.input_side),
+    "toy": Scale(_TOY_NET, Schedule(600, 16, 2e-3), Schedule(700, 16, 3e-3), Schedule(600, 16, 3e-3),
+                 Schedule(1000, 64, 3e-3), image_scale=_TOY_NET.side / PUBLISHED.input_side),
+    "photos": Scale(_PHOTO_NET, Schedule(120, 16, 1e-4, head_lr=30.0), Schedule(200, 16, 1e-4, head_lr=10.0),
+                    stride=16),
+    "voc": Scale(
+        Backbone(dilation=PUBLISHED.large_fov_dilation, dropout=PUBLISHED.dropout, side=PUBLISHED.input_side),
+        paper_schedule(PUBLISHED.iterations, PUBLISHED.batch, PUBLISHED.decay_every),
+        paper_schedule(PUBLISHED.iterations, PUBLISHED.batch, PUBLISHED.decay_every),
+        plain_classifier=paper_schedule(PUBLISHED.classifier_iterations, PUBLISHED.classifier_batch,
+                                        PUBLISHED.classifier_decay_every),
+        stride=8,
+    ),
+}
+
+
+GAP_NETS = ("LowRes", "HighRes", "ROI", "DeepLab")
+BACKPROP = ("vanilla", "guided", "excitation")
+DETECTORS = ("", "unsupervised", "oracle")  # "" is the profile's own
+
+
+@dataclass(frozen=True)
+class Row:
+    """One trained segmenter of the paper's tables: what it learns from.
+
+    rule: "seeds", "G0", "G1", "G2" or "full" (ground truth). variant: seed network. detector, unset: see Route.guides.
+    crf_seed, crf_loss: parameter sets "v1" or "v2", None = off. tau: seed threshold, None = the profile's.
+    """
+
+    rule: str
+    variant: str = "HighRes"
+    detector: str = ""
+    unset: str = "paper"
+    crf_seed: str | None = None
+    crf_loss: str | None = None
+    tau: float | None = None
+
+
+ROWS = {
+    "seeds": Row("seeds"),
+    "G0": Row("G0"),
+    "G1": Row("G1"),
+    "G2": Row("G2"),
+    "oracle": Row("G2", detector="oracle"),
+    "full": Row("full"),
+    "G2 released": Row("G2", unset="released"),
+    "G2, seeds at 0.5": Row("G2", tau=0.5),
+    "seeds, crf-seed v1": Row("seeds", crf_seed="v1"),
+    "seeds, crf-loss v1": Row("seeds", crf_loss="v1"),
+    "seeds, crf-loss v2": Row("seeds", crf_loss="v2"),
+    "ROI seeds": Row("seeds", "ROI"),
+    "ROI seeds, crf-loss v1": Row("seeds", "ROI", crf_loss="v1"),
+    "ROI seeds, crf-loss v2": Row("seeds", "ROI", crf_loss="v2"),
+    "ROI G2": Row("G2", "ROI"),
+    "LowRes G2": Row("G2", "LowRes"),
+    "DeepLab G2": Row("G2", "DeepLab"),
+    "G2, crf-loss v1": Row("G2", crf_loss="v1"),
+    "G2, crf-loss v2": Row("G2", crf_loss="v2"),
+}
+
+#: Rows that a profile leaves out, because its networks take minutes each on a CPU.
+_PHOTO_ROWS = ("seeds", "G0", "G1", "G2", "oracle", "full", "G2, seeds at 0.5")
+
+
+def trained_rows(profile: str) -> tuple[str, ...]:
+    """The rows of ROWS that a profile trains."""
+    return _PHOTO_ROWS if profile == "photos" else tuple(ROWS)
+
+
+def trained_nets(profile: str) -> tuple[str, ...]:
+    """The GAP networks that a profile trains."""
+    return ("LowRes", "HighRes") if profile == "photos" else GAP_NETS
+
+
+#: (row, crf-postproc) pairs that are scored with a dense CRF at test time.
+POSTPROCESSED = (
+    ("seeds", "v2"), ("G0", "v2"), ("G2", "v2"), ("full", "v2"), ("seeds", "v1"), ("seeds, crf-loss v1", "v1"),
+    ("seeds, crf-loss v2", "v2"), ("ROI seeds, crf-loss v1", "v1"), ("ROI seeds, crf-loss v2", "v2"), ("ROI G2", "v2"),
+)
+
+
+@dataclass(frozen=True)
+class Route:
+    """The steps of one full run of the paper at one seed, on one world.
+
+    start: what gives the start weights of every trunk (an output of a pre-training step, or a weights file).
+    u2net: weights of an off-the-shelf saliency detector; None trains one on the world's saliency set.
+    Every method returns a Step (or an Output); equal arguments give the same step.
+    """
+
+    world: World
+    scale: Scale
+    seed: int
+    start: Any
+    u2net: WeightsFile | None = None
+    profile: str = "toy"
+
+    # --- seeds ---------------------------------------------------------------------------------------------------
+
+    def classifier(self, variant: str) -> Step:
+        """A trained classifier: a GAP network of Table 6, or the plain "VGG-16"."""
+        schedule = self.scale.plain_classifier if variant == "VGG-16" else self.scale.classifier
+        schedule = schedule or self.scale.classifier
+        return self._step("seeds", train_classifier, f"train {variant}",
+                          {"variant": variant, "backbone": self._backbone, "schedule": schedule.settings(),
+                           "seed": self.seed},
+                          {"view": self.world.train_view("train"), "start": self.start})
+
+    def class_maps(self, variant: str, split: str = "train") -> Step:
+        """Class maps and scores of a classifier on a split."""
+        return self._step("seeds", classifier_outputs, f"maps of {variant} on {split}",
+                          {"variant": variant, "backbone": self._backbone},
+                          {"view": self.world.train_view(split), "state": self.classifier(variant)["state"]})
+
+    def backprop(self, method: str, split: str = "val") -> Step:
+        """Maps of vanilla, guided or excitation back-propagation, smoothed, then through a dense CRF (Fig. 3)."""
+        raw = self._step("seeds", backprop_outputs, f"{method} back-propagation on {split}",
+                         {"variant": "VGG-16", "backbone": self._backbone, "method": method,
+                          "stride": self.scale.stride // 2},
+                         {"view": self.world.train_view(split), "state": self.classifier("VGG-16")["state"]})
+        return self._step("seeds", seeds.refine_maps, f"{method} back-propagation + CRF on {split}",
+                          {"side": self.side, "crf": self.crf("v2")},
+                          {"view": self.world.train_view(split), "maps": raw["maps"]})
+
+    def centre_shape(self, split: str = "val") -> Step:
+        """The centre mean shape as everybody's seed map (Fig. 3's lower bound)."""
+        return self._step("seeds", seeds.centre_outputs, f"centre mean shape on {split}", {"side": self.side},
+                          {"view": self.world.train_view(split), "labelled": self.world.eval_view("train")},
+                          reads_masks="average mask of the training set (baseline)")
+
+    def seeds(self, variant: str = "HighRes", split: str = "train", crf: str | None = None,
+              released: bool = False) -> Step:
+        """Seed labels. crf: "v1" or "v2" refines them first (`crf-seed`). released: of maps that grow as in the
+        released code, see `wsss_lab.data.canvas.from_canvas`."""
+        settings = {"side": self.side, "tau": self.scale.seed_threshold} | ({"released": True} if released else {})
+        function = seeds.label_seeds
+        if crf:
+            function, settings = seeds.refine_seeds, {**settings, "crf": self.crf(crf)}
+        name = f"seeds of {variant}{self._tau}" + (f" + CRF {crf}" if crf else "")
+        name += ", released" if released else ""
+        return self._step("seeds", function, f"{name} on {split}", settings,
+                          {"view": self.world.train_view(split), "maps": self.class_maps(variant, split)["maps"]})
+
+    def seed_scores(self, maps: Output, name: str, split: str = "val") -> Step:
+        """Histograms for precision and recall of seeds over all thresholds."""
+        return self._step("evaluation", seeds.score_maps, f"precision-recall of {name} on {split}",
+                          {"side": self.side}, {"view": self.world.eval_view(split), "maps": maps}, EVALUATION_READS)
+
+    # --- saliency ------------------------------------------------------------------------------------------------
+
+    def saliency_network(self) -> Step:
+        """A network trained on masks that GrabCut cuts out of the boxes of the world's saliency set."""
+        scenes = self.world.saliency_scenes()
+        targets = self._step("saliency", saliency.grabcut_targets, "GrabCut in boxes", {},
+                             {"images": scenes["images"], "boxes": scenes["boxes"]}, seeded=False)
+        return self._step("saliency", train_saliency, "train saliency network",
+                          {"backbone": self._backbone, "schedule": self.scale.saliency.settings(), "seed": self.seed},
+                          {"images": scenes["images"], "masks": targets["masks"], "start": self.start})
+
+    def saliency_maps(self, split: str = "train", detector: str = "") -> Step:
+        """Saliency of a split.
+
+        detector: "" (the profile's own), "unsupervised", "oracle", or a folder with one map per image (a path).
+        """
+        view = self.world.train_view(split)
+        if os.sep in detector:
+            return self._step("saliency", saliency.folder_frames, f"saliency from {detector} on {split}", {},
+                              {"view": view, "folder": MapsFolder(detector)}, seeded=False)
+        if detector not in DETECTORS:
+            raise unknown_name("saliency detector", detector, list(DETECTORS))
+        if detector == "oracle":
+            return self._step("saliency", saliency.oracle_frames, f"oracle saliency on {split}", {},
+                              {"view": self.world.eval_view(split)}, "true foreground as saliency",
+                              seeded=False)
+        if detector == "unsupervised":
+            return self._step("saliency", saliency.unsupervised_frames, f"unsupervised saliency on {split}", {},
+                              {"view": view}, seeded=False)
+        if self.u2net is not None:
+            return self._step("saliency", saliency.u2net_frames, f"U2-Net-P on {split}", {},
+                              {"view": view, "state": self.u2net},
+                              "saliency weights trained on class-agnostic pixel masks (DUTS)", seeded=False)
+        return self._step("saliency", saliency_frames, f"saliency on {split}", {"backbone": self._backbone},
+                          {"view": view, "state": self.saliency_network()["state"]})
+
+    def salient(self, split: str = "train", detector: str = "") -> Step:
+        """Salient pixels: at least half of the image's maximum."""
+        return self._step("saliency", saliency.salient_masks, f"salient pixels ({detector or 'learned'}) on {split}",
+                          {"fraction": PUBLISHED.salient_fraction},
+                          {"view": self.world.train_view(split), "maps": self.saliency_maps(split, detector)["maps"]},
+                          seeded=not detector and self.u2net is None)
+
+    # --- fusion: guides ------------------------------------------------------------------------------------------
+
+    def guides(self, rule: str, variant: str = "HighRes", detector: str = "", unset: str = "paper",
+               split: str = "train") -> Step:
+        """Guide labels. rule: "seeds", "G0", "G1" or "G2"; detector and unset matter where the rule uses them.
+
+        unset: "paper" leaves undecided pixels to ignore, "released" turns them into background.
+        """
+        if rule == "seeds":
+            return self.seeds(variant, split)
+        if rule not in RULES:
+            raise unknown_name("guide rule", rule, ["seeds", *RULES])
+        view = {"view": self.world.train_view(split), "salient": self.salient(split, detector)["masks"]}
+        name = f"{rule} of {variant}{self._tau}" + (f", {detector}" if detector else "")
+        name += ", released" if unset == "released" else ""
+        if rule == "G0":
+            return self._step("fusion", fusion.g0_frames, f"G0 on {split}", {"seed": self.seed}, view)
+        if rule == "G1":
+            return self._step("fusion", classify_components, f"G1 on {split}",
+                              {"variant": "VGG-16", "backbone": self._backbone,
+                               "min_area": PUBLISHED.min_salient_area},
+                              {**view, "state": self.classifier("VGG-16")["state"]})
+        factor = self.scale.image_scale
+        return self._step("fusion", fusion.g2_frames, f"{name} on {split}",
+                          {"min_area": PUBLISHED.min_salient_area,
+                           "min_seed_area": PUBLISHED.min_seed_pixels * factor**2,
+                           "blur": PUBLISHED.guide_blur * factor, "crf": self.crf(PUBLISHED.guide_crf),
+                           "variant": unset},
+                          {**view, "seeds": self.seeds(variant, split)["masks"]})
+
+    def truth(self, split: str = "train") -> Step:
+        """The ground truth as pseudo-masks: the fully supervised upper bound."""
+        return self._step("fusion", scoring.ground_truth, f"ground truth of {split}", {},
+                          {"view": self.world.eval_view(split)}, "training masks",
+                          seeded=False)
+
+    # --- segmenter -----------------------------------------------------------------------------------------------
+
+    def trained(self, name: str) -> Step:
+        """The segmenter of one row of ROWS."""
+        row = ROWS[name]
+        return self.segmenter(self.guides_of(name), row.crf_loss)
+
+    def guides_of(self, name: str) -> Step:
+        """The pseudo-masks that a row of ROWS learns from."""
+        row = ROWS[name]
+        if row.rule == "full":
+            return self.truth()
+        if row.crf_seed:
+            return self.seeds(row.variant, crf=row.crf_seed)
+        tau = row.tau or self.scale.seed_threshold
+        route = replace(self, scale=replace(self.scale, seed_threshold=tau))
+        return route.guides(row.rule, row.variant, row.detector, row.unset)
+
+    def scored(self, name: str, crf: str | None = None, split: str = "val") -> Step:
+        """The score of a row of ROWS on a split, with or without `crf-postproc`."""
+        return self.score(self.prediction(self.trained(name), crf, split), split)
+
+    def segmenter(self, guides: Step, crf_loss: str | None = None) -> Step:
+        """A DeepLab-LargeFOV trained on guides; crf_loss="v1" or "v2" adds the constrain-to-boundary loss."""
+        name = guides.label.replace(f", seed {self.seed}", "").removesuffix(" on train")
+        name += f" + CRF loss {crf_loss}" if crf_loss else ""
+        return self._step("segmenter", train_segmenter, f"segmenter on {name}",
+                          {"backbone": self._backbone, "schedule": self.scale.segmenter.settings(), "seed": self.seed,
+                           "crf_loss": self.loss_crf(crf_loss) if crf_loss else None},
+                          {"view": self.world.train_view("train"), "pseudo_masks": guides["masks"],
+                           "start": self.start})
+
+    def prediction(self, segmenter: Step, crf: str | None = None, split: str = "val") -> Step:
+        """Label maps of a split; crf="v1" or "v2" post-processes them (`crf-postproc`)."""
+        name = segmenter.label.replace(f", seed {self.seed}", "") + (f" + CRF {crf}" if crf else "")
+        return self._step("segmenter", segment, f"{name} on {split}",
+                          {"backbone": self._backbone, "crf": self.crf(crf) if crf else None},
+                          {"view": self.world.train_view(split), "state": segmenter["state"]})
+
+    def score(self, masks: Step, split: str = "val") -> Step:
+        """Confusion matrices, per image, of label maps against the ground truth."""
+        return self._step("evaluation", scoring.score_masks, f"score of {masks.label}", {},
+                          {"view": self.world.eval_view(split), "masks": masks["masks"]}, EVALUATION_READS)
+
+    def saliency_score(self, split: str = "val", detector: str = "") -> Step:
+        """Foreground IoU of salient pixels, per image."""
+        salient = self.salient(split, detector)
+        return self._step("evaluation", scoring.score_saliency, f"score of {salient.label}", {},
+                          {"view": self.world.eval_view(split), "salient": salient["masks"]}, EVALUATION_READS)
+
+    # --- helpers -------------------------------------------------------------------------------------------------
+
+    @property
+    def side(self) -> int:
+        return self.scale.backbone.side
+
+    @cached_property
+    def _backbone(self) -> dict:
+        return self.scale.backbone.settings()
+
+    @property
+    def _tau(self) -> str:
+        """The seed threshold in a label, where it isn't the paper's."""
+        tau = self.scale.seed_threshold
+        return "" if tau == PUBLISHED.seed_threshold else f" at {tau:g}"
+
+    def crf(self, name: str) -> dict:
+        """A parameter set of Supp. C for images of this profile, its position widths scaled with their size."""
+        return asdict(CRF_SETS[name].scaled(self.scale.image_scale))
+
+    def loss_crf(self, name: str) -> dict:
+        """The same for the canvases that the segmenter is trained on."""
+        return asdict(CRF_SETS[name].scaled(self.side / PUBLISHED.input_side))
+
+    def _step(self, stage: str, function, name: str, settings: dict, inputs: dict, reads_masks: str = "",
+              seeded: bool = True) -> Step:
+        name = name.replace(f", seed {self.seed}", "")
+        return seeded_step(self.seed if seeded else None, stage, function, name, settings, inputs, reads_masks)
+
+
+def routes(profile: str, seeds: int, world_seed: int = 0) -> list[Route]:
+    """The routes of a profile, one per training seed; they share world and start weights.
+
+    Raises WeightsError or DataError when the folders that the profile reads don't hold what it needs.
+    """
+    world = open_world(profile, world_seed)
+    scale = scale_of(SCALES, profile)
+    if scale.pretraining is None:
+        trunk = scale.backbone.trunk("HighRes")
+        start = weights_file(START_WEIGHTS[scale.backbone.family],
+                             lambda state, path: scale.backbone.load_start(trunk, state, path))
+        u2net = weights_file(U2NETP_FILE, lambda state, path: load_into(U2NetP(), state, path))
+        return [Route(world, scale, seed, start, u2net, profile) for seed in range(seeds)]
+    crops = world.crops()
+    start = Step("networks", pretrain, {"backbone": scale.backbone.settings(),
+                                        "schedule": scale.pretraining.settings(), "seed": world_seed},
+                 {"images": crops["images"], "labels": crops["labels"]}, "pre-training on crops")
+    return [Route(world, scale, seed, start["state"], profile=profile) for seed in range(seeds)]

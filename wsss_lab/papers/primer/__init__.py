@@ -1,0 +1,1 @@
+"""The primer: the task, the worlds and the five stages in miniature."""

@@ -1,0 +1,1 @@
+"""Roy & Todorovic 2017, top-down attention in one network."""

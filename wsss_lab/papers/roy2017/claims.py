@@ -1,0 +1,551 @@
+"""The claims of Roy & Todorovic 2017, each as the condition under which it counts as reproduced.
+
+mIoU is compared on val and, where a profile has one with masks, on test; such a claim must hold on both. Attention is
+that of the network of the full approach on val, for an image's tags, unless another training is named.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from wsss_lab.evaluation.co_occurrence import extra_classes, false_positives
+from wsss_lab.evaluation.confusion import divide, iou, mean_iou, nan_mean, precision_recall_of_labels
+from wsss_lab.evaluation.intervals import Statistic, correlation, image_values, rank_sums, ratio
+from wsss_lab.evaluation.precision_recall import foreground_area, mean_average_precision, sweep
+from wsss_lab.lab.profiles import has_test
+from wsss_lab.lab.published import published
+from wsss_lab.lab.session import Session
+from wsss_lab.lab.steps import Step
+from wsss_lab.measure.claims import (
+    Claim,
+    Condition,
+    Decision,
+    Sentence,
+    Verdict,
+    above,
+    all_positive,
+    also,
+    between,
+    claim_steps,
+    condition,
+    decide_all,
+    every,
+    holds,
+    largest,
+    not_testable,
+    on_splits,
+    ordered,
+    sentence,
+    told,
+    where_run,
+)
+from wsss_lab.measure.quantities import (
+    Derived,
+    Leaf,
+    NotMeasured,
+    Quantity,
+    Results,
+    Source,
+    cached,
+    figure,
+    joined,
+    per_image_sums,
+)
+from wsss_lab.papers.roy2017.route import BASELINES, ITERATIONS, ROWS, TAUGHT, Route, labelled_rows, taught
+from wsss_lab.seeds.top_down import Attention
+from wsss_lab.segmenter.fusion import predicted_labels
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+FULL, NO_ATTENTION, NO_LOSS, NO_UNARY = "full", "w/o att", "w/o seg loss", "w/o att unary"
+NO_NEIGHBOUR, NEIGHBOURS_ALONE = "w/o neighbor", "parents and neighbours"  # both trained without alpha (Eq. 7)
+NO_CRF, NO_INFERENCE, IMAGE_PRIOR = "w/o CRF-RNN", "w/o att inference", "image-level prior"
+COMPETITOR, BOUND = TAUGHT
+PARENTS = Attention("none", activation=0.0)  # parents alone, as in excitation back-propagation
+UNACTIVATED = Attention(activation=0.0)  # parents and neighbours, without the neurons' own activation (Eq. 7)
+NAMES = {None: "with neighbours", PARENTS: "parents alone", UNACTIVATED: "with neighbours, without own activation"}
+MISSED = 0.1  # of an object's pixels; below it counts as missed
+
+# --- quantities -------------------------------------------------------------------------------------------------------
+
+
+@cached
+def result(output: str, method: Callable[..., Step], *arguments) -> Source:
+    """An output of the step that a method of Route gives for these arguments: rows, networks, splits, attention."""
+
+    def source(route: Route):
+        where = f"profile {route.profile} doesn't"
+        for each in arguments:
+            if each in ROWS and each not in labelled_rows(route.profile):
+                raise NotMeasured(f"{where} have the row '{each}'")
+            if each in TAUGHT and each not in taught(route.profile):
+                raise NotMeasured(f"{where} train the network '{each}'")
+            if each == "test" and not has_test(route.profile):
+                raise NotMeasured(f"{where} have masks of test")
+        return method(route, *arguments)[output]
+
+    return source
+
+
+def tags(route: Route) -> Derived:
+    """Tags of the val images: bool (N, C)."""
+    return Derived(lambda view: view.tags, route.world.train_view("val"))
+
+
+def confusions(row: str, split: str = "val") -> Source:
+    """Of a row's labels, or of a network of TAUGHT."""
+    return result("confusions", Route.taught_score if row in TAUGHT else Route.scored, row, split)
+
+
+@cached
+def miou(row: str, split: str = "val") -> Quantity:
+    return figure(row, confusions(row, split), mean_iou)
+
+
+BEFORE_CRF = figure("before the dense CRF", result("confusions", Route.score_before_crf), mean_iou)
+
+
+@cached
+def wrong(row: str) -> Quantity:
+    """The share of the background that is labelled as an object."""
+    return figure(row, confusions(row), ratio, false_positives)
+
+
+@cached
+def extra(row: str) -> Quantity:
+    """Classes per image that are predicted but not there."""
+    return figure(row, confusions(row), ratio, lambda counts: image_values(extra_classes(counts) * 1.0), unit="")
+
+
+@cached
+def won(split: str) -> Quantity:
+    """The share of the classes, background among them, on which the full approach is above the competitor."""
+    return figure(f"classes on which {FULL} is best", (confusions(FULL, split), confusions(COMPETITOR, split)),
+                  share_won, lambda *both: np.stack(both, 2))
+
+
+def share_won(both: np.ndarray) -> np.ndarray:
+    """Summed confusions of two methods (R, 2, K, K + 1) -> (R,), the share of classes on which the first is better."""
+    ours, theirs = np.moveaxis(iou(both), 1, 0)
+    return divide((ours > theirs).sum(-1), (~np.isnan(ours + theirs)).sum(-1))
+
+
+@cached
+def agreement(split: str) -> Quantity:
+    """Spearman's correlation of the mIoU of Table 1's rows with the printed ones."""
+
+    def with_printed(*values: np.ndarray) -> np.ndarray:
+        from scipy.stats import rankdata
+
+        ours, theirs = (rankdata(each, axis=-1) - (len(values) + 1) / 2
+                        for each in (np.stack(values, -1), printed(split)))
+        return divide((ours * theirs).sum(-1), np.sqrt((ours**2).sum(-1) * (theirs**2).sum()))
+
+    rows = [miou(row, split) for row in BASELINES]
+    return joined(with_printed, "rank correlation with the printed order", *rows, unit="")
+
+
+def printed(split: str) -> np.ndarray:
+    """mIoU of Table 1 in the order of BASELINES, as printed."""
+    return published("roy2017", "table1")[f"{split}_miou_pct"].to_numpy(float)
+
+
+def counts(how: Attention | None) -> Source:
+    """Confidence counts of attention: (N, 3, K, bins), see roy2017_steps.score_attention."""
+    return result("counts", Route.score_attention, how)
+
+
+@cached
+def cut(how: Attention | None, best: bool) -> Quantity:
+    """mIoU of attention taken for labels, cut at one half or, for each training, where it is best on these images."""
+
+    def at(summed: np.ndarray) -> np.ndarray:
+        each = sweep(summed).mean_iou
+        return each.max(-1) if best else each[..., each.shape[-1] // 2]
+
+    return figure(NAMES[how], counts(how), at)
+
+
+@cached
+def variation(how: Attention | None, relative: bool = False) -> Quantity:
+    """Total variation per pair of neighbouring pixels inside of objects, mean over the images; relative: over the mean
+    attention on the objects of the image."""
+
+    def per_image(inside: np.ndarray) -> np.ndarray:
+        change, pairs, attention, pixels = np.moveaxis(inside, -1, 0)
+        return image_values(divide(change * pixels, pairs * attention) if relative else divide(change, pairs))
+
+    return figure(NAMES[how], result("inside", Route.score_attention, how), ratio, per_image)
+
+
+@cached
+def area(how: Attention | None) -> Quantity:
+    return figure(NAMES[how], counts(how), foreground_area)
+
+
+@cached
+def covered(how: Attention | None) -> Quantity:
+    """Recall at the `level` of precision."""
+
+    def per_seed(weights: np.ndarray, own: np.ndarray, parents: np.ndarray, counts: np.ndarray) -> np.ndarray:
+        return per_image_sums(recall_at_precision(level(own, parents)), lambda counts: counts)(weights, counts)
+
+    sources = tuple(counts(each) for each in (None, PARENTS, how))
+    return Quantity((Leaf(sources, per_seed, lambda *arrays: arrays[0].shape[1]),), NAMES[how])
+
+
+def level(*both: np.ndarray) -> float:
+    """The lower foreground precision where attention is at least one half: counts (S, N, 3, K, bins) of each."""
+    precision = [sweep(each.sum(1)).precision[:, 1:] for each in both]
+    return min(float(nan_mean(each[..., each.shape[-1] // 2]).mean()) for each in precision)
+
+
+def recall_at_precision(level: float) -> Statistic:
+    """The largest foreground recall of all thresholds with at least this foreground precision, 0 without any."""
+
+    def statistic(summed: np.ndarray) -> np.ndarray:
+        curve = sweep(summed).foreground
+        return np.where(curve.precision >= level, curve.recall, 0).max(-1)
+
+    return statistic
+
+
+def times(name: str, ratio: Callable[..., np.ndarray]) -> Quantity:
+    """How many times as long something takes: the median over the repeats of each training. ratio: of the columns of
+    roy2017_steps.attention_seconds."""
+
+    def per_seed(weights: np.ndarray, seconds: np.ndarray) -> np.ndarray:
+        return np.tile(np.median(ratio(*np.moveaxis(seconds, -1, 0)), 1), (len(weights), 1))
+
+    return Quantity((Leaf((result("seconds", Route.attention_time),), per_seed, lambda each: each.shape[1]),), name, "")
+
+
+TIMES = [times(name, of) for name, of in {
+    "attention with neighbours against parents alone, times as long":
+        lambda network, similarity, ours, own, parents: (similarity + ours) / parents,
+    "the pass alone, for which similarity is known": lambda network, similarity, ours, own, parents: ours / parents,
+    "against own activation without neighbours":
+        lambda network, similarity, ours, own, parents: (similarity + ours) / own,
+    "network and attention together":
+        lambda network, similarity, ours, own, parents: (network + similarity + ours) / (network + parents),
+}.items()]
+
+
+PREDICTED, OBJECTS, TOUCHING, TOUCHED = range(4)  # columns of roy2017_steps.count_pieces
+
+
+@cached
+def pieces(row: str, of: int, per: int, unit: str = "") -> Quantity:
+    """One of these counts over another one."""
+    return figure(row, result("counts", Route.pieces, row), lambda counts: ratio(counts[..., [of, per]]), unit=unit)
+
+
+def fact(name: str) -> Source:
+    """Of the M objects of val, see roy2017_steps.score_each_object."""
+    return result(name, Route.objects)
+
+
+def over_images(sums: np.ndarray, image: np.ndarray) -> np.ndarray:
+    """Sums of objects (S, M, ...) added up to sums of images (S, N, ...); image: (M,), index of each object's image."""
+    total = np.zeros((len(sums), image.max() + 1, *sums.shape[2:]))
+    for each, row in zip(total, sums, strict=True):
+        np.add.at(each, image, row)
+    return total
+
+
+GROUPS = {
+    "found": lambda area, recall: recall >= MISSED, "missed": lambda area, recall: recall < MISSED,
+    "smaller": lambda area, recall: area <= np.median(area), "larger": lambda area, recall: area > np.median(area),
+}  # fmt: skip
+
+
+@cached
+def of_objects(groups: str, fact_name: str, *more: Source,
+               value: Callable[..., np.ndarray] = lambda image, values: values) -> Quantity:
+    """A mean over the objects of all named GROUPS. value: from the objects' images and what is read to (S, M)."""
+
+    def sums(image: np.ndarray, area: np.ndarray, recall: np.ndarray, *known: np.ndarray) -> np.ndarray:
+        chosen = np.logical_and.reduce([GROUPS[name](area, recall) for name in groups.split()])
+        return over_images(image_values(np.where(chosen, value(image[0], *known), np.nan)), image[0])
+
+    return figure(groups, (*map(fact, ("image", "area", "recall", fact_name)), *more), ratio, sums)
+
+
+def named(groups: str) -> Quantity:
+    """How many of the objects are of classes that the network, without tags, predicts for their images."""
+    return of_objects(groups, "label", scores(FULL), value=lambda image, label, scores:
+                      predicted_classes(scores)[:, image, label[0] - 1])
+
+
+def scores(row: str) -> Source:
+    """Image scores of a row's network: (N, K) logits, background first."""
+    return result("scores", Route.prediction, row)
+
+
+def predicted_classes(scores: np.ndarray) -> np.ndarray:
+    """The classes that images are taken to show: logits (..., K), background first -> bool (..., C), C = K - 1."""
+    flat = torch.from_numpy(np.ascontiguousarray(scores)).flatten(0, -2)
+    return predicted_labels(flat)[:, 1:].numpy().reshape(*scores.shape[:-1], -1)
+
+
+RANKS = figure("rank correlation of recall with area", tuple(map(fact, ("image", "area", "recall"))), correlation,
+               lambda image, area, recall: over_images(rank_sums(area[0], recall), image[0]), unit="")
+
+# --- sentences --------------------------------------------------------------------------------------------------------
+
+
+def quality(*rows: str) -> Sentence:
+    """What the labels of rows find and what of it is right."""
+    return precision_and_recall("Foreground precision/recall on val", {f"{row} ": confusions(row) for row in rows})
+
+
+def precision_and_recall(text: str, sources: dict[str, Source]) -> Sentence:
+    @sentence(*sources.values())
+    def listed(results: Results) -> str:
+        each = (precision_recall_of_labels(results.stack(source).sum(1)).foreground for source in sources.values())
+        return f"{text}: " + ", ".join("{}{:.0f}/{:.0f}".format(name, *(100 * known.mean() for known in both))
+                                       for name, both in zip(sources, each, strict=True)) + " %."
+
+    return listed
+
+
+def classifiers(*rows: str) -> Sentence:
+    """How well the networks of rows name the classes of val images."""
+
+    @sentence(tags, *map(scores, rows))
+    def listed(results: Results) -> str:
+        known, texts = results.first(tags), []
+        for row in rows:
+            each = results.stack(scores(row))
+            average = 100 * np.mean([mean_average_precision(one[:, 1:], known) for one in each])
+            texts.append("{} {:.1f} and {:.0f}/{:.0f}".format(row, average, *named_classes(each, known)))
+        return ("Mean average precision of p(y|x) on val, and precision/recall of the classes that get attention: "
+                f"{', '.join(texts)} %.")
+
+    return listed
+
+
+def named_classes(scores: np.ndarray, tags: np.ndarray) -> tuple[float, float]:
+    """Precision and recall in per cent of the predicted classes, over all images and trainings.
+
+    scores: (S, N, K) logits. tags: bool (N, C).
+    """
+    named = predicted_classes(scores)
+    right = (named & tags).sum()
+    return 100 * float(divide(right, named.sum())), 100 * float(divide(right, len(named) * tags.sum()))
+
+
+def classes_won(split: str) -> Sentence:
+    """On how many classes the full approach is best, by IoU over all trainings, and the others."""
+
+    @sentence(confusions(FULL, split), confusions(COMPETITOR, split))
+    def listed(results: Results) -> str:
+        ours, theirs = (100 * iou(results.stack(confusions(row, split)).sum(1)).mean(0) for row in (FULL, COMPETITOR))
+        known, best = ~np.isnan(ours + theirs), ours > theirs
+        lost = [f"{name} {a:.1f} against {b:.1f}" for name, a, b, compared in
+                zip(("background", *results.route.world.classes), ours, theirs, known & ~best, strict=True) if compared]
+        return f"On {split} it is best on {best.sum()} of {known.sum()}" + (
+            f" (not on {', '.join(lost)} %)." if lost else ".")
+
+    return listed
+
+
+@sentence(counts(None), counts(PARENTS))
+def compared_at(results: Results) -> str:
+    found = 100 * level(results.stack(counts(None)), results.stack(counts(PARENTS)))
+    return f"Recall is that at {found:.1f} % precision, the lower of both where p^A is at least one half."
+
+
+@sentence(fact("recall"))
+def number_missed(results: Results) -> str:
+    recall = results.stack(fact("recall"))
+    return (f"Missed are objects of which less than {100 * MISSED:g} % are found, {100 * (recall < MISSED).mean():.0f} "
+            f"% of {recall.shape[1]} objects.")
+
+
+ATTENTION_ALONE = also("Attention of the full approach alone, with the image's tags and cut at one half, has {} % on "
+                       "val, with its best cut {}.", cut(None, False), cut(None, True))
+ABOUT_THE_COMPETITOR = (f"{COMPETITOR} is a DeepLab trained on sparse seeds and a constrain-to-boundary loss, as SEC "
+                        "is, with the same start weights and trunk, without SEC's expansion loss and its saliency.")
+
+# --- conditions -------------------------------------------------------------------------------------------------------
+
+
+def noted(name: str, condition: Condition) -> Condition:
+    """The condition with a name before its figures."""
+
+    def decide(claim: Claim, results: Results) -> Decision:
+        decision = condition.decide(claim, results)
+        return replace(decision, measured=decision.measured and f"{name}: {decision.measured}")
+
+    return Condition(decide, condition.reads, condition.tells)
+
+
+def named_splits(condition: Callable[[str], Condition]) -> Condition:
+    """A condition on val, and on test where there are masks of it, with their names."""
+    return on_splits(lambda split: noted(split, condition(split)))
+
+
+def in_part(condition: Condition) -> Condition:
+    """A condition for the whole of a claim whose other conditions say less: where it clearly fails, these are left."""
+
+    def decide(claim: Claim, results: Results) -> Decision:
+        decision = condition.decide(claim, results)
+        failed = decision.verdict == Verdict.NOT_REPRODUCED
+        return replace(decision, verdict=Verdict.DIRECTION_ONLY) if failed else decision
+
+    return Condition(decide, condition.reads, condition.tells)
+
+
+def better_than(row: str, *sentences: Sentence) -> Condition:
+    """The full approach against a baseline, with half of the published size."""
+    return told(named_splits(lambda split: above(miou(FULL, split) - miou(row, split), half=True)), quality(FULL, row),
+                *sentences)
+
+
+def worst(split: str) -> Condition:
+    """That no other of the profile's baselines is as bad as the one without attention."""
+    differences = {row: miou(row, split) - miou(NO_ATTENTION, split) for row in BASELINES if row != NO_ATTENTION}
+
+    def decide(claim: Claim, results: Results) -> Decision:
+        rows = labelled_rows(results.run.profile)
+        found = {each.name: each.interval(results) for row, each in differences.items() if row in rows}
+        return all_positive(found, f"the other rows to '{NO_ATTENTION}'")
+
+    return Condition(decide, tells=tuple(source for each in differences.values() for source in each.sources))
+
+
+def among_the_two_worst(split: str) -> Condition:
+    """That at most one row is worse than the one without segmentation loss, that without attention apart."""
+    differences = [miou(row, split) - miou(NO_LOSS, split) for row in BASELINES if row not in (NO_ATTENTION, NO_LOSS)]
+
+    @condition(*differences)
+    def decide(claim: Claim, results: Results) -> Decision:
+        found = [each.interval(results) for each in differences]
+        over, under = sum(each.low > 0 for each in found), sum(each.high < 0 for each in found)
+        among = True if over >= len(found) - 1 else False if under > 1 else None
+        return holds(among, f"of the other {len(found)} rows {over} are clearly above '{NO_LOSS}' and {under} below it "
+                            "(asked: at most one not above)", seeds=found[0].seeds)
+
+    return decide
+
+
+def order(split: str) -> Condition:
+    """C07: the correlation decides on which rows do more damage; what it allows to be otherwise, the others."""
+    rows = {row: miou(row, split) for row in BASELINES}
+    return every(between(agreement(split), low=0.75), in_part(largest(FULL, rows)), in_part(worst(split)),
+                 in_part(among_the_two_worst(split)))
+
+
+def aggregations(split: str) -> Condition:
+    """C09: FCL above each of the others, LSE by half of the published size; in part, their order."""
+    rows = {"FCL": miou(FULL, split).called("FCL"), **{name: miou(name, split) for name in ("LSE", "GMP", "GAP")}}
+    return every(above(rows["FCL"] - rows["LSE"], half=True), largest("FCL", rows),
+                 in_part(ordered("LSE > GMP > GAP", rows)))
+
+
+def smoother_and_wider(how: Attention | None) -> Condition:
+    """C12: attention with neighbours against that of parents alone in the same network; weaker isn't smoother."""
+    return every(*(noted(name, above(quantity)) for name, quantity in (
+        ("total variation in % per pixel", variation(PARENTS) - variation(how)),
+        ("the same relative to p^A", variation(PARENTS, True) - variation(how, True)),
+        ("recall", covered(how) - covered(PARENTS)))))
+
+
+MORE_PIECES = pieces(NO_UNARY, TOUCHING, TOUCHED) - pieces(FULL, TOUCHING, TOUCHED)
+HALVES = [of_objects(group, "recall") for group in ("smaller", "larger")]
+FEWER_WRONG = {row: wrong(row) - wrong(FULL) for row in (IMAGE_PRIOR, NO_INFERENCE)}
+
+CLAIMS: dict[str, Condition] = {
+    "C01": every(better_than(NO_ATTENTION, ATTENTION_ALONE), named_splits(lambda split: in_part(worst(split)))),
+    "C02": better_than(NO_LOSS, classifiers(FULL, NO_LOSS)),
+    "C03": better_than(NO_UNARY, also(f"Both use attention in training; without it at inference alone the row "
+                                      f"'{NO_INFERENCE}' has {{}} % on val.", miou(NO_INFERENCE))),
+    "C04": told(every(better_than(NO_NEIGHBOUR), where_run(noted(
+        "val, both without own activation", above(miou(NEIGHBOURS_ALONE) - miou(NO_NEIGHBOUR))))),
+                f"'{NO_NEIGHBOUR}' leaves out the neurons' own activation (Eq. 7) too.",
+                also("Attention of the full approach alone, with the image's tags and its best cut, has {} % on val, "
+                     "that of parents alone in the same network {}.", cut(None, True), cut(PARENTS, True))),
+    "C05": better_than(NO_CRF, also(
+        f"The dense CRF takes '{NO_CRF}' from {{}} to {{}} % on val ({{}}), the CRF-RNN the full approach from {{}} to "
+        "{} % ({}).", BEFORE_CRF, miou(NO_CRF), miou(NO_CRF) - BEFORE_CRF, miou("0 iterations"), miou(FULL),
+        miou(FULL) - miou("0 iterations"))),
+    "C06": better_than(NO_INFERENCE, ATTENTION_ALONE),
+    "C07": named_splits(order),
+    "C08": told(every(*(named_splits(lambda split, row=row: above(miou(FULL, split) - miou(row, split)))
+                        for row in (NO_LOSS, NO_UNARY))),
+                f"Attention in the unary alone is '{NO_LOSS}', in the loss alone '{NO_UNARY}', in neither "
+                f"'{NO_ATTENTION}'.",
+                also(f"Against neither on val: {NO_LOSS} {{}}, {NO_UNARY} {{}}.",
+                     *(miou(row) - miou(NO_ATTENTION) for row in (NO_LOSS, NO_UNARY)))),
+    "C09": told(named_splits(aggregations), "The full approach has FCL.", classifiers(FULL, "GMP", "GAP", "LSE")),
+    "C10": told(named_splits(lambda split: above(miou(FULL, split) - miou(COMPETITOR, split))), ABOUT_THE_COMPETITOR,
+                precision_and_recall("Foreground precision/recall of its seeds on train",
+                                     {"": result("confusions", Route.score_lessons, COMPETITOR)}),
+                also("The same DeepLab taught by the masks has {} % on val.", miou(BOUND)),
+                "The other methods of Tables 2 and 3, F-B and DSCM among them, are not run here."),
+    "C11": not_testable("The rule says that this can't be transferred without running methods with boxes, clicks, "
+                        "sizes or chosen masks, and none of them is run here."),
+    "C12": told(every(smoother_and_wider(None), noted("neighbours without own activation",
+                                                      smoother_and_wider(UNACTIVATED))),
+                "p^A of one network without its neighbours is that of parents alone, as in excitation "
+                "back-propagation; the neurons' own activation (Eq. 7) comes with neighbours in the paper, and is left "
+                "out in the second comparison. Total variation is the mean change of a class's p^A between "
+                "neighbouring pixels of an object.", compared_at,
+                also("The area under the precision-recall curve is {} and {} %, {}.", area(None), area(PARENTS),
+                     area(None) - area(PARENTS))),
+    "C13": told(between(TIMES[0], high=1.5),
+                "Against parents alone, as in excitation back-propagation; both passes run the layers above the end of "
+                "attention again.", also("Other ratios: " + "; ".join(f"{each.name} {{}}" for each in TIMES[1:]) + ".",
+                                         *TIMES[1:]),
+                "They depend on the machine and the network: to pass through a layer of c channels, n cells and 3 x 3 "
+                "kernels takes 9 n c^2 multiplications a label, to join its neighbours c n^2."),
+    "C14": told(every(*(between(miou(f"{count} iterations") - miou(FULL), high=0.5) for count in ITERATIONS
+                        if count > 3)), "It is trained with 3; other numbers are those at inference.",
+                also("Fewer: 0 iterations {}, 1 iteration {}, 2 iterations {} %.",
+                     *(miou(f"{count} iterations") for count in ITERATIONS if count < 3))),
+    "C15": told(above(MORE_PIECES),
+                "Pieces of an object's class that touch it, per object that is touched at all: a network that finds "
+                "less has fewer pieces in all.",
+                also(f"Touched are {{}} % of the objects by '{FULL}', {{}} % by '{NO_UNARY}' and {{}} % by "
+                     f"'{NO_INFERENCE}', the same network as full, which has {{}} pieces, {{}} against full.",
+                     *(pieces(row, TOUCHED, OBJECTS, "%") for row in (FULL, NO_UNARY, NO_INFERENCE)),
+                     pieces(NO_INFERENCE, TOUCHING, TOUCHED),
+                     pieces(NO_INFERENCE, TOUCHING, TOUCHED) - pieces(FULL, TOUCHING, TOUCHED)),
+                also(f"Predicted pieces per object, touched or not: {FULL} {{}}, {NO_UNARY} {{}}, {NO_INFERENCE} {{}}.",
+                     *(pieces(row, PREDICTED, OBJECTS) for row in (FULL, NO_UNARY, NO_INFERENCE)))),
+    "C16": told(every(noted("mIoU", above(miou(FULL) - miou(IMAGE_PRIOR))),
+                      *(noted("false positives in % of the background", above(each)) for each in FEWER_WRONG.values())),
+                f"p^A is the prior of '{FULL}', p(y|x) that of '{IMAGE_PRIOR}', and '{NO_INFERENCE}' has none.",
+                also("Without any mIoU is {} %, with p(y|x) {} higher.", miou(NO_INFERENCE),
+                     miou(IMAGE_PRIOR) - miou(NO_INFERENCE)),
+                also("Absent classes per image: {} with p^A, {} with p(y|x).", extra(FULL), extra(IMAGE_PRIOR)),
+                "The network was trained with p^A in its unary.", quality(FULL, IMAGE_PRIOR, NO_INFERENCE)),
+    "C17": told(named_splits(lambda split: between(won(split), low=50)),
+                f"The one competitor run here is {COMPETITOR}.", ABOUT_THE_COMPETITOR,
+                *map(classes_won, ("val", "test"))),
+    "C18": told(every(above(RANKS), noted("largest p^A on objects", above(
+        of_objects("smaller found", "attention") - of_objects("smaller missed", "attention")))), number_missed,
+                also("Mean recall of the smaller half {} %, of the larger {}, {}.", *HALVES, HALVES[1] - HALVES[0]),
+                also("Largest p^A on all objects found {} %, on all missed {}.",
+                     *(of_objects(group, "attention") for group in ("found", "missed"))),
+                "p^A is relative to the largest attention that a class gets in its image.",
+                also("The network, without tags, names the class of {} % of the objects found and of {} % of those "
+                     "missed; what it doesn't name gets no attention.", named("found"), named("missed")),
+                "Whether an object looks unusual isn't measured."),
+}  # fmt: skip
+
+
+def steps(route: Route, _profile: str) -> list[Step]:
+    """Everything that the claims need at one seed and that its profile runs."""
+    return claim_steps(CLAIMS, route)
+
+
+def decide(run: Session) -> "pd.DataFrame":
+    """Every claim of the paper once: claim_id, statement, published, measured, interval, verdict, why."""
+    return decide_all("roy2017", CLAIMS, Results(run))

@@ -1,0 +1,535 @@
+"""Roy & Todorovic 2017, "Combining bottom-up, top-down, and smoothness cues": its rows and its route.
+
+The route is a graph of cached steps: one network trained to classify and to follow its own attention -> labels of its
+pixels with attention as a prior, refined inside of the network -> scores. Nothing is computed here; `run.compute` does
+that.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+
+from wsss_lab.data import frames
+from wsss_lab.data.canvas import canvas_box, from_canvas, normalise
+from wsss_lab.data.components import components
+from wsss_lab.data.views import EvalView, TrainView
+from wsss_lab.evaluation import scoring
+from wsss_lab.evaluation.confusion import VOID
+from wsss_lab.evaluation.object_recall import object_areas
+from wsss_lab.evaluation.scoring import score_seeds
+from wsss_lab.lab.profiles import unknown_name
+from wsss_lab.lab.steps import EVALUATION_READS, Step, seeded_step
+from wsss_lab.lab.worlds import World, open_world, weights_file
+from wsss_lab.networks.backbones import Backbone
+from wsss_lab.networks.fit import Schedule
+from wsss_lab.networks.inference import device_of
+from wsss_lab.papers.oh2017 import route as oh2017
+from wsss_lab.papers.oh2017 import route as oh2017_values
+from wsss_lab.papers.shared_rehearsal import scale_of
+from wsss_lab.refinement.dense_crf import CrfParameters
+from wsss_lab.seeds.cam import normalised_maps, seed_labels
+from wsss_lab.seeds.rectified_gaussian import MODES, eigenvalues, mode
+from wsss_lab.seeds.top_down import Attention, cell_weights, top_down_maps
+from wsss_lab.segmenter.fusion import (
+    Method,
+    attention_maps,
+    class_maps,
+    restore_fusion,
+    segment_fusion,
+    train_fusion,
+    with_background,
+)
+from wsss_lab.segmenter.training import segment, train_segmenter
+
+IGNORE = 255
+LEAST = 0.005  # share of the image below which a region is a speck, as in wsss_lab.evaluation.object_recall
+
+
+def sparse_seeds(view: TrainView, maps: np.ndarray, side: int, low: float, high: float) -> dict:
+    """Labels where class maps are sure: {"masks": frame (N, Hmax, Wmax) uint8, 255 = ignore}.
+
+    maps: (N, C, h, w) as wsss_lab.segmenter.fusion.class_maps gives them, on canvases of `side` pixels. A class
+    where its map is the largest and reaches `high` of its maximum, background where no map reaches `low` of it.
+    """
+    def labels() -> list[np.ndarray]:
+        for each in normalised_maps(view, maps, side):
+            sure = seed_labels(each, high)
+            yield np.where((sure == 0) & (seed_labels(each, low) > 0), IGNORE, sure).astype(np.uint8)
+
+    return {"masks": frames.stack(view, labels())}
+
+
+@torch.no_grad()
+def gaussian_study(view: TrainView, state: dict, backbone: dict, method: dict, images: Sequence[int]) -> dict:
+    """The rectified Gaussian's modes on the attention of some images, each for its first tag (Eqs. 2 and 3).
+
+    b (Eqs. 5 to 7) is taken where attention ends, summed over channels; parents have passed it down without neighbours.
+    Returns {"b": float32 (n, h, w), "similarity": (n, (2 radius + 1)^2, h, w)}, of each of the four MODES "maps" (4, n,
+    h, w), "residual" (4, n), see rectified_gaussian.kkt_residual, and "active" (4, n), the share of the cells above a
+    thousandth of the maximum, and "eigenvalues" of D for "literal" and "smooth" (2, n, h w), ascending.
+    """
+    net, method = restore_fusion(state, backbone, method), Method.from_settings(method)
+    canvases, _ = view.canvas(list(images), backbone["side"])
+    canvases = canvases.to(device_of(net))
+    features = net.features(normalise(canvases))
+    present = torch.zeros(len(images), 1 + len(view.classes), dtype=torch.bool, device=features.device)
+    present[torch.arange(len(images)), 1 + torch.tensor(view.tags[list(images)].argmax(1))] = True
+    weights = cell_weights(canvases, features.shape[2:])
+    how = Attention("none", activation=method.attention.activation, layers="last")
+    b = top_down_maps(net, features, present, weights, how)
+    found = [mode(b[:, None], weights, name) for name in MODES]
+    maps = torch.cat([each.maps for each in found], 1).transpose(0, 1)
+    most = maps.amax((2, 3), keepdim=True)
+    outputs = {
+        "b": b, "similarity": weights, "maps": maps, "residual": torch.cat([each.residual for each in found], 1).T,
+        "active": (maps > most / 1000).float().mean((2, 3)),
+        "eigenvalues": torch.stack([eigenvalues(weights, name) for name in ("literal", "smooth")]),
+    }
+    return {name: value.cpu().numpy() for name, value in outputs.items()}
+
+
+# --- attention -------------------------------------------------------------------------------------------------------
+
+
+def score_attention(view: EvalView, maps: np.ndarray, side: int) -> dict:
+    """Attention against the objects, per image.
+
+    maps: p^A (N, K, h, w), background first, on canvases of `side` pixels, see
+    wsss_lab.segmenter.fusion.attention_maps. Returns {"counts": int32 (N, 3, K, bins), confidence counts of the
+    classes' maps, see wsss_lab.evaluation.precision_recall; "inside": float64 (N, 4), see `inside_objects`}.
+    """
+    on_images = maps_on_images(view, maps, side)
+    inside = [inside_objects(each, view.mask(index)) for index, each in enumerate(on_images)]
+    return {"counts": score_seeds(view, on_images), "inside": np.array(inside)}
+
+
+def maps_on_images(view: TrainView, maps: np.ndarray, side: int) -> frames.Rows:
+    """Maps of the classes, without background, at image size: one float32 (C, H, W) per image."""
+    def row(index: int) -> np.ndarray:
+        size = view.size(index)
+        return from_canvas(np.asarray(maps[index, 1:]), canvas_box(*size, side), side, size)
+
+    return frames.Rows(len(view), row)
+
+
+def inside_objects(maps: np.ndarray, mask: np.ndarray) -> tuple[float, float, float, float]:
+    """How much attention changes inside of objects: sum of |p_i - p_j|, number of these pairs, sum of p, pixels.
+
+    Pairs are neighbouring pixels, in a row or a column, of one class in the mask; p is that class's map. Their sum over
+    their number is the total variation per pair. maps: (C, H, W). mask: uint8 (H, W), 0 background, 255 void.
+    """
+    total = np.zeros(4)
+    for label in np.setdiff1d(mask, (0, VOID)):
+        inside, p = mask == label, maps[label - 1].astype(np.float64)
+        for axis in (0, 1):
+            both = inside & np.roll(inside, -1, axis)
+            both[(-1, slice(None)) if axis == 0 else (slice(None), -1)] = False
+            total[:2] += np.abs(p - np.roll(p, -1, axis))[both].sum(), both.sum()
+        total[2:] += p[inside].sum(), inside.sum()
+    return tuple(total)
+
+
+@torch.no_grad()
+def attention_seconds(view: TrainView, state: dict, backbone: dict, method: dict, images: int, repeats: int) -> dict:
+    """What attention costs on the first images of a view, as one batch, tags known: {"seconds": (repeats, 5)}.
+
+    Columns: the network alone, up to its label maps; similarity of the cells (Eq. 8); the top-down pass as the method
+    has it; the same without neighbours; and from parents alone, without own activation too. Processor time on a CPU, so
+    that other programs on the machine matter little; elapsed time on a GPU. A first repeat isn't counted.
+    """
+    net, how = restore_fusion(state, backbone, method), Method.from_settings(method).attention
+    chosen, device = list(range(min(images, len(view)))), device_of(net)
+    canvases = view.canvas(chosen, backbone["side"])[0].to(device)
+    present = with_background(torch.tensor(view.tags[chosen], device=device))
+    passes = how, replace(how, neighbours="none"), replace(how, neighbours="none", activation=0.0)
+
+    def once() -> list[float]:
+        at = [_clock(device)]
+        features = net.features(normalise(canvases))
+        net.scores(features)
+        at.append(_clock(device))
+        weights = cell_weights(canvases, features.shape[2:])
+        at.append(_clock(device))
+        for attention in passes:
+            attention.label_attention(net, features.float(), present, weights)
+            at.append(_clock(device))
+        return np.diff(at).tolist()
+
+    return {"seconds": np.array([once() for _ in range(repeats + 1)][1:])}
+
+
+def _clock(device: torch.device) -> float:
+    if device.type != "cuda":
+        return time.process_time()
+    torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+# --- labels ----------------------------------------------------------------------------------------------------------
+
+
+def count_pieces(view: EvalView, masks: np.ndarray) -> dict:
+    """How many pieces labels fall into: {"counts": int64 (N, 4)}.
+
+    Per image: predicted pieces; true objects; pieces of an object's class that touch it, summed over objects; objects
+    with such a piece. Pieces and objects are 8-connected regions of one class; objects below LEAST of the image are
+    left out. masks: frame (N, Hmax, Wmax) uint8 of labels, 255 = undecided.
+    """
+    return {"counts": np.array([pieces_of(row, view.mask(index))
+                                for index, row in enumerate(frames.rows_of(view, masks))])}
+
+
+def pieces_of(labels: np.ndarray, mask: np.ndarray) -> tuple[int, int, int, int]:
+    """The counts of one image, see `count_pieces`."""
+    numbered = {label: components(labels == label) for label in np.setdiff1d(labels, (0, VOID))}
+    objects = object_areas(mask, LEAST)
+    none = np.zeros(labels.shape, np.int32), 0
+    touching = [len(np.setdiff1d(numbered.get(mask[each][0], none)[0][each], 0)) for each in objects]
+    return sum(count for _, count in numbered.values()), len(objects), sum(touching), np.count_nonzero(touching)
+
+
+def score_each_object(view: EvalView, masks: np.ndarray, maps: np.ndarray, side: int) -> dict:
+    """Every object of a view by itself, M of them: how much of it is found, and how much attention it gets.
+
+    masks: frame of labels. maps: p^A as for `score_attention`. Returns {"image": int64 (M,), its index; "label": int64
+    (M,), its class, 1 and up; "area": (M,), share of the image; "recall": (M,), share of its pixels with its label;
+    "attention": (M,), the largest p^A of its class on it}. For objects see `count_pieces`.
+    """
+    rows, on_images = frames.rows_of(view, masks), maps_on_images(view, maps, side)
+    found: dict[str, list] = {name: [] for name in ("image", "label", "area", "recall", "attention")}
+    for index, (labels, attention) in enumerate(zip(rows, on_images, strict=True)):
+        mask = view.mask(index)
+        for inside in object_areas(mask, LEAST):
+            label = int(mask[inside][0])
+            facts = (index, label, inside.mean(), (labels[inside] == label).mean(), attention[label - 1][inside].max())
+            for name, value in zip(found, facts, strict=True):
+                found[name].append(value)
+    return {name: np.array(values, int if name in ("image", "label") else float) for name, values in found.items()}
+
+
+@dataclass(frozen=True)
+class Published:
+    """Values that the paper prints (section). lambda, the widths of Eq. (8) and the iterations of the CRF-RNN are
+    defaults of wsss_lab.segmenter.fusion, wsss_lab.seeds.neighbours and wsss_lab.refinement.crf_rnn."""
+
+    batch: int = 20  # Sec. 7
+    iterations: int = 10000  # Sec. 7
+    lr: float = 1e-3  # Sec. 7
+    decay_every: int = 2000  # Sec. 7
+    momentum: float = 0.9  # Sec. 7
+    weight_decay: float = 5e-4  # DeepLab's; the paper has none
+    head_lr: float = 10.0  # DeepLab's; the paper has none
+    warm_up: float = 0.1  # share of the iterations with the classification loss alone; our choice
+    input_side: int = 321  # DeepLab's
+    dilation: int = 12  # DeepLab's
+    dropout: float = 0.5  # DeepLab's
+    crf: CrfParameters = CrfParameters(4, 121, 5, 3, 3)  # "as in DeepLab", of the row without CRF-RNN
+
+
+PUBLISHED = Published()
+
+#: Thresholds of the competitor's seeds: class maps of SEC at a fifth of their maximum; background where no map reaches
+#: the lower one (SEC has a saliency map for that).
+SEED_THRESHOLDS = (0.05, 0.2)
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How large and how long everything is in one profile; shared by all rows of all tables.
+
+    schedule: of all trainings. segmenter: of the networks that learn from labels (competitor and upper bound).
+    pretraining: whether the trunk starts from the toy world's crops instead of a file.
+    """
+
+    backbone: Backbone
+    schedule: Schedule
+    segmenter: Schedule
+    pretraining: bool = False
+    image_scale: float = 1.0  # size of the images against the paper's: lengths in pixels are multiplied by it
+
+    @property
+    def warm_up(self) -> int:
+        """Iterations with the classification loss alone."""
+        return round(PUBLISHED.warm_up * self.schedule.iterations)
+
+
+def _paper_schedule() -> Schedule:
+    return Schedule(PUBLISHED.iterations, PUBLISHED.batch, PUBLISHED.lr, "sgd", "step", PUBLISHED.decay_every,
+                    PUBLISHED.momentum, PUBLISHED.weight_decay, PUBLISHED.head_lr)
+
+
+_GUIDED = oh2017_values.SCALES
+_TOY = _GUIDED["toy"].backbone
+_PHOTO = _GUIDED["photos"].backbone
+
+#: File names looked for in the folder WSSS_WEIGHTS.
+START_WEIGHTS = oh2017_values.START_WEIGHTS
+
+SCALES = {
+    "quick": Scale(_TOY, Schedule(8, 8), Schedule(6, 8), True, _GUIDED["toy"].image_scale),
+    "toy": Scale(_TOY, Schedule(500, 8, 1e-3, head_lr=10.0), Schedule(400, 8, 1e-3, head_lr=10.0), True,
+                 _GUIDED["toy"].image_scale),
+    "photos": Scale(_PHOTO, Schedule(160, 8, 1e-4, head_lr=10.0), _GUIDED["photos"].segmenter),
+    "voc": Scale(
+        Backbone(dilation=PUBLISHED.dilation, dropout=PUBLISHED.dropout, side=PUBLISHED.input_side),
+        _paper_schedule(), _paper_schedule(),
+    ),
+}
+
+
+#: What is trained. The first six are Table 1's (B1 and B2 share one: without the segmentation loss, nothing but the
+#: classification loss moves a weight), then Table 5's, then readings of what the paper leaves open.
+TRAININGS = {
+    "full": Method(),
+    "classification": Method(weight=0.0),
+    "w/o att unary": Method(prior=False),
+    "w/o neighbor": Method(Attention("none", activation=0.0)),
+    "w/o CRF-RNN": Method(iterations=0),
+    "GMP": Method(aggregation="GMP"),
+    "GAP": Method(aggregation="GAP"),
+    "LSE": Method(aggregation="LSE"),
+    "background unit": Method(Attention(background="unit")),
+    "no warm-up": Method(),
+    "loss before the CRF-RNN": Method(compared="softmax"),
+    "loss after the CRF-RNN": Method(compared="crf"),
+    "neighbours, last layer": Method(Attention(layers="last")),
+    "parents and neighbours": Method(Attention(activation=0.0)),
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One way to label images. training: a key of TRAININGS. prior, iterations, tags: see
+    wsss_lab.segmenter.fusion.segment_fusion. refined: whether a dense CRF follows."""
+
+    training: str = "full"
+    prior: str = "attention"
+    iterations: int | None = None
+    tags: str = "predicted"
+    refined: bool = False
+
+
+#: Rows of Table 1 in its order.
+BASELINES = {
+    "w/o att": Row("classification", "none"),
+    "w/o seg loss": Row("classification"),
+    "w/o att unary": Row("w/o att unary", "none"),
+    "w/o neighbor": Row("w/o neighbor"),
+    "w/o CRF-RNN": Row("w/o CRF-RNN", refined=True),
+    "w/o att inference": Row(prior="none"),
+    "full": Row(),
+}
+AGGREGATIONS = ("GMP", "GAP", "LSE")
+OPTIONS = ("background unit", "no warm-up", "loss before the CRF-RNN", "loss after the CRF-RNN",
+           "neighbours, last layer", "parents and neighbours")
+ITERATIONS = (0, 1, 2, 5, 10)
+
+ROWS = {
+    **BASELINES,
+    **{name: Row(name) for name in (*AGGREGATIONS, *OPTIONS)},
+    **{f"{count} iterations": Row(iterations=count) for count in ITERATIONS},
+    "image-level prior": Row(prior="image"),
+    "tags known": Row(tags="known"),
+}
+
+#: Networks that learn from labels: the competitor, sparse seeds with a CRF loss, and the upper bound.
+TAUGHT = ("SEC-like", "full supervision")
+
+TIMED_IMAGES, TIMED_REPEATS = 16, 7
+
+_PHOTO_ROWS = ("w/o att", "w/o seg loss", "w/o neighbor", "w/o CRF-RNN", "w/o att inference", "full", "tags known")
+
+
+def labelled_rows(profile: str) -> tuple[str, ...]:
+    """The rows of ROWS that a profile trains and scores."""
+    return _PHOTO_ROWS if profile == "photos" else tuple(ROWS)
+
+
+def taught(profile: str) -> tuple[str, ...]:
+    """The networks of TAUGHT that a profile trains."""
+    return () if profile == "photos" else TAUGHT
+
+
+@dataclass(frozen=True)
+class Route:
+    """The steps of one full run of the paper at one seed, on one world.
+
+    start: what gives the start weights of the trunk. profile: says what is left out, see `labelled_rows`; "" = nothing.
+    Every method returns a Step; equal arguments give the same step.
+    """
+
+    world: World
+    scale: Scale
+    seed: int
+    start: Any = field(repr=False)
+    profile: str = ""
+
+    # --- seeds and segmenter: one network ------------------------------------------------------------------------
+
+    def trained(self, training: str = "full") -> Step:
+        """The network of a training of TRAININGS."""
+        method = self._method(training)
+        return self._step("segmenter", train_fusion, f"train {training}",
+                          {"backbone": self.backbone, "schedule": self.scale.schedule.settings(), "seed": self.seed,
+                           "method": method.settings(), "warm_up": self.warm_up(training)},
+                          {"view": self.world.train_view("train"), "start": self.start})
+
+    def warm_up(self, training: str) -> int:
+        """Iterations of a training with the classification loss alone."""
+        return 0 if training == "no warm-up" else self.scale.warm_up
+
+    def attention(self, training: str = "full", how: Attention | None = None, split: str = "val") -> Step:
+        """Attention maps of a split, tags known. how: another attention than the training's."""
+        name = f"attention of {training} on {split}" + ("" if how is None else f", {how.neighbours} neighbours")
+        return self._look("seeds", attention_maps, name, training, how, split)
+
+    def class_maps(self, training: str = "classification", split: str = "train") -> Step:
+        """Class activation maps of a split, tags known."""
+        return self._look("seeds", class_maps, f"class maps of {training} on {split}", training, None, split)
+
+    def study(self, training: str = "full", images: tuple[int, ...] = (0, 1, 2, 3), split: str = "val") -> Step:
+        """The modes of the rectified Gaussian on some images, see roy2017_steps.gaussian_study."""
+        name = f"rectified Gaussian of {training} on {split}"
+        return self._look("seeds", gaussian_study, name, training, None, split, images=images)
+
+    # --- refinement and labels -----------------------------------------------------------------------------------
+
+    def prediction(self, name: str = "full", split: str = "val") -> Step:
+        """Label maps of a row of ROWS on a split: "masks", and "refined" after the row's dense CRF, if it has one."""
+        if name not in ROWS:
+            raise unknown_name("row", name, list(ROWS))
+        row = ROWS[name]
+        return self._look("segmenter", segment_fusion, f"labels of {split}, {name}", row.training, None, split,
+                          prior=row.prior, iterations=row.iterations, tags=row.tags,
+                          crf=self.crf(PUBLISHED.crf) if row.refined else None)
+
+    def scored(self, name: str = "full", split: str = "val") -> Step:
+        """The score of a row of ROWS on a split."""
+        return self.score(self.prediction(name, split), split, "refined" if ROWS[name].refined else "masks")
+
+    # --- networks that learn from labels -------------------------------------------------------------------------
+
+    def lessons(self, name: str) -> Step:
+        """What a network of TAUGHT learns from."""
+        if name not in TAUGHT:
+            raise unknown_name("taught network", name, list(TAUGHT))
+        view = {"view": self.world.train_view("train")}
+        if name == "full supervision":
+            return seeded_step(None, "fusion", scoring.ground_truth, "ground truth of train", {},
+                               {"view": self.world.eval_view("train")}, "training masks")
+        low, high = SEED_THRESHOLDS
+        return self._step("fusion", sparse_seeds, "sparse seeds of train",
+                          {"side": self.backbone["side"], "low": low, "high": high},
+                          {**view, "maps": self.class_maps()["maps"]})
+
+    def segmenter(self, name: str) -> Step:
+        """A DeepLab-LargeFOV trained on labels; the competitor has a CRF loss too."""
+        loss = self.crf(PUBLISHED.crf) if name == "SEC-like" else None
+        return self._step("segmenter", train_segmenter, f"train {name}",
+                          {"backbone": self.backbone, "schedule": self.scale.segmenter.settings(), "seed": self.seed,
+                           "crf_loss": loss},
+                          {"view": self.world.train_view("train"), "pseudo_masks": self.lessons(name)["masks"],
+                           "start": self.start})
+
+    def taught_score(self, name: str, split: str = "val") -> Step:
+        """The score of a network of TAUGHT on a split."""
+        inputs = {"view": self.world.train_view(split), "state": self.segmenter(name)["state"]}
+        labels = self._step("segmenter", segment, f"labels of {split}, {name}",
+                            {"backbone": self.backbone, "crf": None}, inputs)
+        return self.score(labels, split)
+
+    # --- evaluation ----------------------------------------------------------------------------------------------
+
+    def score(self, labels: Step, split: str = "val", output: str = "masks") -> Step:
+        """Confusion matrices, per image, of a step's labels against the ground truth."""
+        return seeded_step(None, "evaluation", scoring.score_masks, f"score of {labels.label}", {},
+                           {"view": self.world.eval_view(split), "masks": labels[output]}, EVALUATION_READS)
+
+    def score_before_crf(self) -> Step:
+        """Score on val of the network without CRF-RNN before its dense CRF."""
+        scored = self.score(self.prediction("w/o CRF-RNN"))
+        return replace(scored, label=f"{scored.label}, before the dense CRF")
+
+    def score_lessons(self, name: str) -> Step:
+        """Score on train of what a network of TAUGHT learns from."""
+        return self.score(self.lessons(name), "train")
+
+    # --- attention and labels against single objects, on val -----------------------------------------------------
+
+    def score_attention(self, how: Attention | None = None) -> Step:
+        """Attention of the full approach against the objects; how: another attention than its own."""
+        maps = self.attention("full", how)
+        return self._against_masks(score_attention, f"score of {maps.label}", {"maps": maps["maps"]},
+                                   side=self.backbone["side"])
+
+    def attention_time(self) -> Step:
+        """What attention of the full approach costs."""
+        trained = self.trained()
+        settings = {name: trained.settings[name] for name in ("backbone", "method")}
+        return self._step("seeds", attention_seconds, "time of attention",
+                          settings | {"images": TIMED_IMAGES, "repeats": TIMED_REPEATS},
+                          {"view": self.world.train_view("val"), "state": trained["state"]})
+
+    def pieces(self, name: str = "full") -> Step:
+        """How many pieces the labels of a row fall into."""
+        labels = self.prediction(name)
+        return self._against_masks(count_pieces, f"pieces in {labels.label}", {"masks": labels["masks"]})
+
+    def objects(self) -> Step:
+        """Every object with what the full approach finds of it and its attention, tags known."""
+        labels = self.prediction()
+        return self._against_masks(score_each_object, f"objects in {labels.label}",
+                                   {"masks": labels["masks"], "maps": self.attention()["maps"]},
+                                   side=self.backbone["side"])
+
+    # --- helpers -------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def backbone(self) -> dict:
+        """Settings of the backbone."""
+        return self.scale.backbone.settings()
+
+    def crf(self, parameters) -> dict:
+        """CRF parameters for images of this profile, position widths scaled with their size."""
+        return asdict(parameters.scaled(self.scale.image_scale))
+
+    def _against_masks(self, function, label: str, inputs: dict, **settings) -> Step:
+        return seeded_step(None, "evaluation", function, label, settings,
+                           {"view": self.world.eval_view("val"), **inputs}, EVALUATION_READS)
+
+    def _method(self, training: str) -> Method:
+        if training not in TRAININGS:
+            raise unknown_name("training", training, list(TRAININGS))
+        return TRAININGS[training]
+
+    def _look(self, stage: str, function, name: str, training: str, how: Attention | None, split: str,
+              **settings) -> Step:
+        """A step that looks at the images of a split with a trained network."""
+        method = self._method(training).settings()
+        if how is not None:
+            method["attention"] = how.settings()
+        return self._step(stage, function, name, {"backbone": self.backbone, "method": method, **settings},
+                          {"view": self.world.train_view(split), "state": self.trained(training)["state"]})
+
+    def _step(self, *arguments) -> Step:
+        return seeded_step(self.seed, *arguments)
+
+
+def routes(profile: str, seeds: int, world_seed: int = 0) -> list[Route]:
+    """The routes of a profile, one per training seed; toy worlds share start weights with Oh et al. 2017.
+
+    Raises WeightsError or DataError when the folders that the profile reads don't hold what it needs.
+    """
+    scale, world = scale_of(SCALES, profile), open_world(profile, world_seed)
+    if scale.pretraining:
+        start = oh2017.routes(profile, 1, world_seed)[0].start
+    else:
+        trunk = scale.backbone.trunk("DeepLab")
+        start = weights_file(START_WEIGHTS[scale.backbone.family],
+                             lambda state, path: scale.backbone.load_start(trunk, state, path))
+    return [Route(world, scale, seed, start, profile) for seed in range(seeds)]

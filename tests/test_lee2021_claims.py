@@ -318,8 +318,9 @@ def test_what_claims_read_is_what_is_computed():
             "score contexts of pseudo-masks of train[:24] by CAM, background 0.1, seed 0",
             "score masks of labels of test by V2, ResNet101 on adaptive, seed 0"} <= set(labels)  # fmt: skip
     elsewhere = {step for step in steps if "round 2" in step.label or "second stage" in step.label}
-    theirs = [step for tables, paper in ((chaudhry2017_tables, lee.chaudhry2017), (araslanov2020_tables, lee.araslanov2020))
-              for step in tables.steps(lee.routes_of(paper, "quick", 1, 0)[0], "quick")]
+    theirs = [step for tables, paper in ((chaudhry2017_tables, lee.chaudhry2017),
+                                         (araslanov2020_tables, lee.araslanov2020)) for step in tables.steps(
+        lee.routes_of(paper, "quick", 1, 0)[0], "quick")]
     assert len(elsewhere) == 6 and elsewhere <= set(theirs)  # nothing is trained twice
 
 

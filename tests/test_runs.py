@@ -243,9 +243,9 @@ def test_runs_on_a_gpu_are_shown_with_its_memory(readers, store, steps):
 def test_records_are_collected_by_profile_and_kept_where_there_are_no_figures(readers, store, steps, tmp_path):
     for paper in ("lee2021", "primer"):
         runs.save(tmp_path / "toy" / paper, outcome(*steps), GIVEN, store)
-        files = dict.fromkeys(("table1.csv", "table1.md", "fig1.png"), "")
-        made = {"files": files, "seeds": [0, 1], "settings": {"world": "mine"}}
-        (tmp_path / "toy" / paper / "manifest.json").write_text(json.dumps({"artifacts": {"table1": made}}))
+        made = {id: {"files": dict.fromkeys(files, ""), "seeds": [0, 1], "settings": {"world": "mine"}}
+                for id, files in (("table1", ("table1.csv", "table1.md")), ("fig1", ("fig1.png",)))}
+        (tmp_path / "toy" / paper / "manifest.json").write_text(json.dumps({"artifacts": made}))
     (tmp_path / "toy/lee2021/claims.csv").write_text("claim_id,verdict\nC1,reproduced\nC2,inconclusive\n")
     quick = {"oh2017": {"tables": 0, "figures": 0, "verdicts": {}, "record": {}}}
     found = readers.collect(tmp_path, {"quick": quick, "toy": {"lee2021": {"tables": 99}}})

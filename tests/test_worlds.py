@@ -202,7 +202,7 @@ def test_the_key_of_a_folder_follows_its_files_and_what_is_used_of_it(root):
     (FolderWorld, "data.pixels", "_labels_and_colours"), (FolderWorld, "data.tags", "tags_from_xml"),
     (FolderWorld, "data.views", "EvalView"), (FolderWorld, "lab.worlds", "_first"),
     (CocoWorld, "data.coco", "CocoFolder"), (CocoWorld, "data.pixels", "read_image"),
-    (ToyWorld, "data.toyvoc_steps", "toy_view"), (WeightsFile, "networks.weights", "read_weights"),
+    (ToyWorld, "data.toyvoc", "toy_view"), (WeightsFile, "networks.weights", "read_weights"),
 ])
 def test_keys_follow_the_code_that_reads(root, tmp_path, monkeypatch, kind, module, name):
     """An edit of a definition gives another key; the file that it stands in is read from a copy."""

@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from wsss_lab.errors import DataError
-from wsss_lab.saliency.maps import SaliencyMaps, read_saliency
+from wsss_lab.saliency.precomputed import SaliencyMaps, read_saliency
 
 
 def test_png_of_8_and_16_bits(tmp_path):

@@ -303,7 +303,7 @@ class MapsFolder:
 
     @cached_property
     def key(self) -> str:
-        from wsss_lab.saliency.maps import files_of
+        from wsss_lab.saliency.precomputed import files_of
 
         if not Path(self.path).is_dir():
             raise DataError(f"no folder '{self.path}'", "a folder with one .png or .npy saliency map per image")

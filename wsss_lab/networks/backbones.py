@@ -10,13 +10,13 @@ from torch import Tensor, nn
 
 from wsss_lab.data.canvas import normalise
 from wsss_lab.errors import ParameterError
-from wsss_lab.networks import trunks, wide_resnet
+from wsss_lab.networks import mobilenet, trunks, wide_resnet
 from wsss_lab.networks.fit import Schedule, fit
 from wsss_lab.networks.machine import place, resolve_device
 
 #: What copies start weights into a trunk of each family.
 _FAMILIES = {"vgg": trunks.copy_convolutions, "resnet": trunks.copy_layers, "wide_resnet": wide_resnet.copy_layers,
-             "mobilenet": trunks.copy_features}
+             "mobilenet": mobilenet.copy_features}
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Backbone:
     def trunk(self, variant: str) -> nn.Sequential:
         """The trunk cut as `variant` says: a key of wsss_lab.networks.trunks.SHAPES, or "Stride16" for a ResNet."""
         if self.family == "mobilenet":
-            return trunks.mobilenet_trunk(variant)
+            return mobilenet.mobilenet_trunk(variant)
         if self.family == "resnet":
             return trunks.resnet_trunk(variant, self.blocks)
         if self.family == "wide_resnet":
@@ -77,7 +77,7 @@ class Backbone:
     def prepare(self, net: nn.Module) -> None:
         """What has to be done to a network in training mode before its first iteration."""
         if self.family == "mobilenet":
-            trunks.freeze_start(net)
+            mobilenet.freeze_start(net)
         if self.family in ("resnet", "wide_resnet"):
             trunks.freeze_batch_norms(net)
 

@@ -6,7 +6,8 @@ from torch import Tensor, nn
 
 from wsss_lab.errors import ParameterError
 from wsss_lab.networks.backbones import Backbone
-from wsss_lab.networks.trunks import freeze_batch_norms, freeze_start
+from wsss_lab.networks.mobilenet import freeze_start
+from wsss_lab.networks.trunks import freeze_batch_norms
 
 # ---------------------------------------------------------------------------------------------------------------------
 # What DeepLabv3+ needs of a trunk: early features beside the last ones (Chen et al. 2018b), and frozen first layers.
@@ -63,7 +64,7 @@ def freeze_trunk(family: str, trunk: nn.Sequential) -> None:
     """Keep all batch norms and the first layers as they were pre-trained, as the released code does.
 
     Not trained are conv1a and stage b2 of a "wide_resnet", the stem of a "resnet", and the first stages of a
-    "mobilenet" (as in `wsss_lab.networks.trunks.freeze_start`). Every layer of a "vgg" is trained. Call it after
+    "mobilenet" (as in `wsss_lab.networks.mobilenet.freeze_start`). Every layer of a "vgg" is trained. Call it after
     ``train()``, which would wake the batch norms. Raises ParameterError for an unknown family.
     """
     _reader(family, trunk)  # refuses an unknown family

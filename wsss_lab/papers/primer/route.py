@@ -51,7 +51,7 @@ PAPERS = {
 
 
 def routes(profile: str, seeds: int, world_seed: int = 0) -> list[oh2017.Route]:
-    """One route per training seed: those of Oh et al. 2017, with equal keys (see wsss_lab.papers.oh2017.routes)."""
+    """One route per training seed: those of Oh et al. 2017 (wsss_lab.papers.oh2017.route), with equal keys."""
     return oh2017.routes(profile, seeds, world_seed)
 
 

@@ -14,46 +14,17 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from wsss_lab.data.toyvoc_ground import Canvas, Fields, light_up, paint_ground
-from wsss_lab.data.toyvoc_layout import (
-    DISTRACTOR,
-    MAIN,
-    Background,
-    Objects,
-    Rng,
-    plan_crops,
-    plan_saliency_scenes,
-    plan_scenes,
-)
-from wsss_lab.data.toyvoc_parts import is_class, owner_labels, paint_slot
+from wsss_lab.data.toyvoc_layout import DISTRACTOR, MAIN, Ground, Objects, Rng, plan_crops, plan_saliency, plan_scenes
+from wsss_lab.data.toyvoc_paint import Canvas, Fields, is_class, light_up, owner_labels, paint_ground, paint_slot
 from wsss_lab.data.toyvoc_types import CLASSES, CONTEXT_OF_CLASS, CONTEXTS, QUIET, TYPES, Knobs
 from wsss_lab.data.views import EvalView, TrainView
 from wsss_lab.errors import ParameterError
 
-__all__ = [
-    "CLASSES",
-    "CONTEXTS",
-    "CONTEXT_OF_CLASS",
-    "QUIET",
-    "SPLITS",
-    "TYPES",
-    "Knobs",
-    "make_pretraining",
-    "make_saliency_scenes",
-    "make_scenes",
-    "split_seed",
-]
+__all__ = ["CLASSES", "CONTEXTS", "CONTEXT_OF_CLASS", "QUIET", "SPLITS", "TYPES", "Knobs", "make_pretraining",
+           "make_saliency_scenes", "make_scenes", "split_seed"]
 
-SPLITS: dict[str, int] = {
-    "train": 2000,
-    "dev": 500,
-    "val": 500,
-    "test": 500,
-    "pretraining": 8000,
-    "saliency": 1500,
-}
-"""The splits of a world and their usual number of pictures."""
-
+#: The splits of a world and their usual number of pictures.
+SPLITS: dict[str, int] = {"train": 2000, "dev": 500, "val": 500, "test": 500, "pretraining": 8000, "saliency": 1500}
 VOID = 255
 _CHUNK = 32  # pictures painted together; they share a random stream, so changing this changes the world
 _ANNOTATORS = 3
@@ -71,9 +42,7 @@ def split_seed(world_seed: int, split: str) -> int:
     if split not in SPLITS:
         raise ParameterError(f"unknown split {split!r}", f"one of {', '.join(names)}", "choose one of them")
     if world_seed < 0:
-        raise ParameterError(
-            f"world seed {world_seed} is negative", "a whole number from 0", "set WORLD_SEED to one"
-        )
+        raise ParameterError(f"world seed {world_seed} is negative", "a whole number from 0", "set WORLD_SEED to one")
     return world_seed * len(names) + names.index(split)
 
 
@@ -90,8 +59,7 @@ def make_scenes(count: int, seed: int, knobs: Knobs | None = None) -> dict[str, 
 
     Raises ParameterError if count or seed is negative, or if the knobs leave nothing to be seen.
     """
-    knobs = knobs or Knobs()
-    return _in_chunks(count, seed, lambda rng, pixels: _scene_chunk(rng, pixels, knobs))
+    return _in_chunks(count, seed, _scene_chunk, knobs)
 
 
 def make_saliency_scenes(count: int, seed: int, knobs: Knobs | None = None) -> dict[str, np.ndarray]:
@@ -105,8 +73,7 @@ def make_saliency_scenes(count: int, seed: int, knobs: Knobs | None = None) -> d
 
     Raises ParameterError if count or seed is negative.
     """
-    knobs = knobs or Knobs()
-    return _in_chunks(count, seed, lambda rng, pixels: _saliency_chunk(rng, pixels, knobs))
+    return _in_chunks(count, seed, _saliency_chunk, knobs)
 
 
 def make_pretraining(count: int, seed: int, knobs: Knobs | None = None) -> dict[str, np.ndarray]:
@@ -116,34 +83,28 @@ def make_pretraining(count: int, seed: int, knobs: Knobs | None = None) -> dict[
 
     Raises ParameterError if count or seed is negative.
     """
-    knobs = knobs or Knobs()
-    return _in_chunks(count, seed, lambda rng, pixels: _crop_chunk(rng, pixels, knobs))
+    return _in_chunks(count, seed, _crop_chunk, knobs)
 
 
-def _in_chunks(
-    count: int, seed: int, make_chunk: Callable[[Rng, Rng], dict[str, np.ndarray]]
-) -> dict[str, np.ndarray]:
+def _in_chunks(count: int, seed: int, make_chunk: Callable[[Rng, Rng, Knobs], dict[str, np.ndarray]],
+               knobs: Knobs | None) -> dict[str, np.ndarray]:
     """Whole chunks, each from its own random streams, cut to `count`: so the first ones do not depend on it."""
     if count < 0 or seed < 0:
-        raise ParameterError(
-            f"cannot make {count} pictures from seed {seed}", "two numbers from 0", "use split_seed for a seed"
-        )
+        raise ParameterError(f"cannot make {count} pictures from seed {seed}", "two numbers from 0",
+                             "use split_seed for a seed")
     parts = []
     for index in range(max(1, -(-count // _CHUNK))):
         # Pixel noise has its own stream, as the amount drawn from it depends on the size of the pictures.
         plan_rng, pixel_rng = (np.random.default_rng([seed, index, stream]) for stream in (0, 1))
-        parts.append(make_chunk(plan_rng, pixel_rng))
+        parts.append(make_chunk(plan_rng, pixel_rng, knobs or Knobs()))
     return {name: np.concatenate([part[name] for part in parts])[:count] for name in parts[0]}
 
 
-def _paint(
-    canvas: Canvas, objects: Objects, ground: Background, rng: Rng, pixel_rng: Rng, knobs: Knobs
-) -> np.ndarray:
+def _paint(canvas: Canvas, objects: Objects, ground: Ground, rng: Rng, pixel_rng: Rng, knobs: Knobs) -> np.ndarray:
     """Paint planned pictures from back to front. Returns them, (n, side, side, 3) uint8."""
     fields = Fields(rng, canvas)
     ground_colours = paint_ground(canvas, ground, fields)
-    back_to_front = np.argsort(objects.order, 1)
-    for slots in back_to_front.T:
+    for slots in np.argsort(objects.order, 1).T:
         pictures = np.flatnonzero(objects.present[np.arange(canvas.n), slots])
         if len(pictures):
             paint_slot(canvas, objects, pictures, slots[pictures], ground, ground_colours, fields, knobs)
@@ -159,11 +120,9 @@ def _scene_chunk(rng: Rng, pixel_rng: Rng, knobs: Knobs) -> dict[str, np.ndarray
             return scenes
         for name, redrawn in _draw_scenes(len(empty), rng, pixel_rng, knobs).items():
             scenes[name][empty] = redrawn
-    raise ParameterError(
-        "these knobs leave scenes in which no object of a class can be seen",
-        f"less than the {knobs.min_visible:g} pixels of min_visible, or larger objects",
-        "lower min_visible, or raise main_length and quiet_length",
-    )
+    raise ParameterError("these knobs leave scenes in which no object of a class can be seen",
+                         f"less than the {knobs.min_visible:g} pixels of min_visible, or larger objects",
+                         "lower min_visible, or raise main_length and quiet_length")
 
 
 def _draw_scenes(n: int, rng: Rng, pixel_rng: Rng, knobs: Knobs) -> dict[str, np.ndarray]:
@@ -194,17 +153,13 @@ def _draw_scenes(n: int, rng: Rng, pixel_rng: Rng, knobs: Knobs) -> dict[str, np
 
 
 def _saliency_chunk(rng: Rng, pixel_rng: Rng, knobs: Knobs) -> dict[str, np.ndarray]:
-    objects, ground = plan_saliency_scenes(rng, _CHUNK, knobs)
+    objects, ground = plan_saliency(rng, _CHUNK, knobs)
     outwards = rng.uniform(0, 2.0, (_CHUNK, _ANNOTATORS, 4)).mean(1)  # before anything depends on the size
     canvas = Canvas(_CHUNK, knobs.size)
     images = _paint(canvas, objects, ground, rng, pixel_rng, knobs)
     masks = (canvas.owner == MAIN + 1).astype(np.uint8)
-    return {
-        "images": images,
-        "masks": masks,
-        "boxes": _annotators_boxes(masks, outwards * knobs.size / 64),
-        "types": objects.type[:, MAIN].astype(np.int64),
-    }
+    return {"images": images, "masks": masks, "boxes": _annotators_boxes(masks, outwards * knobs.size / 64),
+            "types": objects.type[:, MAIN].astype(np.int64)}
 
 
 def _annotators_boxes(masks: np.ndarray, outwards: np.ndarray) -> np.ndarray:
@@ -225,22 +180,21 @@ def _crop_chunk(rng: Rng, pixel_rng: Rng, knobs: Knobs) -> dict[str, np.ndarray]
     return {"images": images, "labels": objects.type[:, MAIN].astype(np.int64)}
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# The toy world as steps: plain settings in, arrays out; and as views of what they drew.
+# --- the toy world as steps: plain settings in, arrays out; and as views of what they drew ----------------------------
 
 
 def toy_scenes(count: int, seed: int, knobs: dict) -> dict[str, np.ndarray]:
-    """One split of the toy world (see wsss_lab.data.toyvoc.make_scenes)."""
+    """One split of the toy world (see make_scenes)."""
     return make_scenes(count, seed, Knobs(**knobs))
 
 
 def toy_crops(count: int, seed: int, knobs: dict) -> dict[str, np.ndarray]:
-    """Single-object crops for pre-training (see wsss_lab.data.toyvoc.make_pretraining)."""
+    """Single-object crops for pre-training (see make_pretraining)."""
     return make_pretraining(count, seed, Knobs(**knobs))
 
 
 def toy_saliency_scenes(count: int, seed: int, knobs: dict) -> dict[str, np.ndarray]:
-    """Scenes of other objects with boxes and masks (see wsss_lab.data.toyvoc.make_saliency_scenes)."""
+    """Scenes of other objects with boxes and masks (see make_saliency_scenes)."""
     return make_saliency_scenes(count, seed, Knobs(**knobs))
 
 

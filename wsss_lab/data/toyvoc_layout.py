@@ -1,7 +1,7 @@
 """Who stands where: random plans of pictures of the toy world, before anything is painted.
 
 A plan is drawn without knowing the size in pixels, so the same seed gives the same scene at any size.
-Lengths are in units of 1/64 of the side of a scene.
+Lengths are in units of 1/64 of the side of a scene. What is drawn in which order is part of the world.
 """
 
 from dataclasses import dataclass
@@ -22,37 +22,39 @@ from wsss_lab.data.toyvoc_types import (
 
 Rng = np.random.Generator
 MAIN, PEER, SECOND, THIRD, DISTRACTOR = range(5)  # the slots of a scene; clutter comes behind them
-CLUTTER_SLOTS = 2
-BOULDER = -1  # the type of clutter
+CLUTTER_SLOTS, SHAPE_DRAWS = 2, 28
+BOULDER, _NO_CONTEXT = -1, -1  # the type of clutter
 
 _LOUD = np.array([c for c in range(len(CLASSES)) if c not in QUIET])
-_QUIET = np.array(QUIET)
-_NO_CONTEXT = -1
-_CONTEXT = np.array(
-    [CONTEXTS.index(CONTEXT_OF_CLASS[c]) if c in CONTEXT_OF_CLASS else _NO_CONTEXT for c in CLASSES]
-    + [_NO_CONTEXT] * (TYPES - len(CLASSES))
-)
+_CONTEXT = np.array([CONTEXTS.index(CONTEXT_OF_CLASS[name]) if name in CONTEXT_OF_CLASS else _NO_CONTEXT
+                     for name in CLASSES] + [_NO_CONTEXT] * (TYPES - len(CLASSES)))
 
 
-@dataclass
 class Objects:
-    """The objects of n pictures in k slots; every field is (n, k) unless noted."""
+    """The objects of n pictures in k slots: all empty at first, with random looks and a random painting order.
 
-    present: np.ndarray  # bool
-    type: np.ndarray  # int, 0..TYPES-1 or BOULDER
-    length: np.ndarray  # half length of the body
-    x: np.ndarray  # centre of the body, to the right
-    y: np.ndarray  # centre of the body, downwards
-    facing: np.ndarray  # 1 looks right, -1 looks left
-    blend: np.ndarray  # share of the local background colour in the body's colour
-    order: np.ndarray  # smaller is painted earlier, so lies behind
-    shape: np.ndarray  # (n, k, SHAPE_DRAWS) uniform in [0, 1), the rest of the looks
+    Every field is (n, k). present: bool. type: int, 0..TYPES-1 or BOULDER. length: half that of the body. x, y: centre
+    of the body, to the right and downwards. facing: 1 looks right, -1 left. blend: share of the local background colour
+    in the body's. order: smaller is painted earlier, so lies behind. shape: (n, k, SHAPE_DRAWS) uniform in [0, 1), the
+    rest of the looks.
+    """
 
-    SHAPE_DRAWS = 28
+    def __init__(self, rng: Rng, n: int, slots: int):
+        self.present, self.type = np.zeros((n, slots), bool), np.full((n, slots), BOULDER)
+        self.length, self.blend = np.ones((n, slots), np.float32), np.zeros((n, slots), np.float32)
+        self.x, self.y = np.full((2, n, slots), 32.0, np.float32)
+        self.facing = np.where(chance(rng, 0.5, n, slots), np.float32(1), np.float32(-1))
+        self.order = rng.random((n, slots), np.float32)
+        self.shape = rng.random((n, slots, SHAPE_DRAWS), np.float32)
+
+    def put(self, slot: int, **values) -> None:
+        """Set fields of a slot, (n,) or one value for all pictures."""
+        for name, value in values.items():
+            getattr(self, name)[:, slot] = value
 
 
 @dataclass
-class Background:
+class Ground:
     """The ground of n pictures; every field is (n,) unless noted."""
 
     stuff: np.ndarray  # (n, 2) indices into STUFF of the upper and the lower part
@@ -77,161 +79,107 @@ def _pick(rng: Rng, choices, n: int) -> np.ndarray:
     return np.asarray(choices)[rng.integers(len(choices), size=n)]
 
 
+def _pick_type(rng: Rng, quiet: np.ndarray) -> np.ndarray:
+    """A quiet class where `quiet` (n,), else a loud one."""
+    return np.where(quiet, _pick(rng, QUIET, len(quiet)), _pick(rng, _LOUD, len(quiet)))
+
+
 def _normal(rng: Rng, mean: float, std: float, limit: float, n: int) -> np.ndarray:
     """Normal draws cut off at mean +- limit."""
     return mean + np.clip(std * rng.standard_normal(n, np.float32), -limit, limit)
 
 
-def _nothing(rng: Rng, n: int, slots: int) -> Objects:
-    """All slots empty, with their random looks and a random painting order."""
-    return Objects(
-        present=np.zeros((n, slots), bool),
-        type=np.full((n, slots), BOULDER),
-        length=np.ones((n, slots), np.float32),
-        x=np.full((n, slots), 32.0, np.float32),
-        y=np.full((n, slots), 32.0, np.float32),
-        facing=np.where(chance(rng, 0.5, n, slots), np.float32(1), np.float32(-1)),
-        blend=np.zeros((n, slots), np.float32),
-        order=rng.random((n, slots), np.float32),
-        shape=rng.random((n, slots, Objects.SHAPE_DRAWS), np.float32),
-    )
-
-
-def _around_centre(rng: Rng, n: int, inner: float) -> tuple[np.ndarray, np.ndarray]:
+def _around_centre(rng: Rng, n: int, inner: float) -> dict[str, np.ndarray]:
     """Places near the sides of the picture, at least `inner` from its centre."""
     angle, radius = uniform(rng, 0.0, 2 * np.pi, n), uniform(rng, inner, 29.0, n)
-    x, y = 32.0 + radius * np.cos(angle), 34.0 + 0.8 * radius * np.sin(angle)
-    return np.clip(x, 6.0, 58.0), np.clip(y, 7.0, 57.0)
+    return {"x": np.clip(32.0 + radius * np.cos(angle), 6.0, 58.0),
+            "y": np.clip(34.0 + 0.8 * radius * np.sin(angle), 7.0, 57.0)}
 
 
-def plan_scenes(rng: Rng, n: int, knobs: Knobs) -> tuple[Objects, Background]:
+def plan_scenes(rng: Rng, n: int, knobs: Knobs) -> tuple[Objects, Ground]:
     """n scenes: a main object, sometimes a peer touching it, secondary objects, a distractor, clutter."""
-    objects = _nothing(rng, n, DISTRACTOR + 1 + CLUTTER_SLOTS)
-    _plan_main(rng, objects, knobs)
-    _plan_peer(rng, objects, knobs)
-    for slot, probability in zip((SECOND, THIRD), knobs.secondary, strict=True):
-        _plan_secondary(rng, objects, slot, probability, knobs)
-    objects.present[:, THIRD] &= objects.present[:, SECOND]
-    objects.present[:, DISTRACTOR] = chance(rng, knobs.distractor, n)
-    objects.type[:, DISTRACTOR] = rng.integers(len(CLASSES), TYPES, n)
-    objects.length[:, DISTRACTOR] = uniform(rng, *knobs.distractor_length, n)
-    objects.blend[:, DISTRACTOR] = uniform(rng, 0.0, 0.2, n)
-    objects.x[:, DISTRACTOR], objects.y[:, DISTRACTOR] = _around_centre(rng, n, 15.0)
-    objects.order[:, DISTRACTOR] -= 0.4
-    _plan_clutter(rng, objects, knobs)
-    _arrange(objects)
-    own = np.where(chance(rng, knobs.context, n), _CONTEXT[objects.type[:, MAIN]], _NO_CONTEXT)
-    stray = chance(rng, knobs.stray_context, n)
-    return objects, _plan_background(rng, own, stray)
-
-
-def _plan_main(rng: Rng, objects: Objects, knobs: Knobs) -> None:
-    n = len(objects.present)
-    quiet = chance(rng, knobs.quiet_main, n)
-    hidden = chance(rng, knobs.camouflage, n)
+    objects = Objects(rng, n, DISTRACTOR + 1 + CLUTTER_SLOTS)
+    quiet, hidden = chance(rng, knobs.quiet_main, n), chance(rng, knobs.camouflage, n)
     blend = np.where(hidden, uniform(rng, *knobs.camouflage_blend, n), uniform(rng, 0.0, 0.15, n))
-    objects.present[:, MAIN] = True
-    objects.type[:, MAIN] = np.where(quiet, _pick(rng, _QUIET, n), _pick(rng, _LOUD, n))
-    objects.length[:, MAIN] = np.where(
-        quiet, 1.3 * uniform(rng, *knobs.quiet_length, n), uniform(rng, *knobs.main_length, n)
-    )
-    objects.blend[:, MAIN] = np.where(quiet, uniform(rng, *knobs.quiet_blend, n), blend)
-    objects.x[:, MAIN] = _normal(rng, 32.0, 10.0, 16.0, n)
-    objects.y[:, MAIN] = _normal(rng, 33.0, 8.0, 13.0, n)
+    objects.put(MAIN, present=True, type=_pick_type(rng, quiet),
+                length=np.where(quiet, 1.3 * uniform(rng, *knobs.quiet_length, n), uniform(rng, *knobs.main_length, n)),
+                blend=np.where(quiet, uniform(rng, *knobs.quiet_blend, n), blend),
+                x=_normal(rng, 32.0, 10.0, 16.0, n), y=_normal(rng, 33.0, 8.0, 13.0, n))
+    _plan_peer(rng, objects, n, knobs)
+    for slot, probability in zip((SECOND, THIRD), knobs.secondary, strict=True):
+        quiet = chance(rng, knobs.quiet_secondary, n)
+        objects.put(slot, present=chance(rng, probability, n), type=_pick_type(rng, quiet),
+                    length=np.where(quiet, uniform(rng, *knobs.quiet_length, n),
+                                    uniform(rng, *knobs.secondary_length, n)),
+                    blend=np.where(quiet, uniform(rng, *knobs.quiet_blend, n), uniform(rng, 0.0, 0.3, n)),
+                    **_around_centre(rng, n, 20.0))
+    objects.present[:, THIRD] &= objects.present[:, SECOND]
+    objects.put(DISTRACTOR, present=chance(rng, knobs.distractor, n), type=rng.integers(len(CLASSES), TYPES, n),
+                length=uniform(rng, *knobs.distractor_length, n), blend=uniform(rng, 0.0, 0.2, n),
+                **_around_centre(rng, n, 15.0))
+    objects.order[:, DISTRACTOR] -= 0.4
+    _plan_clutter(rng, objects, n, knobs)
+    # Animals whose head would be outside the picture turn; small ones stand in front more often.
+    head = objects.x + 0.7 * objects.facing * objects.length
+    objects.facing = np.where(np.abs(head - 32.0) > 28.0, np.sign(32.0 - objects.x), objects.facing)
+    objects.order -= 0.025 * objects.length
+    own = np.where(chance(rng, knobs.context, n), _CONTEXT[objects.type[:, MAIN]], _NO_CONTEXT)
+    return objects, _plan_background(rng, own, chance(rng, knobs.stray_context, n))
 
 
-def _plan_peer(rng: Rng, objects: Objects, knobs: Knobs) -> None:
+def _plan_peer(rng: Rng, objects: Objects, n: int, knobs: Knobs) -> None:
     """Place another class beside the main object, both so small that they fit, and let them touch."""
-    n = len(objects.present)
     main = objects.type[:, MAIN]
     # The loud classes are the first ones; a step of 1..len-1 never leads back to the main class.
     other = _LOUD[(main + rng.integers(1, len(_LOUD), n)) % len(_LOUD)]
     pair = chance(rng, knobs.touching_pair, n) & np.isin(main, _LOUD)
     length = uniform(rng, *knobs.main_length, n) * 0.4 + 6.5
     ratio = uniform(rng, 0.9, 1.1, n)
-    side = np.where(chance(rng, 0.5, n), 1, -1)
-    gap = 0.92 * length
-    objects.present[:, PEER] = pair
-    objects.type[:, PEER] = other
-    objects.length[:, PEER] = length * ratio
-    objects.blend[:, PEER] = uniform(rng, 0.0, 0.3, n)
-    objects.x[:, PEER] = 32.0 - side * gap
-    objects.y[:, PEER] = _normal(rng, 34.0, 4.0, 8.0, n)
-    objects.length[:, MAIN] = np.where(pair, length / ratio, objects.length[:, MAIN])
-    objects.x[:, MAIN] = np.where(pair, 32.0 + side * gap, objects.x[:, MAIN])
-    objects.y[:, MAIN] = np.where(
-        pair, objects.y[:, PEER] + uniform(rng, -4.0, 4.0, n), objects.y[:, MAIN]
-    )
+    aside = np.where(chance(rng, 0.5, n), 1, -1) * (0.92 * length)
+    objects.put(PEER, present=pair, type=other, length=length * ratio, blend=uniform(rng, 0.0, 0.3, n),
+                x=32.0 - aside, y=_normal(rng, 34.0, 4.0, 8.0, n))
+    beside = {"length": length / ratio, "x": 32.0 + aside, "y": objects.y[:, PEER] + uniform(rng, -4.0, 4.0, n)}
+    objects.put(MAIN, **{name: np.where(pair, value, getattr(objects, name)[:, MAIN])
+                         for name, value in beside.items()})
 
 
-def _plan_secondary(rng: Rng, objects: Objects, slot: int, probability: float, knobs: Knobs) -> None:
-    n = len(objects.present)
-    quiet = chance(rng, knobs.quiet_secondary, n)
-    objects.present[:, slot] = chance(rng, probability, n)
-    objects.type[:, slot] = np.where(quiet, _pick(rng, _QUIET, n), _pick(rng, _LOUD, n))
-    objects.length[:, slot] = np.where(
-        quiet, uniform(rng, *knobs.quiet_length, n), uniform(rng, *knobs.secondary_length, n)
-    )
-    objects.blend[:, slot] = np.where(
-        quiet, uniform(rng, *knobs.quiet_blend, n), uniform(rng, 0.0, 0.3, n)
-    )
-    objects.x[:, slot], objects.y[:, slot] = _around_centre(rng, n, 20.0)
-
-
-def _arrange(objects: Objects) -> None:
-    """Turn animals whose head would be outside the picture, and let small ones stand in front more often."""
-    head = objects.x + 0.7 * objects.facing * objects.length
-    objects.facing = np.where(np.abs(head - 32.0) > 28.0, np.sign(32.0 - objects.x), objects.facing)
-    objects.order -= 0.025 * objects.length
-
-
-def _plan_clutter(rng: Rng, objects: Objects, knobs: Knobs) -> None:
+def _plan_clutter(rng: Rng, objects: Objects, n: int, knobs: Knobs) -> None:
     """Boulders in the last slots, behind everything else."""
-    n = len(objects.present)
-    for slot in range(objects.type.shape[1] - CLUTTER_SLOTS, objects.type.shape[1]):
-        objects.present[:, slot] = chance(rng, knobs.clutter, n)
-        objects.type[:, slot] = BOULDER
-        objects.length[:, slot] = uniform(rng, *knobs.clutter_length, n)
-        objects.blend[:, slot] = uniform(rng, 0.0, 0.4, n)
-        objects.x[:, slot], objects.y[:, slot] = _around_centre(rng, n, 5.0)
+    slots = objects.type.shape[1]
+    for slot in range(slots - CLUTTER_SLOTS, slots):
+        objects.put(slot, present=chance(rng, knobs.clutter, n), type=BOULDER,
+                    length=uniform(rng, *knobs.clutter_length, n), blend=uniform(rng, 0.0, 0.4, n),
+                    **_around_centre(rng, n, 5.0))
         objects.order[:, slot] -= 2.0
 
 
-def plan_saliency_scenes(rng: Rng, n: int, knobs: Knobs) -> tuple[Objects, Background]:
+def plan_saliency(rng: Rng, n: int, knobs: Knobs) -> tuple[Objects, Ground]:
     """n pictures of one central animal of no class, in front of small, dull ones near the sides."""
-    objects = _nothing(rng, n, 3 + CLUTTER_SLOTS)
-    objects.present[:, MAIN] = True
+    objects = Objects(rng, n, 3 + CLUTTER_SLOTS)
     objects.type[:] = rng.integers(len(CLASSES), TYPES, objects.type.shape)
-    objects.length[:, MAIN] = uniform(rng, 11.0, 26.0, n)
-    objects.blend[:, MAIN] = uniform(rng, 0.0, 0.2, n)
-    objects.x[:, MAIN] = _normal(rng, 32.0, 7.0, 12.0, n)
-    objects.y[:, MAIN] = _normal(rng, 33.0, 6.0, 10.0, n)
+    objects.put(MAIN, present=True, length=uniform(rng, 11.0, 26.0, n), blend=uniform(rng, 0.0, 0.2, n),
+                x=_normal(rng, 32.0, 7.0, 12.0, n), y=_normal(rng, 33.0, 6.0, 10.0, n))
     objects.order[:, MAIN] += 2.0
     for slot, probability in ((1, 0.5), (2, 0.3)):
-        objects.present[:, slot] = chance(rng, probability, n)
-        objects.length[:, slot] = uniform(rng, 5.0, 11.0, n)
-        objects.blend[:, slot] = uniform(rng, 0.2, 0.7, n)
-        objects.x[:, slot], objects.y[:, slot] = _around_centre(rng, n, 22.0)
-    _plan_clutter(rng, objects, knobs)
+        objects.put(slot, present=chance(rng, probability, n), length=uniform(rng, 5.0, 11.0, n),
+                    blend=uniform(rng, 0.2, 0.7, n), **_around_centre(rng, n, 22.0))
+    _plan_clutter(rng, objects, n, knobs)
     return objects, _plan_background(rng, np.full(n, _NO_CONTEXT), chance(rng, 0.4, n))
 
 
-def plan_crops(rng: Rng, n: int) -> tuple[Objects, Background]:
+def plan_crops(rng: Rng, n: int) -> tuple[Objects, Ground]:
     """n crops of side 32 around the front half of one animal of any type."""
-    objects = _nothing(rng, n, 1)
-    objects.present[:] = True
-    objects.type[:, MAIN] = rng.integers(TYPES, size=n)
-    objects.length[:, MAIN] = uniform(rng, 10.0, 24.0, n)
-    objects.blend[:, MAIN] = uniform(rng, 0.0, 0.4, n)
+    objects = Objects(rng, n, 1)
+    objects.put(MAIN, present=True, type=rng.integers(TYPES, size=n), length=uniform(rng, 10.0, 24.0, n),
+                blend=uniform(rng, 0.0, 0.4, n))
     back = 0.6 * objects.facing[:, MAIN] * objects.length[:, MAIN]  # brings the head into the middle
-    objects.x[:, MAIN] = _normal(rng, 16.0, 2.5, 5.0, n) - back
-    objects.y[:, MAIN] = _normal(rng, 16.5, 2.0, 4.0, n)
+    objects.put(MAIN, x=_normal(rng, 16.0, 2.5, 5.0, n) - back, y=_normal(rng, 16.5, 2.0, 4.0, n))
     background = _plan_background(rng, np.full(n, _NO_CONTEXT), chance(rng, 0.4, n))
     background.horizon = background.horizon - 16.0
     return objects, background
 
 
-def _plan_background(rng: Rng, own: np.ndarray, stray: np.ndarray) -> Background:
+def _plan_background(rng: Rng, own: np.ndarray, stray: np.ndarray) -> Ground:
     """own: (n,) context stuff the main object brings, or -1; stray: (n,) bool, else a random one."""
     n = len(own)
     context = np.where(own != _NO_CONTEXT, own, np.where(stray, rng.integers(len(CONTEXTS), size=n), own))
@@ -241,12 +189,7 @@ def _plan_background(rng: Rng, own: np.ndarray, stray: np.ndarray) -> Background
     stuff[above, 0], stuff[below, 1] = context[above], context[below]
     share = rng.random(n, np.float32)  # a context takes the larger part of the picture
     horizon = 22.0 + 18.0 * share + 12.0 * above - 6.0 * below
-    return Background(
-        stuff=stuff,
-        horizon=horizon.astype(np.float32),
-        slope=uniform(rng, -0.14, 0.14, n),
-        roll=uniform(rng, 0.0, 2.0, n),
-        phase=uniform(rng, 0.0, 2 * np.pi, n),
-        hills=np.where(chance(rng, 0.5, n), uniform(rng, 3.0, 9.0, n), np.float32(0)),
-        tint=np.clip(rng.standard_normal((n, 2, 3), np.float32), -2, 2),
-    )
+    return Ground(stuff=stuff, horizon=horizon.astype(np.float32), slope=uniform(rng, -0.14, 0.14, n),
+                      roll=uniform(rng, 0.0, 2.0, n), phase=uniform(rng, 0.0, 2 * np.pi, n),
+                      hills=np.where(chance(rng, 0.5, n), uniform(rng, 3.0, 9.0, n), np.float32(0)),
+                      tint=np.clip(rng.standard_normal((n, 2, 3), np.float32), -2, 2))

@@ -1,18 +1,15 @@
-"""What lives in the toy world: its animals' heads and the stuff it is made of."""
+"""What lives in the toy world: its animals' heads, the stuff it is made of, and the knobs that make it hard."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import NamedTuple
 
 import numpy as np
 
 from wsss_lab.errors import ParameterError
 
-# Every pattern is a function in toyvoc_parts.
-PATTERNS = ("spots", "bands", "diagonal", "checks", "ring", "bars", "zigzag", "star")
-
 
 class Head(NamedTuple):
-    """Two colours (RGB in 0..1) and the pattern in which the second one lies on the first."""
+    """Two colours (RGB in 0..1) and the pattern (see toyvoc_paint) in which the second one lies on the first."""
 
     pattern: str
     colour: tuple[float, float, float]
@@ -46,11 +43,8 @@ _CLASS_HEADS = {
     "moth": Head("star", (0.55, 0.06, 0.88), (0.98, 0.88, 0.66)),
 }
 
-CLASSES: tuple[str, ...] = tuple(_CLASS_HEADS)
-"""The foreground classes; class index c (from 0) has label c + 1 in masks."""
-
-QUIET = tuple(CLASSES.index(name) for name in ("chameleon", "moth"))
-"""Indices of the classes whose objects are small and blend with the background."""
+CLASSES: tuple[str, ...] = tuple(_CLASS_HEADS)  # class index c (from 0) has label c + 1 in masks
+QUIET = tuple(CLASSES.index(name) for name in ("chameleon", "moth"))  # whose objects are small and blend in
 
 # Heads of animals of no class: no hue, or a dull one that no class has.
 _OTHER_HEADS = (
@@ -73,10 +67,8 @@ _OTHER_HEADS = (
 )
 
 _HEADS = tuple(_CLASS_HEADS.values()) + _OTHER_HEADS
-TYPES = len(_HEADS)
-"""Number of animal types: the classes first, then the types of no class."""
-
-HEAD_PATTERN = np.array([PATTERNS.index(head.pattern) for head in _HEADS])
+TYPES = len(_HEADS)  # types of animals: the classes first, then those of no class
+HEAD_PATTERN = np.array([head.pattern for head in _HEADS])
 HEAD_COLOURS = np.array([(head.colour, head.second) for head in _HEADS], np.float32)  # (TYPES, 2, 3)
 
 _CONTEXT_STUFF = {
@@ -86,11 +78,8 @@ _CONTEXT_STUFF = {
     "sand": Stuff((0.85, 0.75, 0.54), 0.03, coarse=0.04, medium=0.03, fine=0.03, waves=0.03, frequency=6.0, angle=0.25),
 }
 
-CONTEXTS: tuple[str, ...] = tuple(_CONTEXT_STUFF)
-"""The stuff that goes with a class; stuff index k (from 0) has label k + 1 in context maps."""
-
+CONTEXTS: tuple[str, ...] = tuple(_CONTEXT_STUFF)  # stuff index k (from 0) has label k + 1 in context maps
 CONTEXT_OF_CLASS = {"ladybird": "grass", "clownfish": "water", "parrot": "sky", "gecko": "sand"}
-"""The classes that have a context."""
 
 _PLAIN_ABOVE = (
     Stuff((0.93, 0.80, 0.72), 0.06, coarse=0.06, glow=0.10),  # dusk
@@ -108,55 +97,20 @@ _PLAIN_BELOW = (
 )
 
 STUFF = tuple(_CONTEXT_STUFF.values()) + _PLAIN_ABOVE + _PLAIN_BELOW
+# Indices into STUFF of what may fill the upper and the lower part, and of the contexts that fill the upper one.
 ABOVE = tuple(range(len(CONTEXTS), len(CONTEXTS) + len(_PLAIN_ABOVE)))
-"""Indices into STUFF of what may fill the upper part of a picture."""
 BELOW = tuple(range(ABOVE[-1] + 1, len(STUFF)))
-"""Indices into STUFF of what may fill the lower part of a picture."""
 UPPER_CONTEXTS = (CONTEXTS.index("sky"),)
-"""Indices of the context stuff that fills the upper part; the others fill the lower one."""
+# STUFF by property: arrays (len(STUFF),), for `colour` (len(STUFF), 3).
+STUFF_TABLE = {name: np.array([getattr(stuff, name) for stuff in STUFF], np.float32) for name in Stuff._fields}
 
-STUFF_TABLE = {
-    name: np.array([getattr(stuff, name) for stuff in STUFF], np.float32) for name in Stuff._fields
-}
-"""STUFF by property: arrays (len(STUFF),), for `colour` (len(STUFF), 3)."""
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# The knobs of the toy world: everything that makes it easier or harder, in one place.
+Pair = tuple[float, float]
+SHARE, LENGTH = (0.0, 1.0), (3.0, 40.0)
 
 
-_SHARE = (0.0, 1.0)
-_LENGTH = (3.0, 40.0)
-
-# Smallest and largest accepted value of each knob; of a pair, of both its numbers.
-_RANGES: dict[str, tuple[float, float]] = {
-    "size": (32, 256),
-    "context": _SHARE,
-    "stray_context": _SHARE,
-    "main_length": _LENGTH,
-    "secondary_length": _LENGTH,
-    "secondary": _SHARE,
-    "touching_pair": _SHARE,
-    "camouflage": _SHARE,
-    "camouflage_blend": _SHARE,
-    "quiet_main": _SHARE,
-    "quiet_secondary": _SHARE,
-    "quiet_length": _LENGTH,
-    "quiet_blend": _SHARE,
-    "distractor": _SHARE,
-    "distractor_length": _LENGTH,
-    "clutter": _SHARE,
-    "clutter_length": (1.0, 40.0),
-    "head": (0.3, 1.1),
-    "mark": (0.3, 1.0),
-    "contrast": (0.0, 0.5),
-    "body_texture": (0.0, 0.5),
-    "shadow": _SHARE,
-    "illumination": _SHARE,
-    "noise": (0.0, 0.3),
-    "border": (0.0, 5.0),
-    "min_visible": (1, 400),
-}
+def _knob(default, low: float, high: float, text: str):
+    """A field of `Knobs` whose values lie in low .. high; of a pair, both its numbers."""
+    return field(default=default, metadata={"range": (low, high), "help": text})
 
 
 @dataclass(frozen=True)
@@ -171,86 +125,62 @@ class Knobs:
     Raises ParameterError naming the knob whose value is out of range.
     """
 
-    size: int = 64
-    """Side of a picture in pixels. Scales everything: the same seed shows the same scene, larger."""
-    context: float = 0.85
-    """Probability that a main object of a class with a context stands in it (parrot in the sky)."""
-    stray_context: float = 0.16
-    """Probability of a random context stuff in a scene whose main object does not bring its own."""
-    main_length: tuple[float, float] = (15.0, 28.0)
-    """Half length of the body of a main object."""
-    secondary: tuple[float, float] = (0.36, 0.50)
-    """Probability of a secondary object, smaller and off centre, and of another one if there is one."""
-    secondary_length: tuple[float, float] = (9.0, 17.0)
-    """Half length of a secondary object of a loud class."""
-    touching_pair: float = 0.15
-    """Probability that the main object has a peer: another class, equally large, touching it."""
-    camouflage: float = 0.18
-    """Probability that a main object takes on the colour of the background around it."""
-    camouflage_blend: tuple[float, float] = (0.45, 0.75)
-    """How much of the background colour a camouflaged body takes on."""
-    quiet_main: float = 0.18
-    """Probability that the main object is of a quiet class."""
-    quiet_secondary: float = 0.50
-    """Probability that a secondary object is of a quiet class."""
-    quiet_length: tuple[float, float] = (9.0, 14.0)
-    """Half length of a quiet object; as a main object it is 1.3 times as long."""
-    quiet_blend: tuple[float, float] = (0.30, 0.65)
-    """How much of the local background colour a quiet body takes on."""
-    distractor: float = 0.50
-    """Probability of a salient animal that belongs to no class."""
-    distractor_length: tuple[float, float] = (9.0, 20.0)
-    """Half length of a distractor."""
-    clutter: float = 0.45
-    """Probability of each of two boulders lying about."""
-    clutter_length: tuple[float, float] = (2.5, 7.0)
-    """Half length of a boulder."""
-    head: float = 0.83
-    """Radius of the head relative to half the height of the body."""
-    mark: float = 0.95
-    """Share of the head's radius that is painted with the class pattern, the only evidence of the class."""
-    contrast: float = 0.38
-    """Smallest difference of a body from the background around it in one colour channel, before blending."""
-    body_texture: float = 0.06
-    """Standard deviation of the random texture of bodies (colours are in 0..1)."""
-    shadow: float = 0.25
-    """Darkness of the shadow an animal casts on the ground."""
-    illumination: float = 0.14
-    """Strength of the uneven light over the picture."""
-    noise: float = 0.02
-    """Standard deviation of the pixel noise (colours are in 0..1)."""
-    border: float = 1.0
-    """Width of the void line (255) around objects in a mask."""
-    min_visible: float = 24
-    """Smallest visible area in pixels; less of an object is void and gives no tag."""
+    size: int = _knob(64, 32, 256, "Side of a picture in pixels. Scales everything: the same seed shows the same "
+                      "scene, larger.")
+    context: float = _knob(0.85, *SHARE, "Probability that a main object of a class with a context stands in it "
+                           "(parrot in the sky).")
+    stray_context: float = _knob(0.16, *SHARE, "Probability of a random context stuff in a scene whose main object "
+                                 "does not bring its own.")
+    main_length: Pair = _knob((15.0, 28.0), *LENGTH, "Half length of the body of a main object.")
+    secondary: Pair = _knob((0.36, 0.50), *SHARE, "Probability of a secondary object, smaller and off centre, and of "
+                            "another one if there is one.")
+    secondary_length: Pair = _knob((9.0, 17.0), *LENGTH, "Half length of a secondary object of a loud class.")
+    touching_pair: float = _knob(0.15, *SHARE, "Probability that the main object has a peer: another class, equally "
+                                 "large, touching it.")
+    camouflage: float = _knob(0.18, *SHARE, "Probability that a main object takes on the colour of the background "
+                              "around it.")
+    camouflage_blend: Pair = _knob((0.45, 0.75), *SHARE, "How much of the background colour a camouflaged body takes "
+                                   "on.")
+    quiet_main: float = _knob(0.18, *SHARE, "Probability that the main object is of a quiet class.")
+    quiet_secondary: float = _knob(0.50, *SHARE, "Probability that a secondary object is of a quiet class.")
+    quiet_length: Pair = _knob((9.0, 14.0), *LENGTH, "Half length of a quiet object; as a main object it is 1.3 times "
+                               "as long.")
+    quiet_blend: Pair = _knob((0.30, 0.65), *SHARE, "How much of the local background colour a quiet body takes on.")
+    distractor: float = _knob(0.50, *SHARE, "Probability of a salient animal that belongs to no class.")
+    distractor_length: Pair = _knob((9.0, 20.0), *LENGTH, "Half length of a distractor.")
+    clutter: float = _knob(0.45, *SHARE, "Probability of each of two boulders lying about.")
+    clutter_length: Pair = _knob((2.5, 7.0), 1.0, 40.0, "Half length of a boulder.")
+    head: float = _knob(0.83, 0.3, 1.1, "Radius of the head relative to half the height of the body.")
+    mark: float = _knob(0.95, 0.3, 1.0, "Share of the head's radius that is painted with the class pattern, the only "
+                        "evidence of the class.")
+    contrast: float = _knob(0.38, 0.0, 0.5, "Smallest difference of a body from the background around it in one colour "
+                            "channel, before blending.")
+    body_texture: float = _knob(0.06, 0.0, 0.5, "Standard deviation of the random texture of bodies (colours are in "
+                                "0..1).")
+    shadow: float = _knob(0.25, *SHARE, "Darkness of the shadow an animal casts on the ground.")
+    illumination: float = _knob(0.14, *SHARE, "Strength of the uneven light over the picture.")
+    noise: float = _knob(0.02, 0.0, 0.3, "Standard deviation of the pixel noise (colours are in 0..1).")
+    border: float = _knob(1.0, 0.0, 5.0, "Width of the void line (255) around objects in a mask.")
+    min_visible: float = _knob(24, 1, 400, "Smallest visible area in pixels; less of an object is void and gives no "
+                               "tag.")
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            _check(field.name, getattr(self, field.name), field.default)
-            if isinstance(field.default, tuple):  # a list, as JSON gives it, becomes a pair
-                object.__setattr__(self, field.name, tuple(getattr(self, field.name)))
-        object.__setattr__(self, "size", int(self.size))
+        for knob in fields(self):
+            object.__setattr__(self, knob.name, _checked(knob, getattr(self, knob.name)))
 
 
-def _check(name: str, value, default) -> None:
-    low, high = _RANGES[name]
-    pair = isinstance(default, tuple)
-    expected = f"{'two numbers' if pair else 'a number'} from {low:g} to {high:g}"
-    if pair and name != "secondary":
-        expected += ", the smaller one first"
+def _checked(knob, value):
+    """The value, as a pair where the default is one (JSON gives a list). Raises ParameterError if out of range."""
+    (low, high), pair = knob.metadata["range"], isinstance(knob.default, tuple)
+    whole, ordered = knob.name == "size", pair and knob.name != "secondary"
     try:
-        numbers = [float(v) for v in value] if pair else [float(value)]
+        numbers = [float(each) for each in (value if pair else [value])]
     except (TypeError, ValueError):
         numbers = []
-    fits = len(numbers) == (2 if pair else 1) and all(low <= v <= high for v in numbers)
-    if pair and name != "secondary":
-        fits = fits and numbers[0] <= numbers[1]
-    if name == "size":
-        fits = fits and numbers[0] == int(numbers[0])
-        expected = f"a whole number from {low:g} to {high:g}"
-    if not fits:
-        raise ParameterError(
-            f"toy world knob {name}={value!r} is out of range",
-            expected,
-            f"Knobs({name}={default!r}) is the default",
-        )
+    fits = len(numbers) == (2 if pair else 1) and all(low <= number <= high for number in numbers)
+    if not fits or ordered and numbers[0] > numbers[1] or whole and numbers[0] != int(numbers[0]):
+        expected = f"{'two numbers' if pair else 'a whole number' if whole else 'a number'} from {low:g} to {high:g}"
+        raise ParameterError(f"toy world knob {knob.name}={value!r} is out of range",
+                             expected + ", the smaller one first" * ordered,
+                             f"Knobs({knob.name}={knob.default!r}) is the default")
+    return int(value) if whole else tuple(value) if pair else value

@@ -1,8 +1,5 @@
 """The primer's pictures of the world and of the five stages."""
 
-import ast
-import inspect
-import textwrap
 from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
@@ -113,11 +110,8 @@ def _setting(turn: Any) -> str:
 
 
 def knob_table() -> pd.DataFrame:
-    """All knobs with their default and what they do, read from the source of `Knobs`."""
-    body = ast.parse(textwrap.dedent(inspect.getsource(Knobs))).body[0].body
-    help_of = {field.target.id: " ".join(text.value.value.split()) for field, text in zip(body, body[1:])
-               if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr)}
-    return pd.DataFrame([(field.name, str(field.default), help_of[field.name]) for field in fields(Knobs)],
+    """All knobs with their default and what they do."""
+    return pd.DataFrame([(knob.name, str(knob.default), knob.metadata["help"]) for knob in fields(Knobs)],
                         columns=["knob", "default", "what it does"])
 
 

@@ -3,10 +3,9 @@
 import pytest
 from typer.testing import CliRunner
 
-from wsss_lab.data.sources import SOURCES
 from wsss_lab.data.toyvoc import CLASSES
 from wsss_lab.errors import DataError, WeightsError
-from wsss_lab.lab import assumed, cli, forecast, rehearsal
+from wsss_lab.lab import acquire, assumed, cli, forecast, rehearsal
 from wsss_lab.lab.assumed import Listed, assume
 from wsss_lab.lab.session import start
 from wsss_lab.lab.worlds import AssumedWeights, AssumedWorld, open_world, weights_file
@@ -90,5 +89,5 @@ def test_assumed_weights_differ_by_file():
 
 
 def test_sizes_are_those_of_the_downloads():
-    whole = sum(item.remote.reckoned for name in ("voc", "sbd") for item in SOURCES[name]().items)
-    assert assumed._size("voc", "sbd") == f"{whole / 1e9:.1f} GB"
+    whole = sum(item.remote.reckoned for name in ("voc", "sbd") for item in acquire.SOURCES[name]().items)
+    assert acquire.download_size("voc", "sbd") == f"{whole / 1e9:.1f} GB"

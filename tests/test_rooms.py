@@ -11,7 +11,7 @@ ROOMS = ("data", "networks", "evaluation", "seeds", "saliency", "fusion", "refin
 
 #: What still runs upward. Every stage may use the dense CRF.
 UPWARD = {
-    "data.sources -> networks.u2netp", "seeds.cam -> refinement.dense_crf", "seeds.gap_cam -> refinement.dense_crf",
+    "seeds.cam -> refinement.dense_crf", "seeds.gap_cam -> refinement.dense_crf",
     "seeds.localisation -> refinement.dense_crf", "fusion.guides -> refinement.dense_crf",
     "seeds.fusion_net -> refinement.crf_rnn", "saliency.dial -> fusion.guides", "saliency.maps -> fusion.guides",
     "lab -> measure", "lab.session -> papers", "lab.rehearsal -> papers",

@@ -7,7 +7,7 @@ import pytest
 
 from wsss_lab import settings
 from wsss_lab.errors import ParameterError
-from wsss_lab.lab import doctor, pool, progress, several, transfer
+from wsss_lab.lab import doctor, pool, progress, several
 from wsss_lab.networks.machine import Machine, resolve_device
 from wsss_lab.papers import shared_rehearsal
 
@@ -16,7 +16,7 @@ READERS = {
     "WSSS_GPUS": (lambda: several.call(SimpleNamespace(trains=True), None),),
     "WSSS_PARTS": (Machine.here,), "WSSS_WORKERS": (Machine.here,), "WSSS_CHECKPOINT_MINUTES": (Machine.here,),
     "WSSS_PRECISION": (Machine.here,),
-    "WSSS_PROGRESS": (progress.reporter, lambda: transfer.Transfer("voc.tar")),
+    "WSSS_PROGRESS": (progress.reporter, lambda: progress.Transfer("voc.tar")),
     "WSSS_DEVICE": (resolve_device,),
     "WSSS_REHEARSAL": (shared_rehearsal.asked,),
 }  # fmt: skip

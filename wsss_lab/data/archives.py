@@ -22,7 +22,7 @@ from pathlib import Path, PureWindowsPath
 from typing import BinaryIO, NamedTuple
 
 from wsss_lab.data.download import CHUNK, digest, require_room, telling_os_errors
-from wsss_lab.data.files import AUGMENTED_MARKER, some
+from wsss_lab.data.files import AUGMENTED_MARKER, some, whole
 from wsss_lab.data.voc_export import MARKER
 from wsss_lab.errors import DataError
 
@@ -33,11 +33,8 @@ DAMAGE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFE
 
 
 class Member(NamedTuple):
-    """One entry of an archive.
-
-    name: as in the archive    folder: whether it is one    size: bytes when unpacked    changed: seconds since 1970
-    problem: why it may not be unpacked, "" if it may    open: its content
-    """
+    """One entry of an archive: its name there, whether it is a folder, bytes when unpacked, seconds since 1970 of its
+    last change, why it may not be unpacked ("" if it may), and what opens its content."""
 
     name: str
     folder: bool
@@ -77,7 +74,8 @@ def extract(archive: str | os.PathLike, folder: str | os.PathLike, members: Sequ
                 _move_in(part, folder / part.name)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
-        _write_marker(archive.name, folder, {"sha256": checksum, "members": _listed(members), "files": sizes})
+        with whole(_marker(archive.name, folder)) as part:
+            part.write_text(json.dumps({"sha256": checksum, "members": _listed(members), "files": sizes}))
     return folder
 
 
@@ -87,12 +85,11 @@ def is_unpacked(name: str, folder: str | os.PathLike, members: Sequence[str] | N
     name: of the archive, which need not exist any more    members: what was asked for
     sha256: of the archive; "" accepts any
     """
-    folder = Path(folder)
     try:
-        known = json.loads(_marker(name, folder).read_text())
+        known = json.loads(_marker(name, Path(folder)).read_text())
         if known["members"] != _listed(members) or sha256 not in ("", known["sha256"]):
             return False
-        return all(os.stat(folder / file).st_size == size for file, size in known["files"].items())
+        return all((Path(folder) / file).stat().st_size == size for file, size in known["files"].items())
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False  # no marker, a damaged one, or files that are gone
 
@@ -127,15 +124,20 @@ def _zip_members(archive: Path) -> Iterator[Member]:
             kind = stat.S_IFMT(info.external_attr >> 16)  # 0 where the archive was made without Unix modes
             problem = "" if kind in (0, stat.S_IFREG, stat.S_IFDIR) else "is a link or a device"
             # A zip has local times of an unknown zone: taken as UTC, so that all machines agree.
-            changed = calendar.timegm((*info.date_time, 0, 0, 0))
-            yield Member(info.filename, info.is_dir(), info.file_size, changed,
+            yield Member(info.filename, info.is_dir(), info.file_size, calendar.timegm((*info.date_time, 0, 0, 0)),
                          problem or _name_problem(info.filename), lambda info=info: opened.open(info))
 
 
 def _tar_members(archive: Path, folder: Path) -> Iterator[Member]:
     with tarfile.open(archive) as opened:
         for info in opened:
-            yield Member(info.name, info.isdir(), info.size, info.mtime, _tar_problem(info, folder),
+            problem = _name_problem(info.name) if info.isreg() or info.isdir() else "is a link or a device"
+            if not problem and hasattr(tarfile, "data_filter"):  # Python 3.11.4 and later
+                try:
+                    tarfile.data_filter(info, str(folder))
+                except tarfile.FilterError as error:
+                    problem = f"is refused by Python's data filter ({error})"
+            yield Member(info.name, info.isdir(), info.size, info.mtime, problem,
                          lambda info=info: opened.extractfile(info))
         # tarfile takes whatever is no header for the end of the archive; a sound one ends with a block of zeros.
         opened.fileobj.seek(opened.offset)
@@ -145,35 +147,28 @@ def _tar_members(archive: Path, folder: Path) -> Iterator[Member]:
             pass
 
 
-def _tar_problem(info: tarfile.TarInfo, folder: Path) -> str:
-    if not (info.isreg() or info.isdir()):
-        return "is a link or a device"
-    problem = _name_problem(info.name)
-    if not problem and hasattr(tarfile, "data_filter"):  # Python 3.11.4 and later
-        try:
-            tarfile.data_filter(info, str(folder))
-        except tarfile.FilterError as error:
-            return f"is refused by Python's data filter ({error})"
-    return problem
-
-
 def _name_problem(name: str) -> str:
     """Why a name may lead out of the folder, on any system, or be one of OWN; "" if neither.
 
     >>> _name_problem("VOC2012/a..b.jpg"), _name_problem("a/../../b"), _name_problem("/etc/passwd")
     ('', 'leads out of the folder', 'is an absolute path')
     """
-    if any(fnmatchcase(part.lower(), own) for part in re.split(r"[/\\]", name) for own in OWN):
+    parts = re.split(r"[/\\]", name)
+    if any(fnmatchcase(part.lower(), own) for part in parts for own in OWN):
         return "has a name that this package gives to files of its own"
-    if name.startswith(("/", "\\")) or PureWindowsPath(name).drive:
+    if not parts[0] or PureWindowsPath(name).drive:
         return "is an absolute path"
-    return "leads out of the folder" if ".." in re.split(r"[/\\]", name) else ""
+    return "leads out of the folder" if ".." in parts else ""
 
 
 def _unpack(archive: Path, temporary: Path, members: Sequence[str] | None, again: str) -> dict[str, int]:
     """Write the wanted members below a new folder; the sizes of the files by their names."""
     temporary.mkdir()
-    require_room(temporary, _least_bytes(archive, members), f"the files of {archive.name}", again)
+    least = 0 if members else archive.stat().st_size  # a tar has no list of its members
+    if zipfile.is_zipfile(archive):
+        with zipfile.ZipFile(archive) as opened:
+            least = sum(info.file_size for info in opened.infolist() if _is_wanted(info.filename, members))
+    require_room(temporary, least, f"the files of {archive.name}", again)
     sizes: dict[str, int] = {}
     for member in _members(archive, temporary):
         if not _is_wanted(member.name, members):
@@ -189,18 +184,10 @@ def _unpack(archive: Path, temporary: Path, members: Sequence[str] | None, again
             _write(member, path)
             sizes[path.relative_to(temporary).as_posix()] = member.size
     if not sizes:
-        wanted = f"files named like {', '.join(members)}" if members else "files"
-        raise DataError(f"{archive} holds none of the files that are wanted", wanted,
+        raise DataError(f"{archive} holds none of the files that are wanted",
+                        f"files named like {', '.join(members)}" if members else "files",
                         f"delete it (rm {archive}), then: {again}")
     return sizes
-
-
-def _least_bytes(archive: Path, members: Sequence[str] | None) -> int:
-    """Bytes that unpacking takes at least. A tar has no list of its members: they take its own size, if all are."""
-    if zipfile.is_zipfile(archive):
-        with zipfile.ZipFile(archive) as opened:
-            return sum(info.file_size for info in opened.infolist() if _is_wanted(info.filename, members))
-    return 0 if members else archive.stat().st_size
 
 
 def _is_wanted(name: str, members: Sequence[str] | None) -> bool:
@@ -244,13 +231,6 @@ def _move_in(source: Path, target: Path) -> None:
 
 def _marker(name: str, folder: Path) -> Path:
     return folder / f".unpacked-{name}.json"
-
-
-def _write_marker(name: str, folder: Path, known: dict) -> None:
-    path = _marker(name, folder)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(known))
-    os.replace(temporary, path)
 
 
 def _listed(members: Sequence[str] | None) -> list[str] | None:

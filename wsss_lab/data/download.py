@@ -22,7 +22,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
-from typing import BinaryIO, NoReturn
 from urllib.error import HTTPError, URLError
 
 from wsss_lab import __version__
@@ -43,7 +42,8 @@ class Remote:
     """A file that can be fetched.
 
     name: what it is called on disk    urls: its mirrors, tried in this order
-    sha256, md5: hexadecimal, one of them or none; the first digits of a sha256, at least 8, are enough
+    checksum: as pooch writes it, "md5:..." or "sha256:..." in hexadecimal digits, "" where none is known; the first
+        digits of a sha256, at least 8, are enough
     size: exact bytes, None where unknown    about: bytes to reckon with where the size is unknown
     check: raises LabError for a file that can't be read; what is left to trust where no checksum is known
     error: the class of errors about this file
@@ -51,19 +51,11 @@ class Remote:
 
     name: str
     urls: tuple[str, ...]
-    sha256: str = ""
-    md5: str = ""
+    checksum: str = ""
     size: int | None = None
     about: int = 0
     check: Callable[[Path], object] | None = None
     error: type[LabError] = DataError
-
-    @property
-    def checksum(self) -> tuple[str, str] | None:
-        """("sha256" or "md5", its digits), None where no checksum is known."""
-        if self.sha256:
-            return "sha256", self.sha256
-        return ("md5", self.md5) if self.md5 else None
 
     @property
     def reckoned(self) -> int:
@@ -82,14 +74,15 @@ def fetch(file: Remote, folder: str | os.PathLike, again: str = "the same comman
     Raises the file's error when all mirrors fail, each with its reason; when the disk has no room; when another
     program is fetching the file; and when another file has its name, which is left alone.
     """
-    folder = Path(folder).expanduser()
-    target = folder / file.name
+    target = Path(folder).expanduser() / file.name
     with telling_os_errors(target, again):
-        folder.mkdir(parents=True, exist_ok=True)
-        if os.path.lexists(target):
-            _refuse_another(file, target, again)
-        else:
-            _Download(file, folder, again, say, moved).run(target)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if not os.path.lexists(target):
+            _Download(file, target, again, say, moved).run()
+        elif reason := fault(file, target) if target.is_file() else "it is no file":
+            move = f"mv {shlex.quote(str(target))} {shlex.quote(f'{target}.other')}"
+            raise file.error(f"{target} is there, but {reason}", "the published file, or none under this name",
+                             f"move it out of the way ({move}), then: {again}")
     if not file.checksum:
         say(f"{file.name} is unchecked: no checksum is published; its sha256 is {digest(target)}")
     return target
@@ -112,7 +105,7 @@ def fault(file: Remote, path: Path) -> str:
     if file.size is not None and size != file.size:
         return f"it has {size:,} bytes, expected {file.size:,}"
     if file.checksum:
-        algorithm, wanted = file.checksum
+        algorithm, wanted = file.checksum.split(":")
         got = digest(path, algorithm)
         if not got.startswith(wanted.lower()):
             return f"its {algorithm} is {got}, expected {wanted}"
@@ -159,14 +152,6 @@ def readable(count: float) -> str:
     return f"{count:.0f} bytes"
 
 
-def _refuse_another(file: Remote, target: Path, again: str) -> None:
-    reason = fault(file, target) if target.is_file() else "it is no file"
-    if reason:
-        spare = shlex.quote(f"{target}.other")
-        raise file.error(f"{target} is there, but {reason}", "the published file, or none under this name",
-                         f"move it out of the way (mv {shlex.quote(str(target))} {spare}), then: {again}")
-
-
 class _Interrupted(Exception):
     """A connection brought less than it should; the same mirror may still bring the rest."""
 
@@ -176,15 +161,14 @@ class _Failed(Exception):
 
 
 class _Download:
-    """One file on its way to a folder."""
+    """One file on its way to its place."""
 
-    def __init__(self, file: Remote, folder: Path, again: str, say: Say, moved: Moved):
-        self.file, self.folder, self.again, self.say, self.moved = file, folder, again, say, moved
-        self.part = folder / f"{file.name}.part"
-        self.facts = folder / f"{file.name}.part.json"
+    def __init__(self, file: Remote, target: Path, again: str, say: Say, moved: Moved):
+        self.file, self.target, self.again, self.say, self.moved = file, target, again, say, moved
+        self.part, self.facts = (target.with_name(f"{file.name}.part{suffix}") for suffix in ("", ".json"))
         self.joined = True  # whether the part may come from several connections
 
-    def run(self, target: Path) -> None:
+    def run(self) -> None:
         """Try one mirror after the other."""
         reasons = []
         with self._alone():
@@ -195,17 +179,14 @@ class _Download:
                     reasons.append(f"\n  - {url}: {failure}")
                     self.say(f"{url}: {failure}")
                 else:
-                    os.replace(self.part, target)
+                    os.replace(self.part, self.target)
                     self.facts.unlink(missing_ok=True)
                     return
-        self._give_up(reasons, target)
-
-    def _give_up(self, reasons: list[str], target: Path) -> NoReturn:
         size = "" if self.file.size is None else f"{self.file.size:,} bytes"
-        checksum = " ".join(self.file.checksum or ())
-        expected = ", ".join(filter(None, (size, checksum))) or "a file that can be read"
-        raise self.file.error(f"{self.file.name} can't be fetched:{''.join(reasons)}", expected,
-                              f"check the network connection, or put the file at {target} yourself; then: {self.again}")
+        expected = ", ".join(filter(None, (size, self.file.checksum.replace(":", " ")))) or "a file that can be read"
+        raise self.file.error(
+            f"{self.file.name} can't be fetched:{''.join(reasons)}", expected,
+            f"check the network connection, or put the file at {self.target} yourself; then: {self.again}")
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
@@ -255,35 +236,39 @@ class _Download:
 
     def _receive(self, url: str) -> None:
         """What one connection brings."""
-        offset, known = self._kept(url)
-        whole = known.get("total") if self.file.size is None else self.file.size
-        if whole is not None and offset == whole > 0:
-            return
-        with self._connect(url, offset, known) as response:
-            start, total = self._agree(response, url, offset, known)
-            wanted = self.file.reckoned if total is None else total
-            require_room(self.folder, wanted - start, self.file.name, self.again)
-            self.joined = start > 0
-            self._copy(response, start, self.file.size if total is None else total)
-
-    def _kept(self, url: str) -> tuple[int, dict]:
-        """Bytes of the part that a connection to this address may go on from, and what is known of them."""
         try:
             known = json.loads(self.facts.read_text())
         except (OSError, ValueError):
             known = {}
-        same = known.get("url") == url and known.get("validator")
+        here = known if known.get("url") == url else {}  # what this mirror has said before
         whole = known.get("total") if self.file.size is None else self.file.size
-        if not (same or self.file.checksum) or (whole is not None and self._size() > whole):
+        if not (here.get("validator") or self.file.checksum) or (whole is not None and self._size() > whole):
             self._discard()
-        return self._size(), known
+        offset = self._size()
+        if whole is not None and offset == whole > 0:
+            return
+        with self._connect(url, offset, here.get("validator")) as response:
+            tag = response.headers["ETag"] or ""  # If-Range accepts a strong one, or the date of change
+            validator = tag if tag.startswith('"') else response.headers["Last-Modified"] or ""
+            start, total = self._told(response)
+            lengths, validators = {total, known.get("total")}, {validator, here.get("validator", "")}
+            if response.status == 206 and (start != offset or len(lengths - {None}) > 1 or len(validators - {""}) > 1):
+                self._discard()
+                raise _Interrupted("the file on the server isn't the one begun")
+            if None not in (total, self.file.size) and total != self.file.size:
+                raise _Failed(f"it offers {total:,} bytes, expected {self.file.size:,}")
+            if start < offset:
+                self.say(f"{self.file.name}: the server can't go on from {readable(offset)}, so it is fetched anew")
+            self.facts.write_text(json.dumps({"url": url, "validator": validator, "total": total}))
+            self.joined = start > 0
+            require_room(self.part.parent, (self.file.reckoned if total is None else total) - start, self.file.name,
+                         self.again)
+            self._copy(response, start, self.file.size if total is None else total)
 
-    def _connect(self, url: str, offset: int, known: dict) -> HTTPResponse:
+    def _connect(self, url: str, offset: int, validator: str | None) -> HTTPResponse:
         headers = {"User-Agent": f"wsss-lab/{__version__}", "Accept-Encoding": "identity"}
         if offset:
-            headers["Range"] = f"bytes={offset}-"
-            if known.get("url") == url and known.get("validator"):
-                headers["If-Range"] = known["validator"]
+            headers |= {"Range": f"bytes={offset}-"} | ({"If-Range": validator} if validator else {})
         try:
             return urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT)
         except HTTPError as error:
@@ -298,34 +283,30 @@ class _Download:
                 raise _Failed(f"its certificate isn't valid ({reason.verify_message})") from error
             raise _Interrupted(f"no connection ({reason or type(reason).__name__})") from error
 
-    def _agree(self, response: HTTPResponse, url: str, offset: int, known: dict) -> tuple[int, int | None]:
-        """The byte that a response starts from and the length of the whole file, if the server tells it."""
+    def _told(self, response: HTTPResponse) -> tuple[int, int | None]:
+        """The byte that a response starts from, and the length of the whole file if the server tells it."""
         if response.headers.get_content_type() == "text/html":
             raise _Failed("it answers with a web page instead of the file")
-        start, total = 0, _number(response.headers["Content-Length"])
-        if response.status == 206:
-            start, total = _content_range(response.headers["Content-Range"])
-            if start != offset or _changed(response, url, total, known):
-                self._discard()
-                raise _Interrupted("the file on the server isn't the one begun")
-        if None not in (total, self.file.size) and total != self.file.size:
-            raise _Failed(f"it offers {total:,} bytes, expected {self.file.size:,}")
-        if start < offset:
-            self.say(f"{self.file.name}: the server can't go on from {readable(offset)}, so it is fetched anew")
-        self.facts.write_text(json.dumps({"url": url, "validator": _validator(response), "total": total}))
-        return start, total
+        length = response.headers["Content-Length"] or ""
+        if response.status != 206:
+            return 0, int(length) if length.isdecimal() else None
+        told = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", (response.headers["Content-Range"] or "").strip())
+        return (int(told[1]), None if told[2] == "*" else int(told[2])) if told else (-1, None)
 
     def _copy(self, response: HTTPResponse, start: int, total: int | None) -> None:
         done = start
-        with open(self.part, "r+b", buffering=0) as sink:
+        with open(self.part, "r+b") as sink:
             sink.seek(start)
             sink.truncate()
             self.moved(done, total)
             while total is None or done < total:
-                chunk = _read(response, CHUNK if total is None else min(CHUNK, total - done))
+                try:
+                    chunk = response.read1(CHUNK if total is None else min(CHUNK, total - done))
+                except (OSError, HTTPException) as error:
+                    raise _Interrupted(f"the connection was dropped ({error or type(error).__name__})") from error
                 if not chunk:
                     break
-                _write(sink, chunk)
+                sink.write(chunk)
                 done += len(chunk)
                 self.moved(done, total)
         if total is not None and done < total:
@@ -337,43 +318,3 @@ class _Download:
     def _discard(self) -> None:
         """Empty the part; the file itself stays, because the lock is on it."""
         os.truncate(self.part, 0)
-
-
-def _read(response: HTTPResponse, most: int) -> bytes:
-    try:
-        return response.read1(most)
-    except (OSError, HTTPException) as error:
-        raise _Interrupted(f"the connection was dropped ({error or type(error).__name__})") from error
-
-
-def _write(sink: BinaryIO, chunk: bytes) -> None:
-    rest = memoryview(chunk)
-    while rest:  # an unbuffered file may take less than it is given
-        rest = rest[sink.write(rest):]
-
-
-def _validator(response: HTTPResponse) -> str:
-    """What If-Range accepts: a strong ETag, else the date of change, else nothing."""
-    tag = response.headers["ETag"] or ""
-    return tag if tag.startswith('"') else response.headers["Last-Modified"] or ""
-
-
-def _changed(response: HTTPResponse, url: str, total: int | None, known: dict) -> bool:
-    """Whether a partial response shows another file than the kept part is from."""
-    lengths = {total, known.get("total")} - {None}
-    validators = {_validator(response), known.get("validator", "")} - {""}
-    return len(lengths) > 1 or (known.get("url") == url and len(validators) > 1)
-
-
-def _content_range(header: str | None) -> tuple[int, int | None]:
-    """First byte and whole length of a partial response; (-1, None) for a header that makes no sense.
-
-    >>> _content_range("bytes 200-999/1000"), _content_range("bytes 200-999/*"), _content_range("rows 1-2")
-    ((200, 1000), (200, None), (-1, None))
-    """
-    match = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", (header or "").strip())
-    return (int(match[1]), _number(match[2])) if match else (-1, None)
-
-
-def _number(text: str | None) -> int | None:
-    return int(text) if text and text.isdecimal() else None

@@ -10,7 +10,8 @@ import re
 import shlex
 import unicodedata
 from collections import Counter
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -156,6 +157,15 @@ def listing(folder: Path, suffix: str) -> dict[str, File]:
     except OSError as error:
         raise unreadable(folder, error) from error
     return found
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """A place beside a file to write it to: it appears under its name, in its folder, complete or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")  # no ".png" at its end: nobody takes it for a mask
+    yield part
+    os.replace(part, path)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -10,17 +10,8 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from wsss_lab.data.files import some
-from wsss_lab.data.folder import (
-    ANNOTATIONS,
-    CLASS_LIST,
-    CONTEXT_LIST,
-    CONTEXTS,
-    IMAGES,
-    MASKS,
-    SPLITS,
-    TAG_TABLE,
-)
+from wsss_lab.data.files import some, whole
+from wsss_lab.data.folder import ANNOTATIONS, CLASS_LIST, CONTEXT_LIST, CONTEXTS, IMAGES, MASKS, SPLITS, TAG_TABLE
 from wsss_lab.data.pixels import voc_palette
 from wsss_lab.data.views import EvalView
 from wsss_lab.errors import DataError
@@ -30,13 +21,8 @@ MARKER = ".wsss_export"
 PLAIN_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*")
 
 
-def export_voc(
-    splits: Mapping[str, EvalView],
-    root: str | Path,
-    classes: Sequence[str],
-    context_classes: Sequence[str] = (),
-    overwrite: bool = False,
-) -> Path:
+def export_voc(splits: Mapping[str, EvalView], root: str | Path, classes: Sequence[str],
+               context_classes: Sequence[str] = (), overwrite: bool = False) -> Path:
     """Write splits as JPEGs (quality 95, 4:4:4), palette PNGs, XML annotations, a tag table and split lists.
 
     splits: split name -> view; all views have the classes `classes`, and no image name occurs twice
@@ -48,32 +34,50 @@ def export_voc(
     Tags are the view's: the XML has one object per connected component of each tagged class, and an object
     over the whole image where a tagged class has no pixel. Raises DataError before anything is written.
     """
+    from PIL import Image
+
     root = Path(root)
     _check_splits(splits, tuple(classes), tuple(context_classes))
-    _clear(root, overwrite)
-    with_context = bool(context_classes)
-    for folder in (IMAGES, MASKS, ANNOTATIONS, *([CONTEXTS] if with_context else [])):
-        (root / folder).mkdir()
+    claim(root, overwrite)
+    # The split lists go first: from here on the folder is recognisably incomplete.
+    layout = (SPLITS.parts[0], IMAGES, MASKS, CONTEXTS, ANNOTATIONS, CLASS_LIST, CONTEXT_LIST, TAG_TABLE)
+    for path in (root / name for name in layout):
+        if path.is_symlink() or path.is_file():
+            path.unlink()  # a link is removed, never followed: nothing outside root is written or deleted
+        elif path.is_dir():
+            shutil.rmtree(path)
+    (root / IMAGES).mkdir()
+    (root / ANNOTATIONS).mkdir()
+    rows = []
     for view in splits.values():
         for i, name in enumerate(view.names):
-            _write_image(root, name, view, i, with_context)
+            mask, tags = view.mask(i), view.tags[i]
+            Image.fromarray(view.image(i)).save(root / IMAGES / f"{name}.jpg", quality=JPEG_QUALITY, subsampling=0)
+            write_labels(root / MASKS / f"{name}.png", mask)
+            if context_classes:
+                write_labels(root / CONTEXTS / f"{name}.png", view.context(i))
+            _write_annotation(root / ANNOTATIONS / f"{name}.xml", name, mask, tags, view.classes)
+            rows.append([name, *map(str, tags.astype(int))])
     _write_lines(root / CLASS_LIST, classes)
-    if with_context:
+    if context_classes:
         _write_lines(root / CONTEXT_LIST, context_classes)
-    _write_tag_table(root / TAG_TABLE, splits.values(), classes)
-    _write_split_lists(root, splits)
+    _write_tag_table(root / TAG_TABLE, [["image", *classes], *rows])
+    unfinished = root / f"{MARKER}_splits"
+    shutil.rmtree(unfinished, ignore_errors=True)
+    (unfinished / SPLITS.name).mkdir(parents=True)
+    for split, view in splits.items():
+        _write_lines(unfinished / SPLITS.name / f"{split}.txt", view.names)
+    unfinished.rename(root / SPLITS.parts[0])
     return root
 
 
 def _check_splits(splits: Mapping[str, EvalView], classes: tuple[str, ...], context_classes: tuple[str, ...]) -> None:
     names = [name for view in splits.values() for name in view.names]
-    odd = [name for name in (*splits, *names) if not PLAIN_NAME.fullmatch(name)]
-    if odd:
+    if odd := [name for name in (*splits, *names) if not PLAIN_NAME.fullmatch(name)]:
         raise DataError(f"{len(odd)} names are no file names: {some(odd)}", "letters, digits, _ - and .")
     if not names:
         raise DataError("nothing to export", "at least one split with an image")
-    if len(set(names)) < len(names):
-        repeated = [name for name, count in Counter(names).items() if count > 1]
+    if repeated := [name for name, count in Counter(names).items() if count > 1]:
         raise DataError(f"{len(repeated)} image names occur twice: {some(repeated)}", "each image in one split")
     for split, view in splits.items():
         if view.classes != classes:
@@ -87,52 +91,28 @@ def claim(root: Path, overwrite: bool = False) -> None:
     ours unless it is to be overwritten."""
     if root.exists() and not root.is_dir():
         raise DataError(f"{root} is a file", "a folder to write to", "choose another folder")
-    foreign = root.is_dir() and any(root.iterdir()) and not (root / MARKER).exists()
-    if foreign and not overwrite:
+    if root.is_dir() and any(root.iterdir()) and not (root / MARKER).exists() and not overwrite:
         raise DataError(
-            f"{root} is not empty and was not written by this export",
-            "an empty or new folder",
-            "choose another folder, or give --overwrite (overwrite=True) to replace its images, masks and lists",
-        )
+            f"{root} is not empty and was not written by this export", "an empty or new folder",
+            "choose another folder, or give --overwrite (overwrite=True) to replace its images, masks and lists")
     root.mkdir(parents=True, exist_ok=True)
     (root / MARKER).write_text("Written by wsss_lab.data.voc_export; replaced by the next export.\n")
 
 
-def _clear(root: Path, overwrite: bool) -> None:
-    """Make root an empty layout."""
-    claim(root, overwrite)
-    # The split lists go first: from here on the folder is recognisably incomplete.
-    layout = (SPLITS.parts[0], IMAGES, MASKS, CONTEXTS, ANNOTATIONS, CLASS_LIST, CONTEXT_LIST, TAG_TABLE)
-    for path in (root / name for name in layout):
-        if path.is_symlink() or path.is_file():
-            path.unlink()  # a link is removed, never followed: nothing outside root is written or deleted
-        elif path.is_dir():
-            shutil.rmtree(path)
-
-
-def _write_image(root: Path, name: str, view: EvalView, i: int, with_context: bool) -> None:
-    from PIL import Image
-
-    image, mask = view.image(i), view.mask(i)
-    Image.fromarray(image).save(root / IMAGES / f"{name}.jpg", quality=JPEG_QUALITY, subsampling=0)
-    _write_labels(root / MASKS / f"{name}.png", mask)
-    if with_context:
-        _write_labels(root / CONTEXTS / f"{name}.png", view.context(i))
-    _write_annotation(root / ANNOTATIONS / f"{name}.xml", name, mask, view.tags[i], view.classes)
-
-
-def _write_labels(path: Path, labels: np.ndarray) -> None:
+def write_labels(path: Path, labels: np.ndarray) -> None:
+    """Write labels, uint8 (H, W), as a PNG with VOC's palette, complete or not at all."""
     from PIL import Image
 
     image = Image.fromarray(labels)
     image.putpalette(voc_palette().tobytes())
-    image.save(path)
+    with whole(path) as part:
+        image.save(part, format="PNG")
 
 
 def _write_annotation(path: Path, name: str, mask: np.ndarray, tags: np.ndarray, classes: Sequence[str]) -> None:
     height, width = mask.shape
     annotation = ElementTree.Element("annotation")
-    ElementTree.SubElement(annotation, "filename").text = f"{name}.jpg"
+    _add(annotation, filename=f"{name}.jpg")
     _add(ElementTree.SubElement(annotation, "size"), width=width, height=height, depth=3)
     _add(annotation, segmented=1)
     for index in np.flatnonzero(tags):
@@ -157,22 +137,9 @@ def component_boxes(region: np.ndarray) -> list[tuple[int, int, int, int]]:
     return [(x + 1, y + 1, x + width, y + height) for x, y, width, height, _ in stats[1:].tolist()]
 
 
-def _write_tag_table(path: Path, views, classes: Sequence[str]) -> None:
+def _write_tag_table(path: Path, rows: list[list[str]]) -> None:
     with open(path, "w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(["image", *classes])
-        for view in views:
-            rows = view.tags.astype(int).tolist()
-            table.writerows([name, *row] for name, row in zip(view.names, rows, strict=True))
-
-
-def _write_split_lists(root: Path, splits: Mapping[str, EvalView]) -> None:
-    unfinished = root / f"{MARKER}_splits"
-    shutil.rmtree(unfinished, ignore_errors=True)
-    (unfinished / SPLITS.name).mkdir(parents=True)
-    for split, view in splits.items():
-        _write_lines(unfinished / SPLITS.name / f"{split}.txt", view.names)
-    unfinished.rename(root / SPLITS.parts[0])
+        csv.writer(file, lineterminator="\n").writerows(rows)
 
 
 def _write_lines(path: Path, lines: Sequence[str]) -> None:

@@ -65,22 +65,16 @@ def voc2012() -> Listed:
 
 def told(profile: str) -> list[str]:
     """Sentences on what was assumed for a plan, with the commands that fetch it and their sizes."""
+    from wsss_lab.lab.acquire import download_size
+
     lines = []
     if assumed(DATA, profile):
         counts = voc2012().counts
         lines += [f"{DATA} isn't set: counted for VOC 2012 with SBD, {counts['trainaug']:,} images to train on and "
-                  f"{counts['val']:,} to score. To fetch them ({_size('voc', 'sbd')}, as much again unpacked):",
+                  f"{counts['val']:,} to score. To fetch them ({download_size('voc', 'sbd')}, as much again unpacked):",
                   "  wsss data voc && wsss data sbd && wsss data trainaug"]
     if assumed(WEIGHTS, profile):
         lines += [f"{WEIGHTS} isn't set: start weights are taken to be there. To fetch all but WideResNet-38's "
-                  f"({_size('imagenet-weights', 'saliency')}):",
+                  f"({download_size('imagenet-weights', 'saliency')}):",
                   "  wsss data imagenet-weights && wsss data saliency"]
     return lines
-
-
-def _size(*names: str) -> str:
-    """How large the downloads of some sources are together."""
-    from wsss_lab.data.download import readable
-    from wsss_lab.data.sources import SOURCES
-
-    return readable(sum(item.remote.reckoned for name in names for item in SOURCES[name]().items))

@@ -304,7 +304,8 @@ def data(
     """
     from wsss_lab.lab import acquire
 
-    source = acquire.source_named(what) if what not in ("", acquire.AUGMENTED) else None
+    if what:
+        acquire.require_source(what)
     if what != acquire.AUGMENTED and (voc or sbd):
         raise ParameterError(f"--voc or --sbd with '{what}'", f"they say what {acquire.AUGMENTED} is built from")
     if show or not what:
@@ -315,7 +316,7 @@ def data(
         places = {"voc": voc, "sbd": sbd}
         acquire.augment(*(given or acquire.default_folder(name) for name, given in places.items()), folder)
     else:
-        acquire.acquire(source, folder)
+        acquire.acquire(what, folder)
 
 
 def _make_artifacts(names: str, papers: list[str], shared: dict) -> None:

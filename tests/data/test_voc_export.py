@@ -15,17 +15,9 @@ from wsss_lab.errors import DataError
 
 def _view(split, count, seed):
     scenes = make_scenes(count, seed)
-    return EvalView.from_arrays(
-        f"toyvoc/{split}",
-        CLASSES,
-        [f"{split}_{i:05d}" for i in range(count)],
-        scenes["tags"],
-        scenes["images"],
-        "generator",
-        masks=scenes["masks"],
-        contexts=scenes["contexts"],
-        context_classes=CONTEXTS,
-    )
+    return EvalView.from_arrays(f"toyvoc/{split}", CLASSES, [f"{split}_{i:05d}" for i in range(count)], scenes["tags"],
+                                scenes["images"], "generator", masks=scenes["masks"], contexts=scenes["contexts"],
+                                context_classes=CONTEXTS)
 
 
 @pytest.fixture(scope="module")
@@ -76,16 +68,12 @@ def test_what_is_exported_is_read_back(splits, tmp_path, tags):
             assert np.abs(error).mean() < 6 and abs(error.mean()) < 1
 
 
-def test_masks_are_palette_pngs_in_voc_colours(splits, tmp_path):
+def test_masks_have_vocs_colours_and_photographs_keep_the_resolution_of_theirs(splits, tmp_path):
     export_voc(splits, tmp_path, CLASSES, CONTEXTS)
     view = splits["train"]
     with Image.open(tmp_path / f"SegmentationClass/{view.names[0]}.png") as image:
         assert image.mode == "P"
         np.testing.assert_array_equal(np.array(image.convert("RGB")), voc_palette()[view.mask(0)])
-
-
-def test_photographs_keep_the_resolution_of_their_colours(splits, tmp_path):
-    export_voc(splits, tmp_path, CLASSES, CONTEXTS)
     with Image.open(tmp_path / f"JPEGImages/{splits['val'].names[0]}.jpg") as image:
         assert [component[1:3] for component in image.layer] == [(1, 1)] * 3  # no chroma subsampling
 
@@ -177,17 +165,15 @@ def test_names_that_would_leave_the_folder(tmp_path, name):
 
 
 def test_splits_that_do_not_fit_together(tmp_path):
-    view = _small_view([[False, False]])
-    root = tmp_path / "root"
-    with pytest.raises(DataError, match="1 image names occur twice: a"):
-        export_voc({"train": view, "val": view}, root, view.classes)
-    with pytest.raises(DataError, match="split train has the classes cat, dog"):
-        export_voc({"train": view}, root, ("dog", "cat"))
-    with pytest.raises(DataError, match="split train has the contexts"):
-        export_voc({"train": view}, root, view.classes, ("grass",))
-    with pytest.raises(DataError, match="nothing to export"):
-        export_voc({}, root, view.classes)
-    (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match="is a file"):
-        export_voc({"train": view}, tmp_path / "file", view.classes)
+    view, root = _small_view([[False, False]]), tmp_path / "root"
+    for splits, classes, contexts, told in (
+            ({"train": view, "val": view}, view.classes, (), "1 image names occur twice: a"),
+            ({"train": view}, ("dog", "cat"), (), "split train has the classes cat, dog"),
+            ({"train": view}, view.classes, ("grass",), "split train has the contexts"),
+            ({}, view.classes, (), "nothing to export")):
+        with pytest.raises(DataError, match=told):
+            export_voc(splits, root, classes, contexts)
     assert not root.exists()
+    root.write_text("")
+    with pytest.raises(DataError, match="is a file"):
+        export_voc({"train": view}, root, view.classes)

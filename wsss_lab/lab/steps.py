@@ -166,7 +166,7 @@ class Step:
     def parents(self) -> tuple["Step", ...]:
         """The steps this one takes inputs from, each once."""
         found: dict[Step, None] = {}
-        for reference in _references(self.inputs.values()):
+        for reference in references(self.inputs.values()):
             found.update(dict.fromkeys(getattr(reference, "steps", ())))
         return tuple(found)
 
@@ -200,8 +200,8 @@ class Step:
         twice = self.settings.keys() & self.inputs.keys()
         if twice:
             raise ParameterError(f"{self}: {', '.join(sorted(twice))} given both as setting and as input")
-        for reference in _references(self.inputs.values()):
-            if not all(hasattr(reference, name) for name in ("key", "load", "exposes_masks")):
+        for reference in references(self.inputs.values()):
+            if not is_reference(reference):
                 raise ParameterError(
                     f"{self}: an input is a {type(reference).__name__}",
                     expected="a step, an output of a step or a reference to data",
@@ -219,7 +219,7 @@ class Step:
         if self.reads_masks:
             return
         for name, value in self.inputs.items():
-            if any(reference.exposes_masks for reference in _references([value])):
+            if any(reference.exposes_masks for reference in references([value])):
                 raise ContractError(
                     f"{self}: input {name!r} gives access to pixel labels",
                     expected="training from images and tags alone",
@@ -278,12 +278,19 @@ def _plain(value: Any, what: str) -> Any:
     )
 
 
-def _references(values: Any) -> Iterator[Any]:
+def references(values: Any) -> Iterator[Any]:
+    """Single values, those in lists too."""
     for value in values:
         if isinstance(value, (list, tuple)):
-            yield from _references(value)
+            yield from references(value)
         else:
             yield value
+
+
+def is_reference(value: Any) -> bool:
+    """Whether a value can be an input: a Reference, or a list of them."""
+    found = list(references([value]))
+    return bool(found) and all(hasattr(each, name) for each in found for name in ("key", "load", "exposes_masks"))
 
 
 def _keys(value: Any) -> Any:

@@ -6,7 +6,6 @@ as refinement in three places. Nothing is computed here; `run.compute` does that
 
 import os
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -19,14 +18,15 @@ from wsss_lab.fusion import guides as fusion
 from wsss_lab.fusion.guides import RULES, g1_frames
 from wsss_lab.lab.choices import random_images, spread_ranks
 from wsss_lab.lab.profiles import unknown_name
-from wsss_lab.lab.steps import EVALUATION_READS, Output, Step, seeded_step
-from wsss_lab.lab.worlds import MapsFolder, WeightsFile, World, open_world, weights_file
-from wsss_lab.networks.backbones import Backbone, pretrain
+from wsss_lab.lab.steps import Output, Step
+from wsss_lab.lab.worlds import MapsFolder, WeightsFile, open_world, weights_file
+from wsss_lab.networks.backbones import Backbone
 from wsss_lab.networks.fit import Schedule
 from wsss_lab.networks.trunks import TOY_BLOCKS
 from wsss_lab.networks.u2netp import WEIGHTS_FILE as U2NETP_FILE
 from wsss_lab.networks.u2netp import U2NetP
 from wsss_lab.networks.weights import load_into
+from wsss_lab.papers.route import PaperRoute, pretrained, start_file
 from wsss_lab.papers.shared_rehearsal import scale_of
 from wsss_lab.refinement.dense_crf import CRF_SETS
 from wsss_lab.saliency import maps as saliency
@@ -206,17 +206,13 @@ POSTPROCESSED = (
 
 
 @dataclass(frozen=True)
-class Route:
+class Route(PaperRoute):
     """The steps of one full run of the paper at one seed, on one world.
 
     start: what gives the start weights of every trunk (an output of a pre-training step, or a weights file).
     u2net: weights of an off-the-shelf saliency detector; None trains one on the world's saliency set.
-    Every method returns a Step (or an Output); equal arguments give the same step.
     """
 
-    world: World
-    scale: Scale
-    seed: int
     start: Any
     u2net: WeightsFile | None = None
     profile: str = "toy"
@@ -226,94 +222,78 @@ class Route:
     def classifier(self, variant: str) -> Step:
         """A trained classifier: a GAP network of Table 6, or the plain "VGG-16"."""
         schedule = self.scale.plain_classifier if variant == "VGG-16" else self.scale.classifier
-        schedule = schedule or self.scale.classifier
-        return self._step("seeds", train_classifier, f"train {variant}",
-                          {"variant": variant, "backbone": self._backbone, "schedule": schedule.settings(),
-                           "seed": self.seed},
-                          {"view": self.world.train_view("train"), "start": self.start})
+        return self.step(train_classifier, f"train {variant}", view="train", start=self.start, variant=variant,
+                         backbone=self.scale.backbone, schedule=schedule or self.scale.classifier)
 
     def class_maps(self, variant: str, split: str = "train") -> Step:
         """Class maps and scores of a classifier on a split."""
-        return self._step("seeds", classifier_outputs, f"maps of {variant} on {split}",
-                          {"variant": variant, "backbone": self._backbone},
-                          {"view": self.world.train_view(split), "state": self.classifier(variant)["state"]})
+        return self.step(classifier_outputs, f"maps of {variant} on {split}", view=split,
+                         state=self.classifier(variant)["state"], variant=variant, backbone=self.scale.backbone)
 
     def backprop(self, method: str, split: str = "val") -> Step:
         """Maps of vanilla, guided or excitation back-propagation, smoothed, then through a dense CRF (Fig. 3)."""
-        raw = self._step("seeds", backprop_outputs, f"{method} back-propagation on {split}",
-                         {"variant": "VGG-16", "backbone": self._backbone, "method": method,
-                          "stride": self.scale.stride // 2},
-                         {"view": self.world.train_view(split), "state": self.classifier("VGG-16")["state"]})
-        return self._step("seeds", seeds.refine_maps, f"{method} back-propagation + CRF on {split}",
-                          {"side": self.side, "crf": self.crf("v2")},
-                          {"view": self.world.train_view(split), "maps": raw["maps"]})
+        name = f"{method} back-propagation"
+        raw = self.step(backprop_outputs, f"{name} on {split}", view=split, state=self.classifier("VGG-16")["state"],
+                        variant="VGG-16", backbone=self.scale.backbone, method=method, stride=self.scale.stride // 2)
+        return self.step(seeds.refine_maps, f"{name} + CRF on {split}", view=split, maps=raw["maps"], side=self.side,
+                         crf=self.crf("v2"))
 
     def centre_shape(self, split: str = "val") -> Step:
         """The centre mean shape as everybody's seed map (Fig. 3's lower bound)."""
-        return self._step("seeds", seeds.centre_outputs, f"centre mean shape on {split}", {"side": self.side},
-                          {"view": self.world.train_view(split), "labelled": self.world.eval_view("train")},
-                          reads_masks="average mask of the training set (baseline)")
+        return self.step(seeds.centre_outputs, f"centre mean shape on {split}", view=split, side=self.side,
+                         labelled=self.world.eval_view("train"),
+                         reads_masks="average mask of the training set (baseline)")
 
     def seeds(self, variant: str = "HighRes", split: str = "train", crf: str | None = None,
               released: bool = False) -> Step:
         """Seed labels. crf: "v1" or "v2" refines them first (`crf-seed`). released: of maps that grow as in the
         released code, see `wsss_lab.data.canvas.from_canvas`."""
-        settings = {"side": self.side, "tau": self.scale.seed_threshold} | ({"released": True} if released else {})
-        function = seeds.label_seeds
-        if crf:
-            function, settings = seeds.refine_seeds, {**settings, "crf": self.crf(crf)}
-        name = f"seeds of {variant}{self._tau}" + (f" + CRF {crf}" if crf else "")
-        name += ", released" if released else ""
-        return self._step("seeds", function, f"{name} on {split}", settings,
-                          {"view": self.world.train_view(split), "maps": self.class_maps(variant, split)["maps"]})
+        options = ({"released": True} if released else {}) | ({"crf": self.crf(crf)} if crf else {})
+        name = f"seeds of {variant}{self._tau}" + (f" + CRF {crf}" if crf else "") + ", released" * released
+        return self.step(seeds.refine_seeds if crf else seeds.label_seeds, f"{name} on {split}", view=split,
+                         maps=self.class_maps(variant, split)["maps"], side=self.side, tau=self.scale.seed_threshold,
+                         **options)
 
     def seed_scores(self, maps: Output, name: str, split: str = "val") -> Step:
         """Histograms for precision and recall of seeds over all thresholds."""
-        return self._step("evaluation", seeds.score_maps, f"precision-recall of {name} on {split}",
-                          {"side": self.side}, {"view": self.world.eval_view(split), "maps": maps}, EVALUATION_READS)
+        return self.step(seeds.score_maps, f"precision-recall of {name} on {split}", "evaluation", view=split,
+                         maps=maps, side=self.side)
 
     # --- saliency ------------------------------------------------------------------------------------------------
 
     def saliency_network(self) -> Step:
         """A network trained on masks that GrabCut cuts out of the boxes of the world's saliency set."""
         scenes = self.world.saliency_scenes()
-        targets = self._step("saliency", saliency.grabcut_targets, "GrabCut in boxes", {},
-                             {"images": scenes["images"], "boxes": scenes["boxes"]}, seeded=False)
-        return self._step("saliency", train_saliency, "train saliency network",
-                          {"backbone": self._backbone, "schedule": self.scale.saliency.settings(), "seed": self.seed},
-                          {"images": scenes["images"], "masks": targets["masks"], "start": self.start})
+        targets = self.step(saliency.grabcut_targets, "GrabCut in boxes", images=scenes["images"],
+                            boxes=scenes["boxes"])
+        return self.step(train_saliency, "train saliency network", images=scenes["images"], masks=targets["masks"],
+                         start=self.start, backbone=self.scale.backbone, schedule=self.scale.saliency)
 
     def saliency_maps(self, split: str = "train", detector: str = "") -> Step:
         """Saliency of a split.
 
         detector: "" (the profile's own), "unsupervised", "oracle", or a folder with one map per image (a path).
         """
-        view = self.world.train_view(split)
         if os.sep in detector:
-            return self._step("saliency", saliency.folder_frames, f"saliency from {detector} on {split}", {},
-                              {"view": view, "folder": MapsFolder(detector)}, seeded=False)
+            return self.step(saliency.folder_frames, f"saliency from {detector} on {split}", view=split,
+                             folder=MapsFolder(detector))
         if detector not in DETECTORS:
             raise unknown_name("saliency detector", detector, list(DETECTORS))
         if detector == "oracle":
-            return self._step("saliency", saliency.oracle_frames, f"oracle saliency on {split}", {},
-                              {"view": self.world.eval_view(split)}, "true foreground as saliency",
-                              seeded=False)
+            return self.step(saliency.oracle_frames, f"oracle saliency on {split}", view=self.world.eval_view(split),
+                             reads_masks="true foreground as saliency")
         if detector == "unsupervised":
-            return self._step("saliency", saliency.unsupervised_frames, f"unsupervised saliency on {split}", {},
-                              {"view": view}, seeded=False)
+            return self.step(saliency.unsupervised_frames, f"unsupervised saliency on {split}", view=split)
         if self.u2net is not None:
-            return self._step("saliency", saliency.u2net_frames, f"U2-Net-P on {split}", {},
-                              {"view": view, "state": self.u2net},
-                              "saliency weights trained on class-agnostic pixel masks (DUTS)", seeded=False)
-        return self._step("saliency", saliency_frames, f"saliency on {split}", {"backbone": self._backbone},
-                          {"view": view, "state": self.saliency_network()["state"]})
+            return self.step(saliency.u2net_frames, f"U2-Net-P on {split}", view=split, state=self.u2net,
+                             reads_masks="saliency weights trained on class-agnostic pixel masks (DUTS)")
+        return self.step(saliency_frames, f"saliency on {split}", view=split, state=self.saliency_network()["state"],
+                         backbone=self.scale.backbone)
 
     def salient(self, split: str = "train", detector: str = "") -> Step:
         """Salient pixels: at least half of the image's maximum."""
-        return self._step("saliency", saliency.salient_masks, f"salient pixels ({detector or 'learned'}) on {split}",
-                          {"fraction": PUBLISHED.salient_fraction},
-                          {"view": self.world.train_view(split), "maps": self.saliency_maps(split, detector)["maps"]},
-                          seeded=not detector and self.u2net is None)
+        return self.step(saliency.salient_masks, f"salient pixels ({detector or 'learned'}) on {split}", view=split,
+                         maps=self.saliency_maps(split, detector)["maps"], fraction=PUBLISHED.salient_fraction)
 
     # --- fusion: guides ------------------------------------------------------------------------------------------
 
@@ -327,36 +307,30 @@ class Route:
             return self.seeds(variant, split)
         if rule not in RULES:
             raise unknown_name("guide rule", rule, ["seeds", *RULES])
-        view = {"view": self.world.train_view(split), "salient": self.salient(split, detector)["masks"]}
+        inputs = {"view": split, "salient": self.salient(split, detector)["masks"]}
+        if rule == "G0":
+            return self.step(fusion.g0_frames, f"G0 on {split}", **inputs)
+        if rule == "G1":
+            return self.step(classify_components, f"G1 on {split}", "fusion", **inputs,
+                             state=self.classifier("VGG-16")["state"], variant="VGG-16", backbone=self.scale.backbone,
+                             min_area=PUBLISHED.min_salient_area)
         name = f"{rule} of {variant}{self._tau}" + (f", {detector}" if detector else "")
         name += ", released" if unset == "released" else ""
-        if rule == "G0":
-            return self._step("fusion", fusion.g0_frames, f"G0 on {split}", {"seed": self.seed}, view)
-        if rule == "G1":
-            return self._step("fusion", classify_components, f"G1 on {split}",
-                              {"variant": "VGG-16", "backbone": self._backbone,
-                               "min_area": PUBLISHED.min_salient_area},
-                              {**view, "state": self.classifier("VGG-16")["state"]})
         factor = self.scale.image_scale
-        return self._step("fusion", fusion.g2_frames, f"{name} on {split}",
-                          {"min_area": PUBLISHED.min_salient_area,
-                           "min_seed_area": PUBLISHED.min_seed_pixels * factor**2,
-                           "blur": PUBLISHED.guide_blur * factor, "crf": self.crf(PUBLISHED.guide_crf),
-                           "variant": unset},
-                          {**view, "seeds": self.seeds(variant, split)["masks"]})
+        return self.step(fusion.g2_frames, f"{name} on {split}", **inputs, seeds=self.seeds(variant, split)["masks"],
+                         min_area=PUBLISHED.min_salient_area, min_seed_area=PUBLISHED.min_seed_pixels * factor**2,
+                         blur=PUBLISHED.guide_blur * factor, crf=self.crf(PUBLISHED.guide_crf), variant=unset)
 
     def truth(self, split: str = "train") -> Step:
         """The ground truth as pseudo-masks: the fully supervised upper bound."""
-        return self._step("fusion", scoring.ground_truth, f"ground truth of {split}", {},
-                          {"view": self.world.eval_view(split)}, "training masks",
-                          seeded=False)
+        return self.step(scoring.ground_truth, f"ground truth of {split}", "fusion", "training masks",
+                         view=self.world.eval_view(split))
 
     # --- segmenter -----------------------------------------------------------------------------------------------
 
     def trained(self, name: str) -> Step:
         """The segmenter of one row of ROWS."""
-        row = ROWS[name]
-        return self.segmenter(self.guides_of(name), row.crf_loss)
+        return self.segmenter(self.guides_of(name), ROWS[name].crf_loss)
 
     def guides_of(self, name: str) -> Step:
         """The pseudo-masks that a row of ROWS learns from."""
@@ -374,32 +348,23 @@ class Route:
         return self.score(self.prediction(self.trained(name), crf, split), split)
 
     def segmenter(self, guides: Step, crf_loss: str | None = None) -> Step:
-        """A DeepLab-LargeFOV trained on guides; crf_loss="v1" or "v2" adds the constrain-to-boundary loss."""
-        name = guides.label.replace(f", seed {self.seed}", "").removesuffix(" on train")
-        name += f" + CRF loss {crf_loss}" if crf_loss else ""
-        return self._step("segmenter", train_segmenter, f"segmenter on {name}",
-                          {"backbone": self._backbone, "schedule": self.scale.segmenter.settings(), "seed": self.seed,
-                           "crf_loss": self.loss_crf(crf_loss) if crf_loss else None},
-                          {"view": self.world.train_view("train"), "pseudo_masks": guides["masks"],
-                           "start": self.start})
+        """A DeepLab-LargeFOV trained on guides; crf_loss="v1" or "v2" adds the constrain-to-boundary loss, for
+        canvases of the side that the segmenter is trained on."""
+        name = self.unseeded(guides.label).removesuffix(" on train") + (f" + CRF loss {crf_loss}" if crf_loss else "")
+        loss = asdict(CRF_SETS[crf_loss].scaled(self.side / PUBLISHED.input_side)) if crf_loss else None
+        return self.step(train_segmenter, f"segmenter on {name}", view="train", pseudo_masks=guides["masks"],
+                         start=self.start, backbone=self.scale.backbone, schedule=self.scale.segmenter, crf_loss=loss)
 
     def prediction(self, segmenter: Step, crf: str | None = None, split: str = "val") -> Step:
         """Label maps of a split; crf="v1" or "v2" post-processes them (`crf-postproc`)."""
-        name = segmenter.label.replace(f", seed {self.seed}", "") + (f" + CRF {crf}" if crf else "")
-        return self._step("segmenter", segment, f"{name} on {split}",
-                          {"backbone": self._backbone, "crf": self.crf(crf) if crf else None},
-                          {"view": self.world.train_view(split), "state": segmenter["state"]})
-
-    def score(self, masks: Step, split: str = "val") -> Step:
-        """Confusion matrices, per image, of label maps against the ground truth."""
-        return self._step("evaluation", scoring.score_masks, f"score of {masks.label}", {},
-                          {"view": self.world.eval_view(split), "masks": masks["masks"]}, EVALUATION_READS)
+        name = segmenter.label + (f" + CRF {crf}" if crf else "")
+        return self.step(segment, f"{name} on {split}", view=split, state=segmenter["state"],
+                         backbone=self.scale.backbone, crf=self.crf(crf))
 
     def saliency_score(self, split: str = "val", detector: str = "") -> Step:
         """Foreground IoU of salient pixels, per image."""
         salient = self.salient(split, detector)
-        return self._step("evaluation", scoring.score_saliency, f"score of {salient.label}", {},
-                          {"view": self.world.eval_view(split), "salient": salient["masks"]}, EVALUATION_READS)
+        return self.step(scoring.score_saliency, f"score of {salient.label}", view=split, salient=salient["masks"])
 
     # --- helpers -------------------------------------------------------------------------------------------------
 
@@ -407,28 +372,11 @@ class Route:
     def side(self) -> int:
         return self.scale.backbone.side
 
-    @cached_property
-    def _backbone(self) -> dict:
-        return self.scale.backbone.settings()
-
     @property
     def _tau(self) -> str:
         """The seed threshold in a label, where it isn't the paper's."""
         tau = self.scale.seed_threshold
         return "" if tau == PUBLISHED.seed_threshold else f" at {tau:g}"
-
-    def crf(self, name: str) -> dict:
-        """A parameter set of Supp. C for images of this profile, its position widths scaled with their size."""
-        return asdict(CRF_SETS[name].scaled(self.scale.image_scale))
-
-    def loss_crf(self, name: str) -> dict:
-        """The same for the canvases that the segmenter is trained on."""
-        return asdict(CRF_SETS[name].scaled(self.side / PUBLISHED.input_side))
-
-    def _step(self, stage: str, function, name: str, settings: dict, inputs: dict, reads_masks: str = "",
-              seeded: bool = True) -> Step:
-        name = name.replace(f", seed {self.seed}", "")
-        return seeded_step(self.seed if seeded else None, stage, function, name, settings, inputs, reads_masks)
 
 
 def routes(profile: str, seeds: int, world_seed: int = 0) -> list[Route]:
@@ -436,16 +384,10 @@ def routes(profile: str, seeds: int, world_seed: int = 0) -> list[Route]:
 
     Raises WeightsError or DataError when the folders that the profile reads don't hold what it needs.
     """
-    world = open_world(profile, world_seed)
-    scale = scale_of(SCALES, profile)
-    if scale.pretraining is None:
-        trunk = scale.backbone.trunk("HighRes")
-        start = weights_file(START_WEIGHTS[scale.backbone.family],
-                             lambda state, path: scale.backbone.load_start(trunk, state, path))
+    world, scale, u2net = open_world(profile, world_seed), scale_of(SCALES, profile), None
+    if scale.pretraining is not None:
+        start = pretrained(scale.backbone, scale.pretraining, world)
+    else:
+        start = start_file(START_WEIGHTS[scale.backbone.family], scale.backbone, scale.backbone.trunk("HighRes"))
         u2net = weights_file(U2NETP_FILE, lambda state, path: load_into(U2NetP(), state, path))
-        return [Route(world, scale, seed, start, u2net, profile) for seed in range(seeds)]
-    crops = world.crops()
-    start = Step("networks", pretrain, {"backbone": scale.backbone.settings(),
-                                        "schedule": scale.pretraining.settings(), "seed": world_seed},
-                 {"images": crops["images"], "labels": crops["labels"]}, "pre-training on crops")
-    return [Route(world, scale, seed, start["state"], profile=profile) for seed in range(seeds)]
+    return [Route(world, scale, seed, start, u2net, profile) for seed in range(seeds)]

@@ -1,0 +1,58 @@
+"""What a route tells of a step by itself: its stage, inputs and settings, its seed, what it sees of a split."""
+
+import pytest
+
+from wsss_lab.errors import ContractError
+from wsss_lab.evaluation.scoring import ground_truth, score_masks
+from wsss_lab.lab.steps import EVALUATION_READS, Step
+from wsss_lab.lab.worlds import ToyWorld
+from wsss_lab.networks.fit import Schedule
+from wsss_lab.papers.route import PaperRoute
+from wsss_lab.refinement.dense_crf import CRF_SETS
+from wsss_lab.seeds.cam import label_seeds, score_maps
+from wsss_lab.segmenter.training import segment, train_segmenter
+
+SCHEDULE = Schedule(1, 2)
+WORLD = ToyWorld(5)
+ROUTE = PaperRoute(WORLD, None, 1)
+GIVEN = Step("seeds", label_seeds, {"side": 8, "tau": 0.2}, {"view": WORLD.train_view(), "maps": WORLD.crops()},
+             "seeds on train")
+
+
+def test_a_step_of_a_route_is_the_one_made_by_hand():
+    made = ROUTE.step(train_segmenter, "train", view="train", pseudo_masks=GIVEN["masks"], start=WORLD.crops(),
+                      backbone={"side": 8}, schedule=SCHEDULE, crf_loss=None)
+    by_hand = Step("segmenter", train_segmenter,
+                   {"backbone": {"side": 8}, "schedule": SCHEDULE.settings(), "seed": 1, "crf_loss": None},
+                   {"view": WORLD.train_view("train"), "pseudo_masks": GIVEN["masks"], "start": WORLD.crops()})
+    assert made.key == by_hand.key and made.reads_masks == "" and made.label == "train, seed 1"
+
+
+def test_the_label_ends_with_the_seed_where_the_result_depends_on_it():
+    trained = ROUTE.step(train_segmenter, "train", view="train", pseudo_masks=GIVEN["masks"], start=WORLD.crops(),
+                         backbone={}, schedule=SCHEDULE)
+    labels = ROUTE.step(segment, f"{trained.label} on val", view="val", state=trained["state"], backbone={}, crf=None)
+    assert labels.label == "train on val, seed 1" and ROUTE.unseeded("a, seed 1 on b, seed 10") == "a on b, seed 10"
+    assert ROUTE.score(labels, output="refined").label == "score of train on val, refined, seed 1"
+    assert ROUTE.score(GIVEN).label == "score of seeds on train"
+
+
+def test_only_steps_of_the_evaluation_see_the_masks_of_a_split_and_say_so():
+    scored = ROUTE.score(GIVEN, "train")
+    assert scored.stage == "evaluation" and scored.inputs == {"view": WORLD.eval_view("train"), "masks": GIVEN["masks"]}
+    assert scored.function is score_masks and scored.reads_masks == EVALUATION_READS
+    maps = ROUTE.step(score_maps, "maps", "evaluation", view="val", maps=GIVEN["masks"], side=8)
+    assert maps.inputs["view"] == WORLD.eval_view("val") and maps.settings == {"side": 8}
+    looked = ROUTE.step(ground_truth, "truth", "fusion", view="train")
+    assert looked.inputs == {"view": WORLD.train_view("train")}
+    with pytest.raises(ContractError, match="input 'view' gives access to pixel labels"):
+        ROUTE.step(ground_truth, "truth", "fusion", view=WORLD.eval_view("train"))
+
+
+def test_crf_parameters_are_scaled_with_the_images():
+    class HalfSize:
+        image_scale = 0.5
+
+    route = PaperRoute(WORLD, HalfSize, 0)
+    assert route.crf("v1") == route.crf(CRF_SETS["v1"]) and route.crf("v1")["bilateral_xy"] == 40
+    assert route.crf(None) is None

@@ -1,0 +1,81 @@
+"""What the routes of all papers share: how steps are made of functions, at one training seed, on one world."""
+
+import inspect
+import re
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from wsss_lab.evaluation import scoring
+from wsss_lab.lab.steps import EVALUATION_READS, Output, Step, is_reference, references
+from wsss_lab.lab.worlds import WeightsFile, World, weights_file
+from wsss_lab.networks.backbones import Backbone, pretrain
+from wsss_lab.networks.fit import Schedule
+from wsss_lab.refinement.dense_crf import CRF_SETS, CrfParameters
+
+
+@dataclass(frozen=True)
+class PaperRoute:
+    """The steps of one full run of a paper at one training seed, on one world; each paper's Route adds its methods.
+
+    scale: how large and how long everything is, of the paper's SCALES. Equal arguments give the same step.
+    """
+
+    world: World
+    scale: Any
+    seed: int
+
+    def step(self, function: Callable[..., dict], label: str, /, stage: str = "", reads_masks: str = "",
+             **arguments: Any) -> Step:
+        """The step that calls function(**arguments).
+
+        stage: by default the subpackage of the function's module. arguments: steps, outputs, views and files, and lists
+        of these, are inputs, all others settings; of what has a method settings() (a schedule) what that says. A view
+        may be the name of a split: steps of the evaluation see its masks (and have their reason for it), all others
+        images and tags. A function that takes a seed gets the route's unless another is given. The label ends with the
+        route's seed where the result depends on it.
+        """
+        stage = stage or function.__module__.split(".")[1]
+        if isinstance(split := arguments.get("view"), str):
+            arguments["view"] = self.world.eval_view(split) if stage == "evaluation" else self.world.train_view(split)
+        if "seed" in inspect.signature(function).parameters:
+            arguments.setdefault("seed", self.seed)
+        inputs = {name: value for name, value in arguments.items() if is_reference(value)}
+        settings = {name: value.settings() if hasattr(value, "settings") else value
+                    for name, value in arguments.items() if name not in inputs}
+        given = list(references(inputs.values()))
+        if stage == "evaluation" and any(each.exposes_masks for each in given):
+            reads_masks = reads_masks or EVALUATION_READS
+        parents = {parent.label for each in given for parent in getattr(each, "steps", ())}
+        seeded = "seed" in settings or any(self.unseeded(parent) != parent for parent in parents)
+        label = self.unseeded(label) + (f", seed {self.seed}" if seeded else "")
+        return Step(stage, function, settings, inputs, label, reads_masks)
+
+    def unseeded(self, label: str) -> str:
+        """A label, or a text with labels in it, without the route's seed."""
+        return re.sub(rf", seed {self.seed}\b", "", label)
+
+    def score(self, labels: Step, split: str = "val", output: str = "masks") -> Step:
+        """Confusion matrices, per image, of an output of a step, label maps, against the ground truth."""
+        name = f"score of {labels.label}" + ("" if output == "masks" else f", {output}")
+        return self.step(scoring.score_masks, name, view=split, masks=labels[output])
+
+    def crf(self, parameters: CrfParameters | str | None) -> dict | None:
+        """Dense CRF parameters for images of this profile, position widths scaled with their size; None for no CRF.
+
+        parameters: those for images of the paper's size, or a name of CRF_SETS.
+        """
+        parameters = CRF_SETS[parameters] if isinstance(parameters, str) else parameters
+        return asdict(parameters.scaled(self.scale.image_scale)) if parameters else None
+
+
+def pretrained(backbone: Backbone, schedule: Schedule, world: World, label: str = "pre-training on crops") -> Output:
+    """Start weights of a trunk, learnt from the crops of a toy world at the world's own seed."""
+    crops = world.crops()
+    settings = {"backbone": backbone.settings(), "schedule": schedule.settings(), "seed": world.seed}
+    return Step("networks", pretrain, settings, {name: crops[name] for name in ("images", "labels")}, label)["state"]
+
+
+def start_file(name: str, backbone: Backbone, trunk: Any) -> WeightsFile:
+    """Start weights in the folder WSSS_WEIGHTS, put into the trunk before anything runs; see `weights_file`."""
+    return weights_file(name, lambda state, path: backbone.load_start(trunk, state, path))

@@ -7,10 +7,10 @@ import pytest
 from matplotlib.figure import Figure
 from typer.testing import CliRunner
 
-from wsss_lab.lab import chosen, cli, made_up, memory, needs, plots
+from wsss_lab.lab import chosen, cli, made_up, needs, plots
 from wsss_lab.lab.chosen import Chosen
 from wsss_lab.lab.dry_run import DryRun
-from wsss_lab.lab.forecast import hours
+from wsss_lab.lab.forecast import hours, training_bytes
 from wsss_lab.lab.session import start
 from wsss_lab.lab.steps import topological
 from wsss_lab.papers.lee2021 import tables as lee2021_tables
@@ -126,7 +126,7 @@ def test_the_table_sums_hours_and_takes_the_largest_training():
     row = table.loc[TABLE2]
     assert (row["steps"], row["trainings"]) == (len(steps), len(trained))
     assert row["GPU-hours"] == pytest.approx(sum(hours(step, 1e-3) for step in steps)) and row["GPU-hours"] > 0
-    assert row["GPU GB"] == max(map(memory.training_bytes, trained)) / 1e9
+    assert row["GPU GB"] == max(map(training_bytes, trained)) / 1e9
     assert table.loc["roy2017/table4"].tolist()[:-1] == [0, 0, 0, 0]
 
 

@@ -7,9 +7,8 @@ import pytest
 
 from wsss_lab import settings
 from wsss_lab.errors import ParameterError
-from wsss_lab.lab import doctor, pool, progress, several
+from wsss_lab.lab import doctor, pool, progress, rehearsal, several
 from wsss_lab.networks.machine import Machine, resolve_device
-from wsss_lab.papers import shared_rehearsal
 
 READERS = {
     "WSSS_JOBS": (pool.default_jobs,),
@@ -18,7 +17,7 @@ READERS = {
     "WSSS_PRECISION": (Machine.here,),
     "WSSS_PROGRESS": (progress.reporter, lambda: progress.Transfer("voc.tar")),
     "WSSS_DEVICE": (resolve_device,),
-    "WSSS_REHEARSAL": (shared_rehearsal.asked,),
+    "WSSS_REHEARSAL": (lambda: rehearsal.scale_of({"voc": None}, "voc"),),
 }  # fmt: skip
 
 

@@ -37,21 +37,16 @@ def assumed(variable: str, profile: str = "voc") -> bool:
 
 @dataclass(frozen=True)
 class Listed:
-    """What a folder in VOC layout tells of its images before it is looked into. counts: images by list."""
+    """What a folder in VOC layout tells of its images before it is looked into. splits: counts of images by list."""
 
     classes: tuple[str, ...]
-    counts: dict[str, int]
+    splits: dict[str, int]
     fingerprint = "VOC 2012, assumed"
     tags_source = "xml"
 
-    @property
-    def splits(self) -> tuple[str, ...]:
-        """Names of the lists."""
-        return tuple(self.counts)
-
     def names(self, split: str) -> range:
         """As many as there are images in a list."""
-        return range(self.counts[split])
+        return range(self.splits[split])
 
 
 @lru_cache
@@ -69,7 +64,7 @@ def told(profile: str) -> list[str]:
 
     lines = []
     if assumed(DATA, profile):
-        counts = voc2012().counts
+        counts = voc2012().splits
         lines += [f"{DATA} isn't set: counted for VOC 2012 with SBD, {counts['trainaug']:,} images to train on and "
                   f"{counts['val']:,} to score. To fetch them ({download_size('voc', 'sbd')}, as much again unpacked):",
                   "  wsss data voc && wsss data sbd && wsss data trainaug"]

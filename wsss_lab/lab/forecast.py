@@ -2,12 +2,14 @@
 
 For single tables and figures see wsss_lab.lab.needs. Hours are an estimate: floating-point operations of the trunk
 (counted on the network itself, without computing it), three times as many for a training as for a look at an image,
-divided by what a GPU keeps up.
+divided by what a GPU keeps up. Memory is counted on the trunk too: weights, their gradients, what the optimiser keeps
+for each, and the activations that the backward pass of a batch needs. Heads, losses and what exists for a moment come
+on top.
 """
 
 import importlib
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
@@ -15,8 +17,8 @@ from typing import Any
 
 import pandas as pd
 
-from wsss_lab.lab import memory
 from wsss_lab.lab.assumed import DATA, assumed, told
+from wsss_lab.lab.fingerprint import definitions_of
 from wsss_lab.lab.session import Session, start
 from wsss_lab.lab.steps import Step, topological
 from wsss_lab.lab.store import Store
@@ -24,10 +26,11 @@ from wsss_lab.networks.backbones import Backbone
 
 TFLOPS = 20.0  # kept up by a data-centre GPU in mixed precision; our assumption, an option of `wsss plan`
 BACKWARD = 3  # a training step costs about three looks
-WEIGHT_BYTES = 4
+FULL, HALF = 4, 2  # bytes of a number in fp32, and in bf16 or fp16
 HEADS = 1.35  # what is stored of a training, relative to its trunk: 1.1 to 1.4 in rehearsals of the papers' networks
 PIXELS = {False: 64 * 64, True: 500 * 500}  # of a drawn image, of a photograph
-_HOUR = 3600
+NAMED = 4  # trainings that are too large and named
+V3PLUS = "v3plus"  # a trunk cut and frozen as in DeepLabv3+
 _DECIMALS = {"GPU-hours": 1, "GB": 1, "GPU GB": 1}  # by column of what is printed; 0 for others
 
 
@@ -40,20 +43,13 @@ class Cost:
     bytes: float
     stored: bool
 
-    @property
-    def trains(self) -> bool:
-        """Whether the step trains a network."""
-        return self.step.trains
-
 
 def all_steps(run: Session) -> tuple[Step, ...]:
     """Everything that a paper's notebook computes: what its tables, figures and claims name, and what that needs."""
-    wanted: list[Step] = []
-    for kind in ("tables", "claims"):
-        part = importlib.import_module(f"wsss_lab.papers.{run.paper}.{kind}")
-        wanted += [step for route in run.routes for step in part.steps(route, run.profile)]
-    wanted += importlib.import_module(f"wsss_lab.papers.{run.paper}.figures").steps(run)
-    return topological(wanted)
+    tables, claims, figures = (importlib.import_module(f"wsss_lab.papers.{run.paper}.{kind}")
+                               for kind in ("tables", "claims", "figures"))
+    wanted = [step for part in (tables, claims) for route in run.routes for step in part.steps(route, run.profile)]
+    return topological([*wanted, *figures.steps(run)])
 
 
 def has_forecast(paper: str) -> bool:
@@ -67,8 +63,29 @@ def costs(run: Session, steps: Iterable[Step], tflops: float = TFLOPS) -> list[C
 
 
 def hours(step: Step, tflops: float = TFLOPS) -> float:
-    """Hours of a GPU that a step will take."""
-    return _operations(step) / (tflops * 1e12 * _HOUR)
+    """Hours of a GPU that a step will take; 0 for one that runs no network."""
+    if not step.settings.get("backbone"):
+        return 0.0
+    operations = _operations(Backbone.from_settings(step.settings["backbone"]), cut_of(step))
+    if step.trains:
+        operations *= BACKWARD * step.settings["schedule"]["iterations"] * step.settings["schedule"]["batch"]
+    else:  # every scale is mirrored too
+        operations *= _images(step) * (2 * sum(scale ** 2 for scale in step.settings.get("scales") or ()) or 1)
+    return operations / (tflops * 1e12 * 3600)
+
+
+def _bytes(step: Step, run: Session) -> float:
+    """What a step will store, roughly: the weights of a training, a byte per pixel of what is made of images."""
+    if step.trains:
+        backbone = step.settings.get("backbone")
+        return HEADS * FULL * _kept(Backbone.from_settings(backbone), "DeepLab", False).weights if backbone else 0.0
+    return 0.0 if step.stage == "evaluation" else _images(step) * PIXELS[run.artifacts.photographs]
+
+
+def _images(step: Step) -> int:
+    """Images of the split that a step looks at."""
+    view = step.inputs.get("view")
+    return view.count if view is not None else 0
 
 
 def summary(costs: Iterable[Cost]) -> dict[str, Any]:
@@ -76,8 +93,8 @@ def summary(costs: Iterable[Cost]) -> dict[str, Any]:
     training, GB on the disk."""
     costs = list(costs)
     left = [each for each in costs if not each.stored]
-    largest = max((memory.training_bytes(each.step) for each in left), default=0)
-    return {"steps": len(costs), "stored": len(costs) - len(left), "trainings": sum(each.trains for each in left),
+    largest = max((training_bytes(each.step) for each in left), default=0)
+    return {"steps": len(costs), "stored": len(costs) - len(left), "trainings": sum(each.step.trains for each in left),
             "GPU-hours": sum(each.hours for each in left), "GPU GB": largest / 1e9,
             "GB": sum(each.bytes for each in left) / 1e9}
 
@@ -86,13 +103,12 @@ def trainings(costs: Iterable[Cost]) -> pd.DataFrame:
     """One row per training: what it is called, network, iterations, batch, side, GPU-hours and GB of GPU memory."""
     rows = []
     for each in costs:
-        if each.trains:
+        if each.step.trains:
             backbone, schedule = each.step.settings.get("backbone", {}), each.step.settings["schedule"]
             rows.append({"training": each.step.label, "network": backbone.get("family", ""),
                          "iterations": schedule["iterations"], "batch": schedule["batch"],
                          "side": backbone.get("side", 0), "GPU-hours": each.hours,
-                         "GPU GB": memory.training_bytes(each.step) / 1e9,
-                         "state": "stored" if each.stored else "to run"})
+                         "GPU GB": training_bytes(each.step) / 1e9, "state": "stored" if each.stored else "to run"})
     return pd.DataFrame(rows)
 
 
@@ -116,16 +132,17 @@ def of_papers(papers: Iterable[str], profile: str, seeds: int, tflops: float = T
 def render(papers: Iterable[str], profile: str, seeds: int, tflops: float = TFLOPS, listed: bool = False) -> str:
     """The forecast as text: a line per paper that has one, their sum, and every training where asked for. Raises what
     `of_papers` raises."""
+    import torch
+
     found = of_papers(papers, profile, seeds, tflops)
     together = [each for added in found.values() for each in added]
-    rows = {paper: summary(added) for paper, added in found.items()} | {"together": summary(together)}
-    left = [each.step for each in together if each.trains and not each.stored]
-    lines = [as_text(pd.DataFrame(rows).T),
-             f"Hours are an estimate, at {tflops:g} TFLOP/s kept up; what is stored already is left out.",
-             *room(together), *memory.advice(left, memory.gpu_bytes()), *told(profile)]
-    if listed:
-        lines.append(as_text(trainings(together), index=False))
-    return "\n".join(lines)
+    rows = {paper: summary(added) for paper, added in (found | {"together": together}).items()}
+    left = [each.step for each in together if each.step.trains and not each.stored]
+    gpu = float(torch.cuda.get_device_properties(0).total_memory) if torch.cuda.is_available() else None
+    return "\n".join([as_text(pd.DataFrame(rows).T),
+                      f"Hours are an estimate, at {tflops:g} TFLOP/s kept up; what is stored already is left out.",
+                      *room(together), *advice(left, gpu), *told(profile),
+                      *([as_text(trainings(together), index=False)] if listed else [])])
 
 
 def room(costs: Iterable[Cost]) -> list[str]:
@@ -153,47 +170,113 @@ def as_text(table: pd.DataFrame, index: bool = True) -> str:
     return table.to_string(index=index)
 
 
-def _operations(step: Step) -> float:
-    """Floating-point operations of a step that runs a network; 0 for others."""
-    if not step.settings.get("backbone"):
+# ---------------------------------------------------------------------------------------------------------------------
+# Memory of a GPU.
+
+
+def training_bytes(step: Step, mixed: bool = True, parts: int = 1) -> float:
+    """GPU memory of the trunk of a step's network at its peak; 0 for a step that trains none.
+
+    mixed: activations, and a copy of the weights, in half precision. parts: how many a batch is worked through in.
+    """
+    if not step.trains or not step.settings.get("backbone"):
         return 0.0
-    look = _of_a_look(Backbone.from_settings(step.settings["backbone"]), memory.cut_of(step))
-    if step.trains:
-        schedule = step.settings["schedule"]
-        return BACKWARD * look * schedule["iterations"] * schedule["batch"]
-    scales = step.settings.get("scales") or ()
-    return look * _images(step) * (2 * sum(scale ** 2 for scale in scales) or 1)  # every scale is mirrored too
+    schedule = step.settings["schedule"]
+    kept = _kept(Backbone.from_settings(step.settings["backbone"]), cut_of(step), schedule["trunk_lr"] > 0)
+    momenta = 2 if schedule["optimiser"] == "adamw" else int(schedule["momentum"] > 0)
+    weights = kept.weights * (FULL + HALF * mixed) + kept.trained * FULL * (1 + momenta)
+    images = -(-schedule["batch"] // parts)
+    return weights + images * (kept.activations * (HALF if mixed else FULL) + kept.bytes)
 
 
-def _bytes(step: Step, run: Session) -> float:
-    """What a step will store, roughly: the weights of a training, a byte per pixel of what is made of images."""
-    if step.trains:
-        backbone = step.settings.get("backbone")
-        return HEADS * WEIGHT_BYTES * _weights(Backbone.from_settings(backbone)) if backbone else 0.0
-    return 0.0 if step.stage == "evaluation" else _images(step) * PIXELS[run.artifacts.photographs]
+def advice(trainings: Sequence[Step], gpu: float | None) -> list[str]:
+    """Sentences on the largest of some trainings, and on those that a GPU is too small for.
+
+    gpu: its memory in bytes, None = there is none here.
+    """
+    if not trainings:
+        return []
+    largest = max(trainings, key=training_bytes)
+    lines = [f"The largest training, {largest.label}, needs about {training_bytes(largest) / 1e9:.1f} GB of GPU memory "
+             f"in bf16, {training_bytes(largest, mixed=False) / 1e9:.1f} GB in fp32,",
+             "for its trunk: heads and losses come on top. A batch that doesn't fit is worked through in parts; "
+             "WSSS_PARTS=2 does so",
+             f"from the start, which takes {training_bytes(largest, parts=2) / 1e9:.1f} GB in bf16."]
+    if gpu is not None:
+        names = [each.label for each in trainings if training_bytes(each) > gpu]
+        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+        lines.append(f"This GPU has {gpu / 1e9:.1f} GB: " + (
+            f"in bf16 too little for whole batches of {', '.join(names[:NAMED])}{more}." if names else
+            "enough for whole batches of every training's trunk in bf16."))
+    return lines
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What is counted on trunks, which are built without their weights and computed without numbers.
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a trunk keeps in training. weights, trained: how many there are, and how many of them are trained.
+    activations: floating-point numbers per image that the backward pass needs. bytes: what it needs beside them, which
+    no precision changes (the places of maxima)."""
+
+    weights: int
+    trained: int
+    activations: int
+    bytes: int
+
+
+def cut_of(step: Step) -> str:
+    """How a step's trunk is cut: V3PLUS where its code builds that of DeepLabv3+, else a variant of Backbone.trunk."""
+    builds = any(name == "v3plus_trunk" for _, name in definitions_of(step.function))
+    return V3PLUS if builds else step.settings.get("variant", "DeepLab")
+
+
+def trunk_of(backbone: Backbone, cut: str, trained: bool = True) -> Any:
+    """A trunk as it is when a training begins. cut: see `cut_of`. trained: whether its learning rate isn't 0."""
+    from torch import nn
+
+    from wsss_lab.networks.deeplab_v3plus import freeze_trunk, v3plus_trunk
+
+    trunk = (v3plus_trunk(backbone) if cut == V3PLUS else backbone.trunk(cut)).train().requires_grad_(trained)
+    if cut == V3PLUS:
+        freeze_trunk(backbone.family, trunk)
+    else:
+        backbone.prepare(nn.ModuleDict({"trunk": trunk}))
+    return trunk
 
 
 @lru_cache
-def _of_a_look(backbone: Backbone, cut: str) -> float:
-    """Operations of the trunk on one image of the backbone's side. cut: see wsss_lab.lab.memory.cut_of."""
+def _operations(backbone: Backbone, cut: str) -> float:
+    """Floating-point operations of the trunk on one image of the backbone's side."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
     with torch.device("meta"), FlopCounterMode(display=False) as counter:
-        memory.trunk_of(backbone, cut)(torch.zeros(1, 3, backbone.side, backbone.side))
+        trunk_of(backbone, cut)(torch.zeros(1, 3, backbone.side, backbone.side))
     return float(counter.get_total_flops())
 
 
 @lru_cache
-def _weights(backbone: Backbone) -> int:
-    """Number of the trunk's weights."""
+def _kept(backbone: Backbone, cut: str, trained: bool) -> Kept:
+    """trained: whether the trunk's learning rate isn't 0."""
     import torch
+    from torch.autograd.graph import saved_tensors_hooks
 
     with torch.device("meta"):
-        return sum(weight.numel() for weight in backbone.trunk("DeepLab").parameters())
+        trunk = trunk_of(backbone, cut, trained)
+        own = {each.untyped_storage()._cdata for each in (*trunk.parameters(), *trunk.buffers())}
+        saved: dict[int, Any] = {}  # a layer that works in place saves its input's memory again: each counts once
 
+        def note(tensor: Any) -> Any:
+            if (place := tensor.untyped_storage()._cdata) not in own:
+                saved[place] = tensor
+            return tensor
 
-def _images(step: Step) -> int:
-    """Images of the split that a step looks at."""
-    view = step.inputs.get("view")
-    return view.count if view is not None else 0
+        with saved_tensors_hooks(note, lambda tensor: tensor):
+            trunk(torch.zeros(1, 3, backbone.side, backbone.side))
+    weights = list(trunk.parameters())
+    return Kept(sum(each.numel() for each in weights), sum(each.numel() for each in weights if each.requires_grad),
+                sum(each.numel() for each in saved.values() if each.is_floating_point()),
+                sum(each.nbytes for each in saved.values() if not each.is_floating_point()))

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from wsss_lab.lab import assumed, forecast, memory
+from wsss_lab.lab import assumed, forecast
 from wsss_lab.lab.chosen import Chosen
 from wsss_lab.lab.dry_run import DryRun
 from wsss_lab.lab.session import start
@@ -64,7 +64,7 @@ def table(found: dict[str, Needs], tflops: float = forecast.TFLOPS) -> pd.DataFr
         hours = sum(forecast.hours(step, tflops) for step in each.steps)
         trainings = [step for step in each.steps if step.trains]
         rows.append({"artifact": name, "steps": len(each.steps), "trainings": len(trainings), "GPU-hours": hours,
-                     "GPU GB": max(map(memory.training_bytes, trainings), default=0) / 1e9, "title": each.title})
+                     "GPU GB": max(map(forecast.training_bytes, trainings), default=0) / 1e9, "title": each.title})
     return pd.DataFrame(rows)
 
 

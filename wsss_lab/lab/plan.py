@@ -23,7 +23,13 @@ def plan(steps: Iterable[Step], store: Store) -> "pd.DataFrame":
     import pandas as pd
 
     steps = list(steps)
-    wanted = _wanted(steps, store)
+    wanted: set[Step] = set()  # what is asked for, and the parents of what has to run
+    stack = list(steps)
+    while stack:
+        step = stack.pop()
+        if step not in wanted:
+            wanted.add(step)
+            stack += () if step in store else step.parents
     manifests: dict[str, list[dict[str, Any]]] = {}
     rows = []
     for step in topological(steps):
@@ -34,22 +40,8 @@ def plan(steps: Iterable[Step], store: Store) -> "pd.DataFrame":
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def _wanted(steps: list[Step], store: Store) -> set[Step]:
-    """The steps whose results somebody asks for: these, and the parents of those that have to run."""
-    wanted: set[Step] = set()
-    stack = list(steps)
-    while stack:
-        step = stack.pop()
-        if step not in wanted:
-            wanted.add(step)
-            if step not in store:
-                stack += step.parents
-    return wanted
-
-
 def _row(step: Step, store: Store, wanted: bool, manifests: list[dict]) -> tuple[str, float | None, str]:
-    damage = store.damage(step)
-    if damage:
+    if damage := store.damage(step):
         return (DAMAGED if wanted else NOT_NEEDED), None, damage
     if step in store:
         return CACHED, store.load(step).manifest.get("seconds"), "settings, inputs and code are the same"
@@ -62,25 +54,19 @@ def _row(step: Step, store: Store, wanted: bool, manifests: list[dict]) -> tuple
 
 def why_again(step: Step, manifest: dict[str, Any]) -> str:
     """What differs between a step and the stored run with this manifest, in one line."""
-    changes = _differences("settings", manifest["settings"], step.settings, show=True)
-    changes += _differences("upstream", manifest["inputs"], step.input_keys, show=False)
-    changes += _differences("packages", manifest.get("packages", {}), step.packages, show=True)
+    changes = []
+    for what, before, after in (("settings", manifest["settings"], step.settings),
+                                ("upstream", manifest["inputs"], step.input_keys),
+                                ("packages", manifest.get("packages", {}), step.packages)):
+        names = [name for name in before | after if (name in before, before.get(name)) != (name in after,
+                                                                                          after.get(name))]
+        if names:
+            shown = names if what == "upstream" else [
+                f"{name} {_short(before.get(name))} -> {_short(after.get(name))}" for name in names]
+            changes.append(f"{what} changed: {', '.join(shown)}")
     if manifest["code"] != step.code:
         changes.append("code changed")
     return "; ".join(changes)
-
-
-def _differences(what: str, before: dict[str, Any], after: dict[str, Any], show: bool) -> list[str]:
-    missing = object()
-    names = [
-        name for name in {**before, **after} if before.get(name, missing) != after.get(name, missing)
-    ]
-    if not names:
-        return []
-    if not show:
-        return [f"{what} changed: {', '.join(names)}"]
-    shown = [f"{name} {_short(before.get(name))} -> {_short(after.get(name))}" for name in names]
-    return [f"{what} changed: {', '.join(shown)}"]
 
 
 def _short(value: Any) -> str:

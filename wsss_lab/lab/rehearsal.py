@@ -1,4 +1,7 @@
-"""What a rehearsal of the profile voc reads: a small devkit and start weights, made from what is there.
+"""A rehearsal of the profile voc: the same code and networks, with trainings that end at once, on whatever is there.
+
+WSSS_REHEARSAL=paper keeps the papers' networks; WSSS_REHEARSAL=mobilenet puts MobileNetV2 in the place of each of them.
+Results mean nothing: they show that every step runs and every table and figure can be made.
 
 Without data, the toy world is laid out as VOC 2012, SBD and COCO are, with saliency maps, and joined to `trainaug` as
 the real ones would be. Without weights, each network of the profile starts from random ones in the layout of the
@@ -7,8 +10,10 @@ published files. A folder of photographs is thinned to a few images.
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,40 +22,85 @@ from wsss_lab.data.coco import CocoFolder
 from wsss_lab.data.devkit import COCO, export_coco, export_devkit, link_layout
 from wsss_lab.data.folder import VocFolder
 from wsss_lab.data.views import EvalView
+from wsss_lab.errors import ParameterError
 from wsss_lab.lab.store import Store
 from wsss_lab.lab.worlds import AUGMENTED, ToyWorld
+from wsss_lab.networks.backbones import Backbone
+from wsss_lab.networks.fit import Schedule
+from wsss_lab.settings import variable
 
+ITERATIONS, BATCH = 2, 2  # at most, of every training
+#: Pixels, at most, of what networks see; dilations shrink with them. MobileNetV2 has maps of half the size, or less.
+SIDES = {"paper": 65, "mobilenet": 113}
+LOOKS = ("scales", "exchanged_scales")  # of images at test time: enlarged ones are left out, which take most time
 COUNTS = {"train": 8, "dev": 8, "val": 6}  # images of the toy world: VOC's own, those that SBD adds, val
 RESIDUAL = 0.2  # scale of what a block of a random ResNet adds
 THINNED = 12  # photographs kept of every list
 MARKER = "complete"  # a folder without it is made anew
-Print = Callable[[str], None]
 
 
-def prepare(root: Path, say: Print = print) -> dict[str, str]:
+# ---------------------------------------------------------------------------------------------------------------------
+# What is shortened.
+
+
+def scale_of(scales: Mapping[str, Any], profile: str) -> Any:
+    """A paper's scale in a profile, shortened where a rehearsal is asked for.
+
+    Raises ParameterError for a rehearsal of another profile than voc (`quick` is the toy world's), and for unknown
+    networks.
+    """
+    network = variable("WSSS_REHEARSAL")
+    if network and profile != "voc":
+        raise ParameterError(f"WSSS_REHEARSAL={network} with the profile {profile}", "the profile voc",
+                             "unset it, or set PROFILE=voc")
+    return _shortened(scales[profile], network) if network else scales[profile]
+
+
+def _shortened(value: Any, network: str) -> Any:
+    if isinstance(value, Schedule):
+        return replace(value, iterations=min(value.iterations, ITERATIONS), batch=min(value.batch, BATCH))
+    if isinstance(value, Backbone):  # dilations stay the same shares of the maps
+        side = min(value.side, SIDES[network])
+        dilation, *aspp = (max(1, round(each * side / value.side)) for each in (value.dilation, *value.aspp))
+        return replace(value, family=value.family if network == "paper" else network, side=side, dilation=dilation,
+                       aspp=tuple(aspp))
+    if isinstance(value, Mapping):
+        return {name: _shortened(each, network) for name, each in value.items()}
+    if is_dataclass(value):
+        parts = {field.name: getattr(value, field.name) for field in fields(value)}
+        return replace(value, **{
+            name: tuple(scale for scale in part if scale <= 1) if name in LOOKS else _shortened(part, network)
+            for name, part in parts.items()})
+    return value
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What is read.
+
+
+def prepare(root: Path) -> dict[str, str]:
     """The environment of a rehearsal: variables of the data and weights, each with a folder, made where it isn't set.
 
     root: for what has to be made; it is kept, and used again by the next rehearsal.
     """
     found = {}
     if given := os.environ.get("WSSS_DATA"):
-        place = _once(root / f"thinned-{Path(given).name}", lambda folder: thin(Path(given), folder), say)
-        found["WSSS_DATA"] = str(place)
+        found["WSSS_DATA"] = str(_once(root / f"thinned-{Path(given).name}", lambda folder: thin(Path(given), folder)))
     else:
-        place = _once(root / "devkit", draw_devkit, say)
+        place = _once(root / "devkit", draw_devkit)
         found |= {"WSSS_DATA": str(place / AUGMENTED), "WSSS_SALIENCY": str(place / "saliency"),
                   "WSSS_COCO": str(place / COCO)}
     if not os.environ.get("WSSS_WEIGHTS"):
-        found["WSSS_WEIGHTS"] = str(_once(root / "weights", random_weights, say))
+        found["WSSS_WEIGHTS"] = str(_once(root / "weights", random_weights))
     return found
 
 
-def _once(folder: Path, make: Callable[[Path], None], say: Print) -> Path:
+def _once(folder: Path, make: Callable[[Path], None]) -> Path:
     """Fill a folder, unless it is complete already."""
     if not (folder / MARKER).is_file():
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        say(f"making {folder}")
+        print(f"making {folder}")
         make(folder)
         (folder / MARKER).touch()
     return folder
@@ -64,16 +114,11 @@ def thin(source: Path, out: Path) -> None:
     known = VocFolder(source)
     lists = {}
     for split in {"train", "val", AUGMENTED}.intersection(known.splits):
-        names, tags = known.names(split), known.train_view(split).tags
-        several = tags.sum(1) > 1
-        rows = [*_evenly(np.flatnonzero(several)), *_evenly(np.flatnonzero(~several))]
-        lists[split] = [names[row] for row in sorted(rows)]
+        names, several = known.names(split), known.train_view(split).tags.sum(1) > 1
+        groups = np.flatnonzero(several), np.flatnonzero(~several)
+        rows = [rows[np.linspace(0, len(rows) - 1, min(THINNED // 2, len(rows))).astype(int)] for rows in groups]
+        lists[split] = [names[row] for row in sorted(np.concatenate(rows))]
     link_layout(known.root, out, lists)
-
-
-def _evenly(rows: np.ndarray) -> np.ndarray:
-    """Half of THINNED from some rows, or all of fewer."""
-    return rows[np.linspace(0, len(rows) - 1, min(THINNED // 2, len(rows))).astype(int)]
 
 
 def draw_devkit(root: Path) -> None:
@@ -95,8 +140,6 @@ def write_saliency(view: EvalView, root: Path) -> None:
     """Stand-ins for the maps of three detectors, drawn from the truth: blurred, boxes, blurred further with noise."""
     import cv2
 
-    for name in ("masks", "boxes", "unsupervised"):
-        (root / name).mkdir(parents=True, exist_ok=True)
     generator = np.random.default_rng(0)
     for row, image in enumerate(view.names):
         truth = (view.mask(row) > 0).astype(np.float32)
@@ -106,6 +149,7 @@ def write_saliency(view: EvalView, root: Path) -> None:
             box[rows.min():rows.max() + 1, columns.min():columns.max() + 1] = 1
         noisy = cv2.GaussianBlur(truth, (0, 0), 5) + generator.normal(0, 0.1, truth.shape)
         for name, saliency in (("masks", cv2.GaussianBlur(truth, (0, 0), 1)), ("boxes", box), ("unsupervised", noisy)):
+            (root / name).mkdir(parents=True, exist_ok=True)
             cv2.imwrite(str(root / name / f"{image}.png"), (saliency.clip(0, 1) * 255).astype(np.uint8))
 
 
@@ -116,31 +160,25 @@ def random_weights(folder: Path) -> None:
     hundred layers blow up otherwise.
     """
     import torch
-    import torchvision
     from torch import nn
-    from torchvision.models.resnet import Bottleneck
+    from torchvision import models
 
     from wsss_lab.networks.u2netp import WEIGHTS_FILE, U2NetP
     from wsss_lab.networks.wide_resnet import wide_resnet_trunk
-    from wsss_lab.papers.araslanov2020.route import START_WEIGHTS
 
     torch.manual_seed(0)
-    nets: dict[str, Callable[[], nn.Module]] = {
-        START_WEIGHTS["VGG16"]: lambda: torchvision.models.vgg16(weights=None),
-        START_WEIGHTS["ResNet-50"]: lambda: torchvision.models.resnet50(weights=None),
-        START_WEIGHTS["ResNet-101"]: lambda: torchvision.models.resnet101(weights=None),
-        START_WEIGHTS["mobilenet"]: lambda: torchvision.models.mobilenet_v2(weights=None),
-        START_WEIGHTS["main"]: lambda: wide_resnet_trunk("DeepLab"),
-        WEIGHTS_FILE: U2NetP,
-    }
-    for name, build in nets.items():
+    for name, build in (("vgg16_imagenet.pth", models.vgg16), ("resnet50_imagenet.pth", models.resnet50),
+                        ("resnet101_imagenet.pth", models.resnet101),
+                        ("mobilenet_v2_imagenet.pth", models.mobilenet_v2),
+                        ("ilsvrc-cls_rna-a1_cls1000_ep-0001.pth", lambda: wide_resnet_trunk("DeepLab")),
+                        (WEIGHTS_FILE, U2NetP)):
         net = build()
         for layer in net.modules():
             if isinstance(layer, nn.Conv2d):
                 nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
             if isinstance(layer, nn.BatchNorm2d):
                 layer.momentum = None  # the mean of all batches seen, which is one
-            if isinstance(layer, Bottleneck):
+            if isinstance(layer, models.resnet.Bottleneck):
                 nn.init.constant_(layer.bn3.weight, RESIDUAL)
         with torch.no_grad():
             net.train()(torch.randn(4, 3, 64, 64))

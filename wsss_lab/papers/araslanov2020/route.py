@@ -19,6 +19,7 @@ from wsss_lab.data.resized_crop import crop_and_jitter
 from wsss_lab.data.views import TrainView
 from wsss_lab.evaluation import scoring
 from wsss_lab.lab.profiles import unknown_name
+from wsss_lab.lab.rehearsal import scale_of
 from wsss_lab.lab.steps import EVALUATION_READS, Output, Step, seeded_step
 from wsss_lab.lab.worlds import World, open_world, weights_file
 from wsss_lab.networks.backbones import Backbone, pretrain
@@ -39,7 +40,6 @@ from wsss_lab.networks.wide_resnet import TOY_WIDE_RESNET, WIDE_RESNET38
 from wsss_lab.papers.chaudhry2017 import route as chaudhry2017
 from wsss_lab.papers.oh2017 import route as oh2017
 from wsss_lab.papers.oh2017 import route as oh2017_values
-from wsss_lab.papers.shared_rehearsal import scale_of
 from wsss_lab.refinement.dense_crf import V1, CrfParameters
 from wsss_lab.refinement.pamr import DILATIONS, affinities
 from wsss_lab.seeds.gap_cam import cam_net, label_cams, train_cam

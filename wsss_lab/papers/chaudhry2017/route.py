@@ -18,6 +18,7 @@ from wsss_lab.evaluation.precision_recall import sweep
 from wsss_lab.evaluation.scoring import score_salient_pixels, score_seeds
 from wsss_lab.fusion.harmonic import MEANS, cue_frames
 from wsss_lab.lab.profiles import unknown_name
+from wsss_lab.lab.rehearsal import scale_of
 from wsss_lab.lab.steps import EVALUATION_READS, Step, seeded_step
 from wsss_lab.lab.worlds import ToyWorld, World, weights_file
 from wsss_lab.networks.backbones import Backbone, pretrain
@@ -25,7 +26,6 @@ from wsss_lab.networks.fit import Schedule
 from wsss_lab.networks.trunks import RESNET101_BLOCKS, TOY_RESNET_BLOCKS
 from wsss_lab.papers.oh2017 import route as oh2017
 from wsss_lab.papers.oh2017 import route as oh2017_values
-from wsss_lab.papers.shared_rehearsal import scale_of
 from wsss_lab.refinement.dense_crf import CrfParameters
 from wsss_lab.saliency.hierarchy import (
     mean_colour,

@@ -23,6 +23,7 @@ from wsss_lab.evaluation.boundaries import score_boundaries
 from wsss_lab.evaluation.co_occurrence import score_contexts
 from wsss_lab.evaluation.object_recall import object_areas
 from wsss_lab.lab.profiles import unknown_name
+from wsss_lab.lab.rehearsal import scale_of
 from wsss_lab.lab.steps import EVALUATION_READS, Step, seeded_step
 from wsss_lab.lab.worlds import OWN_TRAIN, CocoWorld, ToyWorld, World, saliency_folder, weights_file
 from wsss_lab.networks.backbones import Backbone
@@ -34,7 +35,6 @@ from wsss_lab.papers.araslanov2020 import route as araslanov2020_values
 from wsss_lab.papers.chaudhry2017 import route as chaudhry2017_values
 from wsss_lab.papers.oh2017 import route as oh2017
 from wsss_lab.papers.oh2017 import route as oh2017_values
-from wsss_lab.papers.shared_rehearsal import scale_of
 from wsss_lab.refinement.affinity import STEPS, affinity_label_frames, train_affinity, walk_frames
 from wsss_lab.refinement.dense_crf import CrfParameters
 from wsss_lab.saliency import maps as saliency

@@ -18,6 +18,7 @@ from wsss_lab.fusion import guides as fusion
 from wsss_lab.fusion.guides import RULES, g1_frames
 from wsss_lab.lab.choices import random_images, spread_ranks
 from wsss_lab.lab.profiles import unknown_name
+from wsss_lab.lab.rehearsal import scale_of
 from wsss_lab.lab.steps import Output, Step
 from wsss_lab.lab.worlds import MapsFolder, WeightsFile, open_world, weights_file
 from wsss_lab.networks.backbones import Backbone
@@ -27,7 +28,6 @@ from wsss_lab.networks.u2netp import WEIGHTS_FILE as U2NETP_FILE
 from wsss_lab.networks.u2netp import U2NetP
 from wsss_lab.networks.weights import load_into
 from wsss_lab.papers.route import PaperRoute, pretrained, start_file
-from wsss_lab.papers.shared_rehearsal import scale_of
 from wsss_lab.refinement.dense_crf import CRF_SETS
 from wsss_lab.saliency import maps as saliency
 from wsss_lab.saliency.network import saliency_frames, train_saliency

@@ -23,6 +23,7 @@ from wsss_lab.evaluation.confusion import VOID
 from wsss_lab.evaluation.object_recall import object_areas
 from wsss_lab.evaluation.scoring import score_seeds
 from wsss_lab.lab.profiles import unknown_name
+from wsss_lab.lab.rehearsal import scale_of
 from wsss_lab.lab.steps import EVALUATION_READS, Step, seeded_step
 from wsss_lab.lab.worlds import World, open_world, weights_file
 from wsss_lab.networks.backbones import Backbone
@@ -30,7 +31,6 @@ from wsss_lab.networks.fit import Schedule
 from wsss_lab.networks.inference import device_of
 from wsss_lab.papers.oh2017 import route as oh2017
 from wsss_lab.papers.oh2017 import route as oh2017_values
-from wsss_lab.papers.shared_rehearsal import scale_of
 from wsss_lab.refinement.dense_crf import CrfParameters
 from wsss_lab.seeds.cam import normalised_maps, seed_labels
 from wsss_lab.seeds.rectified_gaussian import MODES, eigenvalues, mode

@@ -8,7 +8,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from wsss_lab.lab import cli, forecast, memory
+from wsss_lab.lab import cli, forecast
 from wsss_lab.lab.fingerprint import definitions_of
 from wsss_lab.lab.session import start
 from wsss_lab.lab.steps import Step
@@ -36,21 +36,21 @@ def by_label(run, steps):
 
 def test_operations_of_a_look_are_those_of_its_convolutions():
     # conv4 and conv5 of DeepLab on 16 x 16 pixels, both of stride 1: 2 * 9 * in * out at each of 256 positions
-    assert forecast._of_a_look(TINY, "DeepLab") == 2 * 9 * 256 * (3 * 4 + 4 * 8)
-    assert forecast._weights(TINY) == 9 * 3 * 4 + 4 + 9 * 4 * 8 + 8
+    assert forecast._operations(TINY, "DeepLab") == 2 * 9 * 256 * (3 * 4 + 4 * 8)
+    assert forecast._kept(TINY, "DeepLab", True).weights == 9 * 3 * 4 + 4 + 9 * 4 * 8 + 8
 
 
 def test_a_training_takes_three_looks_per_image_and_a_prediction_one(run):
     route = run.route
-    look = forecast._of_a_look(Backbone.from_settings(route.backbone), "DeepLab")
+    look = forecast._operations(Backbone.from_settings(route.backbone), "DeepLab")
     schedule = route.scale.schedule
     found = by_label(run, (route.trained(), route.prediction(), route.scored()))
     training = found["train full, seed 0"]
-    assert training.trains and training.hours * 3600e6 == pytest.approx(3 * look * schedule.iterations * schedule.batch)
-    weights = forecast._weights(Backbone.from_settings(route.backbone))
+    assert training.step.trains and training.hours * 3600e6 == pytest.approx(3 * look * schedule.iterations * schedule.batch)
+    weights = forecast._kept(Backbone.from_settings(route.backbone), "DeepLab", True).weights
     assert 1 < forecast.HEADS < 2 and training.bytes == forecast.HEADS * 4 * weights
     prediction = found["labels of val, full, seed 0"]
-    assert not prediction.trains and prediction.hours * 3600e6 == pytest.approx(24 * look)
+    assert not prediction.step.trains and prediction.hours * 3600e6 == pytest.approx(24 * look)
     assert prediction.bytes == 24 * 64 * 64
     score = found["score of labels of val, full, seed 0"]
     assert score.hours == score.bytes == 0
@@ -59,8 +59,8 @@ def test_a_training_takes_three_looks_per_image_and_a_prediction_one(run):
 def test_a_measurement_that_looks_at_a_schedule_is_no_training():
     run = start("araslanov2020", "quick", figures="")
     measured, = forecast.costs(run, [run.route.memory()])
-    look = forecast._of_a_look(Backbone.from_settings(run.route.backbone()), "v3plus")
-    assert "schedule" in measured.step.settings and not measured.trains and measured.bytes == 0
+    look = forecast._operations(Backbone.from_settings(run.route.backbone()), "v3plus")
+    assert "schedule" in measured.step.settings and not measured.step.trains and measured.bytes == 0
     assert measured.hours * 3600 * 20e12 == pytest.approx(48 * look)  # of the images of train
 
 
@@ -96,10 +96,7 @@ def test_the_command_counts_what_two_papers_share_once():
              for name, text in (("oh2017", result.output), ("roy2017", alone.output), ("together", result.output))}
     assert count["oh2017"] < count["together"] < count["oh2017"] + count["roy2017"]
     assert "train HighRes, seed 0" in result.output and "train full, seed 0" in result.output
-
-
-def test_the_primer_has_no_forecast():
-    assert forecast.has_forecast("oh2017") and not forecast.has_forecast("primer")
+    assert not forecast.has_forecast("primer")
 
 
 # --- memory of a GPU -------------------------------------------------------------------------------------------------
@@ -122,81 +119,75 @@ class Somewhere:
 def test_activations_are_those_that_the_backward_pass_reads_each_counted_once():
     # 256 positions: the image, then per block the rectified convolution, which the pool reads too; between the blocks
     # the pool's result; and places of maxima, 8 bytes each
-    assert memory._kept(TINY, "DeepLab", trained=True) == memory.Kept(
+    assert forecast._kept(TINY, "DeepLab", trained=True) == forecast.Kept(
         weights=9 * 3 * 4 + 4 + 9 * 4 * 8 + 8, trained=408, activations=256 * (3 + 4 + 4 + 8), bytes=256 * (4 + 8) * 8)
 
 
 def test_memory_is_weights_gradients_momenta_and_the_activations_of_a_batch():
     weights, floats, places = 408, 4864, 24576
-    assert memory.training_bytes(training(TINY), mixed=False) == 12 * weights + 4 * (4 * floats + places)
-    assert memory.training_bytes(training(TINY)) == 14 * weights + 4 * (2 * floats + places)
-    assert memory.training_bytes(training(TINY, optimiser="adamw"), mixed=False) == 16 * weights + 4 * (
+    assert forecast.training_bytes(training(TINY), mixed=False) == 12 * weights + 4 * (4 * floats + places)
+    assert forecast.training_bytes(training(TINY)) == 14 * weights + 4 * (2 * floats + places)
+    assert forecast.training_bytes(training(TINY, optimiser="adamw"), mixed=False) == 16 * weights + 4 * (
         4 * floats + places)
-    assert memory.training_bytes(training(TINY, momentum=0.0), mixed=False) == 8 * weights + 4 * (4 * floats + places)
+    assert forecast.training_bytes(training(TINY, momentum=0.0), mixed=False) == 8 * weights + 4 * (4 * floats + places)
 
 
 def test_parts_of_a_batch_take_the_memory_of_the_largest_part():
-    whole, halves, single = (memory.training_bytes(training(TINY, batch=5), parts=parts) for parts in (1, 2, 9))
+    whole, halves, single = (forecast.training_bytes(training(TINY, batch=5), parts=parts) for parts in (1, 2, 9))
     image = 2 * 4864 + 24576
     assert whole - halves == 2 * image and whole - single == 4 * image
 
 
-def test_a_frozen_trunk_keeps_no_activations():
-    assert memory.training_bytes(training(TINY, trunk_lr=0.0), mixed=False) == 4 * 408
-
-
-def test_steps_that_train_nothing_take_no_memory(run):
-    assert memory.training_bytes(run.route.scored()) == memory.training_bytes(run.world.scenes("val")) == 0
+def test_a_frozen_trunk_keeps_no_activations_and_what_trains_nothing_takes_no_memory(run):
+    assert forecast.training_bytes(training(TINY, trunk_lr=0.0), mixed=False) == 4 * 408
+    assert forecast.training_bytes(run.route.scored()) == forecast.training_bytes(run.world.scenes("val")) == 0
 
 
 def test_activations_agree_with_what_a_network_really_saves():
     for family, blocks, cut in (("resnet", ((1, 8), (1, 8), (1, 8), (1, 8)), "v3plus"), ("mobilenet", (), "HighRes"),
                                 ("wide_resnet", TOY_WIDE_RESNET, "v3plus")):
         backbone = Backbone(family, blocks, side=96)
-        trunk = memory.trunk_of(backbone, cut)
-        memory._freeze(trunk, backbone, cut)
+        trunk = forecast.trunk_of(backbone, cut)
         own = {each.data_ptr() for each in (*trunk.parameters(), *trunk.buffers())}
         saved = []
         with torch.autograd.graph.saved_tensors_hooks(lambda each, saved=saved: saved.append(each), lambda each: each):
             trunk(torch.zeros(1, 3, 96, 96))
         real = sum({each.data_ptr(): each.nbytes for each in saved if each.data_ptr() not in own}.values())
-        kept = memory._kept(backbone, cut, trained=True)
+        kept = forecast._kept(backbone, cut, trained=True)
         assert 4 * kept.activations + kept.bytes == pytest.approx(real, rel=0.02)  # batch norms' vectors differ
 
 
-def test_trainings_whose_trunk_is_frozen_at_its_start_are_the_ones_that_are_listed():
-    """The functions that freeze as DeepLabv3+ does, in their own module or through their network."""
+def test_trainings_freeze_their_trunk_as_deeplab_v3plus_does_where_they_build_that_of_it():
     for paper in ("oh2017", "chaudhry2017", "araslanov2020", "roy2017", "lee2021"):
         for step in forecast.all_steps(start(paper, "quick", figures="")):
             if step.trains:
-                reached = {name for _, name in definitions_of(step.function)}
-                freezes = not reached.isdisjoint({"freeze_trunk", "DeepLabV3Plus", "AffinityNet"})
-                assert freezes == (step.function.__name__ in memory.V3PLUS), step.function_name
+                freezes = any(name == "freeze_trunk" for _, name in definitions_of(step.function))
+                assert freezes == (forecast.cut_of(step) == forecast.V3PLUS), step.function_name
 
 
 def test_the_largest_training_is_named_with_what_it_takes_and_what_helps():
     small, large = training(TINY), training(Backbone("vgg", ((1, 400), (1, 800)), side=160))
-    text = " ".join(memory.advice([small, large], None))
-    needs, full, half = (memory.training_bytes(large, *how) / 1e9 for how in ((), (False,), (True, 2)))
+    text = " ".join(forecast.advice([small, large], None))
+    needs, full, half = (forecast.training_bytes(large, *how) / 1e9 for how in ((), (False,), (True, 2)))
     assert 0.1 < half < needs < full
     assert f"train a vgg, needs about {needs:.1f} GB of GPU memory in bf16, {full:.1f} GB in fp32" in text
     assert f"WSSS_PARTS=2 does so from the start, which takes {half:.1f} GB in bf16." in text
-    assert memory.advice([], 1e9) == []
+    assert forecast.advice([], 1e9) == []
 
 
 def test_trainings_that_a_gpu_is_too_small_for_are_named():
     small = training(TINY)
     large = [replace(training(Backbone("vgg", ((1, 40), (1, 80)), side=160)), label=f"large {n}") for n in range(6)]
-    gpu = (memory.training_bytes(small) + memory.training_bytes(large[0])) / 2
-    assert memory.advice([small, *large], gpu)[-1].endswith(
+    gpu = (forecast.training_bytes(small) + forecast.training_bytes(large[0])) / 2
+    assert forecast.advice([small, *large], gpu)[-1].endswith(
         "too little for whole batches of large 0, large 1, large 2, large 3 and 2 more.")
-    assert memory.advice([small, large[0]], gpu)[-1].endswith("too little for whole batches of large 0.")
-    assert "enough for whole batches" in memory.advice([small], gpu)[-1]
+    assert forecast.advice([small, large[0]], gpu)[-1].endswith("too little for whole batches of large 0.")
+    assert "enough for whole batches" in forecast.advice([small], gpu)[-1]
 
 
 def test_the_listing_says_what_each_training_takes(run):
     step = run.route.trained()
     table = forecast.trainings(forecast.costs(run, [run.world.scenes("val"), step]))
     assert table["training"].tolist() == [step.label]
-    assert table["GPU GB"].tolist() == [memory.training_bytes(step) / 1e9]
-    assert forecast.summary(forecast.costs(run, [step]))["GPU GB"] == memory.training_bytes(step) / 1e9
+    assert table["GPU GB"].tolist() == [forecast.training_bytes(step) / 1e9]
+    assert forecast.summary(forecast.costs(run, [step]))["GPU GB"] == forecast.training_bytes(step) / 1e9

@@ -46,7 +46,8 @@ def test_a_training_takes_three_looks_per_image_and_a_prediction_one(run):
     schedule = route.scale.schedule
     found = by_label(run, (route.trained(), route.prediction(), route.scored()))
     training = found["train full, seed 0"]
-    assert training.step.trains and training.hours * 3600e6 == pytest.approx(3 * look * schedule.iterations * schedule.batch)
+    seen = schedule.iterations * schedule.batch
+    assert training.step.trains and training.hours * 3600e6 == pytest.approx(3 * look * seen)
     weights = forecast._kept(Backbone.from_settings(route.backbone), "DeepLab", True).weights
     assert 1 < forecast.HEADS < 2 and training.bytes == forecast.HEADS * 4 * weights
     prediction = found["labels of val, full, seed 0"]

@@ -18,8 +18,7 @@ from typing import Any
 
 import pandas as pd
 
-from wsss_lab.lab import assumed, forecast, runs
-from wsss_lab.lab.artifacts import CLAIMS, MANIFEST, read_manifest
+from wsss_lab.lab import assumed, forecast, saved
 from wsss_lab.lab.profiles import PROFILES
 from wsss_lab.lab.published import papers
 from wsss_lab.measure.claims import FINAL, POINTING, SEEDS_FOR_A_VERDICT
@@ -93,37 +92,29 @@ COLUMNS = ("notebook", "seeds", "minutes", "steps run / reused", "computing, min
 
 def collect(figures: Path, kept: Kept) -> Kept:
     """What `kept` holds, renewed by the runs whose results are in a folder of figures."""
+    found: Kept = {profile.name: dict(kept.get(profile.name, {})) for profile in PROFILES}
+    for each in saved.read_all(figures):
+        record = each.record or found[each.profile].get(each.paper, {}).get("record", {})
+        found[each.profile][each.paper] = brought(each) | {"record": record}
     order = {paper: number for number, paper in enumerate(["primer", *papers()])}
-    found: Kept = {}
-    for profile in (profile.name for profile in PROFILES):
-        known = kept.get(profile, {})
-        there = {path.parent.name: brought(path.parent) for path in (figures / profile).glob(f"*/{MANIFEST}")}
-        for paper, each in there.items():
-            each["record"] = each["record"] or known.get(paper, {}).get("record", {})
-        together = known | there
-        found[profile] = {paper: together[paper] for paper in sorted(together, key=lambda name: order.get(name, 99))}
-    return found
+    return {profile: dict(sorted(notebooks.items(), key=lambda item: order.get(item[0], 99)))
+            for profile, notebooks in found.items()}
 
 
-def brought(folder: Path) -> Brought:
+def brought(each: saved.Saved) -> Brought:
     """What one notebook has brought, and the record of its run ({} without one)."""
-    entries = read_manifest(folder).values()
-    files = [name for entry in entries for name in entry["files"]]
-    claims = pd.read_csv(folder / CLAIMS)["verdict"] if (folder / CLAIMS).is_file() else []
-    tables, figures = (sum(name.endswith(suffix) for name in files) for suffix in (".md", ".png"))
-    seeds = max((len(entry.get("seeds", ())) for entry in entries), default=0)
-    worlds = sorted({entry["settings"]["world"] for entry in entries if "settings" in entry})
-    return {"tables": tables, "figures": figures, "seeds": seeds, "world": ", ".join(worlds),
-            "verdicts": dict(sorted(Counter(claims).items())), "record": runs.read(folder)}
+    worlds = sorted({entry["settings"]["world"] for entry in each.artifacts.values() if "settings" in entry})
+    verdicts = {} if each.claims.empty else dict(sorted(Counter(each.claims["verdict"]).items()))
+    return {"tables": len(each.with_file(".md")), "figures": len(each.with_file(".png")), "seeds": each.seeds,
+            "world": ", ".join(worlds), "verdicts": verdicts, "record": each.record}
 
 
 def timed_elsewhere(folder: Path, kept: Kept) -> Kept:
     """`kept` with the records of another folder of results; what the runs have brought stays."""
     found = {profile: dict(notebooks) for profile, notebooks in kept.items()}
-    for path in sorted(folder.glob(f"*/*/{runs.RECORD}")):
-        profile, paper = path.parts[-3:-1]
-        one = found.setdefault(profile, {}).get(paper) or brought(path.parent)
-        found[profile][paper] = one | {"record": runs.read(path.parent)}
+    for each in saved.read_all(folder, saved.RECORD):
+        of_profile = found.setdefault(each.profile, {})
+        of_profile[each.paper] = (of_profile.get(each.paper) or brought(each)) | {"record": each.record}
     return found
 
 

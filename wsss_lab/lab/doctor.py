@@ -131,10 +131,9 @@ def check_kernel() -> Check:
 
 def check_machine() -> Check:
     """Cores, memory and free disk space."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     memory = memory_gib()
     disk = shutil.disk_usage(Path.cwd()).free / 2**30
-    what = f"{cores} core(s), {memory:.1f} GiB memory, {disk:.1f} GiB free disk"
+    what = f"{cores()} core(s), {memory:.1f} GiB memory, {disk:.1f} GiB free disk"
     if memory < MEMORY_WANTED:
         return Check(WARNING, what, f"under {MEMORY_WANTED} GiB of memory: make reproduce JOBS=1")
     if disk < DISK_WANTED:
@@ -253,6 +252,11 @@ def _check_weight_file(path: Path, use: str, source: str) -> Check:
         return Check(OK, f"WSSS_WEIGHTS: {path.name}")
     fix = f"wsss data {source} --to {shlex.quote(str(path.parent))}" if source else f"put it into {path.parent}"
     return Check(WARNING, f"WSSS_WEIGHTS: no {path.name} ({use})", fix)
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def memory_gib() -> float:

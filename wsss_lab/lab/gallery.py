@@ -5,51 +5,18 @@ at any time and is the same whenever the results are.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from wsss_lab.errors import StoreError
 from wsss_lab.lab import tables
-from wsss_lab.lab.artifacts import CLAIMS, ID, MANIFEST, read_manifest, verdict_line
+from wsss_lab.lab.artifacts import MANIFEST, verdict_line
 from wsss_lab.lab.escape import in_markdown, without_tags
-from wsss_lab.lab.published import artifact_list, papers
+from wsss_lab.lab.saved import Saved, read_all
 from wsss_lab.measure.claims import SEEDS_FOR_A_VERDICT
 
 NAME = "README.md"
 # Quick runs show that everything works and mean nothing; they are not shown.
-PROFILES = {
-    "toy": "the drawn world",
-    "photos": "real photographs",
-    "voc": "PASCAL VOC, as in the paper",
-}
-
-
-@dataclass(frozen=True)
-class Chapter:
-    """What one paper's notebook saved in one profile."""
-
-    profile: str
-    paper: str
-    folder: Path
-    artifacts: dict[str, dict[str, Any]]  # in the order of the paper
-
-    @property
-    def anchor(self) -> str:
-        return f"{self.profile}-{self.paper}"
-
-    @property
-    def path(self) -> str:
-        return f"{self.profile}/{self.paper}"
-
-    @property
-    def seeds(self) -> int:
-        """Number of trainings, that of the artifact which rests on most."""
-        return max((len(entry.get("seeds", ())) for entry in self.artifacts.values()), default=0)
-
-    def files(self, suffix: str) -> list[str]:
-        """Ids of the artifacts with such a file."""
-        return [id for id, entry in self.artifacts.items() if f"{id}{suffix}" in entry["files"]]
+WORLDS = {"toy": "the drawn world", "photos": "real photographs", "voc": "PASCAL VOC, as in the paper"}
 
 
 def write_gallery(figures: str | Path) -> Path:
@@ -57,42 +24,18 @@ def write_gallery(figures: str | Path) -> Path:
 
     Raises StoreError when the page cannot be written.
     """
-    figures = Path(figures)
-    text = "\n".join(_page(chapters(figures)))
+    page = Path(figures) / NAME
+    text = "\n".join(_page([saved for saved in read_all(page.parent) if saved.profile in WORLDS]))
     try:
-        figures.mkdir(parents=True, exist_ok=True)
-        (figures / NAME).write_text(text, encoding="utf-8")
+        page.parent.mkdir(parents=True, exist_ok=True)
+        page.write_text(text, encoding="utf-8")
     except OSError as problem:
-        raise StoreError(
-            f"cannot write {figures / NAME}: {problem.strerror}",
-            expected="a folder that can be written",
-            fix="give another folder for the figures",
-        ) from problem
-    return figures / NAME
+        raise StoreError(f"cannot write {page}: {problem.strerror}", "a folder that can be written",
+                         "give another folder for the figures") from problem
+    return page
 
 
-def chapters(figures: Path) -> list[Chapter]:
-    """What there is to show: profiles in the order of PROFILES, papers in the order of teaching."""
-    order = {paper: number for number, paper in enumerate(papers())}
-    found = []
-    for number, profile in enumerate(PROFILES):
-        for manifest in (figures / profile).glob(f"*/{MANIFEST}"):
-            paper = manifest.parent.name
-            if not ID.fullmatch(paper):
-                continue
-            artifacts = _in_paper_order(paper, read_manifest(manifest.parent))
-            place = (number, order.get(paper, len(order)), paper)
-            found.append((place, Chapter(profile, paper, manifest.parent, artifacts)))
-    return [chapter for _, chapter in sorted(found, key=lambda item: item[0])]
-
-
-def _in_paper_order(paper: str, artifacts: dict[str, dict]) -> dict[str, dict]:
-    listed = list(artifact_list(paper)["id"]) if paper in papers() else []
-    ids = [id for id in listed if id in artifacts] + sorted(artifacts.keys() - set(listed))
-    return {id: artifacts[id] for id in ids}
-
-
-def _page(found: list[Chapter]) -> Iterator[str]:
+def _page(found: list[Saved]) -> Iterator[str]:
     yield "# Gallery\n"
     yield (
         "Tables and figures of the papers, made again by this project, with the papers' numbers beside ours."
@@ -100,45 +43,49 @@ def _page(found: list[Chapter]) -> Iterator[str]:
     )
     if not found:
         yield "Nothing has been made yet: run `make reproduce`.\n"
-        return
-    enough = [chapter for chapter in found if chapter.seeds >= SEEDS_FOR_A_VERDICT or _claims(chapter).empty]
-    yield from _overview(enough, "Verdicts on claims, by their 95 % intervals over images and trainings:")
-    few = f"Fewer than {SEEDS_FOR_A_VERDICT} trainings, which are no verdict and only point somewhere:"
-    yield from _overview([chapter for chapter in found if chapter not in enough], few)
-    for chapter in found:
-        yield from _chapter(chapter)
+    for decides, heading in (
+            (True, "Verdicts on claims, by their 95 % intervals over images and trainings:"),
+            (False, f"Fewer than {SEEDS_FOR_A_VERDICT} trainings, which are no verdict and only point somewhere:")):
+        part = [saved for saved in found if saved.decides is decides]
+        if part:
+            yield f"{heading}\n\n| profile | paper | trainings | tables | figures | claims |\n{'| --- ' * 6}|"
+        for saved in part:
+            yield (f"| {saved.profile} | [{saved.paper}](#{_anchor(saved)}) | {saved.seeds} |"
+                   f" {len(saved.with_file('.md'))} | {len(saved.with_file('.png'))}"
+                   f" | {in_markdown(verdict_line(saved.claims)) or tables.NOTHING} |")
+        if part:
+            yield ""
+    for saved in found:
+        yield from _chapter(saved)
 
 
-def _overview(found: list[Chapter], heading: str) -> Iterator[str]:
-    if not found:
-        return
-    yield f"{heading}\n\n| profile | paper | trainings | tables | figures | claims |\n{'| --- ' * 6}|"
-    for chapter in found:
-        counts = in_markdown(verdict_line(_claims(chapter)))
-        numbers = (f"{chapter.seeds} | {len(chapter.files('.md'))} | {len(chapter.files('.png'))}"
-                   f" | {counts or tables.NOTHING}")
-        yield f"| {chapter.profile} | [{chapter.paper}](#{chapter.anchor}) | {numbers} |"
-    yield ""
+def _anchor(saved: Saved) -> str:
+    return f"{saved.profile}-{saved.paper}"
 
 
-def _chapter(chapter: Chapter) -> Iterator[str]:
-    world = PROFILES[chapter.profile]
-    yield f'<a id="{chapter.anchor}"></a>\n\n## {chapter.paper}, profile {chapter.profile} ({world})\n'
-    yield from _origin(chapter)
-    links = " · ".join(f"[{id}](#{chapter.anchor}-{id})" for id in chapter.artifacts)
-    yield f"{links} · [claims](#{chapter.anchor}-claims)\n" if not _claims(chapter).empty else f"{links}\n"
-    for id, entry in chapter.artifacts.items():
-        yield f'<a id="{chapter.anchor}-{id}"></a>\n\n### {id}. {in_markdown(entry["title"])}\n'
-        yield from _table(chapter, id, entry)
-        yield from _figure(chapter, id, entry)
-    yield from _verdicts(chapter)
+def _chapter(saved: Saved) -> Iterator[str]:
+    anchor, place = _anchor(saved), f"{saved.profile}/{saved.paper}"
+    yield f'<a id="{anchor}"></a>\n\n## {saved.paper}, profile {saved.profile} ({WORLDS[saved.profile]})\n'
+    yield from _origin(saved, f"[{MANIFEST}]({place}/{MANIFEST})")
+    links = [f"[{id}](#{anchor}-{id})" for id in saved.artifacts]
+    links += [f"[claims](#{anchor}-claims)"] if not saved.claims.empty else []
+    yield f"{' · '.join(links)}\n"
+    for id, entry in saved.artifacts.items():
+        yield f'<a id="{anchor}-{id}"></a>\n\n### {id}. {in_markdown(entry["title"])}\n'
+        if f"{id}.md" in entry["files"]:
+            yield from _table(saved.folder / f"{id}.md", f"{place}/{id}.csv" if f"{id}.csv" in entry["files"] else "")
+        if f"{id}.png" in entry["files"]:
+            yield _figure(saved.folder / f"{id}.png", f"{place}/{id}.png", entry)
+    if not saved.claims.empty:
+        counts = in_markdown(verdict_line(saved.claims))
+        yield f'<a id="{anchor}-claims"></a>\n\n### Claims of {saved.paper}\n\n{counts}.\n'
+        yield tables.to_markdown(saved.claims, decimals=2)
 
 
-def _origin(chapter: Chapter) -> Iterator[str]:
+def _origin(saved: Saved, link: str) -> Iterator[str]:
     """Settings, seeds and device of the artifacts; a remark if they differ."""
-    link = f"[{MANIFEST}]({chapter.path}/{MANIFEST})"
     origins = []
-    for entry in chapter.artifacts.values():
+    for entry in saved.artifacts.values():
         origin = [entry.get("settings", {}), entry.get("seeds", []), entry.get("device", "")]
         origins += [origin] if origin not in origins else []
     if len(origins) > 1:
@@ -151,43 +98,22 @@ def _origin(chapter: Chapter) -> Iterator[str]:
         yield f"Run: {in_markdown('; '.join(facts))}. Versions and times are in {link}.\n"
 
 
-def _table(chapter: Chapter, id: str, entry: dict[str, Any]) -> Iterator[str]:
-    if f"{id}.md" not in entry["files"]:
-        return
-    path = chapter.folder / f"{id}.md"
+def _table(path: Path, numbers: str) -> Iterator[str]:
+    """numbers: the way to its CSV, "" without one."""
     if not path.is_file():
         yield f"*{path.name} is missing; run the notebook again.*\n"
         return
     # The file starts with its own title line, which is the heading here.
     yield without_tags(path.read_text(encoding="utf-8").partition("\n")[2].strip()) + "\n"
-    if f"{id}.csv" in entry["files"]:
-        yield f"[{id}.csv]({chapter.path}/{id}.csv)\n"
+    if numbers:
+        yield f"[{Path(numbers).name}]({numbers})\n"
 
 
-def _figure(chapter: Chapter, id: str, entry: dict[str, Any]) -> Iterator[str]:
-    if f"{id}.png" not in entry["files"]:
-        return
+def _figure(path: Path, place: str, entry: dict) -> str:
     caption = in_markdown(entry["alt"])
     if entry.get("photographs"):
-        yield f"{caption}\n\n*Shows photographs, which are not passed on: run the notebook to see it.*\n"
-    elif not (chapter.folder / f"{id}.png").is_file():
-        yield f"{caption}\n\n*{id}.png is missing; run the notebook again.*\n"
-    else:
-        alt = caption.replace("[", "\\[").replace("]", "\\]")
-        yield f"![{alt}]({chapter.path}/{id}.png)\n\n*{in_markdown(entry['kind']).capitalize()}.* {caption}\n"
-
-
-def _verdicts(chapter: Chapter) -> Iterator[str]:
-    claims = _claims(chapter)
-    if claims.empty:
-        return
-    counts = in_markdown(verdict_line(claims))
-    yield f'<a id="{chapter.anchor}-claims"></a>\n\n### Claims of {chapter.paper}\n\n{counts}.\n'
-    yield tables.to_markdown(claims, decimals=2)
-
-
-def _claims(chapter: Chapter):
-    import pandas as pd
-
-    path = chapter.folder / CLAIMS
-    return pd.read_csv(path, keep_default_na=False, na_values=[""]) if path.is_file() else pd.DataFrame()
+        return f"{caption}\n\n*Shows photographs, which are not passed on: run the notebook to see it.*\n"
+    if not path.is_file():
+        return f"{caption}\n\n*{path.name} is missing; run the notebook again.*\n"
+    alt = caption.replace("[", "\\[").replace("]", "\\]")
+    return f"![{alt}]({place})\n\n*{in_markdown(entry['kind']).capitalize()}.* {caption}\n"

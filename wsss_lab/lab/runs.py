@@ -21,10 +21,10 @@ from wsss_lab.lab import doctor, provenance
 from wsss_lab.lab.artifacts import write_files
 from wsss_lab.lab.notebooks import STEPS_VARIABLE, Outcome
 from wsss_lab.lab.pool import default_jobs
+from wsss_lab.lab.saved import RECORD
 from wsss_lab.lab.steps import Step, topological
 from wsss_lab.lab.store import Store
 
-RECORD = "run.json"
 NOT_SETTINGS = ("figures", "device", "jobs")  # parameters that change no result
 
 
@@ -48,15 +48,6 @@ def save(folder: Path, outcome: Outcome, parameters: Mapping[str, Any], store: S
     return made
 
 
-def read(folder: Path) -> dict[str, Any]:
-    """The record of a folder; {} if there is none that can be read."""
-    try:
-        found = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
 def record(outcome: Outcome, parameters: Mapping[str, Any], store: Store) -> dict[str, Any]:
     """What a run took.
 
@@ -71,6 +62,8 @@ def record(outcome: Outcome, parameters: Mapping[str, Any], store: Store) -> dic
     """
     known = [store.look(store.root / name, contents=False) for name in outcome.steps]
     found = [manifest for manifest, problem in known if manifest and not problem]
+    memory, on_gpu = ([manifest[name] for manifest in found if not math.isnan(manifest.get(name) or math.nan)]
+                      for name in ("peak_memory_mb", "peak_gpu_memory_mb"))
     began = datetime.fromtimestamp(outcome.started, UTC).isoformat(timespec="seconds")
     fresh = sum(manifest["created"] >= began for manifest in found)
     seconds = [manifest.get("seconds", 0) for manifest in found]
@@ -82,21 +75,16 @@ def record(outcome: Outcome, parameters: Mapping[str, Any], store: Store) -> dic
         "workers": parameters.get("jobs") or default_jobs(),
         "steps": {"run": fresh, "reused": len(found) - fresh, "gone": len(known) - len(found)},
         "minutes": {"notebook": round(outcome.seconds / 60, 2), "computing": round(sum(seconds) / 60, 2)},
-        "peak_memory_mb": _largest(manifest.get("peak_memory_mb") for manifest in found),
-        "peak_gpu_memory_mb": _largest(manifest.get("peak_gpu_memory_mb") for manifest in found),
+        "peak_memory_mb": max(memory, default=None),
+        "peak_gpu_memory_mb": max(on_gpu, default=None),
         "trainings": len(trained),
         "training_seconds": round(statistics.median(trained), 2) if trained else None,
         "device": ", ".join(sorted({manifest["device"] for manifest in found})),
-        "machine": machine() | ({"gpu": ", ".join(gpus)} if gpus else {}),
+        "machine": {"cpu": _processor(), "cores": doctor.cores(), "memory_gib": round(doctor.memory_gib(), 1)}
+                   | ({"gpu": ", ".join(gpus)} if gpus else {}),
         "versions": provenance.versions(),
         "date": provenance.now(),
     }
-
-
-def machine() -> dict[str, Any]:
-    """The processor's name, the cores that this process may use, the memory in GiB."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return {"cpu": _processor(), "cores": cores, "memory_gib": round(doctor.memory_gib(), 1)}
 
 
 def _processor(facts: Path = Path("/proc/cpuinfo")) -> str:
@@ -107,7 +95,3 @@ def _processor(facts: Path = Path("/proc/cpuinfo")) -> str:
         lines = []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return next(filter(None, (*names, platform.processor(), platform.machine())), "unknown")
-
-
-def _largest(values: Iterable[float | None]) -> float | None:
-    return max((value for value in values if value is not None and not math.isnan(value)), default=None)

@@ -15,7 +15,7 @@ from tiny_notebooks import write_notebook
 from typer.testing import CliRunner
 
 from wsss_lab.errors import StoreError
-from wsss_lab.lab import cli, notebooks, provenance, runs, summary
+from wsss_lab.lab import cli, notebooks, provenance, runs, saved, summary
 from wsss_lab.lab.compute import compute
 from wsss_lab.lab.notebooks import Failure, Notebook, Outcome, run_notebook
 from wsss_lab.lab.session import start
@@ -23,7 +23,7 @@ from wsss_lab.lab.steps import Step
 from wsss_lab.lab.store import Store
 from wsss_lab.lab.worlds import TOY_COUNTS, ToyWorld
 
-PROJECT = Path(__file__).parents[1]
+PROJECT = Path(__file__).parents[2]
 NOTEBOOK = Notebook(Path("1_oh2017_guided.ipynb"), 1, "oh2017")
 STARTED = time.time() - 90
 GIVEN = {"profile": "toy", "seeds": 2, "world_seed": 0, "device": "auto", "jobs": 3, "figures": "/home/me/figures",
@@ -94,14 +94,14 @@ def test_steps_on_a_gpu_give_its_name_and_the_memory_taken_there(store, monkeypa
 
 def test_a_record_is_written_and_read_and_stays_when_a_later_run_fails(store, steps, tmp_path):
     folder = tmp_path / "toy/oh2017"
-    assert runs.read(folder) == {}
+    assert saved.read(folder).record == {}
     made = runs.save(folder, outcome(*steps), GIVEN, store)
-    assert runs.read(folder) == made and made["date"] > EARLIER
+    assert saved.read(folder).record == made and made["date"] > EARLIER
     assert runs.save(folder, outcome(steps[0], failure=Failure("stopped")), GIVEN, store) == {}
     assert runs.save(folder, outcome(), GIVEN, store) == {}
-    assert runs.read(folder) == made
+    assert saved.read(folder).record == made
     (folder / "run.json").write_text("[1")
-    assert runs.read(folder) == {}
+    assert saved.read(folder).record == {}
     (tmp_path / "file").touch()
     with pytest.raises(StoreError, match=r"cannot save run\.json"):
         runs.save(tmp_path / "file", outcome(*steps), GIVEN, store)
@@ -154,7 +154,7 @@ def test_reproduce_records_the_run_and_says_what_was_reused(store, steps, tmp_pa
     options = ["--notebooks-dir", str(tmp_path / "notebooks"), "--out", str(tmp_path), "--seeds", "3", "--jobs", "2"]
     result = CliRunner().invoke(cli.app, ["reproduce", *options, "--profile", "quick", "--param", "tau=0.4"])
     assert result.exit_code == 0, result.output
-    made = runs.read(tmp_path / "quick/primer")
+    made = saved.read(tmp_path / "quick/primer").record
     assert made["settings"] == {"profile": "quick", "seeds": 3, "world_seed": 0, "tau": 0.4} and made["workers"] == 2
     assert "steps: 2 run, 1 reused" in result.output
 
@@ -253,7 +253,7 @@ def test_records_are_collected_by_profile_and_kept_where_there_are_no_figures(re
     assert list(found["toy"]) == ["primer", "lee2021"]
     assert found["toy"]["lee2021"] == {
         "tables": 1, "figures": 1, "seeds": 2, "world": "mine", "verdicts": {"inconclusive": 1, "reproduced": 1},
-        "record": runs.read(tmp_path / "toy/lee2021")}
+        "record": saved.read(tmp_path / "toy/lee2021").record}
 
 
 def test_writing_changes_the_section_alone(readers, tmp_path):

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.nn import functional
 
 from wsss_lab.errors import ParameterError
 
@@ -70,8 +69,7 @@ def label_canvas(mask: np.ndarray, side: int, padding: str = "reflect") -> np.nd
     borders = {"reflect": cv2.BORDER_REFLECT_101, "ignore": cv2.BORDER_CONSTANT}
     if padding not in borders:
         raise ParameterError(f"padding {padding!r}", " or ".join(map(repr, borders)))
-    canvas, _ = _place(mask, side, lambda size: nearest(mask, size), borders[padding])
-    return canvas
+    return _place(mask, side, lambda size: nearest(mask, size), borders[padding])[0]
 
 
 def nearest(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -111,19 +109,18 @@ def from_canvas(maps, box, side: int, out_size: tuple[int, int], released: bool 
     Bilinear to side x side, cut to the box, bilinear to out_size. released: False aligns the outer edges of pixels, so
     that a map covers what its cells saw; True the centres of the corners, as the zoom of Oh et al.'s code does.
     """
+    def resize(maps: Tensor, size: tuple[int, int]) -> Tensor:
+        if tuple(maps.shape[-2:]) == size:
+            return maps
+        return F.interpolate(maps[None], size=size, mode="bilinear", align_corners=released)[0]
+
     as_array = isinstance(maps, np.ndarray)
     # A copy would only be needed for read-only arrays (memmaps), which torch cannot wrap without a warning.
     tensor = torch.from_numpy(np.require(maps, np.float32, "W")) if as_array else maps.float()
     top, left, height, width = (int(value) for value in box)
-    tensor = _resize(tensor, (side, side), released)[:, top : top + height, left : left + width]
-    tensor = _resize(tensor, tuple(out_size), released)
-    return tensor.contiguous().numpy() if as_array else tensor.contiguous()
-
-
-def _resize(maps: Tensor, size: tuple[int, int], corners: bool) -> Tensor:
-    if tuple(maps.shape[-2:]) == size:
-        return maps
-    return functional.interpolate(maps[None], size=size, mode="bilinear", align_corners=corners)[0]
+    tensor = resize(tensor, (side, side))[:, top : top + height, left : left + width]
+    tensor = resize(tensor, tuple(out_size)).contiguous()
+    return tensor.numpy() if as_array else tensor
 
 
 def normalise(batch: Tensor) -> Tensor:
@@ -144,9 +141,8 @@ def _statistics(device: torch.device) -> tuple[Tensor, Tensor]:
     return mean, std
 
 
-def augment(
-    batch: Tensor, labels: Tensor | None, generator: torch.Generator, trim: float = 0.1, flip: float = 0.5
-) -> tuple[Tensor, Tensor | None]:
+def augment(batch: Tensor, labels: Tensor | None, generator: torch.Generator, trim: float = 0.1,
+            flip: float = 0.5) -> tuple[Tensor, Tensor | None]:
     """Random trim and mirror, drawn per image.
 
     batch: uint8 (B, 3, H, W)    labels: (B, H, W) or None    returns: the same shapes and dtypes
@@ -175,20 +171,31 @@ def trim_and_flip(batch: Tensor, labels: Tensor | None, trims: Tensor, flips: Te
     height, width = batch.shape[-2:]
     row_index, rows = _source_positions(height, trims[:, 0], trims[:, 1])
     column_index, columns = _source_positions(width, trims[:, 2], trims[:, 3])
-    mirrored = flips[:, None]
-    columns = torch.where(mirrored, columns.flip(1), columns)
-    column_index = torch.where(mirrored, column_index.flip(1), column_index)
+    columns, column_index = mirrored(columns, flips), mirrored(column_index, flips)
+    moved, _ = sampled(batch, None, (2 * rows + 1) / height - 1, (2 * columns + 1) / width - 1)
+    if labels is not None:
+        image_index = torch.arange(len(labels), device=labels.device)[:, None, None]
+        labels = labels[image_index, row_index[:, :, None], column_index[:, None, :]]
+    return moved.round_().clamp_(0, 255).to(batch.dtype), labels
 
-    grid = torch.stack(
-        torch.broadcast_tensors(((2 * columns + 1) / width - 1)[:, None, :], ((2 * rows + 1) / height - 1)[:, :, None]),
-        dim=-1,
-    )
-    moved = functional.grid_sample(batch.float(), grid, padding_mode="border", align_corners=False)
-    moved = moved.round_().clamp_(0, 255).to(batch.dtype)
+
+def mirrored(columns: Tensor, flips: Tensor) -> Tensor:
+    """Positions (B, W) of an axis, in the other direction for the images of `flips`, bool (B,)."""
+    return torch.where(flips[:, None], columns.flip(1), columns)
+
+
+def sampled(images: Tensor, labels: Tensor | None, rows: Tensor, columns: Tensor,
+            mode: str = "bilinear") -> tuple[Tensor, Tensor | None]:
+    """Images (B, C, H, W), as float, and labels (B, H, W), nearest, at positions of both axes, (B, H) and (B, W).
+
+    Positions are in [-1, 1] from edge to edge; what lies beyond takes the value of the edge. mode: of `grid_sample`.
+    """
+    grid = torch.stack(torch.broadcast_tensors(columns[:, None, :], rows[:, :, None]), -1)
+    moved = F.grid_sample(images.float(), grid, mode, padding_mode="border", align_corners=False)
     if labels is None:
         return moved, None
-    image_index = torch.arange(len(labels), device=labels.device)[:, None, None]
-    return moved, labels[image_index, row_index[:, :, None], column_index[:, None, :]]
+    nearest = F.grid_sample(labels[:, None].float(), grid, "nearest", padding_mode="border", align_corners=False)
+    return moved, nearest[:, 0].round().to(labels.dtype)
 
 
 def _source_positions(size: int, before: Tensor, after: Tensor) -> tuple[Tensor, Tensor]:
@@ -200,9 +207,7 @@ def _source_positions(size: int, before: Tensor, after: Tensor) -> tuple[Tensor,
     return edge_based.floor().long(), torch.minimum(torch.maximum(edge_based - 0.5, first), last)
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Random scale, crop and mirror: the augmentation of DeepLab v2 and of Chaudhry et al. 2017 (released code).
-
+# --- random scale, crop and mirror, as DeepLab v2 and Chaudhry et al. 2017 (released code) augment -------------------
 
 BACKGROUND = 0
 MEAN = (124, 116, 104)  # RGB of ImageNet: zero for a network whose input has the mean taken off
@@ -222,26 +227,12 @@ def scale_crop(images: Tensor, labels: Tensor | None, generator: torch.Generator
         raise ParameterError(f"scales from {low} to {high}", "0 < low <= high, as in 0.5 and 1.5")
     draws = torch.rand(len(images), 4, generator=generator).to(images.device)
     scale = low + (high - low) * draws[:, 0]
-    slack = (scale - 1).clamp(min=0)
-    grid, inside = _grid(images.shape[-2:], scale, slack[:, None] * draws[:, 1:3], draws[:, 3] < flip)
-    moved = F.grid_sample(images.float(), grid, padding_mode="border", align_corners=False)
-    moved = moved.round_().clamp_(0, 255).to(images.dtype)
+    offset = (scale - 1).clamp(min=0)[:, None] * draws[:, 1:3]  # top and left of the cut on the scaled image
+    rows, columns = (((torch.arange(length, device=scale.device) + 0.5) / length + offset[:, axis, None])
+                     / scale[:, None] for axis, length in enumerate(images.shape[-2:]))  # 0..1 over the image
+    columns = mirrored(columns, draws[:, 3] < flip)
+    moved, moved_labels = sampled(images, labels, 2 * rows - 1, 2 * columns - 1)
+    inside = (rows < 1)[:, :, None] & (columns < 1)[:, None, :]
     mean = torch.tensor(MEAN, dtype=images.dtype, device=images.device).view(1, 3, 1, 1)
-    moved = torch.where(inside[:, None], moved, mean)
-    if labels is None:
-        return moved, None
-    nearest = F.grid_sample(labels[:, None].float(), grid, mode="nearest", padding_mode="border", align_corners=False)
-    return moved, torch.where(inside, nearest[:, 0].round().to(labels.dtype), BACKGROUND)
-
-
-def _grid(size: tuple[int, int], scale: Tensor, offset: Tensor, mirrored: Tensor) -> tuple[Tensor, Tensor]:
-    """Source positions (B, H, W, 2) in [-1, 1], x first, for grid_sample, and which of them lie on the image.
-
-    scale, mirrored: (B,). offset: (B, 2), top and left edge of the cut on the scaled image, in image sizes.
-    """
-    axes = [((torch.arange(length, device=scale.device) + 0.5) / length + offset[:, axis, None]) / scale[:, None]
-            for axis, length in enumerate(size)]  # (B, length), 0..1 over the image
-    rows, columns = axes
-    columns = torch.where(mirrored[:, None], columns.flip(1), columns)
-    rows, columns = torch.broadcast_tensors(rows[:, :, None], columns[:, None, :])
-    return torch.stack([2 * columns - 1, 2 * rows - 1], -1), (rows < 1) & (columns < 1)
+    moved = torch.where(inside[:, None], moved.round_().clamp_(0, 255).to(images.dtype), mean)
+    return moved, None if labels is None else torch.where(inside, moved_labels, BACKGROUND)

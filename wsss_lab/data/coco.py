@@ -66,8 +66,7 @@ class CocoFolder:
         self._known: dict[str, Annotated] = {}
         if not self.splits:
             missing = f"no file {self._json('train')}" if self.root.is_dir() else f"no folder {self.root}"
-            raise DataError(missing, "a folder with COCO 2014: images/, annotations/, stuffthingmaps/",
-                            self._fix(GET_JSON))
+            raise self._error(missing, "a folder with COCO 2014: images/, annotations/, stuffthingmaps/", GET_JSON)
 
     def __repr__(self) -> str:
         return f"CocoFolder({str(self.root)!r}: {', '.join(self.splits)})"
@@ -84,14 +83,10 @@ class CocoFolder:
         """
         names, folder = self._read(split).names, self._images(split)
         present = listing(folder, ".jpg")
-        missing = [name for name in names if name not in present]
-        if missing:
-            raise DataError(
-                f"{folder}: {len(missing)} of {len(names)} images of {self._json(split).name} are missing: "
-                f"{some(missing)}",
-                f"one <name>.jpg per image, in {IMAGES}/{split}2014 or {split}2014",
-                self._fix(f"unpack {split}2014.zip of cocodataset.org there"),
-            )
+        if missing := [name for name in names if name not in present]:
+            raise self._error(f"{folder}: {len(missing)} of {len(names)} images of {self._json(split).name} are missing"
+                              f": {some(missing)}", f"one <name>.jpg per image, in {IMAGES}/{split}2014 or {split}2014",
+                              f"unpack {split}2014.zip of cocodataset.org there")
         return names
 
     def train_view(self, split: str) -> TrainView:
@@ -107,10 +102,10 @@ class CocoFolder:
         A mask has the classes 1..C where COCO-Stuff has a thing of the json's categories and 0, background, on stuff
         and all other things. Pixels without a label, 255, stay void: they aren't scored (the paper doesn't say).
         """
-        arguments = self._train_arguments(split)
+        arguments, found = self._train_arguments(split), self._read(split)
         files = LabelFiles(self._mask_paths(split), arguments[-1], LAST_STUFF)
-        check_labels(files.paths, self._read(split))
-        return EvalView(*arguments, masks=StuffMasks(files, label_table(self._read(split).categories)))
+        check_labels(files.paths, found)
+        return EvalView(*arguments, masks=StuffMasks(files, label_table(found.categories)))
 
     def object_facts(self, split: str) -> np.ndarray:
         """How many objects an image has, and the mean area of their boxes as a share of the image.
@@ -130,25 +125,24 @@ class CocoFolder:
                   for folder, suffix in folders]
         return hashlib.blake2b(json.dumps(stamps).encode(), digest_size=16).hexdigest()
 
-    def _fix(self, by_hand: str) -> str:
-        return f"{by_hand}; or let the command do it: {fetch_command('coco', self.root)}"
+    def _error(self, told: str, expected: str, by_hand: str) -> DataError:
+        return DataError(told, expected,
+                         f"{by_hand}; or let the command do it: {fetch_command('coco', self.root)}")
 
     def _json(self, split: str) -> Path:
         return self.root / ANNOTATIONS / f"instances_{split}2014.json"
 
     def _images(self, split: str) -> Path:
-        nested = self.root / IMAGES / f"{split}2014"
-        flat = self.root / f"{split}2014"
+        nested, flat = self.root / IMAGES / f"{split}2014", self.root / f"{split}2014"
         return flat if flat.is_dir() and not nested.is_dir() else nested
 
     def _mask_folders(self, *splits: str) -> list[Path]:
-        folders = [f"{split}2014" for split in splits]
-        return [self.root / MASKS / folder for folder in (*folders, *MASK_FOLDERS_OF_2017)]
+        return [self.root / MASKS / name for name in (*(f"{split}2014" for split in splits), *MASK_FOLDERS_OF_2017)]
 
     def _read(self, split: str) -> Annotated:
         if split not in self.splits:
-            raise DataError(f"no file {self._json(split)}", f"one of the splits {', '.join(self.splits)}",
-                            self._fix(f"choose one of these, or {GET_JSON}"))
+            raise self._error(f"no file {self._json(split)}", f"one of the splits {', '.join(self.splits)}",
+                              f"choose one of these, or {GET_JSON}")
         if split not in self._known:
             found = read_annotations(self._json(split))
             for other, known in self._known.items():
@@ -160,10 +154,9 @@ class CocoFolder:
 
     def _train_arguments(self, split: str) -> tuple:
         found, names = self._read(split), self.names(split)
-        classes = tuple(name for _, name in found.categories)
-        source, folder = f"json {self._json(split).name}", self._images(split)
+        classes, folder = tuple(name for _, name in found.categories), self._images(split)
         images = JpegFiles([folder / f"{name}.jpg" for name in names])
-        return f"{self.root.name}/{split}", classes, names, found.tags, source, images
+        return f"{self.root.name}/{split}", classes, names, found.tags, f"json {self._json(split).name}", images
 
     def _mask_paths(self, split: str) -> list[Path]:
         names, folders = self._read(split).names, self._mask_folders(split)
@@ -171,13 +164,11 @@ class CocoFolder:
         for folder in folders:
             for name in listing(folder, ".png"):
                 by_number.setdefault(_number(name), folder / f"{name}.png")
-        missing = [name for name in names if _number(name) not in by_number]
-        if missing:
-            raise DataError(
+        if missing := [name for name in names if _number(name) not in by_number]:
+            raise self._error(
                 f"{folders[0]}: {len(missing)} of {len(names)} images of {split} have no mask: {some(missing)}",
                 f"one <name>.png per image, here or under its twelve digits in {' or '.join(MASK_FOLDERS_OF_2017)}",
-                self._fix("unpack stuffthingmaps_trainval2017.zip of COCO-Stuff there"),
-            )
+                "unpack stuffthingmaps_trainval2017.zip of COCO-Stuff there")
         return [by_number[_number(name)] for name in names]
 
 
@@ -237,7 +228,11 @@ def read_annotations(path: Path) -> Annotated:
     Raises DataError for a file that cannot be read, isn't JSON, lacks one of its three lists or a field of an entry,
     has no annotation, or one of an image or category that it doesn't list.
     """
-    content = _load(path)
+    try:
+        with open(path, encoding="utf-8") as file:
+            content = json.load(file)
+    except (OSError, ValueError) as error:
+        raise _damaged(path, error) from error
     try:
         return _annotated(content)
     except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
@@ -246,20 +241,10 @@ def read_annotations(path: Path) -> Annotated:
         raise _damaged(path, error.problem) from error
 
 
-def _load(path: Path) -> dict[str, Any]:
-    try:
-        with open(path, encoding="utf-8") as file:
-            content = json.load(file)
-    except (OSError, ValueError) as error:
-        raise _damaged(path, error) from error
+def _annotated(content: Any) -> Annotated:
     parts = ("images", "annotations", "categories")
-    missing = [part for part in parts if not isinstance(content, dict) or not isinstance(content.get(part), list)]
-    if missing:
-        raise _damaged(path, f"no list {', '.join(missing)}")
-    return content
-
-
-def _annotated(content: dict[str, list]) -> Annotated:
+    if lost := [part for part in parts if not isinstance(content, dict) or not isinstance(content.get(part), list)]:
+        raise DataError(f"no list {', '.join(lost)}")
     categories = tuple(sorted((int(entry["id"]), str(entry["name"])) for entry in content["categories"]))
     column = {category: index for index, (category, _) in enumerate(categories)}
     outside = [category for category in column if not 1 <= category <= LAST_THING]
@@ -270,13 +255,11 @@ def _annotated(content: dict[str, list]) -> Annotated:
     present, shares = _objects(content["annotations"], images, column)
     if not present:
         raise DataError("no annotation of an object")
-    shown = sorted(present)
-    tags = np.zeros((len(shown), len(categories)), bool)
-    facts = np.zeros((len(shown), 2))
-    for row, image in enumerate(shown):
+    tags, facts = np.zeros((len(present), len(categories)), bool), np.zeros((len(present), 2))
+    for row, image in enumerate(sorted(present)):
         tags[row, list(present[image])] = True
         facts[row] = len(shares[image]), np.mean(shares[image]) if shares[image] else np.nan
-    return Annotated(categories, tuple(images[image][0] for image in shown), tags, facts)
+    return Annotated(categories, tuple(images[image][0] for image in sorted(present)), tags, facts)
 
 
 def _objects(annotations: list[dict], images: dict, column: dict) -> tuple[dict, dict]:
@@ -297,11 +280,8 @@ def _objects(annotations: list[dict], images: dict, column: dict) -> tuple[dict,
 
 
 def _damaged(path: Path, reason: object) -> DataError:
-    return DataError(
-        f"{path} is damaged: {reason}",
-        f"COCO's JSON: lists of images, annotations and categories, category ids from 1 to {LAST_THING}",
-        GET_JSON,
-    )
+    return DataError(f"{path} is damaged: {reason}", "COCO's JSON: lists of images, annotations and categories, "
+                     f"category ids from 1 to {LAST_THING}", GET_JSON)
 
 
 def _number(name: str) -> str:

@@ -6,6 +6,7 @@
 """
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -35,28 +36,34 @@ def export_devkit(train: EvalView, added: EvalView, val: EvalView, root: Path) -
     voc = export_voc(views, root / VOC, train.classes, train.context_classes if train.has_context else ())
     boundaries = root / SBD
     (boundaries / sbd.MATS).mkdir(parents=True)
-    for name in added.names:  # VOC has no masks of these
-        (voc / MASKS / f"{name}.png").unlink()
-    for extra in (voc / TAG_TABLE, voc / SPLITS / f"{ADDED}.txt"):
+    # VOC has no masks of what SBD adds, no table of tags and no list of it.
+    masks = [voc / MASKS / f"{name}.png" for name in added.names]
+    for extra in (*masks, voc / TAG_TABLE, voc / SPLITS / f"{ADDED}.txt"):
         extra.unlink()
     listed = {"train": [(added, row) for row in range(len(added))] + [(train, row) for row in range(0, len(train), 2)],
               "val": [(val, row) for row in range(0, len(val), 2)]}
     for split, rows in listed.items():
-        (boundaries / f"{split}.txt").write_text("".join(f"{view.names[row]}\n" for view, row in rows))
+        _write_list(boundaries / f"{split}.txt", [view.names[row] for view, row in rows])
         for view, row in rows:
             write_mat(boundaries / sbd.MATS / f"{view.names[row]}.mat", view.mask(row))
     return voc, boundaries
 
 
+def _write_list(path: Path, names: Iterable[str]) -> None:
+    path.write_text("".join(f"{name}\n" for name in names))
+
+
 def write_mat(path: Path, mask: np.ndarray) -> None:
     """A mask, uint8 (H, W), as SBD keeps it: void is background, and each class has a sparse map of its boundary."""
+    import cv2
     from scipy.io import savemat
     from scipy.sparse import csc_matrix
 
     labels = np.where(mask == 255, 0, mask).astype(np.uint8)
-    cells = np.empty((SBD_CLASSES, 1), object)
-    for index in range(SBD_CLASSES):
-        cells[index, 0] = csc_matrix(_boundary(labels == index + 1))
+    cross, cells = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3)), np.empty((SBD_CLASSES, 1), object)
+    for index in range(SBD_CLASSES):  # pixels with one of another kind above, below, left or right
+        region = labels == index + 1
+        cells[index, 0] = csc_matrix(region & (cv2.erode(region.astype(np.uint8), cross) == 0))
     fields = {"Boundaries": cells, "Segmentation": labels, "CategoriesPresent": np.unique(labels[labels > 0])}
     struct = np.empty((1, 1), [(name, object) for name in fields])
     for name, value in fields.items():
@@ -80,11 +87,16 @@ def export_coco(splits: dict[str, EvalView], root: Path) -> Path:
         images, objects = [], []
         for number in range(len(view)):
             name, mask = f"COCO_{split}2014_{number + 1:012d}", view.mask(number)
+            # COCO-Stuff counts its labels from 0: category 1 is label 0. Void stays 255.
+            labels = np.where(mask == 255, 255, np.where(mask == 0, STUFF, mask.astype(int) - 1)).astype(np.uint8)
             Image.fromarray(view.image(number)).save(photographs / f"{name}.jpg", quality=95, subsampling=0)
-            Image.fromarray(_stuff_map(mask)).save(maps / f"{name}.png")
-            images.append({"id": number + 1, "file_name": f"{name}.jpg", "height": mask.shape[0],
-                           "width": mask.shape[1]})
-            objects += _objects(number + 1, mask, len(view.classes), len(objects))
+            Image.fromarray(labels).save(maps / f"{name}.png")
+            height, width = mask.shape
+            images.append({"id": number + 1, "file_name": f"{name}.jpg", "height": height, "width": width})
+            for label in range(1, len(view.classes) + 1):
+                for xmin, ymin, xmax, ymax in component_boxes(mask == label):
+                    objects.append({"id": len(objects) + 1, "image_id": number + 1, "category_id": label, "iscrowd": 0,
+                                    "bbox": [xmin - 1, ymin - 1, xmax - xmin + 1, ymax - ymin + 1]})
         categories = [{"id": label, "name": name} for label, name in enumerate(view.classes, start=1)]
         content = {"images": images, "annotations": objects, "categories": categories}
         (root / coco.ANNOTATIONS / f"instances_{split}2014.json").write_text(json.dumps(content))
@@ -98,25 +110,5 @@ def link_layout(source: Path, out: Path, lists: dict[str, list[str]]) -> Path:
         if (source / name).exists():
             (out / name).symlink_to((source / name).resolve())
     for split, names in lists.items():
-        (out / SPLITS / f"{split}.txt").write_text("".join(f"{name}\n" for name in names))
+        _write_list(out / SPLITS / f"{split}.txt", names)
     return out
-
-
-def _boundary(region: np.ndarray) -> np.ndarray:
-    """Pixels of a region, bool (H, W), with a pixel outside it above, below, left or right."""
-    import cv2
-
-    cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
-    return region & (cv2.erode(region.astype(np.uint8), cross) == 0)
-
-
-def _stuff_map(mask: np.ndarray) -> np.ndarray:
-    """COCO-Stuff counts its labels from 0: category 1 is label 0. Void stays 255."""
-    return np.where(mask == 255, 255, np.where(mask == 0, STUFF, mask.astype(int) - 1)).astype(np.uint8)
-
-
-def _objects(image: int, mask: np.ndarray, classes: int, first: int) -> list[dict]:
-    found = [(label, box) for label in range(1, classes + 1) for box in component_boxes(mask == label)]
-    return [{"id": first + row + 1, "image_id": image, "category_id": label, "iscrowd": 0,
-             "bbox": [xmin - 1, ymin - 1, xmax - xmin + 1, ymax - ymin + 1]}
-            for row, (label, (xmin, ymin, xmax, ymax)) in enumerate(found)]

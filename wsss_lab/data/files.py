@@ -11,7 +11,7 @@ import shlex
 import unicodedata
 from collections import Counter
 from collections.abc import Container, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,21 +39,13 @@ def unreadable(path: Path, reason: object) -> DataError:
     """The error about a file that can't be read: not there, a link to nothing, closed, something else, or damaged."""
     if isinstance(reason, PermissionError):
         return problem("closed", path)
-    if path.is_symlink() and not path.exists():
-        return problem("dangling", path, target=os.readlink(path))
     if not path.exists():
-        return problem("absent", path)
-    return problem("damaged", path, reason=_stranger(path) or reason)
-
-
-def _stranger(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            head = file.read(64)
-    except OSError:
-        return ""
-    return next((what for start, what in STRANGERS if head.lstrip(b"\xef\xbb\xbf \r\n\t").startswith(start)),
-                "" if head else "it is empty")
+        return problem("dangling", path, target=os.readlink(path)) if path.is_symlink() else problem("absent", path)
+    with suppress(OSError), path.open("rb") as file:
+        head = file.read(64)
+        bare = head.lstrip(b"\xef\xbb\xbf \r\n\t")
+        reason = next((what for start, what in STRANGERS if bare.startswith(start)), reason if head else "it is empty")
+    return problem("damaged", path, reason=reason)
 
 
 def read_bytes(path: Path) -> bytes:
@@ -145,17 +137,13 @@ def listing(folder: Path, suffix: str) -> dict[str, File]:
                 name = normal(entry.name[: -len(ending)])
                 if name in found:
                     raise problem("twice", folder / entry.name, other=found[name].name)
-                try:
+                found[name] = File(entry.name, -1, 0)  # a link to nothing is told when the file is asked for
+                with suppress(OSError):
                     state = entry.stat()
                     found[name] = File(entry.name, state.st_size, state.st_mtime_ns)
-                except OSError:  # a link to nothing, which is told when the file is asked for
-                    found[name] = File(entry.name, -1, 0)
-    except (FileNotFoundError, NotADirectoryError) as error:
-        if folder.is_symlink():
-            raise unreadable(folder, error) from error
-        return {}
     except OSError as error:
-        raise unreadable(folder, error) from error
+        if folder.is_symlink() or not isinstance(error, FileNotFoundError | NotADirectoryError):
+            raise unreadable(folder, error) from error
     return found
 
 
@@ -168,8 +156,7 @@ def whole(path: Path) -> Iterator[Path]:
     os.replace(part, path)
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# What puts a folder right in which files are missing: the command that fetches them, or the folder that was meant.
+# --- what puts a folder right in which files are missing -------------------------------------------------------------
 
 
 VOC_PLACE, SBD_PLACE = "VOCdevkit/VOC2012", "benchmark_RELEASE/dataset"  # where the archives unpack to

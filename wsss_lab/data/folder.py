@@ -18,7 +18,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wsss_lab.data.files import complete_voc, each_once, image_named, listing, meant_instead, read_list, some
+from wsss_lab.data.files import File, complete_voc, each_once, image_named, listing, meant_instead, read_list, some
 from wsss_lab.data.pixels import JpegFiles, LabelFiles
 from wsss_lab.data.tags import Tags, images_in_csv, tags_from_csv, tags_from_masks, tags_from_xml
 from wsss_lab.data.views import EvalView, TrainView
@@ -32,11 +32,10 @@ VOC_CLASSES = (
     "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
 )  # fmt: skip
 IMAGES, MASKS, CONTEXTS, ANNOTATIONS = "JPEGImages", "SegmentationClass", "SegmentationContext", "Annotations"
-#: Folder: suffix of its files, what they are, and what to do without one where nothing can be fetched.
-NEEDED = {
-    MASKS: (".png", "mask", "add the masks, or remove these images from the split list"),
-    ANNOTATIONS: (".xml", "XML annotation", 'add the files, or read the tags elsewhere: tags="csv" or tags="masks"'),
-}
+#: What every image of a split needs: what it is called, and what to do without one where nothing can be fetched.
+NEEDED = {MASKS: ("mask", "add the masks, or remove these images from the split list"),
+          ANNOTATIONS: ("XML annotation", 'add the files, or read the tags elsewhere: tags="csv" or tags="masks"')}
+SUFFIXES = {IMAGES: ".jpg", MASKS: ".png", CONTEXTS: ".png", ANNOTATIONS: ".xml"}
 SPLITS = Path("ImageSets") / "Segmentation"
 TAG_TABLE, CLASS_LIST, CONTEXT_LIST = "image_labels.csv", "classes.txt", "context_classes.txt"
 VOC_SPLITS = ("train", "val")  # that can be fetched
@@ -76,17 +75,16 @@ class VocReader:
 
         Lines may be paths, as in other programs' lists, where they mean one image each.
         """
-        path, lines = self._list_path(split), self._listed(split)
+        path, lines = self._listed(split)
         names = tuple(image_named(line, self._images) for line in lines)
         if None not in names:
             each_once(path, names)
             return names
         unknown = [line for line, name in zip(lines, names, strict=True) if name is None]
-        columns = [line for line in unknown if image_named(line.split()[0], self._images)]
-        if columns:
+        if columns := [line for line in unknown if image_named(line.split()[0], self._images)]:
             raise problem("columns", path, count=len(columns), names=some(columns))
-        shown = f"{len(unknown)} of {len(names)} images are not in {IMAGES}: {some(unknown)}"
-        raise DataError(f"{path}: {shown}", "image names without folder and .jpg, one per line",
+        raise DataError(f"{path}: {len(unknown)} of {len(names)} images are not in {IMAGES}: {some(unknown)}",
+                        "image names without folder and .jpg, one per line",
                         self._remedy("add the images or correct the list"))
 
     def train_view(self, split: str) -> TrainView:
@@ -95,27 +93,19 @@ class VocReader:
 
     def eval_view(self, split: str) -> EvalView:
         """Images, tags, masks and, if the folder has them, contexts. Raises DataError for missing masks."""
-        names, contexts = self.names(split), None
+        names = self.names(split)
         self._require(MASKS, split, names)
-        arguments = self._train_arguments(split)
-        if self.has_context:
-            contexts = self._labels(CONTEXTS, names, len(self.context_classes))
-        return EvalView(
-            *arguments,
-            masks=self._labels(MASKS, names, len(self.classes)),
-            contexts=contexts,
-            context_classes=self.context_classes if self.has_context else (),
-        )
+        return EvalView(*self._train_arguments(split), masks=self._labels(MASKS, names),
+                        contexts=self._labels(CONTEXTS, names) if self.has_context else None,
+                        context_classes=self.context_classes if self.has_context else ())
 
     @cached_property
     def fingerprint(self) -> str:
         """Hex digest of class and split lists, sizes and times of the files in use, and the tags' source."""
         digest = hashlib.blake2b(digest_size=16)
         digest.update(repr((self.classes, self.context_classes, self.tags_source)).encode())
-        folders = [(IMAGES, ".jpg"), (MASKS, ".png")]
-        folders += [(CONTEXTS, ".png")] if self.has_context else []
-        folders += [(ANNOTATIONS, ".xml")] if self.tags_source == "xml" else []
-        stamps = [listing(self.root / folder, suffix) for folder, suffix in folders]
+        used = [IMAGES, MASKS, *[CONTEXTS] * self.has_context, *[ANNOTATIONS] * (self.tags_source == "xml")]
+        stamps = [self._listing(folder) for folder in used]
         for split in self.splits:
             names = self.names(split)
             digest.update(repr((split, names)).encode())
@@ -125,62 +115,55 @@ class VocReader:
         return digest.hexdigest()
 
     def _resolve(self, tags: str) -> str:
-        available = {
-            "xml": bool(listing(self.root / ANNOTATIONS, ".xml")),
-            "csv": (self.root / TAG_TABLE).is_file(),
-            "masks": (self.root / MASKS).is_dir(),
-        }
-        if tags not in ("auto", *available):
-            raise ParameterError(f"tags={tags!r}", f"auto, {', '.join(available)}")
-        wanted = tuple(available) if tags == "auto" else (tags,)
-        found = next((kind for kind in wanted if available[kind]), None)
-        if found is None:
-            places = {"xml": f"{ANNOTATIONS}/*.xml", "csv": TAG_TABLE, "masks": f"{MASKS}/*.png"}
-            raise DataError(
-                f"{self.root}: no tags",
-                " or ".join(places[kind] for kind in wanted),
-                'add them, or choose what the folder has with tags="xml", "csv" or "masks"',
-            )
-        return found
+        places = {"xml": f"{ANNOTATIONS}/*.xml", "csv": TAG_TABLE, "masks": f"{MASKS}/*.png"}
+        if tags not in ("auto", *places):
+            raise ParameterError(f"tags={tags!r}", f"auto, {', '.join(places)}")
+        available = {"xml": bool(self._listing(ANNOTATIONS)), "csv": (self.root / TAG_TABLE).is_file(),
+                     "masks": (self.root / MASKS).is_dir()}
+        wanted = tuple(places) if tags == "auto" else (tags,)
+        if found := [kind for kind in wanted if available[kind]]:
+            return found[0]
+        raise DataError(f"{self.root}: no tags", " or ".join(places[kind] for kind in wanted),
+                        'add them, or choose what the folder has with tags="xml", "csv" or "masks"')
 
     def _train_arguments(self, split: str) -> tuple:
         names = self.names(split)
         tags = self._read_tags(split, names)
-        images = JpegFiles(self._paths(IMAGES, names, ".jpg"))
+        images = JpegFiles(self._paths(IMAGES, names))
         return f"{self.root.name}/{split}", self.classes, names, tags.values, tags.source, images
 
     def _list_path(self, split: str) -> Path:
         present = listing(self.root / SPLITS, ".txt")
         return self.root / SPLITS / (present[split].name if split in present else f"{split}.txt")
 
-    def _listed(self, split: str) -> tuple[str, ...]:
+    def _listed(self, split: str) -> tuple[Path, tuple[str, ...]]:
+        """The list of a split, and its lines."""
         path = self._list_path(split)
-        if split not in self.splits:
-            known = f"one of {', '.join(self.splits)}" if self.splits else f"at least one list in {path.parent}"
-            own = "choose one of these, or add the list; an interrupted export has none: run it again"
-            raise DataError(f"no split file {path}", known, self._remedy(own) if split in VOC_SPLITS else own)
-        return read_list(path)
+        if split in self.splits:
+            return path, read_list(path)
+        known = f"one of {', '.join(self.splits)}" if self.splits else f"at least one list in {path.parent}"
+        own = "choose one of these, or add the list; an interrupted export has none: run it again"
+        raise DataError(f"no split file {path}", known, self._remedy(own) if split in VOC_SPLITS else own)
 
     def _read_tags(self, split: str, names: Sequence[str]) -> Tags:
         if split not in self._tags:
             if self.tags_source == "xml":
                 self._require(ANNOTATIONS, split, names)
-                tags = tags_from_xml(self.root / ANNOTATIONS, names, self.classes)
+                tags = tags_from_xml(self._paths(ANNOTATIONS, names), self.classes)
             elif self.tags_source == "csv":
                 tags = tags_from_csv(self.root / TAG_TABLE, names, self.classes, known=self._images)
             else:
                 self._require(MASKS, split, names)
-                masks = self._labels(MASKS, names, len(self.classes))
+                masks = self._labels(MASKS, names)
                 tags = tags_from_masks(map(masks.read, range(len(names))), len(self.classes))
             self._tags[split] = tags
         return self._tags[split]
 
     def _require(self, folder: str, split: str, names: Sequence[str]) -> None:
-        suffix, what, own = NEEDED[folder]
-        present = listing(self.root / folder, suffix)
+        (what, own), present = NEEDED[folder], self._listing(folder)
         if missing := [name for name in names if name not in present]:
-            shown = f"{len(missing)} of {len(names)} images of {split} have no {what}: {some(missing)}"
-            raise DataError(f"{self.root / folder}: {shown}", f"one <image name>{suffix} per image", self._remedy(own))
+            raise DataError(f"{self.root / folder}: {len(missing)} of {len(names)} images of {split} have no {what}: "
+                            f"{some(missing)}", f"one <image name>{SUFFIXES[folder]} per image", self._remedy(own))
 
     def _no_images(self) -> DataError:
         folder = self.root / IMAGES
@@ -197,14 +180,17 @@ class VocReader:
         """What fetches missing files; `own` for photographs with a list of classes, which can't be fetched."""
         return own if (self.root / CLASS_LIST).exists() else complete_voc(self.root)
 
-    def _labels(self, folder: str, names: Sequence[str], largest: int) -> LabelFiles:
-        images = JpegFiles(self._paths(IMAGES, names, ".jpg"))
-        return LabelFiles(self._paths(folder, names, ".png"), images, largest)
+    def _listing(self, folder: str) -> dict[str, File]:
+        return self._images if folder == IMAGES else listing(self.root / folder, SUFFIXES[folder])
 
-    def _paths(self, folder: str, names: Sequence[str], suffix: str) -> tuple[Path, ...]:
+    def _labels(self, folder: str, names: Sequence[str]) -> LabelFiles:
+        largest = len(self.context_classes if folder == CONTEXTS else self.classes)
+        return LabelFiles(self._paths(folder, names), JpegFiles(self._paths(IMAGES, names)), largest)
+
+    def _paths(self, folder: str, names: Sequence[str]) -> tuple[Path, ...]:
         """Where the files of images are, or would be."""
-        present = self._images if folder == IMAGES else listing(self.root / folder, suffix)
-        return tuple(self.root / folder / (present[name].name if name in present else f"{name}{suffix}")
+        present = self._listing(folder)
+        return tuple(self.root / folder / (present[name].name if name in present else f"{name}{SUFFIXES[folder]}")
                      for name in names)
 
 
@@ -227,13 +213,12 @@ class VocFolder(VocReader):
         """Images that have an annotation or, where tags are read from a table, a row in it."""
         if self.tags_source == "csv":
             return images_in_csv(self.root / TAG_TABLE, self._images)
-        return set(listing(self.root / ANNOTATIONS, ".xml"))
+        return set(self._listing(ANNOTATIONS))
 
     @property
     def stamps(self) -> list:
         """Names, sizes and times of change of all files, in use or not."""
-        places = ((IMAGES, ".jpg"), (MASKS, ".png"), (CONTEXTS, ".png"), (ANNOTATIONS, ".xml"), (SPLITS, ".txt"),
-                  (".", ".txt"), (".", ".csv"))
+        places = (*SUFFIXES.items(), (SPLITS, ".txt"), (".", ".txt"), (".", ".csv"))
         return [sorted(listing(self.root / folder, suffix).items()) for folder, suffix in places]
 
 

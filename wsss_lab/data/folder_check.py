@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -15,12 +16,11 @@ import numpy as np
 from wsss_lab.data.canvas import IGNORE
 from wsss_lab.data.files import image_named, listing, some
 from wsss_lab.data.folder import ANNOTATIONS, CONTEXTS, IMAGES, MASKS, TAG_TABLE, VocFolder
-from wsss_lab.data.pixels import AS_STORED, TRANSPOSED, JpegFiles, orientation, read_image
+from wsss_lab.data.pixels import AS_STORED, TRANSPOSED, orientation, read_image
 from wsss_lab.data.tags import folded, object_names
 from wsss_lab.errors import DataError, problem
 
 T = TypeVar("T")
-Names = dict[str, tuple[str, ...]]  # of images, by split
 ROWS, WIDTHS = 20, (34, 50, 36)  # of the table: rows at most, characters of a column
 NOTES = ("no tagged objects", "other names", "only void", "turned", "untagged")  # kinds that stop nothing
 OFTEN = 5  # images that show a class, from which on not one that is tagged with it is no accident
@@ -63,8 +63,8 @@ def check_folder(folder: VocFolder, splits: Iterable[str]) -> list[Finding]:
             painted.update(listed)
         if listed and not of_masks and split not in with_tags and not found.about(source.name):
             found.kind("untagged", source, split=split)
-    needed = {name for split in with_tags for name in names[split]}
-    look = partial(_look, _Sources(folder, every), painted, needed, found)
+    annotated = {name for split in with_tags for name in names[split] if folder.tags_source == "xml"}
+    look = partial(_look, _Sources(folder, every), painted, annotated, found)
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         seen = dict(zip(every, threads.map(look, range(len(every)), every), strict=True))
     tags = {}
@@ -104,13 +104,12 @@ class _Found:
 
     def findings(self) -> list[Finding]:
         """Each once, by file."""
-        rows = {self._row(*error) for error in self._errors}
+        rows = set()
+        for path, error, stops in self._errors:
+            what = error.problem.replace(str(path), "").lstrip(": ").rstrip()
+            expected = f" (expected: {error.expected})" if error.expected else ""
+            rows.add(Finding(path.relative_to(self.root).as_posix(), what + expected, error.fix, stops))
         return sorted(rows, key=lambda row: (not row.stops, row))
-
-    def _row(self, path: Path, error: DataError, stops: bool) -> Finding:
-        file = path.relative_to(self.root).as_posix()
-        what = error.problem.replace(str(path), "").lstrip(": ").rstrip()
-        return Finding(file, f"{what} (expected: {error.expected})" if error.expected else what, error.fix, stops)
 
 
 def told(root: Path, findings: Sequence[Finding]) -> tuple[Finding, ...]:
@@ -124,15 +123,14 @@ def told(root: Path, findings: Sequence[Finding]) -> tuple[Finding, ...]:
 
 def table(findings: Iterable[Finding]) -> str:
     """Findings as text in three columns; files with the same finding share a row."""
-    rows: dict[tuple[str, str], list[str]] = defaultdict(list)
+    rows = defaultdict(list)
     for finding in sorted(findings, key=lambda finding: not finding.stops):
         rows[finding.what, finding.fix].append(finding.file)
     cells = [("file", "what", "what to do"), *((some(files), *texts) for texts, files in rows.items())]
     lines = []
     for row in cells[: ROWS + 1]:
         columns = [textwrap.wrap(text, width, break_long_words=False) for text, width in zip(row, WIDTHS, strict=True)]
-        for line in range(max(map(len, columns))):
-            parts = (column[line] if line < len(column) else "" for column in columns)
+        for parts in zip_longest(*columns, fillvalue=""):
             lines.append("  ".join(part.ljust(width) for part, width in zip(parts, WIDTHS, strict=True)).rstrip())
     more = [f"and {len(cells) - 1 - ROWS} more rows"] if len(cells) - 1 > ROWS else []
     return "\n".join(f"  {line}" for line in lines + more)
@@ -142,11 +140,9 @@ class _Sources:
     """The files of images, by row."""
 
     def __init__(self, folder: VocFolder, names: Sequence[str]):
-        self.photographs = JpegFiles(folder._paths(IMAGES, names, ".jpg"))
-        self.masks = folder._labels(MASKS, names, len(folder.classes))
-        self.contexts = folder._labels(CONTEXTS, names, len(folder.context_classes)) if folder.has_context else None
-        xml = folder.tags_source == "xml"
-        self.annotations = folder._paths(ANNOTATIONS, names, ".xml") if xml else None
+        self.photographs, self.annotations = folder._paths(IMAGES, names), folder._paths(ANNOTATIONS, names)
+        self.masks = folder._labels(MASKS, names)
+        self.contexts = folder._labels(CONTEXTS, names) if folder.has_context else None
 
 
 def _names(folder: VocFolder, split: str, found: _Found) -> tuple[str, ...]:
@@ -155,17 +151,16 @@ def _names(folder: VocFolder, split: str, found: _Found) -> tuple[str, ...]:
     if (names := found.trying(path, partial(folder.names, split))) is not None:
         return names
     try:
-        known = (image_named(line, folder._images) for line in folder._listed(split))
+        known = (image_named(line, folder._images) for line in folder._listed(split)[1])
     except DataError:  # told already
         return ()
     return tuple(dict.fromkeys(filter(None, known)))
 
 
-def _look(files: _Sources, painted: set[str], tagged: set[str], found: _Found, row: int, name: str) -> _Seen:
-    """Read the files of one image: its mask if it is among the painted, its annotation if it is among the tagged."""
-    seen, photograph, mask = _Seen(), files.photographs.paths[row], files.masks.paths[row]
-    if files.annotations is not None and name in tagged:
-        path = files.annotations[row]
+def _look(files: _Sources, painted: set[str], annotated: set[str], found: _Found, row: int, name: str) -> _Seen:
+    """Read the files of one image: its mask if it is among the painted, and its annotation if there is to be one."""
+    seen, photograph, mask, path = _Seen(), files.photographs[row], files.masks.paths[row], files.annotations[row]
+    if name in annotated:
         seen.objects = found.trying(path, partial(object_names, path)) or ()
     if found.trying(photograph, partial(read_image, photograph, thoroughly=True)) is None:
         return seen
@@ -181,7 +176,7 @@ def _look(files: _Sources, painted: set[str], tagged: set[str], found: _Found, r
     return seen
 
 
-def _masks_of_splits(folder: VocFolder, names: Names, seen: dict[str, _Seen], tags: dict, found: _Found) -> None:
+def _masks_of_splits(folder: VocFolder, names: dict, seen: dict[str, _Seen], tags: dict, found: _Found) -> None:
     """Do the masks of a split show classes, and those of its tags? A split may be of backgrounds alone."""
     any_class = any(set(each.labels or ()) - {0, IGNORE} for each in seen.values())
     for split, listed in names.items():
@@ -195,7 +190,7 @@ def _masks_of_splits(folder: VocFolder, names: Names, seen: dict[str, _Seen], ta
                 agreed.update(label for label in classes if known.values[row, label - 1])
                 if IGNORE in labels and not classes and known.values[row].any():
                     tagged = some(folder.classes[column] for column in known.values[row].nonzero()[0])
-                    found.kind("only void", folder._paths(MASKS, [name], ".png")[0], names=tagged)
+                    found.kind("only void", folder._paths(MASKS, [name])[0], names=tagged)
         if masks and not shown:
             held = some(map(str, sorted({label for *_, labels in masks for label in labels})))
             meant = any_class if known is None else not known.values.any()
@@ -210,8 +205,7 @@ def _masks_of_splits(folder: VocFolder, names: Names, seen: dict[str, _Seen], ta
 
 def _palettes(folder: VocFolder, seen: dict[str, _Seen], found: _Found) -> None:
     """Has a colour the same label in all masks? Colours that one palette has twice tell nothing."""
-    uses: dict[tuple[int, ...], dict[int, list[str]]] = defaultdict(lambda: defaultdict(list))
-    vague = set()
+    uses, vague = defaultdict(lambda: defaultdict(list)), set()  # names of images by colour and label
     for name, each in seen.items():
         vague |= {colour for colour, count in Counter(each.colours.values()).items() if count > 1}
         for label, colour in each.colours.items():
@@ -220,14 +214,13 @@ def _palettes(folder: VocFolder, seen: dict[str, _Seen], found: _Found) -> None:
         usual = max(labels, key=lambda label: len(labels[label]))
         for label, names in labels.items():
             if label != usual and colour not in vague:
-                for path in folder._paths(MASKS, names, ".png"):
+                for path in folder._paths(MASKS, names):
                     found.kind("palettes", path, colour=colour, label=label, other=usual, there=labels[usual][0])
 
 
 def _orientations(folder: VocFolder, seen: dict[str, _Seen], found: _Found) -> None:
     """Photographs that are shown otherwise than they are stored: do sizes tell how masks were drawn?"""
     flagged = {name: each for name, each in seen.items() if each.flag != AS_STORED}
-    told = {name for name, each in flagged.items() if each.flag >= TRANSPOSED and len(set(each.sides)) == 2}
-    if not told:
-        for path, each in zip(folder._paths(IMAGES, list(flagged), ".jpg"), flagged.values(), strict=True):
+    if not any(each.flag >= TRANSPOSED and len(set(each.sides)) == 2 for each in flagged.values()):
+        for path, each in zip(folder._paths(IMAGES, list(flagged)), flagged.values(), strict=True):
             found.kind("orientation" if each.sides else "turned", path, flag=each.flag)

@@ -49,8 +49,4 @@ def images_of(view: TrainView) -> Rows:
 
 def rows_of(view: TrainView, frame: np.ndarray) -> Rows:
     """The (H, W) maps of a view's images, one by one (see `stack`)."""
-    def row(index: int) -> np.ndarray:
-        height, width = view.size(index)
-        return np.asarray(frame[index, :height, :width])
-
-    return Rows(len(view), row)
+    return Rows(len(view), lambda index: np.asarray(frame[index][tuple(map(slice, view.size(index)))]))

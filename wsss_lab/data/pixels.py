@@ -5,7 +5,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -24,18 +24,14 @@ FILLER = bytes(byte for byte in np.random.default_rng(0).bytes(4096) if byte != 
 
 
 def voc_palette() -> np.ndarray:
-    """The VOC colour map, uint8 (256, 3): the bits of a label, dealt in turn to red, green and blue.
-
-    Bits 0, 3, 6 of the label become bits 7, 6, 5 of red; bits 1, 4, 7 those of green; bits 2, 5
-    bits 7, 6 of blue.
+    """The VOC colour map, uint8 (256, 3): the bits of a label, dealt in turn to red, green and blue, the highest first.
 
     >>> voc_palette()[[1, 2, 4]].tolist()
     [[128, 0, 0], [0, 128, 0], [0, 0, 128]]
     """
-    labels = np.arange(256)
     palette = np.zeros((256, 3), np.uint8)
     for bit in range(8):
-        palette[:, bit % 3] |= (((labels >> bit) & 1) << (7 - bit // 3)).astype(np.uint8)
+        palette[:, bit % 3] |= (((np.arange(256) >> bit) & 1) << (7 - bit // 3)).astype(np.uint8)
     return palette
 
 
@@ -48,8 +44,7 @@ class JpegFiles:
     """Photographs by row, decoded when read; their canvases stay in memory up to a limit."""
 
     def __init__(self, paths: Sequence[Path], cache_bytes: int = CACHE_BYTES):
-        self.paths = tuple(paths)
-        self._canvases = CanvasCache(cache_bytes)
+        self.paths, self._canvases = tuple(paths), CanvasCache(cache_bytes)
 
     def read(self, row: int) -> np.ndarray:
         return read_image(self.paths[row])
@@ -58,10 +53,10 @@ class JpegFiles:
         return image_size(self.paths[row])
 
     def canvas(self, rows: np.ndarray, side: int) -> tuple[Tensor, Tensor]:
-        return stack_canvases(every(partial(self._canvas, side=side), rows.tolist()), side)
+        def canvas(row: int) -> tuple[np.ndarray, Box]:
+            return self._canvases.get((row, side), lambda: to_canvas(self.read(row), side))
 
-    def _canvas(self, row: int, side: int) -> tuple[np.ndarray, Box]:
-        return self._canvases.get((row, side), lambda: to_canvas(self.read(row), side))
+        return stack_canvases(every(canvas, rows.tolist()), side)
 
 
 class LabelFiles:
@@ -80,7 +75,8 @@ class LabelFiles:
         if labels.shape != size:
             flag = orientation(photograph)
             kind = "drawn upright" if flag >= TRANSPOSED and labels.shape == size[::-1] else "another size"
-            raise problem(kind, path, found=_by(labels.shape), size=_by(size), image=photograph.name, flag=flag)
+            found, wanted = (f"{width}x{height}" for height, width in (labels.shape, size))  # as image programs say it
+            raise problem(kind, path, found=found, size=wanted, image=photograph.name, flag=flag)
         meant = [_label_of_colour().get(colour) for colour in colours.values()]
         if meant != list(colours) and all(label in (*range(self.largest + 1), IGNORE) for label in meant):
             raise problem("reindexed", path, labels=some(map(str, colours)), meant=some(map(str, meant)))
@@ -217,8 +213,3 @@ def _opened(path: Path, data: bytes | None = None) -> Iterator:
         raise problem("too large", path, reason=error) from error
     except Exception as error:  # the parsers pass on whatever a damaged byte leads them to
         raise unreadable(path, error) from error
-
-
-def _by(size: tuple[int, ...]) -> str:
-    """(H, W) in words, width first as image programs say it."""
-    return f"{size[1]}x{size[0]}"

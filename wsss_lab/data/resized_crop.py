@@ -3,8 +3,9 @@
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+
+from wsss_lab.data.canvas import mirrored, sampled
 
 AREA, ASPECT = (0.9, 1.0), (3 / 4, 4 / 3)  # shares of the image's area; width over height
 ATTEMPTS = 10  # draws of a crop that may stick out of the image, before the whole image is taken
@@ -21,14 +22,11 @@ def crop_and_jitter(images: Tensor, labels: Tensor | None, generator: torch.Gene
     Returns the same shapes and dtypes. As `wsss_lab.data.canvas.augment`, to be handed to functions that draw batches.
     """
     boxes = crop_boxes(len(images), *images.shape[-2:], generator).to(images.device)
-    mirrored = torch.rand(len(images), generator=generator).to(images.device) < 0.5
-    grid = _grid(boxes, mirrored, images.shape[-2:])
-    moved = F.grid_sample(images.float(), grid, "bicubic", padding_mode="border", align_corners=False)
-    moved = jitter_colours(moved, *jitter_factors(len(images), generator)).to(images.dtype)
-    if labels is None:
-        return moved, None
-    nearest = F.grid_sample(labels[:, None].float(), grid, "nearest", padding_mode="border", align_corners=False)
-    return moved, nearest[:, 0].round().to(labels.dtype)
+    flips = torch.rand(len(images), generator=generator).to(images.device) < 0.5
+    rows, columns = (boxes[:, axis, None] + boxes[:, 2 + axis, None] * (torch.arange(length).to(boxes) + 0.5) / length
+                     for axis, length in enumerate(images.shape[-2:]))
+    moved, labels = sampled(images, labels, 2 * rows - 1, 2 * mirrored(columns, flips) - 1, "bicubic")
+    return jitter_colours(moved, *jitter_factors(len(images), generator)).to(images.dtype), labels
 
 
 def crop_boxes(count: int, height: int, width: int, generator: torch.Generator) -> Tensor:
@@ -46,15 +44,6 @@ def crop_boxes(count: int, height: int, width: int, generator: torch.Generator) 
     first = inside.int().argmax(1)
     size = torch.where(inside.any(1)[:, None], sizes[torch.arange(count), first], 1.0)
     return torch.cat([(1 - size) * torch.rand(count, 2, generator=generator), size], 1)
-
-
-def _grid(boxes: Tensor, mirrored: Tensor, size: tuple[int, int]) -> Tensor:
-    """Source positions (B, H, W, 2) in [-1, 1], x first, for grid_sample."""
-    rows, columns = (boxes[:, axis, None] + boxes[:, 2 + axis, None] * (torch.arange(length).to(boxes) + 0.5) / length
-                     for axis, length in enumerate(size))
-    columns = torch.where(mirrored[:, None], columns.flip(1), columns)
-    rows, columns = torch.broadcast_tensors(rows[:, :, None], columns[:, None, :])
-    return torch.stack([2 * columns - 1, 2 * rows - 1], -1)
 
 
 def jitter_factors(count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from wsss_lab.data.files import image_named, listing, normal, read_bytes, read_text, some
+from wsss_lab.data.files import image_named, normal, read_bytes, read_text, some
 from wsss_lab.errors import DataError, problem
 
 IMAGE = "image"  # the column of a table that names images
@@ -27,34 +27,23 @@ class Tags(NamedTuple):
     source: str
 
 
-def tags_from_xml(folder: Path, names: Sequence[str], classes: Sequence[str]) -> Tags:
+def tags_from_xml(paths: Sequence[Path], classes: Sequence[str]) -> Tags:
     """Tags from VOC annotations: a class is present if one of its objects is annotated, "difficult" ones too.
 
-    folder: holds <image name>.xml. Objects of no listed class and parts of objects (head, hand, foot) do not
-    count.
+    paths: one XML file per image. Objects of no listed class and parts of objects (head, hand, foot) don't count.
     Raises DataError for missing or unreadable files, and where there are objects and none is of a listed class.
     """
-    folder = Path(folder)
-    present = listing(folder, ".xml")
-    missing = [name for name in names if name not in present]
-    if missing:
-        raise DataError(
-            f"{folder}: {len(missing)} of {len(names)} images have no XML annotation: {some(missing)}",
-            "one <image name>.xml per image of the split",
-            'add the files, or read the tags from elsewhere with tags="csv" or tags="masks"',
-        )
-    columns = class_columns(classes)
-    values = np.zeros((len(names), len(classes)), bool)
-    others: Counter[str] = Counter()
-    for row, name in enumerate(names):
-        for found in object_names(folder / present[name].name):
+    columns, others = class_columns(classes), Counter()
+    values = np.zeros((len(paths), len(classes)), bool)
+    for row, path in enumerate(paths):
+        for found in object_names(path):
             column = columns.get(found, columns.get(folded(found)))
             if column is None:
                 others[found] += 1
             else:
                 values[row, column] = True
     if others and not values.any():
-        raise problem("no class", folder, count=others.total(), names=some(others), expected=some(classes))
+        raise problem("no class", paths[0].parent, count=others.total(), names=some(others), expected=some(classes))
     return Tags(values, "xml")
 
 
@@ -92,28 +81,38 @@ def tags_from_csv(path: Path, names: Sequence[str], classes: Sequence[str], know
     Raises DataError for missing or extra images (counted, the first few named), repeated images, missing or
     unknown class columns, and values other than 0 and 1.
     """
-    path = Path(path)
     header, rows = _read_table(path)
     columns = class_columns(classes)
     header = [classes[columns[folded(name)]] if folded(name) in columns and name not in classes else name
               for name in header]
-    _check_columns(path, header, classes)
+    if wrong := _listed("{what}: {names}", {
+            "missing": [name for name in (IMAGE, *classes) if name not in header],
+            "unknown": [name for name in header if name != IMAGE and name not in classes],
+            "repeated": sorted(name for name, count in Counter(header).items() if count > 1)}):
+        raise DataError(f"{path}: columns {wrong}", f"image, {', '.join(classes)}",
+                        "make the first row of the table agree with classes.txt")
     known = set(names if known is None else known)
     listed = _images(header, rows, known)
-    _check_images(path, listed, names, known)
-
-    class_cells = [header.index(name) for name in classes]
-    row_of = {image: row for image, row in zip(listed, rows, strict=True)}
-    cells = [[row_of[name][column] for column in class_cells] for name in names]
-    wrong = [name for name, row in zip(names, cells, strict=True) if not set(row) <= {"0", "1"}]
-    if wrong:
-        raise DataError(
-            f"{path}: {len(wrong)} images have values other than 0 and 1: {some(wrong)}",
-            "0 (absent) or 1 (present) in each class column",
-            "correct these rows",
-        )
+    present = set(listed)
+    if wrong := _listed("{count} {what}: {names}", {
+            f"of {len(names)} images missing": [name for name in names if name not in present],
+            "extra images that do not exist": [name for name in listed if name not in known],
+            "repeated images": list((Counter(listed) - Counter(present)).elements())}):
+        raise DataError(f"{path}: {wrong}", "one row per image of the split, and rows for images of the folder only",
+                        'correct the table, or read the tags from elsewhere with tags="xml" or tags="masks"')
+    row_of = dict(zip(listed, rows, strict=True))
+    cells = [[row_of[name][header.index(each)] for each in classes] for name in names]
+    if wrong := [name for name, row in zip(names, cells, strict=True) if not set(row) <= {"0", "1"}]:
+        raise DataError(f"{path}: {len(wrong)} images have values other than 0 and 1: {some(wrong)}",
+                        "0 (absent) or 1 (present) in each class column", "correct these rows")
     values = np.array([[cell == "1" for cell in row] for row in cells], bool).reshape(len(names), len(classes))
     return Tags(values, f"csv {path.name}")
+
+
+def _listed(text: str, found: dict[str, list[str]]) -> str:
+    """What is wrong with a table, by kind; "" where nothing is."""
+    return "; ".join(text.format(what=what, count=len(names), names=some(names)) for what, names in found.items()
+                     if names)
 
 
 def images_in_csv(path: Path, known: Container[str]) -> set[str]:
@@ -140,71 +139,14 @@ def _read_table(path: Path) -> tuple[list[str], list[list[str]]]:
     if not lines:
         raise DataError(f"{path} is empty", expected, "write the file again")
     header, rows = [IMAGE if folded(name) == IMAGE else name for name in lines[0]], lines[1:]
-    uneven = next((number for number, row in enumerate(rows, start=2) if len(row) != len(header)), None)
-    if uneven is not None:
-        raise DataError(
-            f"{path}: row {uneven} has {len(rows[uneven - 2])} values",
-            f"{len(header)}, one per column of its first row",
-            "correct the row",
-        )
+    for number, row in enumerate(rows, start=2):
+        if len(row) != len(header):
+            raise DataError(f"{path}: row {number} has {len(row)} values",
+                            f"{len(header)}, one per column of its first row", "correct the row")
     return header, rows
 
 
-def _check_columns(path: Path, header: list[str], classes: Sequence[str]) -> None:
-    absent = [name for name in (IMAGE, *classes) if name not in header]
-    unknown = [name for name in header if name != IMAGE and name not in classes]
-    repeated = sorted({name for name in header if header.count(name) > 1})
-    wrong = [
-        f"{what} {some(found)}"
-        for what, found in (("missing:", absent), ("unknown:", unknown), ("repeated:", repeated))
-        if found
-    ]
-    if wrong:
-        raise DataError(
-            f"{path}: columns {'; '.join(wrong)}",
-            f"image, {', '.join(classes)}",
-            "make the first row of the table agree with classes.txt",
-        )
-
-
-def _check_images(path: Path, listed: list[str], names: Sequence[str], known: set[str]) -> None:
-    present = set(listed)
-    missing = [name for name in names if name not in present]
-    extra = [name for name in listed if name not in known]
-    seen: set[str] = set()
-    repeated = [name for name in listed if name in seen or seen.add(name)]
-    wrong = [
-        f"{len(found)} {what}: {some(found)}"
-        for what, found in (
-            (f"of {len(names)} images missing", missing),
-            ("extra images that do not exist", extra),
-            ("repeated images", repeated),
-        )
-        if found
-    ]
-    if wrong:
-        raise DataError(
-            f"{path}: {'; '.join(wrong)}",
-            "one row per image of the split, and rows for images of the folder only",
-            'correct the table, or read the tags from elsewhere with tags="xml" or tags="masks"',
-        )
-
-
 def tags_from_masks(masks: Iterable[np.ndarray], class_count: int) -> Tags:
-    """Tags from masks: class c is present if a pixel has the label c + 1; 0 and 255 are no class.
-
-    masks: uint8 (H, W) each, read one at a time    class_count: C
-    Raises DataError for a label above C other than 255.
-    """
-    rows = []
-    for number, mask in enumerate(masks):
-        present = np.bincount(mask.ravel(), minlength=256) > 0
-        if present[class_count + 1 : 255].any():
-            label = class_count + 1 + int(present[class_count + 1 : 255].argmax())
-            raise DataError(
-                f"mask {number} has the label {label}",
-                f"0 to {class_count}, or 255 for void",
-                "correct the mask or the class list",
-            )
-        rows.append(present[1 : class_count + 1])
+    """Tags from masks, uint8 (H, W) each, read one at a time: class c is present if a pixel has the label c + 1."""
+    rows = [np.bincount(mask.ravel(), minlength=256)[1 : class_count + 1] > 0 for mask in masks]
     return Tags(np.array(rows, bool).reshape(len(rows), class_count), "masks")

@@ -23,23 +23,17 @@ _readers: ContextVar[Executor | None] = ContextVar("threads that read images", d
 
 
 class ImageSource(Protocol):
-    """Images by row number."""
+    """Images by row number: uint8 (H, W, 3), RGB, owned by the caller; their (H, W); canvases as of `TrainView`."""
 
-    def read(self, row: int) -> np.ndarray:
-        """uint8 (H, W, 3), RGB, owned by the caller."""
-
-    def size(self, row: int) -> tuple[int, int]:
-        """(H, W)."""
-
-    def canvas(self, rows: np.ndarray, side: int) -> tuple[Tensor, Tensor]:
-        """As `TrainView.canvas`."""
+    def read(self, row: int) -> np.ndarray: ...
+    def size(self, row: int) -> tuple[int, int]: ...
+    def canvas(self, rows: np.ndarray, side: int) -> tuple[Tensor, Tensor]: ...
 
 
 class LabelSource(Protocol):
-    """Label images (masks or contexts) by row number."""
+    """Label images (masks or contexts) by row number: uint8 (H, W), owned by the caller."""
 
-    def read(self, row: int) -> np.ndarray:
-        """uint8 (H, W), owned by the caller."""
+    def read(self, row: int) -> np.ndarray: ...
 
 
 def read_with(readers: Executor) -> None:
@@ -108,11 +102,8 @@ class ForbiddenLabels:
         self.owner = owner
 
     def read(self, row: int) -> np.ndarray:
-        raise ContractError(
-            f"pixel labels of {self.owner} were touched (row {row})",
-            "only images and tags",
-            "train on view.train_view(), or declare in the protocol that pixel labels are used",
-        )
+        raise ContractError(f"pixel labels of {self.owner} were touched (row {row})", "only images and tags",
+                            "train on view.train_view(), or declare in the protocol that pixel labels are used")
 
 
 class TrainView:
@@ -126,16 +117,8 @@ class TrainView:
 
     exposes_masks = False
 
-    def __init__(
-        self,
-        name: str,
-        classes: Sequence[str],
-        names: Sequence[str],
-        tags: np.ndarray,
-        tags_source: str,
-        images: ImageSource,
-        rows: np.ndarray | None = None,
-    ):
+    def __init__(self, name: str, classes: Sequence[str], names: Sequence[str], tags: np.ndarray, tags_source: str,
+                 images: ImageSource, rows: np.ndarray | None = None):
         """images: source of the pixels; image i of the view is its row rows[i] (default: i)."""
         self.name, self.classes, self.names = name, tuple(classes), tuple(names)
         self.tags, self.tags_source = np.array(tags), tags_source
@@ -145,14 +128,8 @@ class TrainView:
         self.tags.setflags(write=False)
 
     @staticmethod
-    def from_arrays(
-        name: str,
-        classes: Sequence[str],
-        names: Sequence[str],
-        tags: np.ndarray,
-        images: np.ndarray,
-        tags_source: str,
-    ) -> "TrainView":
+    def from_arrays(name: str, classes: Sequence[str], names: Sequence[str], tags: np.ndarray, images: np.ndarray,
+                    tags_source: str) -> "TrainView":
         """A view of images uint8 (N, H, W, 3) in memory or mapped from a file; they are not copied."""
         _check_array("images", images, len(names), 4)
         if images.shape[3] != 3:
@@ -163,10 +140,8 @@ class TrainView:
         return len(self.names)
 
     def __repr__(self) -> str:
-        return (
-            f"{type(self).__name__}({self.name!r}: {len(self)} images, {len(self.classes)} classes, "
-            f"tags from {self.tags_source})"
-        )
+        return (f"{type(self).__name__}({self.name!r}: {len(self)} images, {len(self.classes)} classes, "
+                f"tags from {self.tags_source})")
 
     def image(self, i: int) -> np.ndarray:
         """Image i, uint8 (H, W, 3), RGB; a copy."""
@@ -213,40 +188,23 @@ class EvalView(TrainView):
 
     exposes_masks = True
 
-    def __init__(
-        self,
-        *train_arguments,
-        masks: LabelSource,
-        contexts: LabelSource | None = None,
-        context_classes: Sequence[str] = (),
-    ):
+    def __init__(self, *train_arguments, masks: LabelSource, contexts: LabelSource | None = None,
+                 context_classes: Sequence[str] = ()):
         """train_arguments: those of TrainView.    masks, contexts: by the same rows."""
         super().__init__(*train_arguments)
         self._masks, self._contexts, self.context_classes = masks, contexts, tuple(context_classes)
 
     @staticmethod
-    def from_arrays(
-        name: str,
-        classes: Sequence[str],
-        names: Sequence[str],
-        tags: np.ndarray,
-        images: np.ndarray,
-        tags_source: str,
-        masks: np.ndarray,
-        contexts: np.ndarray | None = None,
-        context_classes: Sequence[str] = (),
-    ) -> "EvalView":
+    def from_arrays(name: str, classes: Sequence[str], names: Sequence[str], tags: np.ndarray, images: np.ndarray,
+                    tags_source: str, masks: np.ndarray, contexts: np.ndarray | None = None,
+                    context_classes: Sequence[str] = ()) -> "EvalView":
         """A view of arrays or memmaps, not copied: images uint8 (N, H, W, 3), labels uint8 (N, H, W)."""
         train = TrainView.from_arrays(name, classes, names, tags, images, tags_source)
-        _check_labels("masks", masks, images, len(train.classes))
-        if contexts is not None:
-            _check_labels("contexts", contexts, images, len(context_classes))
-        return EvalView(
-            *train._arguments(np.arange(len(train))),
-            masks=ArrayLabels(masks),
-            contexts=None if contexts is None else ArrayLabels(contexts),
-            context_classes=context_classes,
-        )
+        for what, labels, count in (("masks", masks, len(train.classes)), ("contexts", contexts, len(context_classes))):
+            if labels is not None:
+                _check_labels(what, labels, images, count)
+        return EvalView(*train._arguments(np.arange(len(train))), masks=ArrayLabels(masks),
+                        contexts=None if contexts is None else ArrayLabels(contexts), context_classes=context_classes)
 
     @property
     def has_context(self) -> bool:
@@ -290,6 +248,5 @@ def _check_labels(what: str, labels: np.ndarray, images: np.ndarray, largest: in
     _check_array(what, labels, len(images), 3)
     if labels.shape != images.shape[:3]:
         raise DataError(f"{what} are of size {labels.shape[1:]}", f"{images.shape[1:3]}, the size of the images")
-    outside = labels_outside(labels, largest)
-    if outside:
+    if outside := labels_outside(labels, largest):
         raise DataError(f"{what} have the labels {outside}", f"0 to {largest}, or 255 for void")

@@ -14,13 +14,8 @@ from wsss_lab.lab.plots import Drawn, Panel, flow, grid
 
 #: Knobs of the toy world with a low and a high setting, in the order in which the primer turns them.
 KNOB_TURNS: dict[str, tuple[Any, Any]] = {
-    "context": (0.0, 1.0),
-    "secondary": ((0.0, 0.0), (1.0, 1.0)),
-    "distractor": (0.0, 1.0),
-    "camouflage": (0.0, 1.0),
-    "head": (0.4, 1.1),
-    "noise": (0.0, 0.1),
-}
+    "context": (0.0, 1.0), "secondary": ((0.0, 0.0), (1.0, 1.0)), "distractor": (0.0, 1.0), "camouflage": (0.0, 1.0),
+    "head": (0.4, 1.1), "noise": (0.0, 0.1)}
 LOOKED_AT = 32  # pictures among which those are chosen that a knob changes most
 
 
@@ -52,9 +47,9 @@ def world_table(train: EvalView, val: EvalView) -> pd.DataFrame:
     for label, name in enumerate(val.classes, start=1):
         images = np.flatnonzero(val.tags[:, label - 1])
         shares = [(val.mask(i) == label).mean() for i in images]
-        company = val.tags[images].sum(1) > 1
+        company, mean = val.tags[images].sum(1) > 1, np.mean if len(images) else lambda _: np.nan
         row = {"class": name, "images in train": train.tags[:, label - 1].sum(), "images in val": len(images),
-               "share of picture (%)": 100 * _mean(shares), "with another class (%)": 100 * _mean(company)}
+               "share of picture (%)": 100 * mean(shares), "with another class (%)": 100 * mean(company)}
         if val.has_context:
             row["most frequent stuff"] = _frequent_stuff(val, images)
         rows.append(row)
@@ -70,15 +65,11 @@ def _frequent_stuff(view: EvalView, images: Sequence[int]) -> str:
     return f"{view.context_classes[seen.argmax()]} ({100 * seen.max() / len(images):.0f} %)" if seen.any() else "–"
 
 
-def _mean(values: Sequence[float]) -> float:
-    return float(np.mean(values)) if len(values) else np.nan
-
-
 def companions(world_seed: int = 0, count: int = 8) -> Drawn:
     """Pre-training crops of the classes and of other types, and scenes of the saliency set with their boxes."""
     crops = make_pretraining(256, split_seed(world_seed, "pretraining"))
-    ours, others = (np.flatnonzero(part)[:count] for part in (crops["labels"] < len(CLASSES),
-                                                              crops["labels"] >= len(CLASSES)))
+    of_class = crops["labels"] < len(CLASSES)
+    ours, others = (np.flatnonzero(part)[:count] for part in (of_class, ~of_class))
     scenes = make_saliency_scenes(count, split_seed(world_seed, "saliency"))
     rows = [[Panel(crops["images"][i], title=CLASSES[crops["labels"][i]]) for i in ours],
             [Panel(crops["images"][i], title=f"type {crops['labels'][i]}") for i in others],
@@ -96,17 +87,13 @@ def knob_turns(world_seed: int = 0, count: int = 3) -> Drawn:
     for name, turns in KNOB_TURNS.items():
         low, high = (make_scenes(LOOKED_AT, seed, Knobs(**{name: turn}))["images"] for turn in turns)
         change = np.abs(low.astype(float) - high).mean((1, 2, 3))
-        chosen = ranked(change)[:count]
-        rows.append([Panel(images[i]) for images in (low, high) for i in chosen])
-    names = [f"{name}\n{_setting(low)} | {_setting(high)}" for name, (low, high) in KNOB_TURNS.items()]
+        rows.append([Panel(images[i]) for images in (low, high) for i in ranked(change)[:count]])
+    names = [f"{name}\n" + " | ".join(", ".join(f"{value:g}" for value in np.atleast_1d(turn)) for turn in turns)
+             for name, turns in KNOB_TURNS.items()]
     figure = grid(rows, names=names, size=1.15, groups=[("low", count), ("the same scenes, high", count)])
     return Drawn(figure, "Knobs of the toy world, turned low and high",
                  f"One row per knob ({', '.join(KNOB_TURNS)}): three scenes with the knob turned low, and the same"
                  " scenes with it turned high.")
-
-
-def _setting(turn: Any) -> str:
-    return f"{turn[0]:g}, {turn[1]:g}" if isinstance(turn, tuple) else f"{turn:g}"
 
 
 def knob_table() -> pd.DataFrame:
@@ -171,19 +158,13 @@ def refinement(image: np.ndarray, beliefs: dict[str, np.ndarray], refined: dict[
 
 def drawing(*named: tuple[str, np.ndarray], classes: Sequence[str], title: str) -> Drawn:
     """Drawings of a few pixels side by side under their names: label maps (H, W) uint8, or regions (H, W) bool."""
-    panels = [Panel(_light(_large(drawn)), title=name) if drawn.dtype == bool else Panel(_large(drawn), "mask", name)
-              for name, drawn in named]
+    panels = []
+    for name, drawn in named:
+        large = drawn.repeat(20, 0).repeat(20, 1)
+        light = np.where(large[..., None], np.uint8(225), np.uint8(60)).repeat(3, 2)
+        panels.append(Panel(light, title=name) if drawn.dtype == bool else Panel(large, "mask", name))
     return Drawn(grid([panels], classes=classes, size=1.7), title,
                  f"Drawings of a few large pixels: {', '.join(name for name, _ in named)}.", "schematic")
-
-
-def _large(drawn: np.ndarray) -> np.ndarray:
-    return drawn.repeat(20, 0).repeat(20, 1)
-
-
-def _light(region: np.ndarray) -> np.ndarray:
-    """A region (H, W) as a picture: light on dark."""
-    return np.where(region[..., None], np.uint8(225), np.uint8(60)).repeat(3, 2)
 
 
 def stages(view: EvalView, columns: dict[str, Sequence[np.ndarray]], chosen: Sequence[int]) -> Drawn:

@@ -188,7 +188,7 @@ def score_table(prediction: np.ndarray, truth: np.ndarray, classes: int) -> "pd.
 
     import pandas as pd
 
-    kept = pd.read_csv(project_folder() / "findings" / "absent_class.csv")
+    kept = pd.read_csv(project_folder() / "findings/absent_class.csv")
     measured = library_scores(prediction, truth, classes)
     counts = confusion_matrix(prediction, truth, classes)
     if not np.array_equal(counts, FOUND_FOR):

@@ -37,8 +37,8 @@ def root(tmp_path):
     return root
 
 
-def findings(root):
-    return check_folder(VocFolder(root), VocFolder(root).splits)
+def findings(root, tags="auto"):
+    return check_folder(VocFolder(root, tags), VocFolder(root).splits)
 
 
 # --- read as it was meant --------------------------------------------------------------------------------------------
@@ -46,10 +46,7 @@ def findings(root):
 
 @pytest.mark.parametrize("content", [
     b"\xef\xbb\xbfp0\r\np1\r\np2\r\n",
-    "p0\np1\np2".encode("utf-16"),
-    "p0\np1\np2".encode("utf-16-le"),
-    "p0\np1\np2".encode("utf-16-be"),
-    "p0\np1\np2".encode("utf-32"),
+    *("p0\np1\np2".encode(encoding) for encoding in ("utf-16", "utf-16-le", "utf-16-be", "utf-32")),
     "p0\u200b\n\n p1 \np2".encode(),
     b"./JPEGImages/p0.jpg\n../JPEGImages/p1\nC:\\photos\\p2.JPG\n",
     b"/JPEGImages/p0.jpg /SegmentationClassAug/p0.png\nJPEGImages/p1.jpg\tp1.png\np2 p2\n",
@@ -147,19 +144,21 @@ def draw(change, path=MASK, palette=None, **options):
     return damage
 
 
+def as_void(mask):
+    return np.where(mask > 0, 255, 0).astype(np.uint8)
+
+
 def each_mask(change):
     """Damage: all masks are saved again, changed."""
     return lambda root: [draw(change, path.relative_to(root))(root) for path in root.glob("SegmentationClass/*")]
 
 
-def flagged(flag, *damages):
+def flagged(flag, *damages, path=PHOTO):
     """Damage: a photograph says how it is to be shown, and more."""
     def damage(root):
         exif = Image.Exif()
         exif[0x0112] = flag
-        image = Image.open(root / PHOTO)
-        image.load()
-        image.save(root / PHOTO, exif=exif)
+        Image.open(root / path).copy().save(root / path, exif=exif)
         for more in damages:
             more(root)
     return damage
@@ -206,7 +205,7 @@ DAMAGES = {
     "mask has only void for a tag": (draw(lambda mask: np.where(mask == 2, 255, 0).astype(np.uint8)), MASK,
                                      "shows no class, only void, and its image is tagged dog"),
     "mask has a label too many": (draw(lambda mask: mask + 1), MASK, "has the label 3"),
-    "objects are 255": (each_mask(lambda mask: np.where(mask > 0, 255, 0).astype(np.uint8)), "SegmentationClass",
+    "objects are 255": (each_mask(as_void), "SegmentationClass",
                         "not one mask of train has a class; they hold 0, 255"),
     "masks are empty": (each_mask(np.zeros_like), "SegmentationClass", "not one mask of val has a class; they hold 0 "),
     "masks of other classes": (each_mask(lambda mask: np.array([0, 2, 1], np.uint8)[mask]), "SegmentationClass",
@@ -284,14 +283,14 @@ def test_masks_of_a_class_that_is_never_tagged_are_no_accident(root):
 @pytest.mark.parametrize("tags", ["csv", "masks"])
 def test_a_split_may_show_backgrounds_alone(tmp_path, tags):
     root = write_photographs(tmp_path / "folder", masks=True)
-    draw(lambda mask: np.where(mask > 0, 255, 0).astype(np.uint8), "SegmentationClass/p3.png")(root)
+    draw(as_void, "SegmentationClass/p3.png")(root)
     (root / "image_labels.csv").write_text("image,cat,dog\np0,1,0\np1,0,1\np2,1,0\n")
-    found = check_folder(VocFolder(root, tags), ["train", "val"])
+    found = findings(root, tags)
     assert not any(finding.stops for finding in found)
     assert any("not one mask of val has a class, nor" in finding.what for finding in found)
     draw(np.zeros_like, "SegmentationClass/p0.png")(root)
-    each_mask(lambda mask: np.where(mask > 0, 255, 0).astype(np.uint8))(root)
-    assert any(finding.stops for finding in check_folder(VocFolder(root, tags), ["train", "val"]))
+    each_mask(as_void)(root)
+    assert any(finding.stops for finding in findings(root, tags))
 
 
 @pytest.mark.parametrize("rows, file, words", [
@@ -315,10 +314,7 @@ def test_annotations_without_any_listed_class_are_no_images_without_tags(root):
 
 
 def test_an_orientation_flag_is_no_problem_where_sizes_tell_that_masks_are_as_stored(root):
-    flagged(6)(root)
-    exif = Image.Exif()
-    exif[0x0112] = 3
-    Image.open(root / "JPEGImages/p2.jpg").copy().save(root / "JPEGImages/p2.jpg", exif=exif)
+    flagged(6, flagged(3, path="JPEGImages/p2.jpg"))(root)
     assert findings(root) == []
 
 
@@ -361,6 +357,20 @@ def test_the_table_joins_files_of_one_finding_and_ends_with_a_count():
 
 def test_every_kind_says_what_is_wrong_and_what_puts_it_right():
     assert all("{path}" in what and fix for what, _, fix in KINDS.values()) and set(NOTES) <= set(KINDS)
+
+
+def test_all_problems_are_told_at_once_and_a_context_map_stops_nothing(root):
+    """Images without a context map are left out of its scores."""
+    (root / "SegmentationContext").mkdir()
+    (root / "context_classes.txt").write_text("grass\n")
+    for index in range(4):
+        size = (24, 36) if index else (3, 3)
+        Image.fromarray(np.ones(size, np.uint8)).save(root / f"SegmentationContext/p{index}.png")
+    assert [(finding.file, finding.stops) for finding in findings(root)] == [("SegmentationContext/p0.png", False)]
+    put(PHOTO, "")(root)
+    (root / "SegmentationClass/p2.png").unlink()
+    with pytest.raises(DataError, match=r"2 problems\n(.*\n)*.*p1.jpg(.*\n)*.*p2.png"):
+        VocFolder(root).check("train")
 
 
 # --- kept ------------------------------------------------------------------------------------------------------------

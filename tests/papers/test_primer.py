@@ -21,7 +21,8 @@ from wsss_lab.refinement.dense_crf import V1
 
 torch.set_num_threads(1)
 
-PATH = Path(__file__).resolve().parents[1] / "notebooks" / "0_primer.ipynb"
+ROOT = Path(__file__).resolve().parents[2]
+PATH = ROOT / "notebooks" / "0_primer.ipynb"
 LONGEST_CELL, MEDIAN_CELL = 20, 8
 
 
@@ -89,7 +90,7 @@ def test_each_library_that_is_here_scores_the_pair_as_was_found_and_ours_leaves_
     table = primer.score_table(guess, truth, classes=4).set_index("call")
     assert table.loc["mean_iou", ["absent class", "measured"]].tolist() == ["left out", "by this run"]
     assert table.loc["mean_iou", "mIoU"] == pytest.approx(7 / 12)
-    kept = pd.read_csv(PATH.parents[1] / "findings" / "absent_class.csv").set_index("call")["mIoU"]
+    kept = pd.read_csv(ROOT / "findings" / "absent_class.csv").set_index("call")["mIoU"]
     here = primer.library_scores(guess, truth, 4)
     assert here == pytest.approx({call: kept[call] for call in here}, abs=1e-4)
     found = dict(zip(table.index, table["absent class"]))

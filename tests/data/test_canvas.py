@@ -5,18 +5,8 @@ import numpy as np
 import pytest
 import torch
 from scipy import ndimage
-from torch.nn import functional
 
-from wsss_lab.data.canvas import (
-    augment,
-    canvas_box,
-    from_canvas,
-    label_canvas,
-    nearest,
-    normalise,
-    to_canvas,
-    trim_and_flip,
-)
+from wsss_lab.data.canvas import canvas_box, from_canvas, label_canvas, nearest, normalise, to_canvas
 from wsss_lab.errors import ParameterError
 
 torch.set_num_threads(1)
@@ -69,18 +59,9 @@ def test_to_canvas_averages_when_it_shrinks():
 
 def test_label_canvas_keeps_labels_and_reflects_or_ignores():
     mask = np.array([[1, 1, 2, 2], [255, 255, 0, 0]], np.uint8)
-    assert label_canvas(mask, 4).tolist() == [
-        [255, 255, 0, 0],
-        [1, 1, 2, 2],
-        [255, 255, 0, 0],
-        [1, 1, 2, 2],
-    ]
-    assert label_canvas(mask, 4, padding="ignore").tolist() == [
-        [255] * 4,
-        [1, 1, 2, 2],
-        [255, 255, 0, 0],
-        [255] * 4,
-    ]
+    first, second, void = [1, 1, 2, 2], [255, 255, 0, 0], [255] * 4
+    assert label_canvas(mask, 4).tolist() == [second, first, second, first]
+    assert label_canvas(mask, 4, padding="ignore").tolist() == [void, first, second, void]
     np.testing.assert_array_equal(label_canvas(mask, 8)[2:6], np.kron(mask, np.ones((2, 2), np.uint8)))
     with pytest.raises(ParameterError, match="'zero'"):
         label_canvas(mask, 4, padding="zero")
@@ -142,81 +123,3 @@ def test_normalise_by_hand():
     assert out.dtype == torch.float32 and out.is_contiguous(memory_format=torch.channels_last)
     assert out[0, 0, 0, 0].item() == pytest.approx((1 - 0.485) / 0.229, abs=1e-5)
     assert out[0, :, 1, 1].tolist() == pytest.approx([-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225], abs=1e-5)
-
-
-def _batch(count=3, side=20):
-    generator = torch.Generator().manual_seed(1)
-    batch = torch.randint(0, 256, (count, 3, side, side), dtype=torch.uint8, generator=generator)
-    labels = torch.randint(0, 5, (count, side, side), dtype=torch.uint8, generator=generator)
-    return batch, labels
-
-
-def test_without_trims_and_flips_nothing_changes():
-    batch, labels = _batch()
-    out, out_labels = trim_and_flip(
-        batch, labels, torch.zeros(3, 4, dtype=torch.long), torch.zeros(3, dtype=torch.bool)
-    )
-    assert torch.equal(out, batch) and torch.equal(out_labels, labels)
-
-
-def test_flip_mirrors_only_the_chosen_images():
-    batch, labels = _batch()
-    out, out_labels = trim_and_flip(
-        batch, labels, torch.zeros(3, 4, dtype=torch.long), torch.tensor([True, False, True])
-    )
-    assert torch.equal(out[0], batch[0].flip(-1)) and torch.equal(out[1], batch[1])
-    assert torch.equal(out_labels[2], labels[2].flip(-1)) and torch.equal(out_labels[1], labels[1])
-
-
-def test_trim_by_hand():
-    # A row 0 10 20 30 without its last two pixels is 0 10, resized to four: 0, 2.5, 7.5, 10.
-    batch = torch.tensor([0, 10, 20, 30], dtype=torch.uint8).expand(1, 3, 4, 4)
-    labels = torch.tensor([1, 2, 3, 255], dtype=torch.uint8).expand(1, 4, 4)
-    out, out_labels = trim_and_flip(batch, labels, torch.tensor([[0, 0, 0, 2]]), torch.tensor([False]))
-    assert out[0, 0, 0].tolist() == pytest.approx([0, 2.5, 7.5, 10], abs=0.5)
-    assert out_labels[0, 0].tolist() == [1, 1, 2, 2]
-
-
-def test_trim_equals_cutting_and_resizing_each_image():
-    batch, labels = _batch()
-    trims = torch.tensor([[2, 1, 0, 2], [0, 0, 1, 1], [2, 2, 2, 2]])
-    flips = torch.tensor([False, True, True])
-    out, out_labels = trim_and_flip(batch, labels, trims, flips)
-    for i, (top, bottom, left, right) in enumerate(trims.tolist()):
-        cut = (slice(top, 20 - bottom), slice(left, 20 - right))
-        image = functional.interpolate(batch[i : i + 1, :, *cut].float(), size=(20, 20), mode="bilinear")[0]
-        label = functional.interpolate(labels[i][cut][None, None].float(), size=(20, 20), mode="nearest-exact")[0, 0]
-        if flips[i]:
-            image, label = image.flip(-1), label.flip(-1)
-        assert (out[i].float() - image).abs().max() <= 0.501  # rounded to whole grey values
-        assert torch.equal(out_labels[i].float(), label)
-
-
-def test_augment_moves_image_and_labels_together_and_repeats_with_the_generator():
-    labels = (torch.arange(40)[None, :] // 8 * 5 + torch.arange(40)[:, None] // 8).to(torch.uint8).expand(16, 40, 40)
-    batch = (labels * 10)[:, None].expand(16, 3, 40, 40)
-    out, out_labels = augment(batch, labels, torch.Generator().manual_seed(3))
-    agree = (out[:, 0] == out_labels * 10).float().mean()
-    assert agree > 0.7  # they differ only where the image is blended between two labels
-    assert not torch.equal(out_labels, labels)
-    again, none = augment(batch, None, torch.Generator().manual_seed(3))
-    assert torch.equal(out, again) and none is None
-
-
-def test_augment_flips_half_and_trims_at_most_a_tenth_of_each_side():
-    # Pixel (i, j) holds j in the first channel and i in the second, so corners tell what was cut.
-    ramp = torch.arange(100, dtype=torch.uint8)
-    image = torch.stack([ramp.expand(100, 100), ramp[:, None].expand(100, 100), torch.zeros(100, 100).byte()])
-    out, _ = augment(image.expand(400, 3, 100, 100), None, torch.Generator().manual_seed(0))
-    first, last = out[:, 0, 0, 0].long(), out[:, 0, 0, -1].long()
-    flipped = first > last
-    assert 0.4 < flipped.float().mean() < 0.6
-    left, right = torch.minimum(first, last), 99 - torch.maximum(first, last)
-    top, bottom = out[:, 1, 0, 0].long(), 99 - out[:, 1, -1, 0].long()
-    for cut in (left, right, top, bottom):
-        assert set(cut.tolist()) == set(range(11))
-
-
-def test_augment_refuses_a_trim_that_leaves_nothing():
-    with pytest.raises(ParameterError, match="trim 0.5"):
-        augment(torch.zeros(1, 3, 4, 4, dtype=torch.uint8), None, torch.Generator(), trim=0.5)

@@ -16,7 +16,7 @@ from wsss_lab.lab.tables import numeric_columns, to_csv
 from wsss_lab.papers.lee2021 import tables as lee2021_tables
 from wsss_lab.papers.lee2021.route import DETECTORS, detector_row
 from wsss_lab.papers.lee2021.tables import METHODS, TABLES, UNDEFINED, Evidence, segmenter_of
-from wsss_lab.papers.shared_tables import NO_TEST, NOT_RUN, TAGS_KNOWN, TAGS_UNUSED
+from wsss_lab.papers.shared_tables import NO_TEST, TAGS_KNOWN, TAGS_UNUSED
 
 ALL = TABLES
 OF_SEGMENTERS = ("table5", "table6", "table7", "text-saliency")

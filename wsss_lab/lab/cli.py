@@ -165,7 +165,7 @@ def plan(
 
     VOC 2012 and weights needn't be there yet.
     """
-    from wsss_lab.lab import assumed, chosen, forecast, needs, notebooks
+    from wsss_lab.lab import assumed, forecast, needs, notebooks, registry
 
     selected = notebooks.select_notebooks(
         notebooks.find_notebooks(notebooks_dir or notebooks.project_folder() / "notebooks"), paper)
@@ -174,7 +174,7 @@ def plan(
     with assumed.assume():
         if artifact or artifacts:
             told = ",".join(filter(forecast.has_forecast, papers))
-            print(needs.render(chosen.choose(artifact or told, papers), profile, seeds, tflops))
+            print(needs.render(registry.choose(artifact or told, papers), profile, seeds, tflops))
         else:
             print(forecast.render(papers, profile, seeds, tflops, trainings))
 
@@ -321,12 +321,12 @@ def data(
 
 def _make_artifacts(names: str, papers: list[str], shared: dict) -> None:
     """Make single tables and figures, without a notebook, and say where they are."""
-    from wsss_lab.lab import chosen
+    from wsss_lab.lab import registry, session
 
-    made = chosen.make(chosen.choose(names, papers), **shared)
-    for name in made:
-        paper, id = name.split("/")
-        print(f"{name}: {Path(shared['figures']) / shared['profile'] / paper}, {id}.*")
+    chosen = registry.choose(names, papers)
+    session.make_artifacts(chosen, **shared)
+    for paper, id, _ in chosen:
+        print(f"{paper}/{id}: {Path(shared['figures']) / shared['profile'] / paper}, {id}.*")
     _update_gallery(Path(shared["figures"]), shared["profile"])
 
 

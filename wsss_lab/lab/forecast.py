@@ -7,7 +7,6 @@ for each, and the activations that the backward pass of a batch needs. Heads, lo
 on top.
 """
 
-import importlib
 import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -42,14 +41,6 @@ class Cost:
     hours: float
     bytes: float
     stored: bool
-
-
-def all_steps(run: Session) -> tuple[Step, ...]:
-    """Everything that a paper's notebook computes: what its tables, figures and claims name, and what that needs."""
-    tables, claims, figures = (importlib.import_module(f"wsss_lab.papers.{run.paper}.{kind}")
-                               for kind in ("tables", "claims", "figures"))
-    wanted = [step for part in (tables, claims) for route in run.routes for step in part.steps(route, run.profile)]
-    return topological([*wanted, *figures.steps(run)])
 
 
 def has_forecast(paper: str) -> bool:
@@ -117,14 +108,14 @@ def of_papers(papers: Iterable[str], profile: str, seeds: int, tflops: float = T
 
     Raises DataError or WeightsError when a folder that the profile reads doesn't hold what it needs.
     """
-    from wsss_lab.lab.dry_run import DryRun
+    from wsss_lab.lab.needs import DryRun, asked_by
 
     kind = DryRun if assumed(DATA, profile) else Session  # there is nothing that figures could look at
     seen: set[Step] = set()
     found = {}
     for paper in filter(has_forecast, papers):
         run = start(paper, profile, seeds, figures="", kind=kind)
-        found[paper] = costs(run, (step for step in all_steps(run) if step not in seen), tflops)
+        found[paper] = costs(run, (step for step in topological(asked_by(run)) if step not in seen), tflops)
         seen |= {each.step for each in found[paper]}
     return found
 

@@ -1,25 +1,24 @@
-"""What single tables and figures need, before anything is computed.
+"""What tables, figures and claims need, before anything is computed.
 
 Which steps an artifact reads stands nowhere but in the function that makes it, which asks the session for one result
 after the other, as its rows, splits and networks are in the profile. So this function is called, in a session that
-computes nothing: it notes what is asked for and answers with made-up results of the right shapes. The steps are those
-of the profile itself. A record of what was read in a run of another profile would not do: labels of one profile's
-steps stand for no step of another where splits, networks or detectors differ, and rows that it leaves out are missed.
+computes nothing: it notes what is asked for and answers with made-up results of the right shapes.
 
 What depends on results is not foreseen: images that are shown are as many as in a run, but others.
 """
 
 import warnings
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 
-from wsss_lab.lab import assumed, forecast
-from wsss_lab.lab.chosen import Chosen
-from wsss_lab.lab.dry_run import DryRun
-from wsss_lab.lab.session import start
-from wsss_lab.lab.steps import Step, topological
+from wsss_lab.data.views import EvalView
+from wsss_lab.lab import assumed, forecast, made_up, plots
+from wsss_lab.lab.registry import Chosen, Decider, artifacts_of, maker_of
+from wsss_lab.lab.session import Session, start
+from wsss_lab.lab.steps import Output, Step, topological
+from wsss_lab.measure.quantities import Results
 
 
 class Needs(NamedTuple):
@@ -29,6 +28,49 @@ class Needs(NamedTuple):
     title: str
     steps: tuple[Step, ...]
     complete: bool
+
+
+class DryRun(Session):
+    """A session that computes nothing and has nothing stored. `asked`: the steps whose results were asked for, in
+    order."""
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.asked: dict[Step, None] = {}
+        self.results = Results(self, most=2)
+        self.store = self  # what is opened with the store of a session is asked for like everything else
+
+    def __contains__(self, step: Step) -> bool:
+        return False
+
+    def compute(self, *wanted: Step | str) -> None:
+        """Nothing but noting the steps."""
+        self.ensure([step for step in wanted if isinstance(step, Step)])
+
+    def ensure(self, steps: Sequence[Step]) -> None:
+        self.asked |= dict.fromkeys(steps)
+
+    def load(self, item: Any) -> Any:
+        """Made-up results of a step (a mapping), of one of its outputs, or of what is made of such."""
+        if not isinstance(item, Step | Output):
+            return item.load(self)
+        step = item if isinstance(item, Step) else item.step
+        self.ensure([step])
+        made = made_up.MadeUp(step, len(self.world.classes))
+        return made if isinstance(item, Step) else made[item.name]
+
+    def view(self, split: str) -> EvalView:
+        """A made-up split of the world."""
+        self.ensure(self.world.eval_view(split).steps)
+        return made_up.view(split, self.world.classes)
+
+
+def asked_by(run: Session, ids: Sequence[str] = ()) -> list[Step]:
+    """The steps whose results artifacts of a session's paper ask for; ids: none = all of them."""
+    dry = DryRun(run.paper, run.profile, run.routes, run.jobs, "")
+    for id in ids or artifacts_of(run.paper):
+        _tried(Chosen(run.paper, id, maker_of(run.paper, id)), dry)
+    return list(dry.asked)
 
 
 def needs(chosen: Iterable[Chosen], **settings) -> dict[str, Needs]:
@@ -41,19 +83,24 @@ def needs(chosen: Iterable[Chosen], **settings) -> dict[str, Needs]:
     for each in chosen:
         if each.paper not in runs:
             runs[each.paper] = start(each.paper, **settings, figures="", kind=DryRun)
-        found[f"{each.paper}/{each.id}"] = _needs_of(each, runs[each.paper])
+        run = runs[each.paper]
+        run.asked = {}
+        title, complete = _tried(each, run)
+        found[f"{each.paper}/{each.id}"] = Needs(title, topological(list(run.asked)), complete)
     return found
 
 
-def _needs_of(artifact: Chosen, run: DryRun) -> Needs:
-    run.asked, title, complete = {}, "", True
-    with warnings.catch_warnings():
+def _tried(artifact: Chosen, run: DryRun) -> tuple[str, bool]:
+    """Call an artifact's function. Returns its title and True; "" and False where it came to a halt."""
+    if isinstance(artifact.make, Decider):  # what claims read is declared
+        run.ensure(artifact.make.reads(run))
+        return artifact.make.title(run.paper), True
+    with warnings.catch_warnings(), plots.nothing_drawn():
         warnings.simplefilter("ignore")  # numbers that mean nothing
         try:
-            title = artifact.make(run).title
+            return artifact.make(run).title, True
         except Exception:  # whatever made-up numbers can lead to; what is known by then is told
-            complete = False
-    return Needs(title, topological(list(run.asked)), complete)
+            return "", False
 
 
 def table(found: dict[str, Needs], tflops: float = forecast.TFLOPS) -> pd.DataFrame:

@@ -1,6 +1,8 @@
 """Pictures of images, masks and maps in a grid, and block diagrams; white background, colour-blind-safe colours."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -23,6 +25,19 @@ MAP_COLOURS = "viridis"
 _GAP = 0.04  # inches between two pictures
 _SMALL = 128  # pixels; pictures up to this size keep their pixels visible, which also makes smaller files
 _HEADING, _NOTE = 9.0, 7.5  # font sizes in points
+
+
+_drawing: ContextVar[bool] = ContextVar("drawing", default=True)
+
+
+@contextmanager
+def nothing_drawn() -> Iterator[None]:
+    """While it is entered, grids stay empty: for who wants to know what pictures read, and not to see them."""
+    before = _drawing.set(False)
+    try:
+        yield
+    finally:
+        _drawing.reset(before)
 
 
 class Drawn(NamedTuple):
@@ -87,6 +102,11 @@ def grid(rows: Sequence[Sequence[Panel | None]], columns: Sequence[str] = (), na
     """
     from matplotlib.figure import Figure
 
+    if not _drawing.get():
+        empty = Figure()
+        for _ in filter(None, (panel for row in rows for panel in row)):
+            empty.add_axes((0, 0, 1, 1))
+        return empty
     wide = max(len(row) for row in rows)
     columns, groups = columns[:wide], _within(groups, wide)
     lefts, width = _column_places(wide, size, [count for _, count in groups])

@@ -4,6 +4,8 @@ import importlib
 import os
 import pkgutil
 import time
+from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -18,9 +20,11 @@ from wsss_lab.lab.notebooks import project_folder
 from wsss_lab.lab.pictures import Picture, draw
 from wsss_lab.lab.profiles import check_inputs, profile_named, unknown_name
 from wsss_lab.lab.published import published
-from wsss_lab.lab.steps import Output, Step
+from wsss_lab.lab.registry import ALL_CLAIMS, Chosen, Claims, maker_of
+from wsss_lab.lab.steps import Step
 from wsss_lab.lab.store import Store
 from wsss_lab.lab.worlds import AUGMENTED, PhotoWorld, World
+from wsss_lab.measure.quantities import Results
 from wsss_lab.settings import check_variables, checked
 
 if TYPE_CHECKING:
@@ -39,6 +43,8 @@ class Session:
         self.store = Store()
         self.started = time.monotonic()
         folder = Path(figures) / profile / paper if figures else None
+        self._stored_only = False
+        self._read: set[Step] = set()
         self.artifacts = Artifacts(folder, settings={"profile": profile, "world": self.world.name,
                                                      "world_seed": getattr(self.world, "seed", None)},
                                    seeds=[route.seed for route in routes],
@@ -54,31 +60,71 @@ class Session:
         """The route at seed 0, the one that pictures are taken from."""
         return self.routes[0]
 
-    def compute(self, *steps: Step) -> None:
-        """Run what is missing of these steps and of everything they need, in worker processes."""
+    @cached_property
+    def results(self) -> Results:
+        """What is measured, each quantity once."""
+        return Results(self)
+
+    def compute(self, *wanted: Step | str) -> None:
+        """Run what is missing of steps, of what artifacts (ids) read, and of everything that they need, in workers."""
+        steps = [step for each in wanted for step in (self.needs(each) if isinstance(each, str) else [each])]
         compute(steps, self.store, jobs=self.jobs or None)
         runs.note(steps)
 
-    def load(self, item: Step | Output) -> Any:
-        """The stored result of a step (a mapping) or of one of its outputs."""
+    def needs(self, *ids: str) -> list[Step]:
+        """The steps that artifacts read (none = all of the paper), as far as they can be told before a run."""
+        from wsss_lab.lab.needs import asked_by
+
+        return asked_by(self, ids)
+
+    def load(self, item: Any) -> Any:
+        """The result of a step (a mapping), of one of its outputs or of a view; what isn't stored yet is computed."""
+        self.ensure([item] if isinstance(item, Step) else item.steps)
         return item.load(self.store)
+
+    def ensure(self, steps: Sequence[Step]) -> None:
+        """Have steps in the store, and note them as read; each is looked at once."""
+        new = [step for step in steps if step not in self._read]
+        if missing := [step for step in new if step not in self.store]:
+            if self._stored_only:
+                raise NotStored(str(missing[0]))
+            compute(missing, self.store, jobs=self.jobs or None)
+        if new:
+            runs.note(new)
+            self._read.update(new)
 
     def view(self, split: str):
         """A split with masks, for looking and scoring in the notebook; training steps get their own view."""
-        reference = self.world.eval_view(split)
-        self.compute(*reference.steps)
-        return reference.load(self.store)
+        return self.load(self.world.eval_view(split))
+
+    def make(self, id: str) -> Any:
+        """A table, a figure or the decided claims of the paper; what it reads is computed first, all at once."""
+        maker = maker_of(self.paper, id)
+        self._stored_only = True
+        try:
+            return maker(self)
+        except NotStored:
+            self._stored_only = False
+            self.compute(id)
+            return maker(self)
+        finally:
+            self._stored_only = False
+
+    def show(self, what: Any, alt: str = "") -> Any:
+        """An artifact of the paper by its id, such as "table2": made, saved and displayed; or a figure, displayed only.
+
+        alt: of a figure, one sentence for a reader who does not see it.
+        """
+        return self.save(what, self.make(what)) if isinstance(what, str) else Picture(draw(what), alt)
 
     def save(self, id: str, made: Any) -> Any:
-        """Save a table (frame, title, protocol, decimals) or a figure (figure, title, alt, kind) under its id and show
-        it."""
+        """Save a table (frame, title, protocol, decimals), a figure (figure, title, alt, kind) or decided claims under
+        its id and show it."""
+        if isinstance(made, Claims):
+            return self.artifacts.claims(made.frame)
         if hasattr(made, "frame"):
             return self.artifacts.table(id, made.frame, made.title, made.protocol, decimals=made.decimals)
         return self.artifacts.figure(id, made.figure, made.title, made.alt, made.kind)
-
-    def show(self, figure: Any, alt: str) -> Picture:
-        """A figure for display only. alt: one sentence for a reader who does not see it."""
-        return Picture(draw(figure), alt)
 
     def published(self, name: str) -> pd.DataFrame:
         """A table of printed numbers of this paper."""
@@ -93,12 +139,15 @@ class Session:
         return (time.monotonic() - self.started) / 60
 
     def card(self, *steps: Step) -> "Styler":
-        """The run card: what is computed on, where results go, what of `steps` is reused and what isn't, and why."""
+        """The run card: what is computed on, where results go, what of the steps is reused and what isn't, and why.
+
+        steps: none = all that the paper's artifacts read.
+        """
         import torch
 
         from wsss_lab.networks.machine import resolve_device
 
-        state = self.plan(*steps)
+        state = self.plan(*(steps or self.needs()))
         cached = int((state["state"] == "cached").sum()) if len(state) else 0
         rows = {
             "paper": self.paper,
@@ -125,6 +174,10 @@ class Session:
             "tables and figures": str(self.artifacts.folder or "not saved"),
         }
         return _facts(rows)
+
+
+class NotStored(Exception):
+    """A session that takes stored results only was asked for another one."""
 
 
 def _training_images(world: World, profile: str) -> str:
@@ -180,3 +233,19 @@ def _module_of(paper: str) -> ModuleType:
     if paper not in known:
         raise unknown_name("paper", paper, known)
     return importlib.import_module(f"wsss_lab.papers.{paper}.route")
+
+
+def make_artifacts(chosen: Sequence[Chosen], **settings) -> None:
+    """Make artifacts into the folder of results, computing what they read and no more; a single claim is printed.
+
+    settings: those of `start`, but for the paper.
+    """
+    sessions: dict[str, Session] = {}
+    for paper, id, _ in chosen:
+        run = sessions.get(paper) or start(paper, **settings)
+        sessions[paper] = run
+        made = run.make(id)
+        if isinstance(made, Claims) and id != ALL_CLAIMS:
+            print("\n".join(f"{what}: {cell}" for what, cell in made.frame.iloc[0].items() if cell))
+        else:
+            run.save(id, made)

@@ -215,10 +215,11 @@ class Results:
     """What a session has measured, stacked over the routes of its S trainings, each leaf resampled once.
 
     allowed: sources that may be read, None = all; a claim may read what it has declared and nothing else.
+    most: of resampled images, for who wants to see quickly what is read.
     """
 
-    def __init__(self, run: "Session"):
-        self.run, self.allowed = run, None
+    def __init__(self, run: "Session", most: int = REPLICATES):
+        self.run, self.allowed, self.most = run, None, most
         self._drawn: dict[Leaf, Drawn] = {}
 
     @property
@@ -234,7 +235,7 @@ class Results:
         """What a source gives, of every training. Raises NotMeasured for what the profile leaves out."""
         if self.allowed is not None and source not in self.allowed:
             raise AssertionError(f"{source} is read without being declared, so that nothing would compute it")
-        return [self._load(source(route)) for route in self.run.routes]
+        return [self.run.load(source(route)) for route in self.run.routes]
 
     def stack(self, source: Source) -> np.ndarray:
         """The same as an array (S, ...)."""
@@ -254,15 +255,8 @@ class Results:
                 return leaf.per_seed(weights, *arrays)
 
             self._drawn[leaf] = Drawn(per_seed(np.ones((1, images)))[0],
-                                      resampled(per_seed, images, leaf.replicates), images)
+                                      resampled(per_seed, images, min(self.most, leaf.replicates)), images)
         return self._drawn[leaf]
-
-    def _load(self, reference: Any) -> Any:
-        for step in reference.steps:
-            if step not in self.run.store:
-                name = step.label.split(", seed ")[0]
-                raise NotMeasured(f"profile {self.run.profile} has no result of '{name}'")
-        return reference.load(self.run.store)
 
 
 def steps_of(sources: Iterable[Source], route: Any) -> list["Step"]:

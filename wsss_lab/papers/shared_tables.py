@@ -1,12 +1,10 @@
 """What the tables of every paper share: their form, the sentence under them, and the cells that several have."""
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from wsss_lab.evaluation.confusion import mean_iou, nan_mean, precision_recall_of_labels
 from wsss_lab.evaluation.intervals import Interval, difference_interval, interval
@@ -17,7 +15,6 @@ from wsss_lab.lab.steps import Step
 from wsss_lab.lab.worlds import WeightsFile
 from wsss_lab.papers.shared_evidence import SeededEvidence
 
-NOT_RUN = "not run in this profile"
 NO_TEST = "no test split with masks"
 TAGS_UNUSED, TAGS_KNOWN = "image tags not used at test time", "image tags known at test time"
 FAMILIES = {"wide_resnet": "WideResNet", "vgg": "VGG", "resnet": "ResNet", "mobilenet": "MobileNetV2"}
@@ -25,17 +22,6 @@ PROTOCOL = (
     "paper: {paper}; ours: {ours}, {seeds} training seed(s), {tags}, {scales}, no CRF unless the row says so. In "
     "brackets: 95 % interval, bootstrap over {covers}. {start}"
 )
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table ready to be saved: what `Session.save` takes. decimals: at most so many are shown, by column or for all;
-    the exported CSV keeps more."""
-
-    frame: pd.DataFrame
-    title: str
-    protocol: str
-    decimals: int | Mapping[str, int] = 1
 
 
 def protocol(run: Session, scales: str, split: str = "val", tags: str = TAGS_UNUSED, paper: str = "",
@@ -57,6 +43,11 @@ def start_words(route: Any, nets: Iterable[str] = ()) -> str:
     starts = [known[net] for net in nets] or known.values()
     files = [Path(start.path).name for start in starts if isinstance(start, WeightsFile)]
     return f"Start weights: {', '.join(dict.fromkeys(files)) or 'pre-trained on drawn crops of other objects'}."
+
+
+def labels_of(run: Session, step: Step) -> str:
+    """Which labels a result rests on, beyond its scoring: a cell of a table."""
+    return SeededEvidence(run).protocol(step)
 
 
 def labels_used(evidence: SeededEvidence, step: Step) -> str:
@@ -96,15 +87,22 @@ def miou_gain(confusions: np.ndarray, reference: np.ndarray) -> Interval:
     return difference_interval(confusions, reference, mean_iou).percent("pp")
 
 
-def label_quality(confusions: np.ndarray) -> dict[str, float]:
-    """Precision (P) and recall (R) of pseudo-masks in per cent, mean over seeds: "fg P", "fg R", "bg P", "bg R".
+#: Precision (P) and recall (R) of labels, foreground the mean over classes: statistics of summed confusions.
+LABEL_QUALITY = {
+    "fg P": lambda summed: precision_recall_of_labels(summed).foreground.precision,
+    "fg R": lambda summed: precision_recall_of_labels(summed).foreground.recall,
+    "bg P": lambda summed: precision_recall_of_labels(summed).precision[..., 0],
+    "bg R": lambda summed: precision_recall_of_labels(summed).recall[..., 0],
+}
+NAMES_OF_QUALITY = {"fg P": "precision", "fg R": "recall", "bg P": "background precision", "bg R": "background recall"}
 
-    Foreground is the mean over classes; undecided pixels count as missed. confusions: (S, N, K, K + 1).
+
+def label_quality(confusions: np.ndarray) -> dict[str, float]:
+    """LABEL_QUALITY of pseudo-masks in per cent, mean over seeds; undecided pixels count as missed.
+
+    confusions: (S, N, K, K + 1).
     """
-    labels = precision_recall_of_labels(confusions.sum(1))
-    found = {"fg P": labels.foreground.precision, "fg R": labels.foreground.recall,
-             "bg P": labels.precision[:, 0], "bg R": labels.recall[:, 0]}
-    return {name: 100 * float(np.mean(values)) for name, values in found.items()}
+    return {name: 100 * float(np.mean(of(confusions.sum(1)))) for name, of in LABEL_QUALITY.items()}
 
 
 def nearest(thresholds: np.ndarray, wanted: float) -> int:

@@ -14,6 +14,7 @@ from wsss_lab.lab.profiles import has_test
 from wsss_lab.lab.published import mismatches
 from wsss_lab.lab.session import Session
 from wsss_lab.lab.steps import Step
+from wsss_lab.measure.tables import NOT_RUN, Table
 from wsss_lab.papers.araslanov2020.route import (
     EXCHANGED,
     GATE_ROWS,
@@ -33,10 +34,8 @@ from wsss_lab.papers.shared_evidence import SeededEvidence
 from wsss_lab.papers.shared_tables import (
     FAMILIES,
     NO_TEST,
-    NOT_RUN,
     TAGS_KNOWN,
     TAGS_UNUSED,
-    Table,
     label_quality,
     labels_used,
     miou,

@@ -14,6 +14,7 @@ from wsss_lab.fusion.harmonic import MEANS
 from wsss_lab.lab.profiles import has_test
 from wsss_lab.lab.session import Session
 from wsss_lab.lab.steps import Step
+from wsss_lab.measure.tables import NOT_RUN, Table
 from wsss_lab.papers.chaudhry2017.route import (
     AS_RELEASED,
     DETECTORS,
@@ -28,8 +29,6 @@ from wsss_lab.papers.chaudhry2017.route import (
 from wsss_lab.papers.shared_evidence import SeededEvidence
 from wsss_lab.papers.shared_tables import (
     NO_TEST,
-    NOT_RUN,
-    Table,
     cut_at,
     detector_name,
     label_quality,

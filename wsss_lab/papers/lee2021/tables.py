@@ -15,6 +15,7 @@ from wsss_lab.evaluation.saliency_scores import foreground_iou
 from wsss_lab.lab.profiles import has_test
 from wsss_lab.lab.session import Session
 from wsss_lab.lab.steps import Step
+from wsss_lab.measure.tables import NOT_RUN, Table
 from wsss_lab.papers.lee2021.route import (
     DETECTORS,
     DIAL,
@@ -34,9 +35,7 @@ from wsss_lab.papers.lee2021.route import (
 from wsss_lab.papers.shared_evidence import SeededEvidence
 from wsss_lab.papers.shared_tables import (
     FAMILIES,
-    NOT_RUN,
     TAGS_KNOWN,
-    Table,
     cut_at,
     detector_name,
     labels_used,

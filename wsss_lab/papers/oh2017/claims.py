@@ -1,14 +1,11 @@
 """The claims of Oh et al. 2017, each as the condition under which it counts as reproduced."""
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
-from wsss_lab.evaluation.confusion import mean_iou, nan_mean, precision_recall_of_labels
+from wsss_lab.evaluation.confusion import nan_mean
 from wsss_lab.evaluation.intervals import image_values, ratio
-from wsss_lab.evaluation.precision_recall import mean_precision, sweep, weighted_average_precisions
-from wsss_lab.evaluation.saliency_scores import foreground_iou, is_good
-from wsss_lab.lab.session import Session
+from wsss_lab.evaluation.precision_recall import sweep
+from wsss_lab.evaluation.saliency_scores import foreground_iou
 from wsss_lab.lab.steps import Output, Step
 from wsss_lab.measure.claims import (
     Claim,
@@ -19,9 +16,7 @@ from wsss_lab.measure.claims import (
     all_above,
     also,
     between,
-    claim_steps,
     condition,
-    decide_all,
     every,
     given,
     holds,
@@ -32,112 +27,42 @@ from wsss_lab.measure.claims import (
     sentence,
     told,
 )
-from wsss_lab.measure.quantities import Derived, Leaf, NotMeasured, Quantity, Results, best, cached, figure, joined
-from wsss_lab.papers.oh2017.route import BACKPROP, GAP_NETS, PUBLISHED, ROWS, Route, trained_nets, trained_rows
-from wsss_lab.papers.oh2017.tables import seeder_score
+from wsss_lab.measure.quantities import Derived, NotMeasured, Quantity, Results, best, cached, figure, joined
+from wsss_lab.papers.oh2017.route import BACKPROP, GAP_NETS, Route
+from wsss_lab.papers.oh2017.tables import (
+    POOLED,
+    POOLED_LAST,
+    average_precision,
+    good,
+    guide,
+    guide_miou,
+    miou,
+    mp,
+    net_of,
+    saliency_counts,
+    seeder,
+    train_tags,
+    val_tags,
+)
 from wsss_lab.seeds.periodicity import periodic_peak
-from wsss_lab.seeds.training import classifier_outputs, compare_poolings, train_pooled_last
-
-if TYPE_CHECKING:
-    import pandas as pd
-
+from wsss_lab.seeds.training import compare_poolings
 
 SEEDERS = (*GAP_NETS, *BACKPROP)
 PRECISE_NETS = ("LowRes", "HighRes", "ROI")  # all but the dilated one
 G2_ROWS = {"LowRes": "LowRes G2", "HighRes": "G2", "ROI": "ROI G2", "DeepLab": "DeepLab G2"}
-POOLED = "HighRes"  # the network whose pooling is moved (Supp. B.1)
-POOLED_LAST = f"{POOLED}, pooled last"
 LEVELS = (0.2, 0.4, 0.6)  # of recall, at which C15 compares precision
-RESAMPLED = 1000  # replicates where each goes through all thresholds of a curve
 SAMPLE = 100  # images whose class maps are looked at for periods
 ROUNDING = 1e-9  # relative, in double precision
 ALPHA = 0.05
 
 
-# --- what is read -----------------------------------------------------------------------------------------------------
-
+# --- what only claims read --------------------------------------------------------------------------------------------
 
 def compared_poolings(route: Route) -> Output:
     """The largest differences between pooling first and pooling last on the trained network."""
     return Step("seeds", compare_poolings, {"variant": POOLED, "backbone": route.scale.backbone.settings()},
                 {"view": route.world.train_view("val"), "state": route.classifier(POOLED)["state"]},
                 f"both orders of pooling in {POOLED}, seed {route.seed}")["differences"]
-
-
-def pooled_last_score(route: Route) -> Step:
-    """The precision-recall step of a network trained with the pooling behind the linear layer."""
-    backbone = {"variant": POOLED, "backbone": route.scale.backbone.settings()}
-    trained = Step("seeds", train_pooled_last,
-                   {**backbone, "schedule": route.scale.classifier.settings(), "seed": route.seed},
-                   {"view": route.world.train_view("train"), "start": route.start},
-                   f"train {POOLED_LAST}, seed {route.seed}")
-    maps = Step("seeds", classifier_outputs, backbone,
-                {"view": route.world.train_view("val"), "state": trained["state"]},
-                f"maps of {POOLED_LAST} on val, seed {route.seed}")
-    return route.seed_scores(maps["maps"], POOLED_LAST)
-
-
-def row_of(route: Route, row: str) -> str:
-    """A row of ROWS; raises NotMeasured where the profile doesn't train it."""
-    if row not in trained_rows(route.profile) and ROWS[row]:
-        raise NotMeasured(f"profile {route.profile} doesn't train the row '{row}'")
-    return row
-
-
-def net_of(route: Route, net: str) -> str:
-    """A seeder; raises NotMeasured where the profile doesn't train it."""
-    if net in GAP_NETS and net not in trained_nets(route.profile):
-        raise NotMeasured(f"profile {route.profile} doesn't train GAP-{net}")
-    return net
-
-
-@cached
-def miou(row: str, crf: str | None = None, split: str = "val") -> Quantity:
-    """Mean IoU of a row's segmenter, with or without a CRF at test time."""
-    name = row + (f" + CRF {crf}" if crf else "") + (f" on {split}" if split != "val" else "")
-    return figure(name, lambda route: route.scored(row_of(route, row), crf, split)["confusions"], mean_iou)
-
-
-@cached
-def guide_confusions(row: str):
-    """Source: confusions of the pseudo-masks that a row learns from, on the training images."""
-    return lambda route: route.score(route.guides_of(row_of(route, row)), "train")["confusions"]
-
-
-@cached
-def guide(row: str, which: str) -> Quantity:
-    """Foreground "precision" or "recall" of what a row learns from; undecided pixels are missed."""
-    return figure(f"{which} {row}", guide_confusions(row),
-                  lambda summed: getattr(precision_recall_of_labels(summed).foreground, which))
-
-
-@cached
-def guide_miou(row: str, undecided: str) -> Quantity:
-    """Mean IoU of what a row learns from; undecided pixels are "background", or "left out"."""
-
-    def statistic(summed: np.ndarray) -> np.ndarray:
-        moved = summed.copy()
-        moved[..., 0] += moved[..., -1] if undecided == "background" else 0
-        moved[..., -1] = 0
-        return mean_iou(moved)
-
-    return figure("guide", guide_confusions(row), statistic)
-
-
-@cached
-def seeder(name: str, statistic, label: str = "") -> Quantity:
-    """A statistic of the confidence counts of a seeder on val: a GAP network, a back-propagation method, "centre"."""
-
-    def counts(route: Route) -> Output:
-        step = pooled_last_score(route) if name == POOLED_LAST else seeder_score(route, net_of(route, name))
-        return step["counts"]
-
-    return figure(f"{label}{name}", counts, statistic, replicates=RESAMPLED)
-
-
-def mp(name: str) -> Quantity:
-    """Mean precision over recall."""
-    return seeder(name, mean_precision, "mP ")
 
 
 def curve_area(counts: np.ndarray) -> np.ndarray:
@@ -148,39 +73,6 @@ def curve_area(counts: np.ndarray) -> np.ndarray:
 def precision(name: str, recall: float) -> Quantity:
     """Foreground precision at a recall; nan where the curve doesn't reach it. Between few points it is interpolated."""
     return seeder(name, lambda counts: sweep(counts).foreground.precision_at(recall, interpolate=True))
-
-
-@cached
-def average_precision(net: str) -> Quantity:
-    """Mean average precision of a GAP network as a classifier on val."""
-
-    def resampled(weights: np.ndarray, scores: np.ndarray, views: np.ndarray) -> np.ndarray:
-        return np.stack([nan_mean(weighted_average_precisions(each, views[0], weights)) for each in scores], 1)
-
-    leaf = Leaf((lambda route: route.class_maps(net_of(route, net), "val")["scores"], val_tags), resampled,
-                lambda scores, tags: scores.shape[1], RESAMPLED)
-    return Quantity((leaf,), f"mAP {net}")
-
-
-def val_tags(route: Route) -> Derived:
-    """Tags of the val images: bool (N, C)."""
-    return Derived(lambda view: view.tags, route.world.train_view("val"))
-
-
-def train_tags(route: Route) -> Derived:
-    return Derived(lambda view: view.tags, route.world.train_view("train"))
-
-
-@cached
-def saliency_counts(detector: str = ""):
-    return lambda route: route.saliency_score("val", detector)["counts"]
-
-
-@cached
-def good(detector: str = "") -> Quantity:
-    """Share of the val images whose salient pixels overlap the objects well."""
-    return figure("hand-crafted" if detector else "learned", saliency_counts(detector), ratio,
-                  lambda counts: image_values(is_good(counts, PUBLISHED.good_saliency_iou)))
 
 
 @cached
@@ -229,7 +121,7 @@ def crowding(route: Route) -> Derived:
 
 def labels(*rows: str):
     """A sentence on precision and recall of what rows learn from."""
-    return labels_learnt({row: (guide(row, "precision"), guide(row, "recall")) for row in rows})
+    return labels_learnt({row: (guide(row, "fg P"), guide(row, "fg R")) for row in rows})
 
 
 @sentence(train_tags)
@@ -336,9 +228,9 @@ CLAIMS: dict[str, Condition] = {
         "The salient pixels that stand in for the ground truth have a foreground IoU of {} % on val.",
         figure("saliency", saliency_counts(), foreground_iou))),
     "C05": ordered("oracle > G2 > G1 >= G0 > seeds", {row: miou(row) for row in ("oracle", "G2", "G1", "G0", "seeds")}),
-    "C06": told(every(above(guide("G0", "recall") - guide("seeds", "recall")),
-                      above(guide("G2", "recall") - guide("G0", "recall")),
-                      between(guide("G0", "precision") - guide("seeds", "precision"), -10, 10)),
+    "C06": told(every(above(guide("G0", "fg R") - guide("seeds", "fg R")),
+                      above(guide("G2", "fg R") - guide("G0", "fg R")),
+                      between(guide("G0", "fg P") - guide("seeds", "fg P"), -10, 10)),
                 labels("seeds", "G0", "G1", "G2")),
     "C07": every(*map(above, CRF_GAINS.values()), largest("G2", CRF_GAINS)),
     "C08": between(G2 / FULL, 75, 85),
@@ -384,13 +276,3 @@ CLAIMS: dict[str, Condition] = {
                      "{} %.", guide_miou("G2", "left out"))),
     "C31": above(joined(rank_correlation, "rho", *MP.values(), *map(miou, G2_ROWS.values()), unit="")),
 }
-
-
-def steps(route: Route, _profile: str) -> list[Step]:
-    """What the claims need of a route."""
-    return claim_steps(CLAIMS, route)
-
-
-def decide(run: Session) -> "pd.DataFrame":
-    """Every claim of the paper once: claim_id, statement, published, measured, interval, verdict, why."""
-    return decide_all("oh2017", CLAIMS, Results(run))

@@ -1,4 +1,4 @@
-"""The figures of Oh et al. 2017 from what a session has stored: `run.compute(*steps(run))` comes first.
+"""The figures of Oh et al. 2017.
 
 Pictures are taken from seed 0 and chosen by rule, never by hand; every alt text states the rule.
 """
@@ -7,11 +7,9 @@ from collections.abc import Callable
 from functools import cached_property
 
 import numpy as np
-import pandas as pd
 
 from wsss_lab.data.canvas import canvas_box
-from wsss_lab.evaluation.confusion import iou, mean_iou, nan_mean
-from wsss_lab.evaluation.intervals import interval
+from wsss_lab.evaluation.confusion import mean_iou, nan_mean
 from wsss_lab.evaluation.precision_recall import PRCurve, sweep
 from wsss_lab.evaluation.saliency_scores import foreground_iou
 from wsss_lab.lab import charts, plots
@@ -21,8 +19,8 @@ from wsss_lab.lab.session import Session
 from wsss_lab.lab.steps import Step
 from wsss_lab.papers.oh2017 import route as oh2017
 from wsss_lab.papers.oh2017.route import PUBLISHED, detect_shown, refine_shown
-from wsss_lab.papers.oh2017.tables import Evidence, seeder_score
-from wsss_lab.papers.shared_pictures import SplitPictures, over_seeds, per_cent
+from wsss_lab.papers.oh2017.tables import miou, seeder_score
+from wsss_lab.papers.shared_pictures import SplitPictures, class_iou, compared, over_seeds, per_cent
 from wsss_lab.seeds.cam import expand
 
 
@@ -91,23 +89,6 @@ STAGES = 7  # images in each of Fig. 7, 12 and 13
 TRAINING_SALIENCY = (6, 12)  # images in Fig. 5 and in Fig. 9
 
 
-def steps(run: Session) -> list[Step]:
-    """Everything that the figures show: scores of all seeds for the curves of Fig. 3, seed 0 for the pictures."""
-    route = run.route
-    pictures = [
-        route.scored("G2", "v2", "val"), route.scored("G2", None, "train"), _refined(run), _detected(run),
-        route.guides("G0"), route.guides("G1"),
-        route.score(route.guides("G2"), "train"), route.saliency_score("val"),
-        *(route.class_maps(variant, "val") for variant in oh2017.trained_nets(run.profile)),
-    ]
-    return pictures + [seeder_score(each, seeder) for each in run.routes for seeder in seeders(run.profile)]
-
-
-def seeders(profile: str) -> tuple[str, ...]:
-    """What Fig. 3 compares in a profile: GAP networks, back-propagation methods and the centre mean shape."""
-    return (*oh2017.trained_nets(profile), *oh2017.BACKPROP, "centre")
-
-
 def _refined(run: Session) -> Step:
     """Post-processed labels of the training images in Fig. 7, 12 and 13."""
     route, backbone = run.route, run.route.scale.backbone.settings()
@@ -172,8 +153,9 @@ def fig3(run: Session) -> Drawn:
     """Precision-recall curves of all seeders."""
     from matplotlib.figure import Figure
 
-    evidence, names = Evidence(run), seeders(run.profile)
-    sweeps = {name: sweep(evidence.seed_counts(name).sum(1)) for name in names}
+    names = (*oh2017.trained_nets(run.profile), *oh2017.BACKPROP, "centre")
+    sweeps = {name: sweep(run.results.stack(lambda route, name=name: seeder_score(route, name)["counts"]).sum(1))
+              for name in names}
     figure = Figure(figsize=(8.6, 3.3), facecolor="white", layout="constrained")
     left, right = figure.subplots(1, 2)
     for name, style in _seeder_styles(names).items():
@@ -386,25 +368,17 @@ def learning_curves(run: Session) -> Drawn:
 
 def ladder(run: Session) -> Drawn:
     """Table 2's last column as points: each guide's segmenter, the paper's beside ours."""
-    evidence, printed = Evidence(run), run.published("table2")["val_miou_pct"]
-    scores = [interval(evidence.confusions(row), mean_iou).percent() for row in LADDER.values()]
-    figure = charts.compare(list(LADDER), [*printed, np.nan], [each.mean for each in scores],
-                            [(each.low, each.high) for each in scores], "val mIoU (%)",
-                            our_label=f"ours: {run.world.name} val")
-    ours = ", ".join(f"{name} {each.mean:.1f}" for name, each in zip(LADDER, scores, strict=True))
-    return Drawn(figure, "From seeds to full supervision",
-                 f"Val mIoU of the segmenter by what it learns from, the paper's values beside ours: {ours}.",
-                 "measured")
+    printed = run.published("table2")["val_miou_pct"]
+    return compared(run, {name: miou(row) for name, row in LADDER.items()}, [*printed, np.nan],
+                    "From seeds to full supervision", "Val mIoU of the segmenter by what it learns from")
 
 
 def per_class(run: Session) -> Drawn:
     """Val IoU of each class for the rows of Table 2."""
-    evidence, names = Evidence(run), ["background", *run.world.classes]
-    values = {name: 100 * nan_mean(iou(evidence.confusions(row).sum(1)).T) for name, row in LADDER.items()}
-    frame = pd.DataFrame(values, index=names).T
-    last = frame.loc["G2"].idxmin()
-    return Drawn(charts.class_heatmap(frame), "IoU per class",
-                 f"Val IoU of every class by what the segmenter learns from; G2 is weakest on {last}.", "measured")
+    frame = class_iou(run, {name: lambda route, row=row: route.scored(row)["confusions"]
+                            for name, row in LADDER.items()})
+    return Drawn(charts.class_heatmap(frame), "IoU per class", "Val IoU of every class by what the segmenter learns "
+                 f"from; G2 is weakest on {frame.loc['G2'].idxmin()}.", "measured")
 
 
 def _not_trained(profile: str) -> str:
@@ -417,5 +391,5 @@ def _not_trained(profile: str) -> str:
 FIGURES: dict[str, Callable[[Session], Drawn]] = {
     "fig1": fig1, "fig2": fig2, "fig3": fig3, "fig4": fig4, "fig5": fig5, "fig6": fig6, "fig7": fig7, "fig8": fig8,
     "fig9": fig9, "fig10": fig10, "fig11": fig11, "fig12": fig12, "fig13": fig13, "ladder": ladder,
-    "per_class": per_class,
+    "per_class": per_class, "learning_curves": learning_curves,
 }

@@ -1,183 +1,261 @@
-"""The six tables of Oh et al. 2017: the printed numbers beside ours, measured rows beside quoted ones."""
+"""What is measured of Oh et al. 2017, and its six tables: the printed numbers beside ours, measured rows beside quoted
+ones."""
 
 import numpy as np
 import pandas as pd
+import torch
 
-from wsss_lab.evaluation.confusion import mean_iou
-from wsss_lab.evaluation.intervals import Interval, image_values, interval, mean_and_interval, ratio
-from wsss_lab.evaluation.precision_recall import mean_average_precision, mean_precision
+from wsss_lab.evaluation.confusion import mean_iou, nan_mean
+from wsss_lab.evaluation.intervals import image_values, ratio
+from wsss_lab.evaluation.precision_recall import mean_precision, weighted_average_precisions
 from wsss_lab.evaluation.saliency_scores import foreground_iou, foreground_precision_recall, is_good
 from wsss_lab.lab.session import Session
-from wsss_lab.lab.steps import Step
-from wsss_lab.papers.oh2017 import route as oh2017
-from wsss_lab.papers.shared_evidence import SeededEvidence
+from wsss_lab.lab.steps import Output, Step
+from wsss_lab.measure.quantities import Derived, Leaf, NotMeasured, Quantity, cached, figure
+from wsss_lab.measure.tables import REFERENCE, Table, measured, table
+from wsss_lab.papers.oh2017.route import (
+    BACKPROP,
+    GAP_NETS,
+    POSTPROCESSED,
+    PUBLISHED,
+    ROWS,
+    SCALES,
+    Route,
+    trained_nets,
+    trained_rows,
+)
 from wsss_lab.papers.shared_tables import (
-    NOT_RUN,
-    Table,
+    LABEL_QUALITY,
+    NAMES_OF_QUALITY,
     detector_name,
-    label_quality,
-    miou,
-    miou_gain,
+    labels_of,
     protocol,
     sweep_cells,
 )
+from wsss_lab.seeds.training import classifier_outputs, train_pooled_last
+
+POOLED = "HighRes"  # the network whose pooling is moved (Supp. B.1)
+POOLED_LAST = f"{POOLED}, pooled last"
+RESAMPLED = 1000  # replicates where each goes through all thresholds of a curve
 
 
-def scored_rows(profile: str) -> list[tuple[str, str | None]]:
-    """(row, crf-postproc) pairs that a profile trains and scores on val."""
-    plain = [(name, None) for name in oh2017.trained_rows(profile)]
-    return plain + [pair for pair in oh2017.POSTPROCESSED if pair[0] in oh2017.trained_rows(profile)]
+# --- what is measured -------------------------------------------------------------------------------------------------
 
 
-class Evidence(SeededEvidence):
-    """Stored scores of a session, stacked over its S seeds.
-
-    Confusions are (S, N, K, K + 1) counts per seed and image; seed counts are (S, N, 3, K, bins).
-    """
-
-    def confusions(self, row: str, crf: str | None = None, void: bool = False, split: str = "val") -> np.ndarray:
-        """Confusions of a row's segmenter on a split; void=True counts void pixels as background."""
-        return self.stack(lambda route: route.scored(row, crf, split), "with_void" if void else "confusions")
-
-    def guide_confusions(self, row: str) -> np.ndarray:
-        """Confusions of the pseudo-masks that a row learns from, on the training images."""
-        return self.stack(lambda route: route.score(route.guides_of(row), "train"), "confusions")
-
-    def seed_counts(self, seeder: str, split: str = "val") -> np.ndarray:
-        """Confidence counts of a seeder on a split: a GAP network, a back-propagation method, or "centre"."""
-        return self.stack(lambda route: seeder_score(route, seeder, split), "counts")
-
-    def classifier_scores(self, variant: str) -> np.ndarray:
-        """Class scores of a classifier on val: (S, N, C)."""
-        return self.stack(lambda route: route.class_maps(variant, "val"), "scores")
-
-    def average_precision(self, variant: str) -> np.ndarray:
-        """Mean average precision on val, per seed: (S,) in [0, 1]."""
-        return np.array([mean_average_precision(scores, self.tags) for scores in self.classifier_scores(variant)])
-
-    def saliency_counts(self, detector: str = "") -> np.ndarray:
-        """Saliency counts on val: (S, N, 4), see wsss_lab.evaluation.saliency_scores."""
-        return self.stack(lambda route: route.saliency_score("val", detector), "counts")
+def pooled_last_score(route: Route) -> Step:
+    """The precision-recall step of a network trained with the pooling behind the linear layer."""
+    backbone = {"variant": POOLED, "backbone": route.scale.backbone.settings()}
+    trained = Step("seeds", train_pooled_last,
+                   {**backbone, "schedule": route.scale.classifier.settings(), "seed": route.seed},
+                   {"view": route.world.train_view("train"), "start": route.start},
+                   f"train {POOLED_LAST}, seed {route.seed}")
+    maps = Step("seeds", classifier_outputs, backbone,
+                {"view": route.world.train_view("val"), "state": trained["state"]},
+                f"maps of {POOLED_LAST} on val, seed {route.seed}")
+    return route.seed_scores(maps["maps"], POOLED_LAST)
 
 
-def seeder_score(route: "oh2017.Route", seeder: str, split: str = "val") -> Step:
-    """The precision-recall step of a seeder on a split."""
-    if seeder == "centre":
+def row_of(route: Route, row: str) -> str:
+    """A row of ROWS; raises NotMeasured where the profile doesn't train it."""
+    if row not in trained_rows(route.profile) and ROWS[row]:
+        raise NotMeasured(f"profile {route.profile} doesn't train the row '{row}'")
+    return row
+
+
+def net_of(route: Route, net: str) -> str:
+    """A seeder; raises NotMeasured where the profile doesn't train it."""
+    if net in GAP_NETS and net not in trained_nets(route.profile):
+        raise NotMeasured(f"profile {route.profile} doesn't train GAP-{net}")
+    return net
+
+
+@cached
+def miou(row: str, crf: str | None = None, split: str = "val", void: bool = False) -> Quantity:
+    """Mean IoU of a row's segmenter, with or without a CRF at test time. void: its pixels count as background."""
+    name = row + (f" + CRF {crf}" if crf else "") + (f" on {split}" if split != "val" else "")
+
+    def confusions(route: Route) -> Output:
+        if crf and (row, crf) not in POSTPROCESSED:
+            raise NotMeasured(f"the row '{row}' isn't labelled with CRF {crf}")
+        return route.scored(row_of(route, row), crf, split)["with_void" if void else "confusions"]
+
+    return figure(name, confusions, mean_iou)
+
+
+@cached
+def guide_confusions(row: str):
+    """Source: confusions of the pseudo-masks that a row learns from, on the training images."""
+    return lambda route: route.score(route.guides_of(row_of(route, row)), "train")["confusions"]
+
+
+@cached
+def guide(row: str, which: str) -> Quantity:
+    """"fg P", "fg R", "bg P" or "bg R": precision and recall of what a row learns from; undecided pixels are missed."""
+    return figure(f"{NAMES_OF_QUALITY[which]} {row}", guide_confusions(row), LABEL_QUALITY[which])
+
+
+@cached
+def guide_miou(row: str, undecided: str) -> Quantity:
+    """Mean IoU of what a row learns from; undecided pixels are "missed", "background", or "left out"."""
+
+    def statistic(summed: np.ndarray) -> np.ndarray:
+        if undecided == "missed":
+            return mean_iou(summed)
+        moved = summed.copy()
+        moved[..., 0] += moved[..., -1] if undecided == "background" else 0
+        moved[..., -1] = 0
+        return mean_iou(moved)
+
+    return figure("guide", guide_confusions(row), statistic)
+
+
+def seeder_score(route: Route, name: str, split: str = "val") -> Step:
+    """The precision-recall step of a seeder: a GAP network, a back-propagation method, "centre" or POOLED_LAST."""
+    if name == POOLED_LAST:
+        return pooled_last_score(route)
+    if name == "centre":
         return route.seed_scores(route.centre_shape(split)["maps"], "centre mean shape", split)
-    if seeder in oh2017.BACKPROP:
-        return route.seed_scores(route.backprop(seeder, split)["maps"], f"{seeder} back-propagation", split)
-    return route.seed_scores(route.class_maps(seeder, split)["maps"], seeder, split)
+    if name in BACKPROP:
+        return route.seed_scores(route.backprop(name, split)["maps"], f"{name} back-propagation", split)
+    return route.seed_scores(route.class_maps(net_of(route, name), split)["maps"], name, split)
 
 
-def steps(route: "oh2017.Route", profile: str) -> list[Step]:
-    """Everything that the tables read, for one seed."""
-    rows = [route.scored(name, crf) for name, crf in scored_rows(profile)]
-    guides = [route.score(route.guides_of(name), "train") for name in _guide_rows(profile)]
-    return rows + guides + saliency_steps(route) + seed_steps(route, profile)
+@cached
+def seeder(name: str, statistic, label: str = "") -> Quantity:
+    """A statistic of the confidence counts of a seeder on val."""
+    return figure(f"{label}{name}", lambda route: seeder_score(route, name)["counts"], statistic, replicates=RESAMPLED)
 
 
-def seed_steps(route: "oh2017.Route", profile: str) -> list[Step]:
-    """What Table 1 reads, for one seed; the plain classifier, which other sections need, is trained along."""
-    nets = oh2017.trained_nets(profile)
-    on_train = [seeder_score(route, net, "train") for net in nets]
-    return [*(seeder_score(route, net) for net in nets), *on_train, route.classifier("VGG-16")]
+def mp(name: str) -> Quantity:
+    """Mean precision over recall."""
+    return seeder(name, mean_precision, "mP ")
 
+
+@cached
+def average_precision(net: str) -> Quantity:
+    """Mean average precision of a GAP network as a classifier on val."""
+
+    def resampled(weights: np.ndarray, scores: np.ndarray, views: np.ndarray) -> np.ndarray:
+        return np.stack([nan_mean(weighted_average_precisions(each, views[0], weights)) for each in scores], 1)
+
+    leaf = Leaf((lambda route: route.class_maps(net_of(route, net), "val")["scores"], val_tags), resampled,
+                lambda scores, tags: scores.shape[1], RESAMPLED)
+    return Quantity((leaf,), f"mAP {net}")
+
+
+def val_tags(route: Route) -> Derived:
+    """Tags of the val images: bool (N, C)."""
+    return Derived(lambda view: view.tags, route.world.train_view("val"))
+
+
+def train_tags(route: Route) -> Derived:
+    return Derived(lambda view: view.tags, route.world.train_view("train"))
+
+
+@cached
+def saliency_counts(detector: str = ""):
+    return lambda route: route.saliency_score("val", detector)["counts"]
+
+
+@cached
+def good(detector: str = "") -> Quantity:
+    """Share of the val images whose salient pixels overlap the objects well."""
+    return figure("hand-crafted" if detector else "learned", saliency_counts(detector), ratio,
+                  lambda counts: image_values(is_good(counts, PUBLISHED.good_saliency_iou)))
+
+
+# --- the tables -------------------------------------------------------------------------------------------------------
 
 def seed_summary(run: Session) -> Table:
     """Seeds on the training images, as the guides use them: at the paper's threshold, and at the best one."""
-    evidence = Evidence(run)
-    rows = [{"network": f"GAP-{net}", **sweep_cells(evidence.seed_counts(net, "train"), run.route.scale.seed_threshold)}
-            for net in oh2017.trained_nets(run.profile)]
+    counts = {net: run.results.stack(lambda route, net=net: seeder_score(route, net, "train")["counts"])
+              for net in trained_nets(run.profile)}
+    rows = [{"network": f"GAP-{net}", **sweep_cells(each, run.route.scale.seed_threshold)}
+            for net, each in counts.items()]
     note = "training images of {}, tags known, {} seed(s); the best threshold is chosen on pixel labels and not used."
     return Table(pd.DataFrame(rows), "Seeds on the training images, per cent",
                  note.format(run.world.name, run.seeds))
 
 
-def saliency_steps(route: "oh2017.Route") -> list[Step]:
-    """What `saliency_summary` reads, for one seed."""
-    return [route.saliency_score("val", detector) for detector in ("", "unsupervised")]
-
-
 def saliency_summary(run: Session) -> Table:
     """The in-text figure: on which share of the val images the salient pixels overlap the objects well."""
-    evidence, rows = Evidence(run), []
     in_text = run.published("text_values").set_index("quantity")["value"]
     printed = in_text["share of val images whose foreground saliency has IoU > 0.6"]
-    for detector in ("", "unsupervised"):
-        counts = evidence.saliency_counts(detector)
-        good = interval(image_values(is_good(counts, oh2017.PUBLISHED.good_saliency_iou)), ratio).percent()
-        pooled = foreground_precision_recall(counts.sum(1))
-        rows.append({"detector": detector_name(run.route, detector),
-                     "IoU pooled": 100 * foreground_iou(counts.sum(1)).mean(),
-                     "precision": 100 * pooled.precision.mean(), "recall": 100 * pooled.recall.mean(),
-                     "images with IoU > 0.6": good.mean, "95 %": good.ends,
-                     "paper": None if detector else printed})
-    return Table(pd.DataFrame(rows), "Salient pixels against the objects, per cent of val images and pixels",
-                 _protocol(run) + " The paper's figure is an 'about', for its own detector on VOC (Sec. 5.1).")
+    return table(run, [{"detector": "", "good": printed}, {"detector": "unsupervised"}], {
+        "detector": lambda line: detector_name(run.route, line["detector"]),
+        **{heading: lambda line, of=of: figure("", saliency_counts(line["detector"]), of) for heading, of in {
+            "IoU pooled": foreground_iou, "precision": lambda summed: foreground_precision_recall(summed).precision,
+            "recall": lambda summed: foreground_precision_recall(summed).recall}.items()},
+        **measured("", lambda line: good(line["detector"]), "95 %", "images with IoU > 0.6"), "paper": "good",
+    }, "Salient pixels against the objects, per cent of val images and pixels",
+        protocol(run, "one scale") + " The paper's figure is an 'about', for its own detector on VOC (Sec. 5.1).")
 
 
 def table1(run: Session) -> Table:
     """GAP variants: architecture against mP and mAP."""
-    evidence, printed = Evidence(run), run.published("table1")
-    rows = []
-    for _, row in printed.iterrows():
-        net = row["network"].removeprefix("GAP-")
-        ours = {"mP ours": None, "mP 95 %": NOT_RUN, "mAP ours": None}
-        if net in oh2017.trained_nets(run.profile):
-            precision = interval(evidence.seed_counts(net), mean_precision, replicates=500).percent()
-            classified = mean_and_interval(100 * evidence.average_precision(net))
-            ours = {"mP ours": precision.mean, "mP 95 %": precision.ends, "mAP ours": classified.mean}
-        rows.append({
-            "network": row["network"], "high resolution": row["high_resolution_output"],
-            "dilated": row["dilated_convolution"], "ROI pooling": row["roi_pooling"],
-            "mP paper": row["mean_precision_pct"], **ours, "mAP paper": row["classification_map_pct"],
-        })
-    frame = pd.DataFrame(rows)
-    frame = frame[[*frame.columns[:5], "mP ours", "mP 95 %", "mAP paper", "mAP ours"]]
-    return Table(frame, "GAP networks: architecture, seed quality (mP) and classification (mAP), per cent",
-                 _protocol(run) + " Seeds are read with the image's tags known, as in the paper.")
+    def net(line):
+        return line["network"].removeprefix("GAP-")
+
+    return table(run, run.published("table1"), {
+        "network": "network", "high resolution": "high_resolution_output", "dilated": "dilated_convolution",
+        "ROI pooling": "roi_pooling", "mP paper": "mean_precision_pct",
+        **measured("mP", lambda line: seeder(net(line), mean_precision, "mP ")), "mAP paper": "classification_map_pct",
+        "mAP ours": lambda line: average_precision(net(line)),
+    }, "GAP networks: architecture, seed quality (mP) and classification (mAP), per cent",
+        protocol(run, "one scale") + " Seeds are read with the image's tags known, as in the paper.")
+
+
+#: Lines of Table 2 that are not in print.
+_MORE_GUIDES = [
+    {"method": "G2, undecided = background", "uses_seeds": "yes", "uses_saliency": "yes", "row": "G2 released"},
+    {"method": "G2, seed threshold 0.5", "uses_seeds": "yes", "uses_saliency": "yes", "row": "G2, seeds at 0.5"},
+    {"method": "Full supervision", "uses_seeds": "no", "uses_saliency": "no", "row": "full"},
+]
 
 
 def table2(run: Session) -> Table:
     """Guide labeller variants: guide quality on the training images, segmenter quality on val."""
-    evidence, printed = Evidence(run), run.published("table2")
-    names = {"Seeds only": "seeds", "Saliency oracle": "oracle"}
-    rows = [_guide_row(evidence, names.get(row["method"], row["method"]), row) for _, row in printed.iterrows()]
-    if "G2 released" in oh2017.trained_rows(run.profile):
-        rows.append(_guide_row(evidence, "G2 released", pd.Series({
-            "method": "G2, undecided = background", "uses_seeds": "yes", "uses_saliency": "yes"})))
-    rows.append(_guide_row(evidence, "G2, seeds at 0.5", pd.Series({
-        "method": "G2, seed threshold 0.5", "uses_seeds": "yes", "uses_saliency": "yes"})))
-    rows.append(_guide_row(evidence, "full", pd.Series({"method": "Full supervision", "uses_seeds": "no",
-                                                         "uses_saliency": "no"})))
+    rows = {"Seeds only": "seeds", "Saliency oracle": "oracle"}
+    lines = [line | {"row": rows.get(line["method"], line["method"])}
+             for line in run.published("table2").to_dict("records")]
+    lines += [line for line in _MORE_GUIDES if line["row"] in trained_rows(run.profile)]
+    quality = {}
+    for cell, printed in {"fg P": "fg_precision", "fg R": "fg_recall", "bg P": "bg_precision", "bg R": "bg_recall"
+                          }.items():
+        quality |= {f"{cell} paper": f"guide_{printed}_pct", f"{cell} ours": lambda line, cell=cell: (
+            guide(line["row"], cell) if line["row"] != "full" else None)}
     note = (" Guide precision (P) and recall (R) on training images, foreground = mean over classes; undecided pixels "
             "count as missed in recall. The last rows are not in the paper's Table 2 (the released code turns "
             "undecided pixels into background; 0.5 is about the best seed threshold on the masks of the photographs). "
             "void as bg: mIoU with void pixels counted as background instead of left out. The paper prints the same "
             "bg and fg P/R for G0 and G1: not compared.")
-    return Table(pd.DataFrame(rows), "Guide labellers: quality of the guides, and of the segmenter trained on them",
-                 _protocol(run) + note)
+    return table(run, lines, {
+        "method": "method", "seeds": "uses_seeds", "saliency": "uses_saliency", **quality,
+        "guide mIoU ours": lambda line: guide_miou(line["row"], "missed") if line["row"] != "full" else None,
+        "mIoU paper": "val_miou_pct", **measured("mIoU", lambda line: miou(line["row"]), "95 %"),
+        "void as bg": lambda line: miou(line["row"], void=True),
+        "labels used": lambda line: labels_of(run, run.route.trained(line["row"])),
+    }, "Guide labellers: quality of the guides, and of the segmenter trained on them",
+        protocol(run, "one scale") + note)
 
 
 def table3(run: Session) -> Table:
     """State of the art as printed, and our rows of the paper's own methods (with CRF v2)."""
-    evidence, printed = Evidence(run), run.published("table3")
     own = {"Seeds only": "seeds", "G0": "G0", "G2": "G2", "DeepLabv1": "full"}
-    full = _score(evidence, "full", "v2").mean
-    rows = []
-    for _, row in printed.iterrows():
-        cells = {"method": row["method"], "data": row["data"], "val paper": row["val_miou_pct"],
-                 "test paper": row["test_miou_pct"], "FS% paper": row["fully_supervised_pct"],
-                 "val ours": None, "95 %": None, "FS% ours": None, "labels used": None, "source": "quoted"}
-        if row["method"] in own:
-            score = _score(evidence, own[row["method"]], "v2")
-            cells |= {"val ours": score.mean, "95 %": score.ends, "FS% ours": 100 * score.mean / full,
-                      "labels used": evidence.protocol(run.route.trained(own[row["method"]])), "source": "measured"}
-        rows.append(cells)
+
+    def ours(line, quantity=lambda row: miou(row, "v2")):
+        return quantity(own[line["method"]]) if line["method"] in own else None
+
     note = (" Own rows: with dense CRF v2 at test time. Quoted rows are as printed, measured by others on VOC. "
             "FS% ours is relative to our fully supervised row on val; the paper's is relative to test. "
             "I image tags, P VOC images, S saliency, E extra images, Z sizes, mu micro-annotation.")
-    return Table(pd.DataFrame(rows), "Methods compared, mIoU in per cent", _protocol(run) + note)
+    return table(run, run.published("table3"), {
+        "method": "method", "data": "data", "val paper": "val_miou_pct", "test paper": "test_miou_pct",
+        "FS% paper": "fully_supervised_pct", **measured("val", ours, "95 %"),
+        "FS% ours": lambda line: ours(line, lambda row: miou(row, "v2") / miou("full", "v2")),
+        "labels used": lambda line: ours(line, lambda row: labels_of(run, run.route.trained(row))),
+        "source": lambda line: "measured" if line["method"] in own else "quoted",
+    }, "Methods compared, mIoU in per cent", protocol(run, "one scale") + note)
 
 
 def table4(run: Session) -> Table:
@@ -190,15 +268,37 @@ def table5(run: Session) -> Table:
     return _crf_table(run, "table5", "CRF variants of the seeds-only segmenter, against saliency (all)")
 
 
+def _crf_table(run: Session, name: str, title: str) -> Table:
+    reference, switches = ("seeds, crf-loss v1", "v1"), ("crf_seed", "crf_loss", "crf_postproc")
+    lines = run.published(name).fillna(dict.fromkeys(switches, "none"))
+
+    def pair(line):
+        return crf_row(*(line[cell] for cell in ("seed_method", "guide_rule", *switches)))
+
+    note = (" v1: parameters of SEC, v2: of DeepLab v1. The paper leaves the CRF cells of the G2 rows open; ours use "
+            "crf-postproc v2, as its Table 3 does. delta: to crf-loss v1 + crf-postproc v1 on GAP-HighRes seeds, "
+            "in percentage points.")
+    return table(run, lines, {
+        "seeds": "seed_method", "guide": "guide_rule", "crf-seed": "crf_seed", "crf-loss": "crf_loss",
+        "crf-postproc": lambda line: (line["crf_postproc"] if line["guide_rule"] == "seeds" else
+                                      f"{pair(line)[1]} (ours)"),
+        "mIoU paper": "val_miou_pct", "delta paper": "delta_miou_pp", "mIoU ours": lambda line: miou(*pair(line)),
+        "delta ours": lambda line: miou(*pair(line)) - miou(*reference),
+        "delta 95 %": ends(lambda line: (REFERENCE if pair(line) == reference else
+                                         miou(*pair(line)) - miou(*reference))),
+    }, title, protocol(run, "one scale") + note)
+
+
 def table6(run: Session) -> Table:
     """Layer shapes of the GAP networks, read off the full-size networks that the `voc` profile trains."""
     from wsss_lab.networks.heads import gap_net, output_size
 
-    backbone = oh2017.SCALES["voc"].backbone
+    backbone = SCALES["voc"].backbone
     columns = {}
-    for net in ("VGG-16", *oh2017.GAP_NETS):
-        built = gap_net(net, backbone, 20)
-        side = oh2017.PUBLISHED.input_side
+    for net in ("VGG-16", *GAP_NETS):
+        with torch.device("meta"):  # shapes are all that is asked for
+            built = gap_net(net, backbone, 20)
+        side = PUBLISHED.input_side
         name = net if net == "VGG-16" else f"GAP-{net}"
         height, width = output_size(built.eval(), side)
         columns[name] = {"input": f"(3,{side},{side})", **_layers(built, backbone.blocks),
@@ -214,61 +314,6 @@ def table6(run: Session) -> Table:
     return Table(frame, "Architectures of the GAP networks", note)
 
 
-TABLES = {"table1": table1, "table2": table2, "table3": table3, "table4": table4, "table5": table5, "table6": table6,
-          "text_seeds": seed_summary, "text_saliency": saliency_summary}
-
-
-def _guide_rows(profile: str) -> list[str]:
-    wanted = ("seeds", "G0", "G1", "G2", "oracle", "G2 released", "G2, seeds at 0.5")
-    return [name for name in wanted if name in oh2017.trained_rows(profile)]
-
-
-def _guide_row(evidence: Evidence, name: str, printed: pd.Series) -> dict:
-    cells = {"method": printed["method"], "seeds": printed["uses_seeds"], "saliency": printed["uses_saliency"]}
-    ours, guide_iou = dict.fromkeys(("fg P", "fg R", "bg P", "bg R")), None
-    if name != "full":
-        guides = evidence.guide_confusions(name)
-        ours, guide_iou = label_quality(guides), 100 * float(mean_iou(guides.sum(1)).mean())
-    for cell, value in ours.items():
-        place, letter = cell.split()
-        kind = {"P": "precision", "R": "recall"}[letter]
-        cells[f"{cell} paper"] = printed.get(f"guide_{place}_{kind}_pct")
-        cells[f"{cell} ours"] = value
-    score = _score(evidence, name)
-    return cells | {"guide mIoU ours": guide_iou, "mIoU paper": printed.get("val_miou_pct"),
-                    "mIoU ours": score.mean, "95 %": score.ends,
-                    "void as bg": 100 * float(mean_iou(evidence.confusions(name, void=True).sum(1)).mean()),
-                    "labels used": evidence.protocol(evidence.run.route.trained(name))}
-
-
-def _crf_table(run: Session, name: str, title: str) -> Table:
-    evidence, printed = Evidence(run), run.published(name)
-    reference = ("seeds, crf-loss v1", "v1")
-    rows = []
-    for _, row in printed.iterrows():
-        settings = {column: row[column] if isinstance(row[column], str) else "none"
-                    for column in ("crf_seed", "crf_loss", "crf_postproc")}
-        trained, crf = crf_row(row["seed_method"], row["guide_rule"], **settings)
-        if row["guide_rule"] != "seeds":
-            settings["crf_postproc"] = f"{crf} (ours)"
-        cells = {"seeds": row["seed_method"], "guide": row["guide_rule"],
-                 **{column.replace("_", "-"): value for column, value in settings.items()},
-                 "mIoU paper": row["val_miou_pct"], "delta paper": row["delta_miou_pp"],
-                 "mIoU ours": None, "delta ours": None, "delta 95 %": NOT_RUN}
-        if (trained, crf) in scored_rows(run.profile) and reference in scored_rows(run.profile):
-            ours = evidence.confusions(trained, crf)
-            delta = miou_gain(ours, evidence.confusions(*reference))
-            cells |= {"mIoU ours": _score(evidence, trained, crf).mean, "delta ours": delta.mean,
-                      "delta 95 %": delta.ends if (trained, crf) != reference else "reference"}
-        elif (trained, crf) in scored_rows(run.profile):
-            cells |= {"mIoU ours": _score(evidence, trained, crf).mean, "delta 95 %": ""}
-        rows.append(cells)
-    note = (" v1: parameters of SEC, v2: of DeepLab v1. The paper leaves the CRF cells of the G2 rows open; ours use "
-            "crf-postproc v2, as its Table 3 does. delta: to crf-loss v1 + crf-postproc v1 on GAP-HighRes seeds, "
-            "in percentage points.")
-    return Table(pd.DataFrame(rows), title, _protocol(run) + note)
-
-
 def crf_row(seed_method: str, guide: str, crf_seed: str, crf_loss: str, crf_postproc: str) -> tuple[str, str | None]:
     """The (row of ROWS, crf-postproc) that a line of Tables 4 and 5 asks for."""
     net = seed_method.removeprefix("GAP-")
@@ -278,14 +323,6 @@ def crf_row(seed_method: str, guide: str, crf_seed: str, crf_loss: str, crf_post
     switched = {"crf-seed": crf_seed, "crf-loss": crf_loss}
     extra = "".join(f", {name} {value}" for name, value in switched.items() if value != "none")
     return f"{prefix}seeds{extra}", None if crf_postproc == "none" else crf_postproc
-
-
-def _score(evidence: Evidence, row: str, crf: str | None = None) -> Interval:
-    return miou(evidence.confusions(row, crf))
-
-
-def _protocol(run: Session) -> str:
-    return protocol(run, "one scale")
 
 
 def _layers(net, blocks: tuple[tuple[int, int], ...]) -> dict[str, str]:
@@ -316,3 +353,7 @@ def _convolution(layer) -> str:
 
 def _pool(layer) -> str:
     return f"(-,{layer.kernel_size},{layer.kernel_size}) st={layer.stride} pad={layer.padding}"
+
+
+TABLES = {"table1": table1, "table2": table2, "table3": table3, "table4": table4, "table5": table5, "table6": table6,
+          "text_seeds": seed_summary, "text_saliency": saliency_summary}

@@ -12,13 +12,14 @@ import numpy as np
 
 from wsss_lab.data.views import EvalView
 from wsss_lab.evaluation.confusion import VOID, confusion_matrix, iou, mean_iou, nan_mean
-from wsss_lab.evaluation.intervals import difference_interval, interval
 from wsss_lab.lab.notebooks import find_notebooks, project_folder
 from wsss_lab.lab.published import published
 from wsss_lab.lab.session import Session
 from wsss_lab.lab.steps import Step
+from wsss_lab.measure.tables import table
 from wsss_lab.papers.oh2017 import route as oh2017
-from wsss_lab.papers.oh2017.tables import Evidence
+from wsss_lab.papers.oh2017.tables import miou
+from wsss_lab.papers.shared_tables import labels_of
 from wsss_lab.refinement.dense_crf import CrfParameters, refine_probabilities
 
 if TYPE_CHECKING:
@@ -72,19 +73,15 @@ def row_table(run: Session) -> "pd.DataFrame":
 
     Intervals come from the paired bootstrap over images, and over seeds where there are several.
     """
-    import pandas as pd
-
-    evidence = Evidence(run)
     printed = published("oh2017", "table2").set_index("method")["val_miou_pct"]
     first, *_ = ROWS
-    rows = []
-    for name, label in ROWS.items():
-        confusions = evidence.confusions(name)
-        gain = difference_interval(confusions, evidence.confusions(first), mean_iou).percent("pp")
-        rows.append({"row": name, "paper": printed.get(label), "ours": interval(confusions, mean_iou).percent().mean,
-                     "gain over seeds": "–" if name == first else str(gain),
-                     "learnt from": evidence.protocol(run.route.trained(name))})
-    return pd.DataFrame(rows)
+    lines = [{"row": name, "paper": printed.get(label)} for name, label in ROWS.items()]
+    return table(run, lines, {
+        "row": "row", "paper": "paper", "ours": lambda line: miou(line["row"]),
+        "gain over seeds": lambda line: ("–" if line["row"] == first else
+                                         str((miou(line["row"]) - miou(first)).interval(run.results))),
+        "learnt from": lambda line: labels_of(run, run.route.trained(line["row"])),
+    }, "").frame
 
 
 #: A way to ask a CRF the same question once more -> (what is done to planes (K, H, W), its inverse, factor of widths).

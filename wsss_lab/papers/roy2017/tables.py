@@ -17,6 +17,7 @@ from wsss_lab.lab.profiles import has_test
 from wsss_lab.lab.published import mismatches
 from wsss_lab.lab.session import Session
 from wsss_lab.lab.steps import Step
+from wsss_lab.measure.tables import NOT_RUN, Table
 from wsss_lab.papers.roy2017.route import (
     AGGREGATIONS,
     BASELINES,
@@ -32,8 +33,6 @@ from wsss_lab.papers.roy2017.route import (
 from wsss_lab.papers.shared_evidence import SeededEvidence
 from wsss_lab.papers.shared_tables import (
     NO_TEST,
-    NOT_RUN,
-    Table,
     label_quality,
     labels_used,
     miou,

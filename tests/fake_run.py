@@ -11,6 +11,7 @@ from wsss_lab.data.views import EvalView
 from wsss_lab.lab.profiles import has_test
 from wsss_lab.lab.published import published
 from wsss_lab.lab.steps import Output, Step
+from wsss_lab.measure.quantities import Results
 from wsss_lab.papers.araslanov2020 import route as araslanov2020
 from wsss_lab.papers.chaudhry2017 import route as chaudhry2017
 from wsss_lab.papers.lee2021 import route as lee2021
@@ -34,6 +35,7 @@ class FakeRun:
         self.rng = np.random.default_rng(0)
         self.loaded: dict[Step, None] = {}
         self.made, self._make = {}, make
+        self.results = Results(self, most=20)
 
     def published(self, name: str) -> pd.DataFrame:
         return published(self.paper, name)
@@ -43,7 +45,9 @@ class FakeRun:
         return EvalView.from_arrays(split, CLASSES, names, self.scenes["tags"], self.scenes["images"], "generator",
                                     masks=self.scenes["masks"])
 
-    def load(self, item: Step | Output):
+    def load(self, item):
+        if not isinstance(item, Step | Output):
+            return item.load(self)
         step = item.step if isinstance(item, Output) else item
         self.loaded[step] = None
         if step not in self.made:

@@ -13,6 +13,7 @@ from wsss_lab.data.toyvoc import CLASSES
 from wsss_lab.lab.published import artifact_list
 from wsss_lab.lab.steps import topological
 from wsss_lab.lab.tables import numeric_columns, to_csv
+from wsss_lab.measure.tables import NOT_RUN
 from wsss_lab.papers.araslanov2020 import tables as araslanov2020_tables
 from wsss_lab.papers.araslanov2020.route import GATE_ROWS, SWITCHES, trained_rows
 from wsss_lab.papers.araslanov2020.tables import (
@@ -25,7 +26,7 @@ from wsss_lab.papers.araslanov2020.tables import (
     TAGS_UNUSED,
     Evidence,
 )
-from wsss_lab.papers.shared_tables import NOT_RUN, label_quality
+from wsss_lab.papers.shared_tables import label_quality
 
 IMAGES, LABELS = 12, len(CLASSES) + 1
 ALL = TABLES

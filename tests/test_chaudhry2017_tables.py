@@ -14,9 +14,9 @@ from wsss_lab.data.toyvoc import CLASSES
 from wsss_lab.evaluation.precision_recall import BINS, sweep
 from wsss_lab.lab.published import artifact_list
 from wsss_lab.lab.tables import numeric_columns, to_csv
+from wsss_lab.measure.tables import NOT_RUN
 from wsss_lab.papers.chaudhry2017 import tables as chaudhry2017_tables
 from wsss_lab.papers.chaudhry2017.tables import NO_TEST, TABLES, Evidence, best_gammas, lost_tags
-from wsss_lab.papers.shared_tables import NOT_RUN
 
 IMAGES, LABELS = 12, len(CLASSES) + 1
 ALL = TABLES

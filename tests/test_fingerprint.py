@@ -7,10 +7,10 @@ import sys
 import types
 
 import pytest
+from wsss_lab.lab.dry_run import DryRun
 
 from wsss_lab.errors import ParameterError
 from wsss_lab.lab import choices, fingerprint, forecast, provenance
-from wsss_lab.lab.dry_run import DryRun
 from wsss_lab.lab.session import start
 from wsss_lab.papers.oh2017 import route as oh2017_shown
 

@@ -13,6 +13,7 @@ from wsss_lab.evaluation.confusion import iou
 from wsss_lab.lab.published import artifact_list
 from wsss_lab.lab.steps import topological
 from wsss_lab.lab.tables import numeric_columns, to_csv
+from wsss_lab.measure.tables import NOT_RUN
 from wsss_lab.papers.lee2021 import tables as lee2021_tables
 from wsss_lab.papers.lee2021.route import DETECTORS, detector_row
 from wsss_lab.papers.lee2021.tables import METHODS, TABLES, UNDEFINED, Evidence, segmenter_of

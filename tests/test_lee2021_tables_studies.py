@@ -6,9 +6,9 @@ from lee2021_results import fake_run, pseudo, selected  # noqa: F401 (fake_run: 
 from table_parts import line
 
 from wsss_lab.evaluation.precision_recall import sweep
+from wsss_lab.measure.tables import NOT_RUN
 from wsss_lab.papers.lee2021.route import DETECTORS, DIAL, SHARES, TAUS, detector_row, share_row, tau_row
 from wsss_lab.papers.lee2021.tables import TABLES, Evidence
-from wsss_lab.papers.shared_tables import NOT_RUN
 
 ALL = {name: TABLES[name] for name in ("switches", "parameters", "detectors")}
 NAIVE = "EPS, naive selection"

@@ -5,7 +5,6 @@ import pytest
 import torch
 from fake_run import SIDE, FakeRun, oh2017_routes
 from figure_parts import assert_described, panels, rows_shown, shown
-from step_graph import unlisted
 
 from wsss_lab.data.toyvoc import CLASSES, make_scenes
 from wsss_lab.data.views import TrainView
@@ -61,14 +60,6 @@ def test_a_figure_has_its_panels_a_title_and_an_alt_text(figures, name):
     assert len(panels(drawn.figure)) == EXPECTED[name]
     assert_described(drawn)
     assert drawn.kind == {"fig2": "schematic", "fig3": "measured"}.get(name, "qualitative")
-
-
-@pytest.mark.parametrize("ready_made", [False, True])
-def test_steps_names_all_that_the_figures_load(ready_made):
-    run = fake_run("photos" if ready_made else "quick", 2, ready_made)
-    for draw in FIGURES.values():
-        draw(run)
-    assert run.loaded and not unlisted(run.loaded, oh2017_figures.steps(run))
 
 
 def test_pictures_are_of_seed_zero_and_curves_of_all_seeds(run, figures):

@@ -15,11 +15,12 @@ from wsss_lab.data.toyvoc import CLASSES
 from wsss_lab.evaluation.precision_recall import mean_average_precision
 from wsss_lab.lab.published import artifact_list
 from wsss_lab.lab.tables import numeric_columns, to_csv
+from wsss_lab.measure.tables import NOT_RUN
 from wsss_lab.papers.roy2017 import route as roy2017
 from wsss_lab.papers.roy2017 import tables as roy2017_tables
 from wsss_lab.papers.roy2017.route import AGGREGATIONS, BASELINES, OPTIONS, ROWS, TRAININGS
 from wsss_lab.papers.roy2017.tables import READINGS, TABLES, Evidence, balanced_accuracy
-from wsss_lab.papers.shared_tables import NO_TEST, NOT_RUN
+from wsss_lab.papers.shared_tables import NO_TEST
 from wsss_lab.seeds.rectified_gaussian import MODES
 
 IMAGES, LABELS, GRID = 12, len(CLASSES) + 1, (3, 4)

@@ -87,22 +87,23 @@ def miou_gain(confusions: np.ndarray, reference: np.ndarray) -> Interval:
     return difference_interval(confusions, reference, mean_iou).percent("pp")
 
 
-#: Precision (P) and recall (R) of labels, foreground the mean over classes: statistics of summed confusions.
+#: Precision and recall of labels, of the foreground the mean over classes: statistics of summed confusions.
 LABEL_QUALITY = {
-    "fg P": lambda summed: precision_recall_of_labels(summed).foreground.precision,
-    "fg R": lambda summed: precision_recall_of_labels(summed).foreground.recall,
-    "bg P": lambda summed: precision_recall_of_labels(summed).precision[..., 0],
-    "bg R": lambda summed: precision_recall_of_labels(summed).recall[..., 0],
+    "precision": lambda summed: precision_recall_of_labels(summed).foreground.precision,
+    "recall": lambda summed: precision_recall_of_labels(summed).foreground.recall,
+    "background precision": lambda summed: precision_recall_of_labels(summed).precision[..., 0],
+    "background recall": lambda summed: precision_recall_of_labels(summed).recall[..., 0],
 }
-NAMES_OF_QUALITY = {"fg P": "precision", "fg R": "recall", "bg P": "background precision", "bg R": "background recall"}
 
 
 def label_quality(confusions: np.ndarray) -> dict[str, float]:
-    """LABEL_QUALITY of pseudo-masks in per cent, mean over seeds; undecided pixels count as missed.
+    """LABEL_QUALITY of pseudo-masks in per cent, mean over seeds: "fg P", "fg R", "bg P", "bg R"; undecided pixels
+    count as missed.
 
     confusions: (S, N, K, K + 1).
     """
-    return {name: 100 * float(np.mean(of(confusions.sum(1)))) for name, of in LABEL_QUALITY.items()}
+    values = [100 * float(np.mean(of(confusions.sum(1)))) for of in LABEL_QUALITY.values()]
+    return dict(zip(("fg P", "fg R", "bg P", "bg R"), values, strict=True))
 
 
 def nearest(thresholds: np.ndarray, wanted: float) -> int:

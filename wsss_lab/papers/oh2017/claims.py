@@ -121,7 +121,7 @@ def crowding(route: Route) -> Derived:
 
 def labels(*rows: str):
     """A sentence on precision and recall of what rows learn from."""
-    return labels_learnt({row: (guide(row, "fg P"), guide(row, "fg R")) for row in rows})
+    return labels_learnt({row: (guide(row, "precision"), guide(row, "recall")) for row in rows})
 
 
 @sentence(train_tags)
@@ -228,9 +228,9 @@ CLAIMS: dict[str, Condition] = {
         "The salient pixels that stand in for the ground truth have a foreground IoU of {} % on val.",
         figure("saliency", saliency_counts(), foreground_iou))),
     "C05": ordered("oracle > G2 > G1 >= G0 > seeds", {row: miou(row) for row in ("oracle", "G2", "G1", "G0", "seeds")}),
-    "C06": told(every(above(guide("G0", "fg R") - guide("seeds", "fg R")),
-                      above(guide("G2", "fg R") - guide("G0", "fg R")),
-                      between(guide("G0", "fg P") - guide("seeds", "fg P"), -10, 10)),
+    "C06": told(every(above(guide("G0", "recall") - guide("seeds", "recall")),
+                      above(guide("G2", "recall") - guide("G0", "recall")),
+                      between(guide("G0", "precision") - guide("seeds", "precision"), -10, 10)),
                 labels("seeds", "G0", "G1", "G2")),
     "C07": every(*map(above, CRF_GAINS.values()), largest("G2", CRF_GAINS)),
     "C08": between(G2 / FULL, 75, 85),

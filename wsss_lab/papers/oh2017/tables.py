@@ -12,7 +12,7 @@ from wsss_lab.evaluation.saliency_scores import foreground_iou, foreground_preci
 from wsss_lab.lab.session import Session
 from wsss_lab.lab.steps import Output, Step
 from wsss_lab.measure.quantities import Derived, Leaf, NotMeasured, Quantity, cached, figure
-from wsss_lab.measure.tables import REFERENCE, Table, measured, table
+from wsss_lab.measure.tables import REFERENCE, Table, ends, measured, table
 from wsss_lab.papers.oh2017.route import (
     BACKPROP,
     GAP_NETS,
@@ -26,7 +26,6 @@ from wsss_lab.papers.oh2017.route import (
 )
 from wsss_lab.papers.shared_tables import (
     LABEL_QUALITY,
-    NAMES_OF_QUALITY,
     detector_name,
     labels_of,
     protocol,
@@ -90,8 +89,8 @@ def guide_confusions(row: str):
 
 @cached
 def guide(row: str, which: str) -> Quantity:
-    """"fg P", "fg R", "bg P" or "bg R": precision and recall of what a row learns from; undecided pixels are missed."""
-    return figure(f"{NAMES_OF_QUALITY[which]} {row}", guide_confusions(row), LABEL_QUALITY[which])
+    """A key of LABEL_QUALITY: precision or recall of what a row learns from; undecided pixels are missed."""
+    return figure(f"{which} {row}", guide_confusions(row), LABEL_QUALITY[which])
 
 
 @cached
@@ -220,10 +219,10 @@ def table2(run: Session) -> Table:
              for line in run.published("table2").to_dict("records")]
     lines += [line for line in _MORE_GUIDES if line["row"] in trained_rows(run.profile)]
     quality = {}
-    for cell, printed in {"fg P": "fg_precision", "fg R": "fg_recall", "bg P": "bg_precision", "bg R": "bg_recall"
-                          }.items():
-        quality |= {f"{cell} paper": f"guide_{printed}_pct", f"{cell} ours": lambda line, cell=cell: (
-            guide(line["row"], cell) if line["row"] != "full" else None)}
+    for cell, which in zip(("fg P", "fg R", "bg P", "bg R"), LABEL_QUALITY, strict=True):
+        printed = f"guide_{cell[:2]}_{which.split()[-1]}_pct"
+        quality |= {f"{cell} paper": printed, f"{cell} ours": lambda line, which=which: (
+            guide(line["row"], which) if line["row"] != "full" else None)}
     note = (" Guide precision (P) and recall (R) on training images, foreground = mean over classes; undecided pixels "
             "count as missed in recall. The last rows are not in the paper's Table 2 (the released code turns "
             "undecided pixels into background; 0.5 is about the best seed threshold on the masks of the photographs). "

@@ -6,10 +6,10 @@ import pytest
 from typer.testing import CliRunner
 
 from wsss_lab.errors import ParameterError
-from wsss_lab.lab import chosen, cli, needs
+from wsss_lab.lab import cli, needs, registry
 from wsss_lab.lab.notebooks import find_notebooks, project_folder
 from wsss_lab.lab.published import papers
-from wsss_lab.lab.session import start
+from wsss_lab.lab.session import make_artifacts, start
 
 PAPERS = ("primer", "oh2017", "lee2021")
 
@@ -20,26 +20,26 @@ def store(tmp_path, monkeypatch):
 
 
 def test_artifacts_are_found_by_name_and_a_paper_stands_for_all_of_its_own():
-    found = chosen.choose("oh2017/table2, lee2021/fig3", PAPERS)
+    found = registry.choose("oh2017/table2, lee2021/fig3", PAPERS)
     assert [(each.paper, each.id) for each in found] == [("oh2017", "table2"), ("lee2021", "fig3")]
-    whole = [each.id for each in chosen.choose("lee2021", PAPERS)]
+    whole = [each.id for each in registry.choose("lee2021", PAPERS)]
     assert {"table1", "table7", "text-saliency", "fig1", "fig6", "dial"} <= set(whole) and len(whole) == len(set(whole))
 
 
 @pytest.mark.parametrize("notebook", [each for each in find_notebooks(project_folder() / "notebooks")
                                       if each.paper in papers()], ids=lambda each: each.paper)
 def test_all_that_a_notebook_saves_can_be_asked_for(notebook):
-    saved = re.findall(r'run\.save\(\\"([\w-]+)\\"', notebook.path.read_text(encoding="utf-8"))
-    assert len(saved) > 15 and set(saved) <= set(chosen.makers_of(notebook.paper))
+    saved = re.findall(r'run\.show\(\\"([\w-]+)\\"', notebook.path.read_text(encoding="utf-8"))
+    assert len(saved) > 15 and set(saved) <= set(registry.makers_of(notebook.paper))
 
 
 def test_claims_can_be_asked_for_one_by_one_or_all(capsys, tmp_path):
-    whole = [each.id for each in chosen.choose("oh2017", PAPERS)]
+    whole = [each.id for each in registry.choose("oh2017", PAPERS)]
     assert "claims" in whole and "C05" not in whole
-    chosen.make(chosen.choose("araslanov2020/C26", ("araslanov2020",)), profile="quick", figures=str(tmp_path))
+    make_artifacts(registry.choose("araslanov2020/C26", ("araslanov2020",)), profile="quick", figures=str(tmp_path))
     told = capsys.readouterr().out
     assert "claim_id: araslanov2020-C26\n" in told and "verdict: reproduced\n" in told
-    found = needs.needs(chosen.choose("oh2017/C01", PAPERS), profile="quick")["oh2017/C01"]
+    found = needs.needs(registry.choose("oh2017/C01", PAPERS), profile="quick")["oh2017/C01"]
     route = start("oh2017", "quick", figures="").route
     assert found.complete and {route.scored("G0"), route.scored("seeds")} <= set(found.steps)
     assert route.scored("G2") not in found.steps
@@ -52,14 +52,14 @@ def test_claims_can_be_asked_for_one_by_one_or_all(capsys, tmp_path):
 ])
 def test_a_wrong_name_is_refused_with_the_closest(names, problem, hint):
     with pytest.raises(ParameterError, match=problem) as caught:
-        chosen.choose(names, PAPERS)
+        registry.choose(names, PAPERS)
     assert hint in caught.value.fix
 
 
-def test_a_session_on_demand_runs_what_is_asked_for_and_nothing_else():
-    run = start("oh2017", "quick", figures="", kind=chosen.OnDemand)
+def test_a_session_computes_what_is_asked_for_and_nothing_else():
+    run = start("oh2017", "quick", figures="")
     wanted = run.world.scenes("val")
-    assert len(run.load(wanted["tags"])) == 24 and run.asked == [wanted]
+    assert len(run.load(wanted["tags"])) == 24
     assert [manifest["label"] for manifest in run.store.manifests("*")] == [wanted.label]
 
 
@@ -70,9 +70,3 @@ def test_an_artifact_is_made_by_the_command_without_a_notebook(tmp_path):
     assert result.exit_code == 0, result.output
     assert (out / "quick/roy2017/table4.csv").is_file() and not (out / "quick/roy2017/table1.csv").exists()
     assert f"roy2017/table4: {out}/quick/roy2017, table4.*" in result.output
-
-
-def test_what_an_artifact_has_asked_for_is_told(tmp_path):
-    settings = {"profile": "quick", "figures": str(tmp_path)}
-    asked = chosen.make(chosen.choose("roy2017/table4", ("roy2017",)), **settings)
-    assert asked == {"roy2017/table4": []}

@@ -19,7 +19,7 @@ from wsss_lab.lab.profiles import profile_named
 from wsss_lab.lab.session import start
 from wsss_lab.lab.worlds import FolderWorld
 from wsss_lab.papers.oh2017 import route as oh2017
-from wsss_lab.papers.oh2017.tables import Evidence
+from wsss_lab.papers.shared_tables import labels_of
 
 torch.set_num_threads(1)
 
@@ -149,10 +149,9 @@ def test_the_provenance_of_a_run_names_what_made_it():
 def test_a_protocol_says_where_tags_come_from(monkeypatch, source, tags):
     run = start("oh2017", "quick", figures="")
     monkeypatch.setattr(run, "view", lambda split: SimpleNamespace(tags_source=source))
-    evidence = Evidence(run)
-    assert evidence.protocol(run.route.trained("seeds")) == tags
-    assert evidence.protocol(run.route.scored("G0")) == f"{tags}; boxes of other objects"
-    assert evidence.protocol(run.route.scored("full")).startswith(f"{tags}; training masks")
+    assert labels_of(run, run.route.trained("seeds")) == tags
+    assert labels_of(run, run.route.scored("G0")) == f"{tags}; boxes of other objects"
+    assert labels_of(run, run.route.scored("full")).startswith(f"{tags}; training masks")
 
 
 def test_printed_numbers_are_those_of_the_paper():

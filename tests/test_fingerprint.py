@@ -7,11 +7,12 @@ import sys
 import types
 
 import pytest
-from wsss_lab.lab.dry_run import DryRun
 
 from wsss_lab.errors import ParameterError
-from wsss_lab.lab import choices, fingerprint, forecast, provenance
+from wsss_lab.lab import choices, fingerprint, provenance
+from wsss_lab.lab.needs import DryRun, asked_by
 from wsss_lab.lab.session import start
+from wsss_lab.lab.steps import topological
 from wsss_lab.papers.oh2017 import route as oh2017_shown
 
 FILES = {
@@ -312,7 +313,7 @@ BLIND = {f"wsss_lab.lab.{name}" for name in (
 def test_no_step_reaches_what_cannot_be_followed():
     runs = [start(paper, "toy", 1, figures="", kind=DryRun)
             for paper in ("oh2017", "chaudhry2017", "roy2017", "araslanov2020", "lee2021")]
-    functions = {step.function for run in runs for step in forecast.all_steps(run)}
+    functions = {step.function for run in runs for step in topological(asked_by(run))}
     assert len(functions) > 70
     for function in functions:
         whole = [key for key in fingerprint.definitions_of(function) if key[1] in ("*", "**", "")]

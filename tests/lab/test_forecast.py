@@ -10,8 +10,9 @@ from typer.testing import CliRunner
 
 from wsss_lab.lab import cli, forecast
 from wsss_lab.lab.fingerprint import definitions_of
+from wsss_lab.lab.needs import asked_by
 from wsss_lab.lab.session import start
-from wsss_lab.lab.steps import Step
+from wsss_lab.lab.steps import Step, topological
 from wsss_lab.networks.backbones import Backbone
 from wsss_lab.networks.fit import Schedule
 from wsss_lab.networks.wide_resnet import TOY_WIDE_RESNET
@@ -160,7 +161,7 @@ def test_activations_agree_with_what_a_network_really_saves():
 
 def test_trainings_freeze_their_trunk_as_deeplab_v3plus_does_where_they_build_that_of_it():
     for paper in ("oh2017", "chaudhry2017", "araslanov2020", "roy2017", "lee2021"):
-        for step in forecast.all_steps(start(paper, "quick", figures="")):
+        for step in topological(asked_by(start(paper, "quick", figures=""))):
             if step.trains:
                 freezes = any(name == "freeze_trunk" for _, name in definitions_of(step.function))
                 assert freezes == (forecast.cut_of(step) == forecast.V3PLUS), step.function_name

@@ -25,10 +25,8 @@ SMALLEST_TOLERANCE = 1.0  # pixels
 def edges(labels: np.ndarray) -> np.ndarray:
     """Pixels whose label differs from that of one of their 4 neighbours: bool (H, W).
 
-    These are the pixels where the Laplacian of some label's indicator isn't 0. A Laplacian of the label numbers
-    themselves would give 0 in the middle of 1, 2, 3, and depend on how classes are numbered.
-    labels: uint8 (H, W), every value a label of its own. The rim of the image is no edge.
-    Raises DataError for another type or shape.
+    labels: uint8 (H, W), every value a label of its own. The rim of the image is no edge. These are the pixels where
+    the Laplacian of some label's indicator isn't 0. Raises DataError for another type or shape.
 
     >>> edges(np.array([[1, 2, 3, 3, 3]], np.uint8)).astype(int).tolist()
     [[1, 1, 1, 0, 0]]

@@ -17,6 +17,7 @@ from wsss_lab.data.views import EvalView
 from wsss_lab.errors import DataError, ParameterError
 from wsss_lab.evaluation.confusion import VOID, confusion_matrix
 
+LEAST_SHARE = 0.5  # of the images of a class that show the surroundings
 CLEARLY = 2  # how many times as often surroundings must come with a class as without it
 LEAST_IMAGES = 3  # that show both; one or two may be chance
 
@@ -32,10 +33,8 @@ def context_counts(
     Raises DataError when the maps differ in size.
     """
     if not prediction.shape == mask.shape == context.shape:
-        raise DataError(
-            f"prediction {prediction.shape}, mask {mask.shape} and context {context.shape} do not match",
-            "three maps of one size",
-        )
+        raise DataError(f"prediction {prediction.shape}, mask {mask.shape} and context {context.shape} do not match",
+                        "three maps of one size")
     labelled = (prediction >= 1) & (prediction <= classes) & (context >= 1) & (context <= contexts)
     wrong = labelled & (prediction != mask) & (mask != VOID)
     code = (context[wrong].astype(np.int64) - 1) * classes + prediction[wrong] - 1
@@ -65,11 +64,16 @@ def score_contexts(view: EvalView, masks: np.ndarray) -> dict:
     for index, prediction in enumerate(frames.rows_of(view, masks)):
         mask = view.mask(index)
         confusions[index] = confusion_matrix(prediction, mask, labels)
-        context = _context(view, index)
+        try:
+            context = view.context(index)
+        except DataError:  # PASCAL-Context doesn't cover all of VOC 2012
+            context = None
         if context is not None:
             known[index] = True
             false[index] = context_counts(prediction, mask, context, labels - 1, contexts)
-            present[index] = _surrounds(mask, context, contexts)
+            outside, inside = (np.bincount(context[pixels], minlength=256)[1:contexts + 1]
+                               for pixels in (mask == 0, (mask > 0) & (mask != VOID)))
+            present[index] = outside > inside
     missing = int((~known).sum()) if view.has_context else 0
     return {"false": false, "present": present, "confusions": confusions, "known": known, "missing": missing}
 
@@ -83,16 +87,18 @@ def pair_sums(
     in front or without. tags: bool (N, C). For intervals, see `interval` in wsss_lab.evaluation.intervals.
     Raises ParameterError for a context or class that isn't there.
     """
-    chosen = _images_of(present, tags, k, c)
+    contexts, classes = present.shape[-1], tags.shape[-1]
+    if not (0 <= k < contexts and 0 <= c < classes):
+        raise ParameterError(f"context {k} and class {c}", f"k below {contexts} and c below {classes}, from 0")
     sums = np.stack(np.broadcast_arrays(false[..., k, c], confusions[..., c + 1, c + 1]), -1)
-    return np.where(chosen[..., None], sums, 0).astype(np.int64)
+    return np.where((present[..., k] & tags[..., c])[..., None], sums, 0).astype(np.int64)
 
 
-def co_occurring_pairs(tags: np.ndarray, present: np.ndarray, least: float = 0.5) -> list[tuple[int, int]]:
+def co_occurring_pairs(tags: np.ndarray, present: np.ndarray) -> list[tuple[int, int]]:
     """The context that goes with each class, where there is one: pairs (k, c) in the order of classes.
 
     P(k | c) is the share of images with tag c in which k is present. A context goes with a class if P(k | c) is at
-    least `least` and at least twice P(k | not c), and if three images or more show both. Of several the one with the
+    least a half and at least twice P(k | not c), and if three images or more show both. Of several the one with the
     largest difference P(k | c) - P(k | not c) is taken, the first of equal ones. The difference and not the quotient,
     which would prefer rare surroundings that hardly occur elsewhere. A class that all images show has no pair.
 
@@ -103,35 +109,10 @@ def co_occurring_pairs(tags: np.ndarray, present: np.ndarray, least: float = 0.5
         if tagged.all() or not tagged.any():
             continue
         within, elsewhere = present[tagged].mean(0), present[~tagged].mean(0)
-        together = (within >= least) & (within >= CLEARLY * elsewhere) & (present[tagged].sum(0) >= LEAST_IMAGES)
+        together = (within >= LEAST_SHARE) & (within >= CLEARLY * elsewhere) & (present[tagged].sum(0) >= LEAST_IMAGES)
         if together.any():
             pairs.append((int(np.where(together, within - elsewhere, -1).argmax()), c))
     return pairs
-
-
-def _context(view: EvalView, index: int) -> np.ndarray | None:
-    """The context map of an image, None where it has none that can be read."""
-    try:
-        return view.context(index)
-    except DataError:  # PASCAL-Context doesn't cover all of VOC 2012
-        return None
-
-
-def _surrounds(mask: np.ndarray, context: np.ndarray, contexts: int) -> np.ndarray:
-    """Whether most pixels of each context are background in the mask: bool (R,), False without any."""
-    outside, inside = (
-        np.bincount(context[pixels], minlength=256)[1:contexts + 1]
-        for pixels in (mask == 0, (mask > 0) & (mask != VOID))
-    )
-    return outside > inside
-
-
-def _images_of(present: np.ndarray, tags: np.ndarray, k: int, c: int) -> np.ndarray:
-    """Whether each image is of the pair: bool (..., N)."""
-    contexts, classes = present.shape[-1], tags.shape[-1]
-    if not (0 <= k < contexts and 0 <= c < classes):
-        raise ParameterError(f"context {k} and class {c}", f"k below {contexts} and c below {classes}, from 0")
-    return present[..., k] & tags[..., c]
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ points.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -56,8 +56,7 @@ class Interval:
         """The same times 100, labelled with `unit`; unchanged if it has a unit already."""
         if self.unit:
             return self
-        scaled = (100 * x for x in (self.mean, self.low, self.high))
-        return Interval(*scaled, self.seeds, self.images, self.covers, unit)
+        return replace(self, mean=100 * self.mean, low=100 * self.low, high=100 * self.high, unit=unit)
 
     def __str__(self) -> str:
         """The figure with its interval, signed when it is a difference.
@@ -84,24 +83,15 @@ def number(value: float, unit: str) -> str:
     return f"{value:{ {'%': '.1f', 'pp': '+.1f'}.get(unit, '.3f') }}"
 
 
-def bootstrap(
-    per_seed: Callable[[np.ndarray], np.ndarray],
-    images: int,
-    *,
-    replicates: int = REPLICATES,
-    level: float = LEVEL,
-    rng_seed: int = 0,
-) -> Interval:
+def bootstrap(per_seed: Callable[[np.ndarray], np.ndarray], images: int, *, replicates: int = REPLICATES,
+              rng_seed: int = 0) -> Interval:
     """Interval of a mean over trainings on images that could have been others: `combined` over resampled images.
 
-    per_seed: takes image weights (R, images), how often each image was drawn, and returns (R, S), the
-        statistic of each seed under each row of weights; weights of one give the figure itself
-    images: how many images there are, at least 1
-
-    The same rng_seed gives the same draws, so intervals are reproducible.
+    per_seed: takes weights (R, images), how often each of the images was drawn, and returns (R, S), the statistic of
+    each training under each row of weights; weights of one give the figure itself. Equal rng_seeds give equal draws.
     """
     whole = np.atleast_2d(per_seed(np.ones((1, images))))[0]
-    return combined(whole, resampled(per_seed, images, replicates, rng_seed), images, level)
+    return combined(whole, resampled(per_seed, images, replicates, rng_seed), images)
 
 
 def resampled(per_seed: Callable[[np.ndarray], np.ndarray], images: int, replicates: int = REPLICATES,
@@ -112,7 +102,7 @@ def resampled(per_seed: Callable[[np.ndarray], np.ndarray], images: int, replica
     return np.concatenate([np.asarray(per_seed(_draws(rng, count, images)), np.float64) for count in rows])
 
 
-def combined(whole: np.ndarray, drawn: np.ndarray, images: int, level: float = LEVEL) -> Interval:
+def combined(whole: np.ndarray, drawn: np.ndarray, images: int) -> Interval:
     r"""Interval of the mean of S trainings, for other trainings and other images.
 
     .. math:: \bar{x} \pm \sqrt{t_{S-1}^2 s^2 / S + v \, q^2}
@@ -132,10 +122,10 @@ def combined(whole: np.ndarray, drawn: np.ndarray, images: int, level: float = L
     known = drawn[~np.isnan(drawn).any(1)]
     if np.isnan(mean) or not len(known):
         return Interval(mean, np.nan, np.nan, seeds, images, "nothing")
-    ends = np.quantile(known.mean(1), [(1 - level) / 2, (1 + level) / 2])
+    ends = np.quantile(known.mean(1), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     ways = np.maximum(np.array([mean - ends[0], ends[1] - mean]), 0)
     if seeds > 1:
-        ways = np.sqrt(_shared_variance(known) * ways**2 + _t_half(whole, level) ** 2)
+        ways = np.sqrt(_shared_variance(known) * ways**2 + _t_half(whole) ** 2)
     covers = "images and seeds" if seeds > 1 else "images only"
     return Interval(mean, mean - float(ways[0]), mean + float(ways[1]), seeds, images, covers)
 
@@ -148,58 +138,44 @@ def _shared_variance(drawn: np.ndarray) -> float:
     return float(np.clip(between / total, 0, 1)) if total > 0 else 0.0
 
 
-def _t_half(values: np.ndarray, level: float) -> float:
+def _t_half(values: np.ndarray) -> float:
     """Half the width of Student's t-interval of the mean of two values or more."""
     from scipy.special import stdtrit
 
-    return float(stdtrit(len(values) - 1, (1 + level) / 2) * np.std(values, ddof=1) / np.sqrt(len(values)))
+    return float(stdtrit(len(values) - 1, (1 + LEVEL) / 2) * np.std(values, ddof=1) / np.sqrt(len(values)))
 
 
 def interval(sums: np.ndarray, statistic: Statistic, **options) -> Interval:
     """Interval of one method's statistic.
 
-    sums: (S, N, ...) per-image sums of each seed, such as confusions (S, N, K, K + 1)
-    statistic: takes sums (R, ...) and returns (R,), such as `mean_iou` or `mean_precision`
-    options: replicates, level and rng_seed of `bootstrap`
+    sums: (S, N, ...) per-image sums of each seed, such as confusions (S, N, K, K + 1). statistic: takes sums (R, ...)
+    and returns (R,), such as `mean_iou` or `mean_precision`. options: replicates and rng_seed of `bootstrap`.
     """
-    return combined_interval([sums], statistic, lambda value: value, **options)
+    return _interval([sums], statistic, lambda value: value, **options)
 
 
 def difference_interval(a: np.ndarray, b: np.ndarray, statistic: Statistic, **options) -> Interval:
     """Interval of statistic(a) - statistic(b) on the same images, seed by seed.
 
-    a, b: (S, N, ...) per-image sums as for `interval`; one with a single seed is paired with every seed
-    raises: ParameterError when the numbers of images or seeds do not match
+    a, b: (S, N, ...) per-image sums as for `interval`; one with a single seed is paired with every seed. Raises
+    ParameterError when the numbers of images or seeds do not match.
     """
-    return combined_interval([a, b], statistic, lambda x, y: x - y, **options)
+    return _interval([a, b], statistic, np.subtract, **options)
 
 
-def combined_interval(
-    methods: Sequence[np.ndarray], statistic: Statistic, combine: Callable[..., np.ndarray], **options
-) -> Interval:
-    """Interval of any combination of the methods' statistics: a ratio, or a difference of two gains.
-
-    methods: arrays (S, N, ...) of per-image sums; one with a single seed is paired with every seed
-    combine: takes the methods' statistics, arrays of one shape, and returns one array of that shape
-
-    >>> ones = np.ones((1, 4, 2))
-    >>> gain = combined_interval([ones, ones, ones], lambda s: s.sum(-1), lambda a, b, c: (a - b) / c)
-    >>> gain.mean, gain.low, gain.high
-    (0.0, 0.0, 0.0)
-    """
+def _interval(methods: Sequence[np.ndarray], statistic: Statistic, combine: Callable[..., np.ndarray],
+              **options) -> Interval:
+    """Interval of what `combine` makes of the methods' statistics, arrays of one shape."""
     methods = [np.asarray(sums) for sums in methods]
     _check_pairing(methods)
-    images = methods[0].shape[1]
     rows = [sums.reshape(*sums.shape[:2], -1).astype(np.float64) for sums in methods]
 
     def per_seed(weights: np.ndarray) -> np.ndarray:
-        values = [
-            np.stack([statistic((weights @ seed).reshape(-1, *sums.shape[2:])) for seed in flat], 1)
-            for sums, flat in zip(methods, rows, strict=True)
-        ]
+        values = [np.stack([statistic((weights @ seed).reshape(-1, *sums.shape[2:])) for seed in flat], 1)
+                  for sums, flat in zip(methods, rows, strict=True)]
         return combine(*np.broadcast_arrays(*values))
 
-    return bootstrap(per_seed, images, **options)
+    return bootstrap(per_seed, methods[0].shape[1], **options)
 
 
 def ratio(sums: np.ndarray) -> np.ndarray:
@@ -213,20 +189,16 @@ def image_values(values: np.ndarray) -> np.ndarray:
     return np.stack([np.where(known, values, 0.0), known], -1)
 
 
-def mean_and_interval(values: Sequence[float], level: float = LEVEL) -> Interval:
-    """Mean over training seeds with Student's t-interval, for the cells of tables.
+def mean_and_interval(values: Sequence[float]) -> Interval:
+    """Mean over training seeds, one figure each, with Student's t-interval; none (nan) with one seed.
 
-    values: one figure per seed; with one seed there is no interval (low and high are nan)
-    raises: ParameterError without values
+    Raises ParameterError without values.
     """
     values = np.asarray(values, np.float64).ravel()
     if not values.size:
         raise ParameterError("no values to average", "one figure per seed")
-    mean = float(values.mean())
-    if values.size == 1:
-        return Interval(mean, np.nan, np.nan, 1, 0, "nothing")
-    half = _t_half(values, level)
-    return Interval(mean, mean - half, mean + half, values.size, 0, "seeds only")
+    mean, half = float(values.mean()), _t_half(values) if values.size > 1 else np.nan
+    return Interval(mean, mean - half, mean + half, values.size, 0, "seeds only" if values.size > 1 else "nothing")
 
 
 def _draws(rng: np.random.Generator, rows: int, items: int) -> np.ndarray:
@@ -243,11 +215,9 @@ def _check_pairing(methods: list[np.ndarray]) -> None:
         raise ParameterError(f"no images to resample in shapes {shapes}", "at least one seed and one image")
     seeds, images = {shape[0] for shape in shapes} - {1}, {shape[1] for shape in shapes}
     if len(images) != 1 or len(seeds) > 1:
-        raise ParameterError(
-            f"per-image sums of shapes {shapes} cannot be paired",
-            "the same images and the same seeds for every method",
-            "score all methods on one split with the same SEEDS",
-        )
+        raise ParameterError(f"per-image sums of shapes {shapes} cannot be paired",
+                             "the same images and the same seeds for every method",
+                             "score all methods on one split with the same SEEDS")
 
 
 # ---------------------------------------------------------------------------------------------------------------------

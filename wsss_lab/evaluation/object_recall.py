@@ -6,7 +6,7 @@ from wsss_lab.data import frames
 from wsss_lab.data.components import components
 from wsss_lab.data.views import EvalView
 from wsss_lab.errors import ParameterError
-from wsss_lab.evaluation.confusion import VOID
+from wsss_lab.evaluation.confusion import VOID, divide
 
 RANKS = 3
 FOUND, AREA = range(2)
@@ -56,5 +56,4 @@ def object_recall(counts: np.ndarray) -> np.ndarray:
     counts: (..., N, 3, 2), see `score_objects`.
     """
     pooled = np.asarray(counts).sum(-3)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return pooled[..., FOUND] / np.where(pooled[..., AREA] > 0, pooled[..., AREA], np.nan)
+    return divide(pooled[..., FOUND], pooled[..., AREA])

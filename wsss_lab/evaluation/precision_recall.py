@@ -26,57 +26,35 @@ from wsss_lab.evaluation.confusion import VOID, divide, nan_mean
 from wsss_lab.evaluation.intervals import Interval, bootstrap
 
 TRUTH, WON, HIT = range(3)
-BINS = (
-    128  # the paper's curves need about a hundred thresholds; a power of two puts the edges on exact floats
-)
-CHUNK_PIXELS = 1 << 20  # pixels of a stack that are counted at once
+BINS = 128  # the paper's curves need about a hundred thresholds; a power of two puts the edges on exact floats
 SLACK = 1e-3  # rounding that a confidence may be outside [0, 1]
 
 
-def confidence_counts(
-    confidence: np.ndarray,
-    winner: np.ndarray,
-    target: np.ndarray,
-    classes: int,
-    *,
-    bins: int = BINS,
-    ignore: int = VOID,
-) -> np.ndarray:
+def confidence_counts(confidence: np.ndarray, winner: np.ndarray, target: np.ndarray, classes: int, *,
+                      bins: int = BINS) -> np.ndarray:
     """Count pixels by confidence: those of each true class, those each class won, and those won rightly.
 
-    confidence: (H, W) or (N, H, W) floats in [0, 1], the maximum over the normalised class maps
-    winner: the same shape, integer labels 1..classes-1 of the maximum; 0 where no class map is there at all
-    target: the same shape, uint8 labels 0..classes-1 and `ignore`
-    classes: K, background included
-    returns: (3, K, bins) or (N, 3, K, bins) int32; axis 3 is TRUTH, WON, HIT
-    raises: DataError for other shapes, a confidence that is not in [0, 1], or labels beyond the classes
+    confidence: (H, W) floats in [0, 1], the maximum over the normalised class maps. winner: (H, W) integer labels
+    1..classes-1 of the maximum; 0 where no class map is there at all. target: (H, W) uint8 labels 0..classes-1, 255
+    void. classes: K, background included. Returns (3, K, bins) int32: TRUTH, WON, HIT. Raises DataError for other
+    shapes, a confidence that is not in [0, 1], or labels beyond the classes.
     """
     confidence, winner, target = np.asarray(confidence), np.asarray(winner), np.asarray(target)
-    _check(confidence, winner, target, classes, bins, ignore)
-    if target.ndim == 2:
-        return _count(confidence[None], winner[None], target[None], classes, bins, ignore)[0]
-    counts = np.zeros((len(target), 3, classes, bins), np.int32)
-    step = max(1, CHUNK_PIXELS // max(1, target.shape[1] * target.shape[2]))
-    for i in range(0, len(target), step):
-        part = slice(i, i + step)
-        counts[part] = _count(confidence[part], winner[part], target[part], classes, bins, ignore)
-    return counts
+    _check(confidence, winner, target, classes, bins)
+    known = target != VOID
+    bin_of = np.clip(confidence[known] * bins, 0, bins - 1).astype(np.int64)
+    target, winner = target[known], winner[known]
+    right = winner == target
+    counts = [np.bincount(label.astype(np.int64) * bins + at, minlength=classes * bins).reshape(classes, bins)
+              for label, at in ((target, bin_of), (winner, bin_of), (target[right], bin_of[right]))]
+    return np.array(counts, np.int32)
 
 
-def per_image_confidence_counts(
-    pixels: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]],
-    classes: int,
-    *,
-    bins: int = BINS,
-    ignore: int = VOID,
-) -> np.ndarray:
-    """`confidence_counts` of images of any sizes, one after the other.
-
-    pixels: (confidence, winner, target) per image, for instance from a generator
-    returns: (N, 3, K, bins) int32
-    """
-    counts = [confidence_counts(*image, classes, bins=bins, ignore=ignore) for image in pixels]
-    return np.stack(counts) if counts else np.zeros((0, 3, classes, bins), np.int32)
+def per_image_confidence_counts(pixels: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]],
+                                classes: int) -> np.ndarray:
+    """`confidence_counts` of images of any sizes, (confidence, winner, target) each: (N, 3, K, BINS) int32."""
+    counts = [confidence_counts(*image, classes) for image in pixels]
+    return np.array(counts, np.int32).reshape(-1, 3, classes, BINS)
 
 
 class PRCurve(NamedTuple):
@@ -162,10 +140,6 @@ class ThresholdSweep:
         """Precision and recall of background, whose recall grows with the threshold."""
         return PRCurve(self.precision[..., 0, :], self.recall[..., 0, :])
 
-    def of_class(self, label: int) -> PRCurve:
-        """The curve of one foreground class, label 1..K-1."""
-        return PRCurve(self.precision[..., label, ::-1], self.recall[..., label, ::-1])
-
     @property
     def mean_iou(self) -> np.ndarray:
         """Mean IoU (..., T) over the classes, background included, at each threshold."""
@@ -189,11 +163,9 @@ def sweep(counts: np.ndarray) -> ThresholdSweep:
     """
     counts = np.asarray(counts)
     if counts.ndim < 3 or counts.shape[-3] != 3:
-        raise DataError(
-            f"counts have shape {counts.shape}",
-            "(..., 3, K, bins): pixels of each class, won by it, and both",
-            "make them with confidence_counts",
-        )
+        raise DataError(f"counts have shape {counts.shape}",
+                        "(..., 3, K, bins): pixels of each class, won by it, and both",
+                        "make them with confidence_counts")
     below = np.zeros((*counts.shape[:-1], counts.shape[-1] + 1), np.result_type(counts.dtype, np.int64))
     np.cumsum(counts, axis=-1, out=below[..., 1:])
     above = below[..., -1:] - below
@@ -202,27 +174,21 @@ def sweep(counts: np.ndarray) -> ThresholdSweep:
     # Background: all pixels below the threshold, and those above it that no class map claims.
     predicted[..., 0, :] += truth.sum(-2)
     hits[..., 0, :] += truth[..., 0, :]
-    return ThresholdSweep(
-        thresholds=np.linspace(0, 1, counts.shape[-1] + 1),
-        hits=hits,
-        predicted=predicted,
-        targets=truth[..., -1:],
-    )
+    return ThresholdSweep(thresholds=np.linspace(0, 1, counts.shape[-1] + 1), hits=hits, predicted=predicted,
+                          targets=truth[..., -1:])
 
 
-def mean_precision(counts: np.ndarray, interpolate: bool = False) -> np.ndarray:
+def mean_precision(counts: np.ndarray) -> np.ndarray:
     r"""Seed quality mP of Oh et al. 2017, Sec. 4.2 (unnumbered equation).
 
     .. math:: mP = (Prec_{Fg}@20\%\,recall + Prec_{Bg}@80\%\,recall) / 2
 
-    Foreground precision and recall are means over the classes first. Each precision is read at the first
-    sweep point whose recall exceeds the level, as the authors' code does; `interpolate` goes linearly to it.
-
-    counts: (..., 3, K, bins)    returns: (...) in [0, 1], nan where a recall level is not reached
+    Foreground precision and recall are means over the classes first. Each precision is read at the first sweep point
+    whose recall exceeds the level, as the authors' code does.
+    counts: (..., 3, K, bins). Returns (...) in [0, 1], nan where a recall level is not reached.
     """
     swept = sweep(counts)
-    foreground = swept.foreground.precision_at(0.2, interpolate)
-    return (foreground + swept.background.precision_at(0.8, interpolate)) / 2
+    return (swept.foreground.precision_at(0.2) + swept.background.precision_at(0.8)) / 2
 
 
 def foreground_precision_at(counts: np.ndarray, recall: float, interpolate: bool = False) -> np.ndarray:
@@ -235,86 +201,55 @@ def foreground_area(counts: np.ndarray) -> np.ndarray:
     return sweep(counts).foreground.area()
 
 
-def _check(confidence, winner, target, classes: int, bins: int, ignore: int) -> None:
+def _check(confidence, winner, target, classes: int, bins: int) -> None:
     if bins < 1 or not 2 <= classes <= 254:
         raise ParameterError(f"classes={classes}, bins={bins}", "2 to 254 classes, and at least one bin")
-    if target.ndim not in (2, 3) or not confidence.shape == winner.shape == target.shape:
-        raise DataError(
-            f"confidence {confidence.shape}, winner {winner.shape} and target {target.shape} do not match",
-            "three maps (H, W) or stacks (N, H, W) of the same shape",
-            "upsample the class maps to the size of the image first",
-        )
+    if target.ndim != 2 or not confidence.shape == winner.shape == target.shape:
+        raise DataError(f"confidence {confidence.shape}, winner {winner.shape} and target {target.shape} do not match",
+                        "three maps (H, W) of the same shape", "upsample the class maps to the size of the image first")
     if confidence.size == 0:
         return
     low, high = float(confidence.min()), float(confidence.max())
     if not (low >= -SLACK and high <= 1 + SLACK):
-        raise DataError(
-            f"confidence goes from {low:g} to {high:g}",
-            "values in [0, 1]",
-            "cut the class maps at 0 and divide each by its maximum",
-        )
+        raise DataError(f"confidence goes from {low:g} to {high:g}", "values in [0, 1]",
+                        "cut the class maps at 0 and divide each by its maximum")
     if winner.min() < 0 or winner.max() >= classes:
-        raise DataError(
-            f"winner goes from {winner.min()} to {winner.max()}",
-            f"labels 1 to {classes - 1}, or 0 where there is no class map",
-            "the label of class index c is c + 1",
-        )
-    labels = target[target != ignore]
-    if target.dtype != np.uint8 or (labels.size and labels.max() >= classes):
-        largest = labels.max() if labels.size else ignore
-        raise DataError(
-            f"target has type {target.dtype} and labels up to {largest}",
-            f"uint8 labels 0 (background) to {classes - 1}, or {ignore} for void",
-            "check that masks and class list belong together",
-        )
-
-
-def _count(confidence, winner, target, classes: int, bins: int, ignore: int) -> np.ndarray:
-    """(N, 3, K, bins) int32; void pixels are counted in an extra class and cut off."""
-    import torch
-
-    void = target == ignore
-    bin_of = np.clip(confidence * bins, 0, bins - 1).astype(np.int32)
-    image = np.arange(len(target), dtype=np.int32)[:, None, None]
-
-    def histogram(label: np.ndarray, dropped: np.ndarray) -> np.ndarray:
-        code = (image * (classes + 1) + np.where(dropped, classes, label)) * bins + bin_of
-        length = len(target) * (classes + 1) * bins
-        counts = torch.bincount(torch.from_numpy(code.astype(np.int32).ravel()), minlength=length)
-        return counts.numpy().reshape(len(target), classes + 1, bins)[:, :classes]
-
-    missed = void | (winner != target)
-    truth, won, hit = histogram(target, void), histogram(winner, void), histogram(target, missed)
-    return np.stack([truth, won, hit], 1).astype(np.int32)
+        raise DataError(f"winner goes from {winner.min()} to {winner.max()}",
+                        f"labels 1 to {classes - 1}, or 0 where there is no class map",
+                        "the label of class index c is c + 1")
+    largest = target[target != VOID].max(initial=0)
+    if target.dtype != np.uint8 or largest >= classes:
+        raise DataError(f"target has type {target.dtype} and labels up to {largest}",
+                        f"uint8 labels 0 (background) to {classes - 1}, or {VOID} for void",
+                        "check that masks and class list belong together")
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Average precision of image-level class scores: how good a network is as a classifier.
 
 
-def average_precisions(scores: np.ndarray, tags: np.ndarray) -> np.ndarray:
+def average_precisions(scores: np.ndarray, tags: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
     """Average precision of each class: the area under its precision-recall steps, equal scores taken as one.
 
-    scores: (N, C) finite floats, higher means more likely; any monotone scale does
-    tags: (N, C) bool
-    returns: (C,) float64 in [0, 1], nan for a class that no image has
-    raises: DataError for other shapes or scores that are not finite
+    scores: (N, C) finite floats, higher means more likely; any monotone scale does. tags: (N, C) bool. weights: (R, N),
+    how often each image was drawn in each of R resamples. Returns (C,), with weights (R, C), float64 in [0, 1], nan for
+    a class that no image has. Raises DataError for other shapes or scores that are not finite.
     """
-    from sklearn.metrics import average_precision_score
-
-    scores, tags = np.asarray(scores), np.asarray(tags, bool)
+    scores, tags = np.asarray(scores, np.float64), np.asarray(tags, bool)
     if scores.ndim != 2 or scores.shape != tags.shape:
         raise DataError(f"scores {scores.shape} and tags {tags.shape} do not match", "both (images, classes)")
     if not np.isfinite(scores).all():
-        raise DataError(
-            "some class scores are not finite",
-            "a number per image and class",
-            "look at the classifier's loss",
-        )
-    found = [
-        average_precision_score(t, s) if t.any() else np.nan for t, s in zip(tags.T, scores.T, strict=True)
-    ]
-    return np.array(found, np.float64)
+        raise DataError("some class scores are not finite", "a number per image and class",
+                        "look at the classifier's loss")
+    drawn = np.ones((1, len(scores))) if weights is None else weights
+    found = []
+    for score, tag in zip(scores.T, tags.T, strict=True):
+        order = np.argsort(-score, kind="stable")
+        level_end = np.searchsorted(-score[order], -score[order], side="right") - 1
+        taken, right = drawn[:, order], drawn[:, order] * tag[order]
+        precision = divide(right.cumsum(1)[:, level_end], taken.cumsum(1)[:, level_end])
+        found.append(divide((np.nan_to_num(precision) * right).sum(1), right.sum(1)))
+    return np.stack(found, 1) if weights is not None else np.concatenate(found)
 
 
 def mean_average_precision(scores: np.ndarray, tags: np.ndarray) -> float:
@@ -326,29 +261,9 @@ def mean_average_precision(scores: np.ndarray, tags: np.ndarray) -> float:
     return float(nan_mean(average_precisions(scores, tags)))
 
 
-def weighted_average_precisions(scores: np.ndarray, tags: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """`average_precisions` of resampled images.
-
-    scores, tags: (N, C) as there
-    weights: (R, N), how often each image was drawn in each of R resamples
-    returns: (R, C), nan where no image of the class was drawn
-    """
-    found = []
-    for score, tag in zip(np.asarray(scores, np.float64).T, np.asarray(tags, bool).T, strict=True):
-        order = np.argsort(-score, kind="stable")
-        level_end = np.searchsorted(-score[order], -score[order], side="right") - 1
-        taken, right = weights[:, order], weights[:, order] * tag[order]
-        precision = divide(right.cumsum(1)[:, level_end], taken.cumsum(1)[:, level_end])
-        found.append(divide((np.nan_to_num(precision) * right).sum(1), right.sum(1)))
-    return np.stack(found, 1)
-
-
 def map_interval(scores: np.ndarray, tags: np.ndarray, **options) -> Interval:
-    """mAP with its bootstrap interval over images and seeds.
+    """mAP with its interval over images and seeds. scores: (S, N, C). tags: (N, C) bool. options: of `bootstrap`."""
+    def per_seed(weights: np.ndarray) -> np.ndarray:
+        return np.stack([nan_mean(average_precisions(each, tags, weights)) for each in scores], 1)
 
-    scores: (S, N, C) of S training seeds    tags: (N, C) bool    options: of wsss_lab.evaluation.intervals.bootstrap
-    """
-    return bootstrap(
-        lambda weights: np.stack([nan_mean(weighted_average_precisions(each, tags, weights)) for each in scores], 1),
-        len(tags), **options,
-    )
+    return bootstrap(per_seed, len(tags), **options)

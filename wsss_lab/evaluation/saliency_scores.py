@@ -15,21 +15,20 @@ HIT, FALSE, MISSED, REST = range(4)
 
 
 def foreground_counts(prediction: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Pixels of one image that are salient rightly (HIT), wrongly (FALSE), MISSED, and the REST.
+    """Pixels of one image that are salient rightly (HIT), wrongly (FALSE), MISSED, and the REST: (4,) int64.
 
-    prediction: (H, W) bool, True where salient    mask: (H, W) uint8, 0 background, 255 void
-    returns: (4,) int64; counts of images add up
-    raises: DataError when the sizes differ or prediction is not bool
+    prediction: (H, W) bool, True where salient. mask: (H, W) uint8, 0 background, 255 void. Raises DataError when the
+    sizes differ or prediction is not bool.
     """
     prediction, mask = np.asarray(prediction), np.asarray(mask)
     if prediction.dtype != bool:
-        raise DataError(
-            f"prediction has type {prediction.dtype}",
-            "bool",
-            "compare the saliency map with a threshold first",
-        )
-    valid, foreground = _foreground(prediction, mask)
-    code = 2 * ~foreground[valid] + (prediction ^ foreground)[valid]
+        raise DataError(f"prediction has type {prediction.dtype}", "bool",
+                        "compare the saliency map with a threshold first")
+    if prediction.shape != mask.shape:
+        raise DataError(f"prediction {prediction.shape} and mask {mask.shape} differ in size",
+                        "a map of the size of the image", "resize the saliency map to the image before thresholding")
+    prediction, foreground = (each[mask != VOID] for each in (prediction, mask != 0))
+    code = 2 * ~foreground + (prediction ^ foreground)
     hit, missed, rest, false = np.bincount(code, minlength=4)
     return np.array([hit, false, missed, rest])
 
@@ -41,11 +40,7 @@ def per_image_foreground_counts(predictions: Iterable[np.ndarray], masks: Iterab
 
 
 def foreground_iou(counts: np.ndarray) -> np.ndarray:
-    """Intersection over union of the foreground.
-
-    counts: (..., 4); (N, 4) gives one value per image, their sum over images the pooled one
-    returns: (...) float64, nan where neither prediction nor mask has foreground
-    """
+    """Intersection over union of the foreground: counts (..., 4) -> (...), nan where neither has foreground."""
     counts = np.asarray(counts)
     return divide(counts[..., HIT], counts[..., [HIT, FALSE, MISSED]].sum(-1))
 
@@ -61,15 +56,3 @@ def is_good(counts: np.ndarray, above: float = 0.6) -> np.ndarray:
     """Whether each image's foreground IoU exceeds `above`: 1, 0 or nan, (...) (Oh et al. 2017, Sec. 5.1)."""
     values = foreground_iou(counts)
     return np.where(np.isnan(values), np.nan, values > above)
-
-
-def _foreground(prediction: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Where the mask is known, and where it is foreground."""
-    if prediction.shape != mask.shape:
-        raise DataError(
-            f"prediction {prediction.shape} and mask {mask.shape} differ in size",
-            "a map of the size of the image",
-            "resize the saliency map to the image before thresholding",
-        )
-    valid = mask != VOID
-    return valid, valid & (mask != 0)

@@ -21,10 +21,8 @@ def score_masks(view: EvalView, masks: np.ndarray) -> dict:
     labels = len(view.classes) + 1
     targets = [view.mask(index) for index in range(len(view))]
     predictions = list(frames.rows_of(view, masks))
-    return {
-        "confusions": per_image_confusions(predictions, targets, labels),
-        "with_void": per_image_confusions(predictions, targets, labels, void_as_background=True),
-    }
+    return {"confusions": per_image_confusions(predictions, targets, labels),
+            "with_void": per_image_confusions(predictions, targets, labels, void_as_background=True)}
 
 
 def score_seeds(view: EvalView, maps: Iterable[np.ndarray]) -> np.ndarray:
@@ -56,10 +54,6 @@ def score_saliency(view: EvalView, salient: np.ndarray) -> dict:
 def ground_truth(view: EvalView) -> dict:
     """The masks of a view as a frame, for full supervision. READS PIXEL LABELS."""
     return {"masks": frames.stack(view, (view.mask(index) for index in range(len(view))))}
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Hierarchical saliency against the objects: which pixels it finds, and which of them are none of an object's.
 
 
 def score_salient_pixels(view: EvalView, saliency: np.ndarray, threshold: float = 0.5) -> dict:

@@ -62,10 +62,8 @@ class Artifacts:
         """
         frame = tables.flat(frame)
         _check(id, title, kind)
-        files = {
-            f"{id}.csv": tables.to_csv(frame).encode(),
-            f"{id}.md": _document(id, frame, title, protocol, decimals).encode(),
-        }
+        files = {f"{id}.csv": tables.to_csv(frame).encode(),
+                 f"{id}.md": _document(id, frame, title, protocol, decimals).encode()}
         self._save(id, files, {"title": title, "kind": kind, "alt": alt or title, "protocol": protocol})
         return _styled(id, frame, title, protocol, decimals)
 
@@ -103,15 +101,9 @@ class Artifacts:
     def _save(self, id: str, files: dict[str, bytes], facts: dict[str, Any]) -> None:
         if self.folder is None:
             return
-        origin = {
-            "settings": self.settings,
-            "seeds": self.seeds,
-            "device": provenance.device(),
-            "versions": provenance.versions(),
-            "commit": provenance.git_commit(),
-            "minutes": round((time.monotonic() - self._started) / 60, 2),
-            "created": provenance.now(),
-        }
+        origin = {"settings": self.settings, "seeds": self.seeds, "device": provenance.device(),
+                  "versions": provenance.versions(), "commit": provenance.git_commit(),
+                  "minutes": round((time.monotonic() - self._started) / 60, 2), "created": provenance.now()}
         checksums = {name: _checksum(content) for name, content in files.items()}
         entries = read_manifest(self.folder) | {id: facts | {"files": checksums} | origin}
         text = json.dumps({"artifacts": entries}, indent=1, sort_keys=True, ensure_ascii=False)
@@ -132,11 +124,9 @@ def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
         for name, content in files.items():
             _replace(folder / name, content)
     except OSError as problem:
-        raise StoreError(
-            f"cannot save {', '.join(files)} in {folder}: {problem.strerror or problem}",
-            expected="a folder that can be written, with free space",
-            fix="make room there, or give another folder for the figures",
-        ) from problem
+        raise StoreError(f"cannot save {', '.join(files)} in {folder}: {problem.strerror or problem}",
+                         expected="a folder that can be written, with free space",
+                         fix="make room there, or give another folder for the figures") from problem
 
 
 def read_manifest(folder: Path) -> dict[str, dict[str, Any]]:

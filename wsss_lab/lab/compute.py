@@ -22,13 +22,8 @@ __all__ = ["compute", "missing", "plan", "run_step"]
 _NO_WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
-def compute(
-    steps: Iterable[Step],
-    store: Store,
-    executor: Executor | str | None = None,
-    jobs: int | None = None,
-    progress: Progress | str = "",
-) -> None:
+def compute(steps: Iterable[Step], store: Store, executor: Executor | str | None = None, jobs: int | None = None,
+            progress: Progress | str = "") -> None:
     """Run every step that is not in the store, what it needs first; each is stored as soon as it is done.
 
     executor: anything with the concurrent.futures interface whose workers see the store's folder, "serial" to
@@ -88,11 +83,8 @@ def run_step(step: Step, root: str | Path) -> float:
     store = Store(root)
     try:
         if code_of(step.function)[0] != step.code:
-            raise StoreError(
-                f"the code of {step.function_name} was edited after this session started",
-                expected="the same code in all processes",
-                fix="restart the kernel or the command",
-            )
+            raise StoreError(f"the code of {step.function_name} was edited after this session started",
+                             expected="the same code in all processes", fix="restart the kernel or the command")
         with provenance.measured() as facts, keeping_checkpoints(store.checkpoints(step)):
             outputs = several.call(step, store)
         store.save(step, outputs, facts)
@@ -128,9 +120,7 @@ class _Session:
                     self._submit()
                 if not self.running:
                     break
-                finished, _ = concurrent.futures.wait(
-                    self.running, return_when=concurrent.futures.FIRST_COMPLETED
-                )
+                finished, _ = concurrent.futures.wait(self.running, return_when=concurrent.futures.FIRST_COMPLETED)
                 for future in finished:
                     self._collect(future)
         except WriteError:
@@ -170,11 +160,9 @@ class _Session:
             self.report(self.done, self.total, f"{step}  its worker process died; it is tried once more")
             return
         if isinstance(problem, BrokenExecutor):
-            problem = LabError(
-                "its worker process died, twice" if step in self.tried else "its worker process died",
-                expected="enough memory for every worker",
-                fix="run again with fewer jobs; everything that finished is stored",
-            )
+            problem = LabError("its worker process died, twice" if step in self.tried else "its worker process died",
+                               expected="enough memory for every worker",
+                               fix="run again with fewer jobs; everything that finished is stored")
         self.done += 1
         if problem is None:
             for parents in self.waiting.values():
@@ -194,10 +182,8 @@ class _Session:
         first = next(iter(self.failed.values()))
         problems = "\n".join(f"{step}: {problem}" for step, problem in self.failed.items())
         held_up = f"; {len(self.waiting)} that need them did not run" if self.waiting else ""
-        error = LabError(
-            f"{len(self.failed)} of {self.total} steps failed{held_up}\n{problems}",
-            fix="put it right and run again; everything that finished is stored",
-        )
+        error = LabError(f"{len(self.failed)} of {self.total} steps failed{held_up}\n{problems}",
+                         fix="put it right and run again; everything that finished is stored")
         error.__cause__ = first
         return error
 

@@ -35,12 +35,10 @@ class Profile:
         return self.world == "folder"
 
 
-PROFILES = (
-    Profile("quick", "every cell runs, with seconds per training; its numbers mean nothing", "toyvoc"),
-    Profile("toy", "the full set of experiments on the toy world, without any download", "toyvoc"),
-    Profile("photos", "a folder of photographs in VOC layout, with ImageNet weights", "folder", True),
-    Profile("voc", "the paper's data, networks and schedule (a GPU is advisable)", "folder", True),
-)
+PROFILES = (Profile("quick", "every cell runs, with seconds per training; its numbers mean nothing", "toyvoc"),
+            Profile("toy", "the full set of experiments on the toy world, without any download", "toyvoc"),
+            Profile("photos", "a folder of photographs in VOC layout, with ImageNet weights", "folder", True),
+            Profile("voc", "the paper's data, networks and schedule (a GPU is advisable)", "folder", True))
 
 
 def has_test(profile: str) -> bool:
@@ -65,11 +63,9 @@ def unknown_name(kind: str, name: str, known: list[str]) -> ParameterError:
       fix: did you mean 'toy'?
     """
     close = get_close_matches(name, known, n=1)
-    return ParameterError(
-        f"unknown {kind} '{name}'",
-        f"one of {', '.join(known)}" if known else f"there is no {kind} to choose from",
-        f"did you mean '{close[0]}'?" if close else "",
-    )
+    return ParameterError(f"unknown {kind} '{name}'",
+                          f"one of {', '.join(known)}" if known else f"there is no {kind} to choose from",
+                          f"did you mean '{close[0]}'?" if close else "")
 
 
 def check_inputs(profile: Profile, environment: Mapping[str, str] = os.environ) -> None:
@@ -87,10 +83,8 @@ def check_inputs(profile: Profile, environment: Mapping[str, str] = os.environ) 
             raise DataError(f"{variable}={folder}: no such folder", fix="correct the path, or unset the variable")
 
 
-def _check_folder(
-    variable: str, expected: str, error: type[DataError | WeightsError], profile: Profile,
-    environment: Mapping[str, str],
-) -> None:
+def _check_folder(variable: str, expected: str, error: type[DataError | WeightsError], profile: Profile,
+                  environment: Mapping[str, str]) -> None:
     folder = environment.get(variable, "")
     fix = f"make reproduce PROFILE={profile.name} WSSS_DATA=/path/to/photos WSSS_WEIGHTS=/path/to/weights"
     if not folder:

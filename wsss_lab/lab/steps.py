@@ -202,29 +202,23 @@ class Step:
             raise ParameterError(f"{self}: {', '.join(sorted(twice))} given both as setting and as input")
         for reference in references(self.inputs.values()):
             if not is_reference(reference):
-                raise ParameterError(
-                    f"{self}: an input is a {type(reference).__name__}",
-                    expected="a step, an output of a step or a reference to data",
-                    fix="pass plain values as settings",
-                )
+                raise ParameterError(f"{self}: an input is a {type(reference).__name__}",
+                                     expected="a step, an output of a step or a reference to data",
+                                     fix="pass plain values as settings")
         try:
             inspect.signature(self.function).bind(**self.inputs, **self.settings)
         except TypeError as problem:
-            raise ParameterError(
-                f"{self}: {self.function_name} cannot be called like this: {problem}",
-                expected=f"the arguments {inspect.signature(self.function)}",
-            ) from None
+            raise ParameterError(f"{self}: {self.function_name} cannot be called like this: {problem}",
+                                 expected=f"the arguments {inspect.signature(self.function)}") from None
 
     def _check_contract(self) -> None:
         if self.reads_masks:
             return
         for name, value in self.inputs.items():
             if any(reference.exposes_masks for reference in references([value])):
-                raise ContractError(
-                    f"{self}: input {name!r} gives access to pixel labels",
-                    expected="training from images and tags alone",
-                    fix="pass a training view, or say in reads_masks why pixel labels are used",
-                )
+                raise ContractError(f"{self}: input {name!r} gives access to pixel labels",
+                                    expected="training from images and tags alone",
+                                    fix="pass a training view, or say in reads_masks why pixel labels are used")
 
 
 def seeded_step(seed: int | None, stage: str, function: Callable[..., dict[str, Any]], label: str, settings: dict,
@@ -252,11 +246,9 @@ def topological(steps: list[Step]) -> tuple[Step, ...]:
 def _check_function(function: Callable) -> None:
     qualified = getattr(function, "__qualname__", "<no name>")
     if getattr(function, "__module__", "__main__") == "__main__" or "<" in qualified:
-        raise ParameterError(
-            f"step function {qualified!r} cannot be imported by a worker process",
-            expected="a function at the top level of a module",
-            fix="move the function from the notebook or from inside another function into a module",
-        )
+        raise ParameterError(f"step function {qualified!r} cannot be imported by a worker process",
+                             expected="a function at the top level of a module",
+                             fix="move the function from the notebook or from inside another function into a module")
 
 
 def _plain(value: Any, what: str) -> Any:
@@ -271,11 +263,9 @@ def _plain(value: Any, what: str) -> Any:
         return {name: _plain(item, what) for name, item in value.items()}
     if hasattr(value, "item") and getattr(value, "shape", None) == ():
         return _plain(value.item(), what)
-    raise ParameterError(
-        f"{what} is a {type(value).__name__}",
-        expected="plain values: numbers, text, true/false, None, lists and dicts with text keys",
-        fix="pass arrays as inputs made by another step",
-    )
+    raise ParameterError(f"{what} is a {type(value).__name__}",
+                         expected="plain values: numbers, text, true/false, None, lists and dicts with text keys",
+                         fix="pass arrays as inputs made by another step")
 
 
 def references(values: Any) -> Iterator[Any]:

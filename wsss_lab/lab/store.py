@@ -56,10 +56,8 @@ class Entry(Mapping):
 
     def __getitem__(self, name: str) -> Any:
         if name not in self.manifest["outputs"]:
-            raise StoreError(
-                f"{self.manifest['stage']} ({self.manifest['label']}) has no output {name!r}",
-                expected=f"one of: {', '.join(self)}",
-            )
+            raise StoreError(f"{self.manifest['stage']} ({self.manifest['label']}) has no output {name!r}",
+                             expected=f"one of: {', '.join(self)}")
         if name not in self._values:
             self._values[name] = read_value(self.folder / self.manifest["outputs"][name])
         return self._values[name]
@@ -107,17 +105,12 @@ class Store:
         folder = self.folder(step)
         manifest, problem = self.look(folder)
         if problem:
-            raise StoreError(
-                f"the stored result of {step} is damaged: {problem}",
-                expected=f"{folder} as it was written",
-                fix="run it again: compute() removes and remakes a damaged result",
-            )
+            raise StoreError(f"the stored result of {step} is damaged: {problem}",
+                             expected=f"{folder} as it was written",
+                             fix="run it again: compute() removes and remakes a damaged result")
         if not manifest:
-            raise StoreError(
-                f"{step} has not been run with these settings",
-                expected=f"a result in {folder}",
-                fix="compute([step], store) first",
-            )
+            raise StoreError(f"{step} has not been run with these settings", expected=f"a result in {folder}",
+                             fix="compute([step], store) first")
         return Entry(folder, manifest)
 
     def save(self, step: "Step", outputs: Mapping[str, Any], facts: Mapping[str, Any]) -> Path:
@@ -254,11 +247,9 @@ class Store:
 
     def write_error(self, problem: Exception) -> WriteError:
         """The error for what went wrong while something was written."""
-        return WriteError(
-            f"cannot write to the run store {self.root}: {getattr(problem, 'strerror', None) or problem}",
-            expected="a folder that can be written, with free space",
-            fix="make room there, or set WSSS_CACHE to another folder",
-        )
+        return WriteError(f"cannot write to the run store {self.root}: {getattr(problem, 'strerror', None) or problem}",
+                          expected="a folder that can be written, with free space",
+                          fix="make room there, or set WSSS_CACHE to another folder")
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
@@ -271,28 +262,12 @@ class Store:
 
 
 def _describe(step: "Step", outputs: dict[str, str], folder: Path) -> dict[str, Any]:
-    files = {
-        name: {"bytes": (folder / name).stat().st_size, "blake2b": _checksum(folder / name)}
-        for name in outputs.values()
-    }
-    return {
-        "format": FORMAT,
-        "stage": step.stage,
-        "label": step.label,
-        "key": step.key,
-        "function": step.function_name,
-        "settings": step.settings,
-        "inputs": step.input_keys,
-        "code": step.code,
-        "packages": step.packages,
-        "pixel_labels": list(step.pixel_labels()),
-        "outputs": outputs,
-        "files": files,
-        "created": provenance.now(),
-        "commit": provenance.git_commit(),
-        "versions": provenance.versions(),
-        "device": provenance.device(),
-    }
+    files = {name: {"bytes": (folder / name).stat().st_size, "blake2b": _checksum(folder / name)}
+             for name in outputs.values()}
+    return {"format": FORMAT, "stage": step.stage, "label": step.label, "key": step.key, "function": step.function_name,
+            "settings": step.settings, "inputs": step.input_keys, "code": step.code, "packages": step.packages,
+            "pixel_labels": list(step.pixel_labels()), "outputs": outputs, "files": files, "created": provenance.now(),
+            "commit": provenance.git_commit(), "versions": provenance.versions(), "device": provenance.device()}
 
 
 def _checksum(path: Path) -> str:

@@ -25,11 +25,9 @@ def write_value(folder: Path, name: str, value: Any) -> Path:
     try:
         text = json.dumps(value, default=_from_numpy)
     except (TypeError, ValueError) as problem:
-        raise ParameterError(
-            f"output {name!r} cannot be stored: {problem}",
-            expected="an array, tensors in dicts and lists, or plain JSON values",
-            fix="return each array as an output of its own",
-        ) from None
+        raise ParameterError(f"output {name!r} cannot be stored: {problem}",
+                             expected="an array, tensors in dicts and lists, or plain JSON values",
+                             fix="return each array as an output of its own") from None
     path.write_text(text)
     return path
 
@@ -47,10 +45,8 @@ def read_value(path: Path) -> Any:
 
 def _write_array(path: Path, value: np.ndarray, name: str) -> Path:
     if value.dtype.hasobject:
-        raise ParameterError(
-            f"output {name!r} is an array of Python objects",
-            expected="numbers, booleans or text of a fixed length",
-        )
+        raise ParameterError(f"output {name!r} is an array of Python objects",
+                             expected="numbers, booleans or text of a fixed length")
     np.save(path, value, allow_pickle=False)
     return path
 

@@ -138,10 +138,8 @@ class ToyWorld(World):
 
 
 #: Images per split of the toy world, by profile.
-TOY_COUNTS = {
-    "quick": (("train", 48), ("dev", 24), ("val", 24), ("test", 24), ("pretraining", 256), ("saliency", 48)),
-    "toy": tuple(SPLITS.items()),
-}
+TOY_COUNTS = {"quick": (("train", 48), ("dev", 24), ("val", 24), ("test", 24), ("pretraining", 256), ("saliency", 48)),
+              "toy": tuple(SPLITS.items())}
 
 
 def open_world(profile: str, world_seed: int = 0) -> "ToyWorld | FolderWorld":

@@ -48,21 +48,12 @@ class Verdict(StrEnum):
 
 
 #: When several parts make up one claim, the first of these that a part has is the verdict of the whole.
-WEAKEST_FIRST = (
-    Verdict.NOT_REPRODUCED,
-    Verdict.NOT_TESTABLE,
-    Verdict.INCONCLUSIVE,
-    Verdict.DIRECTION_ONLY,
-    Verdict.REPRODUCED,
-)
+WEAKEST_FIRST = (Verdict.NOT_REPRODUCED, Verdict.NOT_TESTABLE, Verdict.INCONCLUSIVE, Verdict.DIRECTION_ONLY,
+                 Verdict.REPRODUCED)
 
 #: What is left of a verdict when there are too few trainings for one.
-POINTING = {
-    Verdict.REPRODUCED: Verdict.POINTS_TO_YES,
-    Verdict.NOT_REPRODUCED: Verdict.POINTS_TO_NO,
-    Verdict.DIRECTION_ONLY: Verdict.OPEN,
-    Verdict.INCONCLUSIVE: Verdict.OPEN,
-}
+POINTING = {Verdict.REPRODUCED: Verdict.POINTS_TO_YES, Verdict.NOT_REPRODUCED: Verdict.POINTS_TO_NO,
+            Verdict.DIRECTION_ONLY: Verdict.OPEN, Verdict.INCONCLUSIVE: Verdict.OPEN}
 FINAL = tuple(verdict for verdict in Verdict if verdict not in POINTING.values())
 
 
@@ -116,15 +107,8 @@ class Decision:
         if few:
             verdict = POINTING.get(verdict, verdict)
             why += f"; {self.seeds} training{'s' * (self.seeds != 1)}, a verdict takes {SEEDS_FOR_A_VERDICT}"
-        return {
-            "claim_id": claim.claim_id,
-            "statement": claim.statement,
-            "published": claim.published,
-            "measured": self.measured,
-            "interval": self.interval,
-            "verdict": verdict.value,
-            "why": why,
-        }
+        return {"claim_id": claim.claim_id, "statement": claim.statement, "published": claim.published,
+                "measured": self.measured, "interval": self.interval, "verdict": verdict.value, "why": why}
 
 
 @dataclass(frozen=True)
@@ -366,13 +350,11 @@ def jointly(parts: Iterable[Decision]) -> Decision:
     """One decision of several that must all hold."""
     parts = list(parts)
     seeds = [part.seeds for part in parts if part.seeds is not None]
-    return Decision(
-        verdict=min((part.verdict for part in parts), key=WEAKEST_FIRST.index),
-        why="; ".join(dict.fromkeys(part.why for part in parts)),
-        measured="; ".join(part.measured for part in parts if part.measured),
-        interval="; ".join(part.interval for part in parts if part.interval),
-        seeds=min(seeds, default=None),
-    )
+    return Decision(verdict=min((part.verdict for part in parts), key=WEAKEST_FIRST.index),
+                    why="; ".join(dict.fromkeys(part.why for part in parts)),
+                    measured="; ".join(part.measured for part in parts if part.measured),
+                    interval="; ".join(part.interval for part in parts if part.interval),
+                    seeds=min(seeds, default=None))
 
 
 def condition(*reads: Quantity | Best | Source) -> Callable[[Callable[[Claim, Results], Decision]], Condition]:

@@ -16,7 +16,7 @@ from wsss_lab.evaluation.co_occurrence import (
     pair_sums,
     score_contexts,
 )
-from wsss_lab.evaluation.confusion import confusion_matrix
+from wsss_lab.evaluation.confusion import confusion_matrix, per_image_confusions
 from wsss_lab.evaluation.intervals import interval, ratio
 
 
@@ -78,20 +78,11 @@ def test_counts_agree_with_looking_at_one_pixel_after_the_other():
     assert np.array_equal(context_counts(prediction, mask, context, 3, 4), expected) and expected.any()
 
 
-def test_void_of_the_mask_is_left_out():
+def test_void_and_undecided_labels_count_for_nothing_and_sizes_must_match():
     everything = np.ones((1, 4), np.uint8)
     assert context_counts(everything, drawn("0v12"), everything, 2, 1).tolist() == [[2, 0]]
-
-
-def test_void_of_the_context_and_undecided_labels_count_for_nothing():
     assert context_counts(drawn("11v0"), drawn("0000"), drawn("v011"), 2, 1).tolist() == [[0, 0]]
-
-
-def test_without_contexts_there_are_no_counts():
     assert context_counts(PREDICTION, MASK, CONTEXT, 2, 0).shape == (0, 2)
-
-
-def test_maps_of_different_sizes_are_refused():
     with pytest.raises(DataError, match="do not match"):
         context_counts(PREDICTION, MASK, CONTEXT[1:], 2, 3)
 
@@ -183,14 +174,6 @@ def test_the_ratio_is_pooled_over_images_with_the_tag_and_the_context_and_can_be
     assert np.isnan(ratio(pair_sums(*four_images(), RAILROAD, BOAT).sum(0)))
 
 
-def test_the_ratio_of_a_drawn_image():
-    scored = score_contexts(view_of([MASK], [CONTEXT]), PREDICTION[None])
-    arguments = (scored["false"], scored["present"], scored["confusions"], np.array([[True, True]]))
-    # Three of four pixels of the boat are found; seven of the water's are labelled boat.
-    assert pair_sums(*arguments, WATER, BOAT).tolist() == [[7, 3]]
-    assert pair_sums(*arguments, RAILROAD, TRAIN)[0, 0] == 0
-
-
 def test_training_seeds_keep_their_own_figures():
     false, present, confusions, tags = four_images()
     seeds = (np.stack([false, 2 * false]), np.stack([present] * 2), np.stack([confusions] * 2), tags)
@@ -214,79 +197,45 @@ def world(*groups):
     return tuple(np.array([[sign == "1" for sign in row[part]] for row in rows]) for part in range(2))
 
 
-def test_each_class_gets_the_context_that_comes_with_it():
-    tags, present = world((8, "10", "10"), (2, "10", "00"), (6, "01", "01"), (4, "01", "00"), (10, "00", "00"))
-    assert co_occurring_pairs(tags, present) == [(0, 0), (1, 1)]
-
-
-def test_a_context_needs_half_of_the_images_of_a_class():
-    tags, present = world((5, "1", "1"), (5, "1", "0"), (10, "0", "0"))
-    assert co_occurring_pairs(tags, present) == [(0, 0)]
-    assert co_occurring_pairs(tags, present, least=0.51) == []
-    assert co_occurring_pairs(*world((4, "1", "1"), (6, "1", "0"), (10, "0", "0"))) == []
-
-
-def test_a_context_of_all_images_goes_with_none():
-    """Sky in 9 of 10 images with and 5 of 10 without the class: below twice as often."""
-    assert co_occurring_pairs(*world((9, "1", "1"), (1, "1", "0"), (5, "0", "1"), (5, "0", "0"))) == []
-    assert co_occurring_pairs(*world((10, "1", "1"), (5, "0", "1"), (5, "0", "0"))) == [(0, 0)]
-
-
-def test_frequent_surroundings_are_preferred_to_rare_ones_that_occur_nowhere_else():
-    """Pier in 6 and water in 10 of 10 images of boats; one of 10 others shows water, none a pier."""
-    tags, present = world((6, "1", "11"), (4, "1", "01"), (1, "0", "01"), (9, "0", "00"))
-    assert co_occurring_pairs(tags, present) == [(1, 0)]
-
-
-def test_what_is_common_everywhere_does_not_hide_what_goes_with_the_class():
-    """Sky in all 10 images of boats and 9 of the others, water in 7 and none."""
-    tags, present = world((7, "1", "11"), (3, "1", "10"), (9, "0", "10"), (1, "0", "00"))
-    assert co_occurring_pairs(tags, present) == [(1, 0)]
-
-
-def test_the_first_of_equal_contexts_is_taken():
-    assert co_occurring_pairs(*world((5, "1", "011"), (5, "0", "000"))) == [(1, 0)]
-
-
-def test_two_images_are_too_few_and_classes_of_all_or_no_images_have_no_pair():
-    assert co_occurring_pairs(*world((2, "1", "1"), (5, "0", "0"))) == []
-    assert co_occurring_pairs(*world((3, "1", "1"), (5, "0", "0"))) == [(0, 0)]
-    assert co_occurring_pairs(*world((5, "10", "1"))) == []
+@pytest.mark.parametrize(("groups", "pairs"), [
+    # Each class gets the context that comes with it.
+    ([(8, "10", "10"), (2, "10", "00"), (6, "01", "01"), (4, "01", "00"), (10, "00", "00")], [(0, 0), (1, 1)]),
+    # A context needs half of the images of a class.
+    ([(5, "1", "1"), (5, "1", "0"), (10, "0", "0")], [(0, 0)]),
+    ([(4, "1", "1"), (6, "1", "0"), (10, "0", "0")], []),
+    # Sky in 9 of 10 images with and 5 of 10 without the class is below twice as often.
+    ([(9, "1", "1"), (1, "1", "0"), (5, "0", "1"), (5, "0", "0")], []),
+    ([(10, "1", "1"), (5, "0", "1"), (5, "0", "0")], [(0, 0)]),
+    # Frequent surroundings before rare ones that occur nowhere else: pier in 6 and water in 10 of 10 images of boats.
+    ([(6, "1", "11"), (4, "1", "01"), (1, "0", "01"), (9, "0", "00")], [(1, 0)]),
+    # What is common everywhere doesn't hide what goes with the class: sky in 19 of all 20, water in 7 of 10 of boats.
+    ([(7, "1", "11"), (3, "1", "10"), (9, "0", "10"), (1, "0", "00")], [(1, 0)]),
+    # The first of equal contexts.
+    ([(5, "1", "011"), (5, "0", "000")], [(1, 0)]),
+    # Two images are too few, and a class that all or no images show has no pair.
+    ([(2, "1", "1"), (5, "0", "0")], []),
+    ([(3, "1", "1"), (5, "0", "0")], [(0, 0)]),
+    ([(5, "10", "1")], []),
+])
+def test_which_context_goes_with_each_class(groups, pairs):
+    assert co_occurring_pairs(*world(*groups)) == pairs
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Background taken for objects, and classes that an image doesn't show.
 
 
-CLASSES = 4
-
-
-def confusions() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Random predictions, masks with void and few classes, and their confusions."""
-    rng = np.random.default_rng(0)
+def test_false_positives_and_extra_classes_agree_with_counting_pixels():
+    rng, classes = np.random.default_rng(0), 4
     predictions = rng.choice([0, 0, 0, 1, 2, 3, 255], (30, 3, 4))
     masks = rng.choice(np.array([0, 0, 1, 255], np.uint8), (30, 3, 4))
-    return predictions, masks, confusion_matrix(predictions, masks, CLASSES)
-
-
-def test_false_positives_agree_with_counting_pixels():
-    predictions, masks, counts = confusions()
-    objects = (predictions > 0) & (predictions < CLASSES)
-    expected = [[(objects & (masks == 0))[i].sum(), (masks[i] == 0).sum()] for i in range(len(masks))]
-    np.testing.assert_array_equal(false_positives(counts), expected)
-
-
-def test_their_ratio_is_a_share_of_the_background_and_nan_without_one():
-    counts = np.array([[[3, 1, 0], [0, 0, 0]], [[0, 0, 0], [2, 2, 0]]])
-    np.testing.assert_array_equal(ratio(false_positives(counts)), [0.25, np.nan])
-
-
-def test_extra_classes_agree_with_sets_of_labels():
-    predictions, masks, counts = confusions()
-    expected = []
-    for prediction, mask in zip(predictions, masks):
-        known = mask != 255
-        expected.append(len(set(prediction[known].tolist()) - set(mask[known].tolist()) - {0, 255}))
-    np.testing.assert_array_equal(extra_classes(counts), expected)
-    assert len(set(expected)) > 1
-    assert extra_classes(np.array([[0, 0, 0], [2, 1, 0]])) == 0  # background is no object
+    counts = per_image_confusions(predictions, masks, classes)
+    objects = (predictions > 0) & (predictions < classes)
+    wrong = [[(objects & (masks == 0))[i].sum(), (masks[i] == 0).sum()] for i in range(len(masks))]
+    np.testing.assert_array_equal(false_positives(counts), wrong)
+    extra = [len(set(prediction[mask != 255].tolist()) - set(mask[mask != 255].tolist()) - {0, 255})
+             for prediction, mask in zip(predictions, masks)]
+    np.testing.assert_array_equal(extra_classes(counts), extra)
+    assert len(set(extra)) > 1 and extra_classes(np.array([[0, 0, 0], [2, 1, 0]])) == 0  # background is no object
+    without_background = np.array([[[3, 1, 0], [0, 0, 0]], [[0, 0, 0], [2, 2, 0]]])
+    np.testing.assert_array_equal(ratio(false_positives(without_background)), [0.25, np.nan])

@@ -12,6 +12,7 @@ All figures here are per cent, differences percentage points (pp).
 """
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from wsss_lab.lab.steps import Step
 
 SEEDS_FOR_A_VERDICT = 3
+TIE = 1  # pp: figures that are at most so far apart count as equal
 COLUMNS = ("claim_id", "statement", "published", "measured", "interval", "verdict", "why")
 
 
@@ -134,6 +136,21 @@ class Sentence:
 # --- conditions -------------------------------------------------------------------------------------------------------
 
 
+def _judged(quantity: Quantity | Best, judge: Callable[[Claim, Interval], tuple[Verdict, str]],
+            undefined: str = "there is no interval for the difference") -> Condition:
+    """A condition on one figure. judge: from the claim and the figure's interval to the verdict and its reason."""
+
+    def decide(claim: Claim, results: Results) -> Decision:
+        found = quantity.resolve(results)
+        interval = found.interval(results)
+        figure = f"{interval.number(interval.mean)} {interval.unit}".rstrip()
+        shown = f"{found.figures(results)} ({figure})" if found.components else f"{found.name} {figure}"
+        verdict, why = (Verdict.INCONCLUSIVE, undefined) if _undefined(interval) else judge(claim, interval)
+        return Decision(verdict, why, shown, interval.ends, interval.seeds)
+
+    return Condition(decide, quantity.sources)
+
+
 def above(quantity: Quantity | Best, half: bool | float = False) -> Condition:
     """A difference that is greater than 0, with its interval.
 
@@ -141,87 +158,66 @@ def above(quantity: Quantity | Best, half: bool | float = False) -> Condition:
     A clear difference of less is "direction only".
     """
 
-    def decide(claim: Claim, results: Results) -> Decision:
-        found, shown, interval = _measured(quantity, results)
+    def judge(claim: Claim, interval: Interval) -> tuple[Verdict, str]:
         size = None if half is False else claim.half_size if half is True else float(half)
         asked = "" if size is None else f"half of the published size ({size:g} pp)"
-        if _undefined(interval):
-            verdict, why = Verdict.INCONCLUSIVE, "there is no interval for the difference"
-        elif interval.low > 0 and (size is None or interval.mean >= size):
-            verdict, why = Verdict.REPRODUCED, "published sign, interval excludes 0" + (asked and f", at least {asked}")
-        elif interval.low > 0:
-            verdict, why = Verdict.DIRECTION_ONLY, f"published sign, interval excludes 0, but under {asked}"
-        elif interval.high < 0:
-            verdict, why = Verdict.NOT_REPRODUCED, "the opposite sign, interval excludes 0"
-        elif size is not None and interval.high < size:
-            verdict, why = Verdict.NOT_REPRODUCED, f"interval includes 0 and rules out {asked}"
-        else:
-            verdict, why = Verdict.INCONCLUSIVE, "interval includes 0"
-        return Decision(verdict, why, shown, interval.ends, interval.seeds)
+        if interval.low > 0 and (size is None or interval.mean >= size):
+            return Verdict.REPRODUCED, "published sign, interval excludes 0" + (asked and f", at least {asked}")
+        if interval.low > 0:
+            return Verdict.DIRECTION_ONLY, f"published sign, interval excludes 0, but under {asked}"
+        if interval.high < 0:
+            return Verdict.NOT_REPRODUCED, "the opposite sign, interval excludes 0"
+        if size is not None and interval.high < size:
+            return Verdict.NOT_REPRODUCED, f"interval includes 0 and rules out {asked}"
+        return Verdict.INCONCLUSIVE, "interval includes 0"
 
-    return Condition(decide, quantity.sources)
+    return _judged(quantity, judge)
 
 
-def about_zero(quantity: Quantity | Best, within: float = 1.0, interval_within: float = 2.0) -> Condition:
-    """A difference that should be about 0: at most `within` with its interval inside +- `interval_within`.
+def about_zero(quantity: Quantity | Best) -> Condition:
+    """A difference that should be about 0: at most a TIE with its interval inside +- two of them.
 
-    Not reproduced when the whole interval is beyond +- `within`.
+    Not reproduced when the whole interval is beyond +- a TIE.
     """
 
-    def decide(claim: Claim, results: Results) -> Decision:
-        found, shown, interval = _measured(quantity, results)
+    def judge(claim: Claim, interval: Interval) -> tuple[Verdict, str]:
         unit = f" {interval.unit}".rstrip()
-        if _undefined(interval):
-            verdict, why = Verdict.INCONCLUSIVE, "there is no interval for the difference"
-        elif _alike(interval, within, interval_within):
-            verdict = Verdict.REPRODUCED
-            why = f"at most {within:g}{unit} apart and interval inside +-{interval_within:g}{unit}"
-        elif interval.low > within or interval.high < -within:
-            verdict, why = Verdict.NOT_REPRODUCED, f"the whole interval is beyond +-{within:g}{unit}"
-        elif abs(interval.mean) <= within:
-            verdict, why = Verdict.INCONCLUSIVE, f"interval is not inside +-{interval_within:g}{unit}"
-        else:
-            verdict, why = Verdict.INCONCLUSIVE, f"over {within:g}{unit} apart, but the interval reaches below that"
-        return Decision(verdict, why, shown, interval.ends, interval.seeds)
+        if _alike(interval):
+            return Verdict.REPRODUCED, f"at most {TIE:g}{unit} apart and interval inside +-{2 * TIE:g}{unit}"
+        if interval.low > TIE or interval.high < -TIE:
+            return Verdict.NOT_REPRODUCED, f"the whole interval is beyond +-{TIE:g}{unit}"
+        if abs(interval.mean) <= TIE:
+            return Verdict.INCONCLUSIVE, f"interval is not inside +-{2 * TIE:g}{unit}"
+        return Verdict.INCONCLUSIVE, f"over {TIE:g}{unit} apart, but the interval reaches below that"
 
-    return Condition(decide, quantity.sources)
+    return _judged(quantity, judge)
 
 
 def between(quantity: Quantity | Best, low: float = -np.inf, high: float = np.inf) -> Condition:
     """A figure in [low, high], in its own unit: reproduced when its whole interval is inside, not reproduced when the
     whole interval is outside."""
 
-    def decide(claim: Claim, results: Results) -> Decision:
-        found, shown, interval = _measured(quantity, results)
-        verdict, why = in_range(interval, low, high)
-        return Decision(verdict, why, shown, interval.ends, interval.seeds)
+    def judge(claim: Claim, interval: Interval) -> tuple[Verdict, str]:
+        asked = _range_text(low, high) + f" {interval.unit}".rstrip()
+        if interval.within(low, high):
+            return Verdict.REPRODUCED, f"as asked: {asked}, interval included"
+        if interval.high < low or interval.low > high:
+            return Verdict.NOT_REPRODUCED, f"asked: {asked}"
+        inside = low <= interval.mean <= high
+        return Verdict.INCONCLUSIVE, f"asked: {asked}; the interval reaches {'beyond it' if inside else 'into it'}"
 
-    return Condition(decide, quantity.sources)
-
-
-def in_range(interval: Interval, low: float = -np.inf, high: float = np.inf) -> tuple[Verdict, str]:
-    """The verdict on an interval and a range, with its reason."""
-    asked = _range_text(low, high) + f" {interval.unit}".rstrip()
-    if _undefined(interval):
-        return Verdict.INCONCLUSIVE, "there is no figure, or no interval for it"
-    if interval.within(low, high):
-        return Verdict.REPRODUCED, f"as asked: {asked}, interval included"
-    if interval.high < low or interval.low > high:
-        return Verdict.NOT_REPRODUCED, f"asked: {asked}"
-    inside = low <= interval.mean <= high
-    return Verdict.INCONCLUSIVE, f"asked: {asked}; the interval reaches {'beyond it' if inside else 'into it'}"
+    return _judged(quantity, judge, "there is no figure, or no interval for it")
 
 
-def ordered(order: str, quantities: Mapping[str, Quantity], tie: float = 1.0) -> Condition:
+def ordered(order: str, quantities: Mapping[str, Quantity]) -> Condition:
     """Several figures in an order, decided by the intervals of its differences.
 
     order: chains of names such as "oracle > G2 > G1 >= G0", several of them divided by commas; `a > b`: the interval
-        of a - b is above 0; `a >= b`: it is above -tie; `a ~ b`: at most `tie` apart, interval inside +- 2 tie
-    tie: in pp
+    of a - b is above 0; `a >= b`: it is above -TIE; `a ~ b`: at most a TIE apart, interval inside +- two of them.
 
     Reproduced when every step is clear, not reproduced when one is clearly reversed (beyond the tie, where one is
-    allowed), otherwise inconclusive.
-    raises: ParameterError for an order that cannot be read, or that has a name without a quantity
+    allowed), otherwise inconclusive. Raises ParameterError for an order that cannot be read, or that has a name without
+    a quantity.
     """
     relations = [relation for chain in order.split(",") for relation in _parse_chain(chain)]
     names = list(dict.fromkeys(name for a, _, b in relations for name in (a, b)))
@@ -231,31 +227,28 @@ def ordered(order: str, quantities: Mapping[str, Quantity], tie: float = 1.0) ->
 
     def decide(claim: Claim, results: Results) -> Decision:
         found = {relation: difference.interval(results) for relation, difference in differences.items()}
-        states = {relation: _step(relation[1], interval, tie) for relation, interval in found.items()}
-        told = {state: [f"{' '.join(each)} ({found[each]})" for each in states if states[each] == state]
-                for state in ("reversed", "open")}
+        told = {state: [f"{' '.join(each)} ({interval})" for each, interval in found.items()
+                        if _step(each[1], interval) == state] for state in ("reversed", "open")}
         if told["reversed"]:
             verdict, why = Verdict.NOT_REPRODUCED, f"clearly reversed: {', '.join(told['reversed'])}"
         elif told["open"]:
             verdict, why = Verdict.INCONCLUSIVE, f"not clear: {', '.join(told['open'])}"
         else:
             verdict, why = Verdict.REPRODUCED, f"every step of {order} is clear"
-        why += f" (ties up to {tie:g} pp)" if any(sign != ">" for _, sign, _ in relations) else ""
+        why += f" (ties up to {TIE:g} pp)" if any(sign != ">" for _, sign, _ in relations) else ""
         shown = ", ".join(f"{name} {quantities[name].value(results):.1f}" for name in names)
         return Decision(verdict, why, shown, seeds=min(interval.seeds for interval in found.values()))
 
     return Condition(decide, _union(quantities[name] for name in names))
 
 
-def _step(sign: str, interval: Interval, tie: float) -> str:
+def _step(sign: str, interval: Interval) -> str:
     """Whether one step of an order is "clear", "reversed" or "open"."""
     if _undefined(interval):
         return "open"
-    if sign == "~":
-        clear, reverse = _alike(interval, tie, 2 * tie), interval.low > tie or interval.high < -tie
-    else:
-        least = 0 if sign == ">" else -tie
-        clear, reverse = interval.low > least, interval.high < least
+    least = 0 if sign == ">" else -TIE
+    clear, reverse = ((_alike(interval), interval.low > TIE or interval.high < -TIE) if sign == "~" else
+                      (interval.low > least, interval.high < least))
     return "clear" if clear else "reversed" if reverse else "open"
 
 
@@ -266,10 +259,7 @@ def largest(name: str, quantities: Mapping[str, Quantity]) -> Condition:
 
 
 def all_above(differences: Mapping[str, Quantity | Best], what: str) -> Condition:
-    """Many differences that are all above 0; the least is shown.
-
-    what: what they are differences of. One clearly below 0 settles it; an interval around 0 leaves it inconclusive.
-    """
+    """Many differences that are all above 0; the least is shown. what: what they are differences of."""
 
     def decide(claim: Claim, results: Results) -> Decision:
         found = {name: each.resolve(results).interval(results) for name, each in differences.items()}
@@ -279,7 +269,8 @@ def all_above(differences: Mapping[str, Quantity | Best], what: str) -> Conditio
 
 
 def all_positive(differences: Mapping[str, Interval], what: str) -> Decision:
-    """The decision of `all_above` on intervals; nan where one of the two has no figure."""
+    """The decision of `all_above` on intervals, nan where one of the two has no figure: one clearly below 0 settles it,
+    an interval around 0 leaves it inconclusive."""
     known = {name: value for name, value in differences.items() if not _undefined(value)}
     if not known:
         return Decision(Verdict.INCONCLUSIVE, f"none of the differences of {what} could be measured",
@@ -308,13 +299,13 @@ def every(*conditions: Condition) -> Condition:
     return Condition(decide, *_unions(conditions))
 
 
-def by_profile(choose: Callable[[str], Condition], least: str = "photos") -> Condition:
-    """A condition that depends on what a profile has. least: the profile that has least; what its condition reads is
-    needed everywhere, and what others read beyond that where they have it."""
+def by_profile(choose: Callable[[str], Condition]) -> Condition:
+    """A condition that depends on what a profile has. What that of `photos`, which has least, reads is needed
+    everywhere, and what others read beyond that where they have it."""
     every_profile = [choose(profile.name) for profile in PROFILES]
     sources = _union(source for each in every_profile for source in (*each.reads, *each.tells))
-    return Condition(lambda claim, results: choose(results.run.profile).decide(claim, results), choose(least).reads,
-                     sources)
+    return Condition(lambda claim, results: choose(results.run.profile).decide(claim, results),
+                     choose("photos").reads, sources)
 
 
 def on_splits(make: Callable[[str], Condition]) -> Condition:
@@ -386,9 +377,12 @@ def told(condition: Condition, *sentences: Sentence | str) -> Condition:
     texts = [Sentence(lambda _, text=each: text) if isinstance(each, str) else each for each in sentences]
 
     def decide(claim: Claim, results: Results) -> Decision:
-        decision = condition.decide(claim, results)
+        decision, said = condition.decide(claim, results), []
+        for each in texts:
+            with suppress(NotMeasured):
+                said.append(each.text(results))
         rule = decision.why[:1].upper() + decision.why[1:]
-        return replace(decision, why=" ".join([*filter(None, (_told(each, results) for each in texts)), rule]))
+        return replace(decision, why=" ".join([*filter(None, said), rule]))
 
     tells = _union(source for each in (condition, *texts) for source in each.tells)
     return Condition(decide, condition.reads, tells)
@@ -421,13 +415,6 @@ def labels_learnt(cells: Mapping[str, tuple[Quantity, Quantity]]) -> Sentence:
     return quality
 
 
-def _told(sentence: Sentence, results: Results) -> str:
-    try:
-        return sentence.text(results)
-    except NotMeasured:
-        return ""
-
-
 # --- all claims of a paper --------------------------------------------------------------------------------------------
 
 
@@ -447,7 +434,12 @@ def decide_all(paper: str, conditions: Mapping[str, Condition], results: Results
 
     rows = published_claims(paper) if claims is None else claims
     listed = [Claim.from_row(row) for row in rows.fillna("").to_dict("records")]
-    _check_complete(paper, [claim.claim_id for claim in listed], [f"{paper}-{name}" for name in conditions])
+    counts, known = Counter(claim.claim_id for claim in listed), {f"{paper}-{name}" for name in conditions}
+    for problem, ids in (("listed twice", {claim_id for claim_id, count in counts.items() if count > 1}),
+                         ("without a condition", counts.keys() - known), ("not in the list", known - counts.keys())):
+        if ids:
+            raise ParameterError(f"claims of {paper} {problem}: {', '.join(sorted(ids))}",
+                                 "one condition for each row of the list of claims")
     decided = [(claim, decide_one(claim, conditions[claim.claim_id.removeprefix(f"{paper}-")], results))
                for claim in listed]
     return pd.DataFrame([decision.row(claim) for claim, decision in decided], columns=list(COLUMNS))
@@ -482,35 +474,12 @@ def claim_steps(conditions: Mapping[str, Condition], route: Any) -> list["Step"]
     return list(dict.fromkeys(found))
 
 
-def count_verdicts(decided: "pd.DataFrame") -> dict[str, int]:
-    """How many claims have each verdict, in the order of Verdict, none left out."""
-    found = decided["verdict"].value_counts()
-    return {verdict.value: int(found.get(verdict.value, 0)) for verdict in Verdict}
-
-
-def _check_complete(paper: str, listed: list[str], decided: list[str]) -> None:
-    twice = sorted({claim_id for claim_id in listed if listed.count(claim_id) > 1})
-    missing, unknown = sorted(set(listed) - set(decided)), sorted(set(decided) - set(listed))
-    for problem, ids in (("listed twice", twice), ("without a condition", missing), ("not in the list", unknown)):
-        if ids:
-            raise ParameterError(f"claims of {paper} {problem}: {', '.join(ids)}",
-                                 "one condition for each row of the list of claims")
-
-
-def _measured(quantity: Quantity | Best, results: Results) -> tuple[Quantity, str, Interval]:
-    """The quantity itself, its figures as printed, and its interval."""
-    found = quantity.resolve(results)
-    interval = found.interval(results)
-    figure = f"{interval.number(interval.mean)} {interval.unit}".rstrip()
-    return found, f"{found.figures(results)} ({figure})" if found.components else f"{found.name} {figure}", interval
-
-
 def _undefined(interval: Interval) -> bool:
     return bool(np.isnan([interval.mean, interval.low, interval.high]).any())
 
 
-def _alike(interval: Interval, within: float, interval_within: float) -> bool:
-    return abs(interval.mean) <= within and interval.within(-interval_within, interval_within)
+def _alike(interval: Interval) -> bool:
+    return abs(interval.mean) <= TIE and interval.within(-2 * TIE, 2 * TIE)
 
 
 def _range_text(low: float, high: float) -> str:

@@ -135,10 +135,7 @@ class Quantity:
 
 
 def cached(make: Callable[..., Any]) -> Callable[..., Any]:
-    """Makes a function of plain arguments give one object for equal calls, however they are written.
-
-    functools.cache takes f(1), f(1, None) and f(a=1) for three.
-    """
+    """Makes a function of plain arguments give one object for equal calls: f(1), f(1, None) and f(a=1) alike."""
     signature, known = inspect.signature(make), {}
 
     @functools.wraps(make)

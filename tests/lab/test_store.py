@@ -4,8 +4,10 @@ import errno
 import json
 import os
 import pickle
+import platform
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 import arithmetic
@@ -14,6 +16,7 @@ import pytest
 import torch
 
 from wsss_lab.errors import ParameterError, StoreError
+from wsss_lab.lab import provenance
 from wsss_lab.lab import store as store_module
 from wsss_lab.lab.compute import compute, run_step
 from wsss_lab.lab.steps import Step
@@ -41,33 +44,22 @@ def test_outputs_come_back_as_they_were(store):
     assert torch.equal(step["image"].load(store), torch.zeros(2))
 
 
-def test_arrays_are_read_only_memory_maps_and_read_once(store, step):
+def test_outputs_are_read_when_asked_for_once_and_arrays_as_read_only_memory_maps(store, step, monkeypatch):
     run_step(step, store.root)
+    read, read_value = [], store_module.read_value
+    monkeypatch.setattr(store_module, "read_value", lambda path: read.append(path.name) or read_value(path))
     entry = step.load(store)
-    assert isinstance(entry["numbers"], np.memmap)
-    assert entry["numbers"] is entry["numbers"]
-    assert entry["numbers"].tolist() == [0, 1, 2, 3]
+    assert read == [] and isinstance(entry["numbers"], np.memmap) and entry["numbers"] is entry["numbers"]
+    assert entry["numbers"].tolist() == [0, 1, 2, 3] and read == ["numbers.npy"]
     with pytest.raises(ValueError, match="read-only"):
         entry["numbers"][0] = 9
+    with pytest.raises(StoreError, match="one of: numbers, n"):
+        step["masks"].load(store)
 
 
-def test_outputs_are_read_when_asked_for(store, step, monkeypatch):
-    run_step(step, store.root)
-    read = []
-    monkeypatch.setattr(store_module, "read_value", lambda path: read.append(path.name))
-    entry = step.load(store)
-    assert read == []
-    entry["n"]
-    assert read == ["n.json"]
-
-
-def test_a_view_of_a_large_tensor_is_stored_small(store, step):
-    store.save(step, {"part": torch.zeros(1_000_000)[:10]}, {})
+def test_views_of_large_tensors_are_stored_small_and_numpy_scalars_plain(store, step):
+    store.save(step, {"part": torch.zeros(1_000_000)[:10], "scores": {"miou": np.float32(0.5), "n": [np.int64(3)]}}, {})
     assert (store.folder(step) / "part.pt").stat().st_size < 10_000
-
-
-def test_numpy_scalars_in_plain_values_are_stored(store, step):
-    store.save(step, {"scores": {"miou": np.float32(0.5), "n": [np.int64(3)]}}, {})
     assert step.load(store)["scores"] == {"miou": 0.5, "n": [3]}
 
 
@@ -85,9 +77,6 @@ def test_outputs_that_cannot_be_stored_are_named(store, step, outputs, named):
         store.save(step, outputs, {})
     assert step not in store
     assert list(store.root.glob("data/.*")) == []
-
-
-def test_a_function_must_return_named_outputs(store):
     with pytest.raises(ParameterError, match="returned ndarray"):
         run_step(Step("data", arithmetic.numbers_only), store.root)
 
@@ -103,19 +92,13 @@ def test_the_manifest_says_what_made_the_entry(store, step):
     assert manifest["code"] == child.code
     assert manifest["versions"]["torch"] == torch.__version__.partition("+")[0]
     assert manifest["device"] in ("cpu", "cuda")
+    answer = subprocess.run(["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True)
+    assert manifest["commit"].removesuffix("-dirty") == (answer.stdout.strip() if answer.returncode == 0 else "")
     assert manifest["seconds"] >= 0 and manifest["cpu_seconds"] >= 0 and manifest["peak_memory_mb"] > 1
     size = (store.folder(child) / "numbers.npy").stat().st_size
     assert manifest["files"]["numbers.npy"]["bytes"] == size
     assert store.manifests("data")[0]["label"] == "four numbers"
     assert len(store.manifests()) == 2
-
-
-def test_the_commit_is_that_of_the_source(store, step):
-    run_step(step, store.root)
-    folder = Path(store_module.__file__).parent
-    answer = subprocess.run(["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True)
-    commit = step.load(store).manifest["commit"].removesuffix("-dirty")
-    assert len(commit) == 40 if answer.returncode == 0 else commit == ""
 
 
 def forged(change):
@@ -198,31 +181,21 @@ def test_damage_is_found_not_used_and_mended(store, step, what):
     assert [path.name for path in (store.root / "data").iterdir()] == [step.key]
 
 
-def test_a_damaged_entry_is_replaced_by_saving(store, step):
-    run_step(step, store.root)
-    altered(store.folder(step))
-    run_step(step, store.root)
-    assert Store(store.root).damage(step) == ""
-
-
-def test_a_sound_entry_is_kept_when_it_is_made_twice(store, step):
+def test_saving_again_replaces_a_damaged_entry_and_keeps_a_sound_one(store, step):
     run_step(step, store.root)
     before = (store.folder(step) / "manifest.json").stat().st_ino
     run_step(step, store.root)
     assert (store.folder(step) / "manifest.json").stat().st_ino == before
     assert [path.name for path in (store.root / "data").iterdir()] == [step.key]
+    altered(store.folder(step))
+    run_step(step, store.root)
+    assert Store(store.root).damage(step) == ""
 
 
 def test_a_step_that_was_not_run_says_so(store, step):
     assert step not in store and store.damage(step) == ""
     with pytest.raises(StoreError, match="four numbers.* has not been run"):
         step.load(store)
-
-
-def test_an_unknown_output_names_the_known_ones(store, step):
-    run_step(step, store.root)
-    with pytest.raises(StoreError, match="one of: numbers, n"):
-        step["masks"].load(store)
 
 
 def test_half_written_entries_of_dead_processes_are_removed(store, step):
@@ -262,19 +235,17 @@ def test_a_full_or_read_only_disk_names_the_folder_and_the_way_out(store, step, 
     assert step not in store
 
 
-def test_tensors_that_do_not_fit_on_the_disk_are_a_store_error(store, monkeypatch):
+def test_what_cannot_be_written_is_a_store_error(store, step, monkeypatch):
     def fail(*_):
         raise RuntimeError("PytorchStreamWriter failed writing file")
 
-    monkeypatch.setattr(torch, "save", fail)
-    with pytest.raises(StoreError, match="WSSS_CACHE"):
-        run_step(Step("seeds", arithmetic.weights, {"k": 1.0}), store.root)
-
-
-def test_a_store_path_that_is_a_file_is_a_store_error(tmp_path, step):
-    (tmp_path / "cache").write_text("not a folder")
-    with pytest.raises(StoreError, match="cache"):
-        run_step(step, tmp_path / "cache")
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "save", fail)
+        with pytest.raises(StoreError, match="WSSS_CACHE"):
+            run_step(Step("seeds", arithmetic.weights, {"k": 1.0}), store.root)
+    store.root.with_name("file").write_text("not a folder")
+    with pytest.raises(StoreError, match="file"):
+        run_step(step, store.root.with_name("file"))
 
 
 def test_the_folder_comes_from_the_environment(monkeypatch, tmp_path):
@@ -283,3 +254,34 @@ def test_the_folder_comes_from_the_environment(monkeypatch, tmp_path):
     assert pickle.loads(pickle.dumps(Store())).root == tmp_path / "elsewhere"
     monkeypatch.delenv("WSSS_CACHE")
     assert default_root().name == ".wsss_cache"
+
+
+# --- where a result comes from ---------------------------------------------------------------------------------------
+
+
+def test_versions_are_those_in_use():
+    found = provenance.versions()
+    assert found["python"] == platform.python_version()
+    assert found["numpy"] == np.__version__
+    assert "torch" in found
+
+
+def test_waiting_takes_time_but_not_the_processor():
+    with provenance.measured() as facts:
+        time.sleep(0.2)
+    assert 0.2 <= facts["seconds"] < 5
+    assert facts["cpu_seconds"] < 0.15
+
+
+@pytest.mark.skipif(platform.system() != "Linux", reason="the peak of a block is known on Linux only")
+def test_the_peak_is_that_of_the_block():
+    with provenance.measured() as large:
+        np.ones(40_000_000).sum()  # 305 MB
+    with provenance.measured() as small:
+        np.ones(1_000).sum()
+    assert large["peak_memory_mb"] > small["peak_memory_mb"] + 250
+
+
+def test_the_device_is_the_chosen_one(monkeypatch):
+    monkeypatch.setenv("WSSS_DEVICE", "cpu")
+    assert provenance.device() == "cpu"

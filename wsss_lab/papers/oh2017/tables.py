@@ -7,7 +7,7 @@ import torch
 
 from wsss_lab.evaluation.confusion import mean_iou, nan_mean
 from wsss_lab.evaluation.intervals import image_values, ratio
-from wsss_lab.evaluation.precision_recall import mean_precision, weighted_average_precisions
+from wsss_lab.evaluation.precision_recall import average_precisions, mean_precision
 from wsss_lab.evaluation.saliency_scores import foreground_iou, foreground_precision_recall, is_good
 from wsss_lab.lab.session import Session
 from wsss_lab.lab.steps import Output, Step
@@ -135,7 +135,7 @@ def average_precision(net: str) -> Quantity:
     """Mean average precision of a GAP network as a classifier on val."""
 
     def resampled(weights: np.ndarray, scores: np.ndarray, views: np.ndarray) -> np.ndarray:
-        return np.stack([nan_mean(weighted_average_precisions(each, views[0], weights)) for each in scores], 1)
+        return np.stack([nan_mean(average_precisions(each, views[0], weights)) for each in scores], 1)
 
     leaf = Leaf((lambda route: route.class_maps(net_of(route, net), "val")["scores"], val_tags), resampled,
                 lambda scores, tags: scores.shape[1], RESAMPLED)

@@ -18,7 +18,8 @@ PAPERS = ("oh2017", "chaudhry2017", "araslanov2020", "roy2017", "lee2021")
 TABLE2 = "roy2017/table2"
 #: What is drawn by code, or only quotes and printed numbers; everything else reads results.
 READS_NOTHING = {
-    "oh2017/fig2", "chaudhry2017/fig2", "araslanov2020/table4", "araslanov2020/fig3", "araslanov2020/fig7",
+    "oh2017/fig2", "oh2017/table6", "chaudhry2017/fig2", "araslanov2020/table4", "araslanov2020/fig3",
+    "araslanov2020/fig7",
     "araslanov2020/fig9", "araslanov2020/penalty_curves", "araslanov2020/pooling_limits", "roy2017/table4",
     "roy2017/fig1", "roy2017/fig3", "lee2021/fig2", "araslanov2020/C26", "araslanov2020/C28",
     "roy2017/C11",

@@ -178,7 +178,7 @@ def test_knob_turns_what_it_says(scenes, turned, measure, rises):
 @pytest.mark.parametrize("knob", dataclasses.fields(Knobs), ids=lambda knob: knob.name)
 def test_every_knob_changes_the_world(scenes, knob):
     other = {"size": 72, "min_visible": 100}.get(knob.name, np.multiply(knob.default, 0.5).tolist())
-    assert not same(toyvoc.make_scenes(SOME, split_seed(0, "train"), Knobs(**{knob.name: other})), first(scenes))
+    assert not same(toyvoc.make_scenes(32, split_seed(0, "train"), Knobs(**{knob.name: other})), first(scenes, 32))
 
 
 @pytest.mark.parametrize("hidden, plain", [

@@ -103,12 +103,12 @@ def _reachable(start):
 
 def test_nothing_reachable_from_a_train_view_is_a_mask():
     view = _eval_view()
-    masks, contexts = view._masks.labels, view._contexts.labels
+    masks, contexts = view._masks.array, view._contexts.array
     assert any(thing is masks for thing in _reachable(view))  # the search does find masks where they are
     for train in (view.train_view(), view.train_view().subset([1, 2]), view.subset([1]).train_view()):
         assert type(train) is TrainView and not isinstance(train, EvalView)
         found = _reachable(train)
-        assert any(thing is view._images.images for thing in found)
+        assert any(thing is view._images.array for thing in found)
         assert not any(thing is masks or thing is contexts for thing in found)
         assert not hasattr(train, "mask") and not hasattr(train, "context")
     assert view.exposes_masks and not view.train_view().exposes_masks
@@ -127,7 +127,7 @@ def test_memmaps_stay_on_disk_and_views_can_be_pickled(tmp_path):
     np.save(tmp_path / "images.npy", train["images"])
     train["images"] = np.load(tmp_path / "images.npy", mmap_mode="r")
     view = EvalView.from_arrays(**train, **labels)
-    assert view._images.images is train["images"]
+    assert view._images.array is train["images"]
     copy = pickle.loads(pickle.dumps(view))
     np.testing.assert_array_equal(copy.canvas([2], 8)[0], view.canvas([2], 8)[0])
     np.testing.assert_array_equal(copy.mask(2), view.mask(2))

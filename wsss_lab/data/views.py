@@ -22,18 +22,17 @@ T = TypeVar("T")
 _readers: ContextVar[Executor | None] = ContextVar("threads that read images", default=None)
 
 
-class ImageSource(Protocol):
-    """Images by row number: uint8 (H, W, 3), RGB, owned by the caller; their (H, W); canvases as of `TrainView`."""
-
-    def read(self, row: int) -> np.ndarray: ...
-    def size(self, row: int) -> tuple[int, int]: ...
-    def canvas(self, rows: np.ndarray, side: int) -> tuple[Tensor, Tensor]: ...
-
-
 class LabelSource(Protocol):
     """Label images (masks or contexts) by row number: uint8 (H, W), owned by the caller."""
 
     def read(self, row: int) -> np.ndarray: ...
+
+
+class ImageSource(LabelSource, Protocol):
+    """Images by row number: uint8 (H, W, 3), RGB, owned by the caller; their (H, W); canvases as of `TrainView`."""
+
+    def size(self, row: int) -> tuple[int, int]: ...
+    def canvas(self, rows: np.ndarray, side: int) -> tuple[Tensor, Tensor]: ...
 
 
 def read_with(readers: Executor) -> None:
@@ -65,34 +64,28 @@ def labels_outside(labels: np.ndarray, largest: int) -> list[int]:
     return np.unique(labels[(labels > largest) & (labels != IGNORE)]).tolist()
 
 
-class ArrayImages:
-    """Images of one size in an array or memmap, uint8 (N, H, W, 3)."""
+class ArrayRows:
+    """Label images in an array or memmap, uint8 (N, H, W), one by one."""
 
-    def __init__(self, images: np.ndarray):
-        self.images = images
+    def __init__(self, array: np.ndarray):
+        self.array = array
 
     def read(self, row: int) -> np.ndarray:
-        return np.array(self.images[row])
+        return np.array(self.array[row])
+
+
+class ArrayImages(ArrayRows):
+    """Images of one size in an array or memmap, uint8 (N, H, W, 3)."""
 
     def size(self, row: int) -> tuple[int, int]:
-        return self.images.shape[1:3]
+        return self.array.shape[1:3]
 
     def canvas(self, rows: np.ndarray, side: int) -> tuple[Tensor, Tensor]:
-        pixels = np.asarray(self.images[rows])
+        pixels = np.asarray(self.array[rows])
         if pixels.shape[1:3] != (side, side):
             return stack_canvases([to_canvas(image, side) for image in pixels], side)
         boxes = torch.tensor(canvas_box(side, side, side)).repeat(len(rows), 1)
         return torch.from_numpy(pixels).permute(0, 3, 1, 2), boxes
-
-
-class ArrayLabels:
-    """Label images in an array or memmap, uint8 (N, H, W)."""
-
-    def __init__(self, labels: np.ndarray):
-        self.labels = labels
-
-    def read(self, row: int) -> np.ndarray:
-        return np.array(self.labels[row])
 
 
 class ForbiddenLabels:
@@ -121,10 +114,15 @@ class TrainView:
                  images: ImageSource, rows: np.ndarray | None = None):
         """images: source of the pixels; image i of the view is its row rows[i] (default: i)."""
         self.name, self.classes, self.names = name, tuple(classes), tuple(names)
-        self.tags, self.tags_source = np.array(tags), tags_source
-        self._images = images
+        self.tags, self.tags_source, self._images = np.array(tags), tags_source, images
         self._rows = np.arange(len(self.names)) if rows is None else rows
-        self._check()
+        expected, different = (len(self.names), len(self.classes)), len(set(self.classes))
+        if self.tags.dtype != bool or self.tags.shape != expected:
+            raise DataError(f"{name}: tags are {self.tags.dtype} {self.tags.shape}", f"bool {expected}")
+        if not 1 <= len(self.classes) == different <= 254:
+            raise DataError(f"{name}: {len(self.classes)} classes with {different} names", "1 to 254 different names")
+        if len(set(self.names)) != len(self.names):
+            raise DataError(f"{name}: {len(self.names) - len(set(self.names))} image names occur twice")
         self.tags.setflags(write=False)
 
     @staticmethod
@@ -165,18 +163,7 @@ class TrainView:
 
     def _arguments(self, chosen: np.ndarray) -> tuple:
         names = np.array(self.names, object)[chosen]
-        own = (self.name, self.classes, names, self.tags[chosen], self.tags_source)
-        return *own, self._images, self._rows[chosen]
-
-    def _check(self) -> None:
-        expected = (len(self.names), len(self.classes))
-        if self.tags.dtype != bool or self.tags.shape != expected:
-            raise DataError(f"{self.name}: tags are {self.tags.dtype} {self.tags.shape}", f"bool {expected}")
-        if not 1 <= len(self.classes) <= 254 or len(set(self.classes)) != len(self.classes):
-            named = f"{len(self.classes)} classes with {len(set(self.classes))} names"
-            raise DataError(f"{self.name}: {named}", "1 to 254 different names")
-        if len(set(self.names)) != len(self.names):
-            raise DataError(f"{self.name}: {len(self.names) - len(set(self.names))} image names occur twice")
+        return (self.name, self.classes, names, self.tags[chosen], self.tags_source, self._images, self._rows[chosen])
 
 
 class EvalView(TrainView):
@@ -203,8 +190,8 @@ class EvalView(TrainView):
         for what, labels, count in (("masks", masks, len(train.classes)), ("contexts", contexts, len(context_classes))):
             if labels is not None:
                 _check_labels(what, labels, images, count)
-        return EvalView(*train._arguments(np.arange(len(train))), masks=ArrayLabels(masks),
-                        contexts=None if contexts is None else ArrayLabels(contexts), context_classes=context_classes)
+        return EvalView(*train._arguments(np.arange(len(train))), masks=ArrayRows(masks),
+                        contexts=None if contexts is None else ArrayRows(contexts), context_classes=context_classes)
 
     @property
     def has_context(self) -> bool:

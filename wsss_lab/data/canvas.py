@@ -46,9 +46,8 @@ def canvas_box(height: int, width: int, side: int) -> Box:
 def to_canvas(image: np.ndarray, side: int) -> tuple[np.ndarray, Box]:
     """Resize the longest side to `side` and reflect the image (edge pixel not repeated) to a square.
 
-    image: uint8 (H, W, 3)    returns: uint8 (side, side, 3) and the box of the image on it
-
-    Area averaging when the image shrinks, bilinear when it grows; a side x side image is returned as it is.
+    image: uint8 (H, W, 3)    returns: uint8 (side, side, 3) and the box of the image on it. Area averaging when the
+    image shrinks, bilinear when it grows; a side x side image is returned as it is.
     """
     import cv2
 
@@ -59,10 +58,8 @@ def to_canvas(image: np.ndarray, side: int) -> tuple[np.ndarray, Box]:
 def label_canvas(mask: np.ndarray, side: int, padding: str = "reflect") -> np.ndarray:
     """The mask on the canvas of its image: nearest neighbour, so that no label is invented.
 
-    mask: uint8 (H, W)    returns: uint8 (side, side)
-
-    padding: "reflect" continues the labels like the image (the released code of Oh et al. 2017);
-    "ignore" fills the padding with 255. Raises ParameterError for any other word.
+    mask: uint8 (H, W)    returns: uint8 (side, side)    padding: "reflect" continues the labels like the image (the
+    released code of Oh et al. 2017), "ignore" is 255. Raises ParameterError for any other word.
     """
     import cv2
 
@@ -73,9 +70,7 @@ def label_canvas(mask: np.ndarray, side: int, padding: str = "reflect") -> np.nd
 
 
 def nearest(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """The mask at another size: each pixel takes the label that its centre lies in, of two the one below or right.
-
-    mask: (H, W) of any dtype    size: (height, width)    returns: (height, width)
+    """The mask (H, W) at another size: a pixel takes the label that its centre lies in, of two the one below or right.
 
     Pixel i of m takes pixel floor((2 i + 1) n / 2 m) of n, in whole numbers: libraries differ, also from one version to
     the next, in which of two labels a centre takes that lies between them.
@@ -143,12 +138,10 @@ def _statistics(device: torch.device) -> tuple[Tensor, Tensor]:
 
 def augment(batch: Tensor, labels: Tensor | None, generator: torch.Generator, trim: float = 0.1,
             flip: float = 0.5) -> tuple[Tensor, Tensor | None]:
-    """Random trim and mirror, drawn per image.
+    """Random trim and mirror, drawn per image; image and labels move together.
 
     batch: uint8 (B, 3, H, W)    labels: (B, H, W) or None    returns: the same shapes and dtypes
-
     Each side loses a whole number of pixels, uniform in 0 .. floor(trim * size); the rest is resized back.
-    How many random numbers are drawn depends on the number of images alone. Image and labels move together.
     Raises ParameterError for a trim outside [0, 0.5).
     """
     count, _, height, width = batch.shape
@@ -164,9 +157,8 @@ def augment(batch: Tensor, labels: Tensor | None, generator: torch.Generator, tr
 def trim_and_flip(batch: Tensor, labels: Tensor | None, trims: Tensor, flips: Tensor) -> tuple[Tensor, Tensor | None]:
     """Cut the given margins, resize back (image bilinear, labels nearest), then mirror left-right.
 
-    batch: uint8 (B, 3, H, W)    labels: (B, H, W) of any dtype, or None
+    batch: uint8 (B, 3, H, W)    labels: (B, H, W) of any dtype, or None    returns: both, shapes and dtypes kept
     trims: int64 (B, 4), pixels cut at top, bottom, left, right    flips: bool (B,)
-    returns: the batch and the labels, shapes and dtypes as they came
     """
     height, width = batch.shape[-2:]
     row_index, rows = _source_positions(height, trims[:, 0], trims[:, 1])
@@ -217,11 +209,10 @@ def scale_crop(images: Tensor, labels: Tensor | None, generator: torch.Generator
                high: float = 1.5, flip: float = 0.5) -> tuple[Tensor, Tensor | None]:
     """Each image enlarged or shrunk by a factor of its own, cut back to its size at a random place, and mirrored.
 
-    images: uint8 (B, 3, H, W). labels: integers (B, H, W) or None. low, high: the factor is uniform between them.
-    flip: probability of the mirror. Where a shrunk image leaves room, below and to its right (to its left if it is
-    mirrored), it is filled with the mean colour and labelled background, as the released code does; the paper doesn't
-    say.
-    Returns the same shapes and dtypes: images bilinear, labels nearest. Raises ParameterError unless 0 < low <= high.
+    images: uint8 (B, 3, H, W). labels: integers (B, H, W) or None. Returns the same shapes and dtypes, bilinear and
+    nearest. low, high: the factor is uniform between them. flip: probability of the mirror. Where a shrunk image leaves
+    room, below and to its right (to its left if mirrored), it is filled with the mean colour and labelled background,
+    as in the released code; the paper doesn't say. Raises ParameterError unless 0 < low <= high.
     """
     if not 0 < low <= high:
         raise ParameterError(f"scales from {low} to {high}", "0 < low <= high, as in 0.5 and 1.5")

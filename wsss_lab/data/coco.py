@@ -52,11 +52,9 @@ class Annotated(NamedTuple):
 
 
 class CocoFolder:
-    """A folder with COCO 2014 in the layout above.
+    """A folder with COCO 2014 in the layout above, whose files are read, and checked, when a view asks for them.
 
     root: the folder    splits: those of "train" and "val" that have a json    classes: category names by category id
-
-    Files are read, and checked, when a view asks for them. A json is read once.
     Raises DataError for a missing folder, or one without any json.
     """
 

@@ -27,10 +27,8 @@ from wsss_lab.errors import DataError, ParameterError, problem
 if TYPE_CHECKING:
     from wsss_lab.data.folder_check import Finding
 
-VOC_CLASSES = (
-    "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable",
-    "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
-)  # fmt: skip
+VOC_CLASSES = ("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable",
+               "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor")
 IMAGES, MASKS, CONTEXTS, ANNOTATIONS = "JPEGImages", "SegmentationClass", "SegmentationContext", "Annotations"
 #: What every image of a split needs: what it is called, and what to do without one where nothing can be fetched.
 NEEDED = {MASKS: ("mask", "add the masks, or remove these images from the split list"),
@@ -45,13 +43,11 @@ NO_CLASSES = ("background", "_background_", "__background__", "__ignore__")
 
 
 class VocReader:
-    """A folder in VOC layout.
+    """A folder in VOC layout, whose files are read, and checked, when a view asks for them.
 
     root: the folder    tags: "xml", "csv", "masks", or "auto" for the first of these that the folder has
     classes, context_classes: label names in order    splits: names of the split lists
     tags_source: "xml", "csv" or "masks", resolved
-
-    Files are read, and checked, when a view asks for them.
     Raises DataError for a missing or empty folder, ParameterError for an unknown word for `tags`.
     """
 
@@ -146,18 +142,18 @@ class VocReader:
         raise DataError(f"no split file {path}", known, self._remedy(own) if split in VOC_SPLITS else own)
 
     def _read_tags(self, split: str, names: Sequence[str]) -> Tags:
-        if split not in self._tags:
+        if split in self._tags:
+            return self._tags[split]
+        if self.tags_source == "csv":
+            tags = tags_from_csv(self.root / TAG_TABLE, names, self.classes, known=self._images)
+        else:
+            self._require(ANNOTATIONS if self.tags_source == "xml" else MASKS, split, names)
             if self.tags_source == "xml":
-                self._require(ANNOTATIONS, split, names)
                 tags = tags_from_xml(self._paths(ANNOTATIONS, names), self.classes)
-            elif self.tags_source == "csv":
-                tags = tags_from_csv(self.root / TAG_TABLE, names, self.classes, known=self._images)
             else:
-                self._require(MASKS, split, names)
                 masks = self._labels(MASKS, names)
                 tags = tags_from_masks(map(masks.read, range(len(names))), len(self.classes))
-            self._tags[split] = tags
-        return self._tags[split]
+        return self._tags.setdefault(split, tags)
 
     def _require(self, folder: str, split: str, names: Sequence[str]) -> None:
         (what, own), present = NEEDED[folder], self._listing(folder)
@@ -167,14 +163,15 @@ class VocReader:
 
     def _no_images(self) -> DataError:
         folder = self.root / IMAGES
-        others = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
         missing = f"{self.root}: no image in {IMAGES}" if self.root.is_dir() else f"no folder {self.root}"
-        missing += f", only {some(others)}" if others else ""
-        expected = f"a folder in VOC layout: {IMAGES}/*.jpg, {MASKS}/*.png, {SPLITS}/<split>.txt"
+        if others := sorted(path.name for path in folder.iterdir()) if folder.is_dir() else ():
+            missing += f", only {some(others)}"
         if meant := meant_instead(self.root, IMAGES):
-            return DataError(missing, expected, f"did you mean {meant}?")
-        own = "set WSSS_DATA (or the option) to such a folder"
-        return DataError(missing, expected, self._remedy(own) if (self.root / SPLITS).is_dir() else own)
+            fix = f"did you mean {meant}?"
+        else:
+            own = "set WSSS_DATA (or the option) to such a folder"
+            fix = self._remedy(own) if (self.root / SPLITS).is_dir() else own
+        return DataError(missing, f"a folder in VOC layout: {IMAGES}/*.jpg, {MASKS}/*.png, {SPLITS}/<split>.txt", fix)
 
     def _remedy(self, own: str) -> str:
         """What fetches missing files; `own` for photographs with a list of classes, which can't be fetched."""

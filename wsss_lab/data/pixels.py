@@ -92,9 +92,8 @@ class CanvasCache:
     """
 
     def __init__(self, limit_bytes: int):
-        self.limit_bytes, self._bytes = limit_bytes, 0
+        self.limit_bytes, self._bytes, self._lock = limit_bytes, 0, threading.Lock()
         self._entries: OrderedDict[tuple[int, int], tuple[np.ndarray, Box]] = OrderedDict()
-        self._lock = threading.Lock()
 
     def __reduce__(self):
         return CanvasCache, (self.limit_bytes,)
@@ -105,15 +104,14 @@ class CanvasCache:
             if key in self._entries:
                 self._entries.move_to_end(key)
                 return self._entries[key]
-        canvas, box = make()  # without the lock: this is what takes time
+        made = make()  # without the lock: this is what takes time
         with self._lock:
             if key not in self._entries:
-                self._entries[key] = canvas, box
-                self._bytes += canvas.nbytes
+                self._entries[key] = made
+                self._bytes += made[0].nbytes
             while self._bytes > self.limit_bytes:
-                _, (dropped, _) = self._entries.popitem(last=False)
-                self._bytes -= dropped.nbytes
-        return canvas, box
+                self._bytes -= self._entries.popitem(last=False)[1][0].nbytes
+        return made
 
 
 def read_image(path: Path, thoroughly: bool = False) -> np.ndarray:

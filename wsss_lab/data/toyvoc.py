@@ -1,13 +1,10 @@
 """toyvoc: a procedural world in the shape of PASCAL VOC, on which everything runs in seconds.
 
-Toy animals stand in landscapes. The class of an animal shows only in its painted head, a small part of a
-body that looks like everybody else's. Four classes keep to one kind of ground (`CONTEXTS`), two are
-small and hard to see (`QUIET`), and animals of no class walk about. Two companions come with it: crops to
-pre-train networks on (in place of ImageNet) and a saliency world of other animals (in place of MSRA and
-DUTS).
-
-Everything is deterministic: `make_*(count, seed, knobs)` returns the same arrays every time, and its first
-n pictures do not depend on `count`.
+Toy animals stand in landscapes. The class of an animal shows only in its painted head, a small part of a body that
+looks like everybody else's. Four classes keep to one kind of ground (`CONTEXTS`), two are small and hard to see
+(`QUIET`), and animals of no class walk about. Two companions come with it: crops to pre-train networks on (in place of
+ImageNet) and a saliency world of other animals (in place of MSRA and DUTS). `make_*(count, seed, knobs)` returns the
+same arrays every time, and its first n pictures do not depend on `count`.
 """
 
 from collections.abc import Callable, Mapping
@@ -38,12 +35,11 @@ def split_seed(world_seed: int, split: str) -> int:
 
     Raises ParameterError for an unknown split or a negative world seed.
     """
-    names = list(SPLITS)
     if split not in SPLITS:
-        raise ParameterError(f"unknown split {split!r}", f"one of {', '.join(names)}", "choose one of them")
+        raise ParameterError(f"unknown split {split!r}", f"one of {', '.join(SPLITS)}", "choose one of them")
     if world_seed < 0:
         raise ParameterError(f"world seed {world_seed} is negative", "a whole number from 0", "set WORLD_SEED to one")
-    return world_seed * len(names) + names.index(split)
+    return world_seed * len(SPLITS) + list(SPLITS).index(split)
 
 
 def make_scenes(count: int, seed: int, knobs: Knobs | None = None) -> dict[str, np.ndarray]:
@@ -67,8 +63,8 @@ def make_saliency_scenes(count: int, seed: int, knobs: Knobs | None = None) -> d
 
     images (N, S, S, 3) uint8 RGB
     masks (N, S, S) uint8: 1 on the annotated animal, else 0
-    boxes (N, 4) int64: x0, y0, x1, y1 in pixels, x1 and y1 exclusive; the mean of what three somewhat
-        generous annotators drew, and never smaller than the animal
+    boxes (N, 4) int64: x0, y0, x1, y1 in pixels, x1 and y1 exclusive; the mean of what three somewhat generous
+        annotators drew, and never smaller than the animal
     types (N,) int64: type of the animal, len(CLASSES)..TYPES-1
 
     Raises ParameterError if count or seed is negative.
@@ -175,8 +171,7 @@ def _annotators_boxes(masks: np.ndarray, outwards: np.ndarray) -> np.ndarray:
 
 def _crop_chunk(rng: Rng, pixel_rng: Rng, knobs: Knobs) -> dict[str, np.ndarray]:
     objects, ground = plan_crops(rng, _CHUNK)
-    canvas = Canvas(_CHUNK, knobs.size // 2, extent=32.0)
-    images = _paint(canvas, objects, ground, rng, pixel_rng, knobs)
+    images = _paint(Canvas(_CHUNK, knobs.size // 2, extent=32.0), objects, ground, rng, pixel_rng, knobs)
     return {"images": images, "labels": objects.type[:, MAIN].astype(np.int64)}
 
 

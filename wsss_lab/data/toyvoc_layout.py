@@ -8,17 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from wsss_lab.data.toyvoc_types import (
-    ABOVE,
-    BELOW,
-    CLASSES,
-    CONTEXT_OF_CLASS,
-    CONTEXTS,
-    QUIET,
-    TYPES,
-    UPPER_CONTEXTS,
-    Knobs,
-)
+from wsss_lab.data import toyvoc_types as world
+from wsss_lab.data.toyvoc_types import CLASSES, CONTEXTS, QUIET, TYPES, Knobs
 
 Rng = np.random.Generator
 MAIN, PEER, SECOND, THIRD, DISTRACTOR = range(5)  # the slots of a scene; clutter comes behind them
@@ -26,7 +17,7 @@ CLUTTER_SLOTS, SHAPE_DRAWS = 2, 28
 BOULDER, _NO_CONTEXT = -1, -1  # the type of clutter
 
 _LOUD = np.array([c for c in range(len(CLASSES)) if c not in QUIET])
-_CONTEXT = np.array([CONTEXTS.index(CONTEXT_OF_CLASS[name]) if name in CONTEXT_OF_CLASS else _NO_CONTEXT
+_CONTEXT = np.array([CONTEXTS.index(world.CONTEXT_OF_CLASS[name]) if name in world.CONTEXT_OF_CLASS else _NO_CONTEXT
                      for name in CLASSES] + [_NO_CONTEXT] * (TYPES - len(CLASSES)))
 
 
@@ -183,9 +174,9 @@ def _plan_background(rng: Rng, own: np.ndarray, stray: np.ndarray) -> Ground:
     """own: (n,) context stuff the main object brings, or -1; stray: (n,) bool, else a random one."""
     n = len(own)
     context = np.where(own != _NO_CONTEXT, own, np.where(stray, rng.integers(len(CONTEXTS), size=n), own))
-    above = np.isin(context, UPPER_CONTEXTS)
+    above = np.isin(context, world.UPPER_CONTEXTS)
     below = (context != _NO_CONTEXT) & ~above
-    stuff = np.stack([_pick(rng, ABOVE, n), _pick(rng, BELOW, n)], 1)
+    stuff = np.stack([_pick(rng, world.ABOVE, n), _pick(rng, world.BELOW, n)], 1)
     stuff[above, 0], stuff[below, 1] = context[above], context[below]
     share = rng.random(n, np.float32)  # a context takes the larger part of the picture
     horizon = 22.0 + 18.0 * share + 12.0 * above - 6.0 * below

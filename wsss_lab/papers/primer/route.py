@@ -6,9 +6,9 @@ It trains nothing of its own: its networks are those of the notebook on Oh et al
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from wsss_lab.data.views import EvalView
 from wsss_lab.evaluation.confusion import VOID, confusion_matrix, iou, mean_iou, nan_mean
@@ -22,10 +22,6 @@ from wsss_lab.papers.oh2017.tables import miou
 from wsss_lab.papers.shared_tables import labels_of
 from wsss_lab.refinement.dense_crf import CrfParameters, refine_probabilities
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-
 #: Tables and figures that the notebook makes in every profile.
 PROMISED = ("fig_world", "table_world", "fig_companions", "fig_knobs", "fig_flow", "fig_seeds", "fig_saliency",
             "fig_drawing", "fig_fusion", "fig_refinement", "table_crf", "fig_stages", "fig_metrics", "table_metrics",
@@ -33,7 +29,6 @@ PROMISED = ("fig_world", "table_world", "fig_companions", "fig_knobs", "fig_flow
 
 #: Rows of Oh et al. 2017 that the primer looks at -> their label in the paper's Table 2 ("" = not in it).
 ROWS = {"seeds": "Seeds only", "G2": "G2", "oracle": "Saliency oracle", "full": ""}
-
 STAGES = ("seeds", "saliency", "fusion", "refinement", "segmenter")
 
 #: Paper -> (citation, what it does in each of the STAGES); "" = the paper skips that stage.
@@ -51,9 +46,8 @@ PAPERS = {
 }
 
 
-def routes(profile: str, seeds: int, world_seed: int = 0) -> list[oh2017.Route]:
-    """One route per training seed: those of Oh et al. 2017 (wsss_lab.papers.oh2017.route), with equal keys."""
-    return oh2017.routes(profile, seeds, world_seed)
+#: One route per training seed: those of Oh et al. 2017, with equal keys.
+routes = oh2017.routes
 
 
 def steps_needed(run: Session) -> list[Step]:
@@ -68,7 +62,7 @@ def steps_needed(run: Session) -> list[Step]:
     return [*scored, *shown, *views]
 
 
-def row_table(run: Session) -> "pd.DataFrame":
+def row_table(run: Session) -> pd.DataFrame:
     """The paper's mIoU beside ours for the ROWS, and ours minus that of the first row, in per cent and points.
 
     Intervals come from the paired bootstrap over images, and over seeds where there are several.
@@ -117,14 +111,12 @@ def tag_iou(labels: np.ndarray, mask: np.ndarray, tags: np.ndarray) -> float:
 
 
 def crf_table(view: EvalView, class_maps: Iterable[np.ndarray], tau: float,
-              parameters: CrfParameters) -> "pd.DataFrame":
+              parameters: CrfParameters) -> pd.DataFrame:
     """What a CRF changes in seeds, and what changes when it is asked the same in another way: labels, IoU, images.
 
     class_maps: normalised maps (C, H, W) of the first images of the view, whose masks are read for the IoU alone.
     Labels have changed from the seeds, or, where the row is "the same", from those of the doubtful belief.
     """
-    import pandas as pd
-
     found: dict[str, list[np.ndarray]] = {}
     for index, maps in enumerate(class_maps):
         image, tags = view.image(index), view.tags[index]
@@ -175,15 +167,13 @@ def library_scores(prediction: np.ndarray, truth: np.ndarray, classes: int) -> d
     return scores
 
 
-def score_table(prediction: np.ndarray, truth: np.ndarray, classes: int) -> "pd.DataFrame":
+def score_table(prediction: np.ndarray, truth: np.ndarray, classes: int) -> pd.DataFrame:
     """mIoU of one pair of masks by this package and by libraries, with the date of what this run couldn't measure.
 
     prediction, truth: (H, W) uint8. For the pair of findings/absent_class.sh, its numbers stand for libraries not found
     here; for any other, these are left out.
     """
     from importlib.metadata import version
-
-    import pandas as pd
 
     kept = pd.read_csv(project_folder() / "findings/absent_class.csv")
     measured = library_scores(prediction, truth, classes)

@@ -6,9 +6,8 @@ from pathlib import Path
 class LabError(Exception):
     """A problem a user can solve.
 
-    problem: what is wrong, naming the file or argument.
-    expected: what would have been accepted.
-    fix: the command or step that puts it right.
+    problem: what is wrong, naming the file or argument. expected: what would have been accepted. fix: the command or
+    step that puts it right.
 
     >>> print(LabError("no folder 'x'", "a VOC-layout folder", "set WSSS_DATA"))
     no folder 'x'
@@ -21,12 +20,8 @@ class LabError(Exception):
         super().__init__(problem, expected, fix)
 
     def __str__(self) -> str:
-        lines = [self.problem]
-        if self.expected:
-            lines.append(f"  expected: {self.expected}")
-        if self.fix:
-            lines.append(f"  fix: {self.fix}")
-        return "\n".join(lines)
+        told = (("expected", self.expected), ("fix", self.fix))
+        return "\n".join([self.problem, *(f"  {what}: {text}" for what, text in told if text)])
 
 
 class DataError(LabError):

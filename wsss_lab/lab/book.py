@@ -1,10 +1,9 @@
 """The executed notebooks as web pages, with a page that lists them."""
 
-import os
 import re
-from collections.abc import Sequence
 from pathlib import Path
 
+from wsss_lab.data.files import whole
 from wsss_lab.errors import SetupError
 from wsss_lab.lab.escape import in_html
 from wsss_lab.lab.notebooks import read
@@ -36,57 +35,36 @@ def write_book(executed: Path, folder: Path, profile: str) -> list[Path]:
 
     Links from one notebook to another lead to its page, if it has one.
 
-    executed: the folder with the executed notebooks.
-    folder: where the pages go.
+    executed: the folder with the executed notebooks. folder: where the pages go.
     Returns the pages written, index.html last. Raises SetupError when there is no executed notebook yet.
     """
+    from nbconvert import HTMLExporter
+
+    def page_link(link: re.Match) -> str:
+        return f'href="{link[1]}.html{link[2] or ""}"' if (executed / f"{link[1]}.ipynb").is_file() else link[0]
+
     sources = sorted(executed.glob("*.ipynb"))
     if not sources:
         raise SetupError(f"no executed notebooks in '{executed}'", f"a finished run of profile '{profile}'",
                          f"make reproduce PROFILE={profile}")
-    folder.mkdir(parents=True, exist_ok=True)
-    titles = [_title(source) for source in sources]
-    pages = [_convert(source, folder) for source in sources]
-    return [*pages, _write_index(titles, pages, folder, profile)]
-
-
-def _convert(source: Path, folder: Path) -> Path:
-    from nbconvert import HTMLExporter
-
-    # Without embed_images, which closes every <details> where it opens; our pictures are within the cells anyway.
-    body, _ = HTMLExporter(template_name="lab").from_filename(str(source))
-    body = body.replace("</head>", f"{STYLE}</head>", 1)
-    return _write(folder / f"{source.stem}.html", LINK.sub(lambda link: _page_link(link, source.parent), body))
-
-
-def _page_link(link: re.Match, executed: Path) -> str:
-    """The link to a notebook as one to its page; unchanged where that notebook was not executed."""
-    name, anchor = link[1], link[2] or ""
-    return f'href="{name}.html{anchor}"' if (executed / f"{name}.ipynb").is_file() else link[0]
-
-
-def _write_index(titles: Sequence[str], pages: Sequence[Path], folder: Path, profile: str) -> Path:
-    items = "\n".join(
-        f'<li><a href="{in_html(page.name)}">{in_html(title)}</a></li>'
-        for title, page in zip(titles, pages)
-    )
-    start = pages[0].name.split("_")[0]
-    page = PAGE.format(profile=in_html(profile), items=items, start=start if start.isdigit() else 1)
-    return _write(folder / "index.html", page)
+    titles = [_title(source) for source in sources]  # before any page is made: a file may be no notebook
+    texts, items = {}, []
+    for source, title in zip(sources, titles):
+        # Without embed_images, which closes every <details> where it opens; our pictures are within the cells anyway.
+        body, _ = HTMLExporter(template_name="lab").from_filename(str(source))
+        texts[f"{source.stem}.html"] = LINK.sub(page_link, body.replace("</head>", f"{STYLE}</head>", 1))
+        items.append(f'<li><a href="{in_html(source.stem)}.html">{in_html(title)}</a></li>')
+    start = sources[0].name.split("_")[0]
+    texts["index.html"] = PAGE.format(profile=in_html(profile), items="\n".join(items),
+                                      start=start if start.isdigit() else 1)
+    for name, text in texts.items():
+        with whole(folder / name) as part:
+            part.write_text(text, encoding="utf-8")
+    return [folder / name for name in texts]
 
 
 def _title(source: Path) -> str:
     """The notebook's first heading, or its file name."""
     cells = read(source, f"delete it (rm {source}), or run the notebook again").cells
-    lines = [
-        line for cell in cells if cell.cell_type == "markdown"
-        for line in cell.source.splitlines()
-    ]
+    lines = [line for cell in cells if cell.cell_type == "markdown" for line in cell.source.splitlines()]
     return next((line.lstrip("# ") for line in lines if line.startswith("# ")), source.stem)
-
-
-def _write(path: Path, text: str) -> Path:
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)
-    return path

@@ -4,13 +4,15 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 import typer.core
 
 from wsss_lab.errors import LabError, ParameterError, SetupError
 from wsss_lab.settings import check_variables, checked
+
+INTERRUPTED = 130  # the shell's status for a program stopped by Ctrl-C
 
 
 class Interruptible(typer.core.TyperGroup):
@@ -24,22 +26,20 @@ class Interruptible(typer.core.TyperGroup):
             raise typer.Exit(INTERRUPTED) from None
 
 
-INTERRUPTED = 130  # the shell's status for a program stopped by Ctrl-C
 app = typer.Typer(
-    cls=Interruptible,
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
+    cls=Interruptible, no_args_is_help=True, add_completion=False, rich_markup_mode=None,
     pretty_exceptions_enable=False,
     help="Weakly supervised semantic segmentation, paper by paper: run the notebooks, see what they make.",
 )
 
+Paper = Annotated[str, typer.Option(help="A paper, several separated by commas, or all.")]
 Profile = Annotated[str, typer.Option(help="How much work, on which data: quick, toy, photos or voc.")]
 Figures = Annotated[Path | None, typer.Option("--out", help="Folder for results. [default: figures]")]
-Executed = Annotated[
-    Path | None, typer.Option(help="Folder for executed notebooks. [default: build/notebooks/<profile>]")
-]
-
+Executed = Annotated[Path | None,
+                     typer.Option(help="Folder for executed notebooks. [default: build/notebooks/<profile>]")]
+Seeds = Annotated[int, typer.Option(help="Training seeds; from 2 on, tables show intervals.")]
+Jobs = Annotated[str, typer.Option(help="Worker processes, or auto for one per core.")]
+Artifact = Annotated[str, typer.Option(help="Only these tables and figures, as in oh2017/table2.")]
 Notebooks = Annotated[Path | None, typer.Option(help="Folder with the notebooks. [default: notebooks]")]
 
 
@@ -49,19 +49,16 @@ def main() -> None:
     try:
         app()
     except ModuleNotFoundError as error:
-        fix = "'make doctor' names the command that installs it"
-        _stop(SetupError(f"the package '{error.name}' is not installed", fix=fix))
+        problem: LabError = SetupError(f"the package '{error.name}' is not installed",
+                                       fix="'make doctor' names the command that installs it")
     except LabError as error:
-        _stop(error)
+        problem = error
     except OSError as error:
         if not error.filename:
             raise
-        _stop(SetupError(f"can't read or write {error.filename}: {error.strerror}", "a file or folder that can be used",
-                         "put this right, or name another one"))
-
-
-def _stop(error: LabError) -> NoReturn:
-    print(f"error: {error}", file=sys.stderr)
+        problem = SetupError(f"can't read or write {error.filename}: {error.strerror}",
+                             "a file or folder that can be used", "put this right, or name another one")
+    print(f"error: {problem}", file=sys.stderr)
     sys.exit(2)
 
 
@@ -73,18 +70,18 @@ def _check_variables(context: typer.Context) -> None:
 
 @app.command()
 def reproduce(
-    paper: Annotated[str, typer.Option(help="A paper, several separated by commas, or all.")] = "all",
+    paper: Paper = "all",
     profile: Profile = "toy",
-    seeds: Annotated[int, typer.Option(help="Training seeds; from 2 on, tables show intervals.")] = 1,
+    seeds: Seeds = 1,
     world_seed: Annotated[int, typer.Option(help="Seed of the toy world's images.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    jobs: Annotated[str, typer.Option(help="Worker processes, or auto for one per core.")] = "auto",
+    jobs: Jobs = "auto",
     data: Annotated[str, typer.Option(envvar="WSSS_DATA", help="Photographs in VOC layout.")] = "",
     weights: Annotated[str, typer.Option(envvar="WSSS_WEIGHTS", help="Pre-trained weights.")] = "",
     saliency: Annotated[str, typer.Option(envvar="WSSS_SALIENCY", help="Saliency maps, a folder per detector.")] = "",
     coco: Annotated[str, typer.Option(envvar="WSSS_COCO", help="COCO 2014, for profile voc.")] = "",
     param: Annotated[list[str] | None, typer.Option(help="NAME=VALUE, any of a notebook.")] = None,
-    artifact: Annotated[str, typer.Option(help="Only these tables and figures, as in oh2017/table2.")] = "",
+    artifact: Artifact = "",
     out: Figures = None,
     executed: Executed = None,
     notebooks_dir: Notebooks = None,
@@ -97,68 +94,65 @@ def reproduce(
     from wsss_lab.lab import data_check, notebooks, profiles, runs, summary
     from wsss_lab.lab.store import Store
 
-    chosen = profiles.profile_named(profile)
-    project = notebooks.project_folder()
-    selected = notebooks.select_notebooks(
-        notebooks.find_notebooks(notebooks_dir or project / "notebooks"), paper
-    )
-    for variable, folder in (("WSSS_DATA", data), ("WSSS_WEIGHTS", weights), ("WSSS_SALIENCY", saliency),
-                             ("WSSS_COCO", coco)):
-        _use_folder(variable, folder)
+    asked = profiles.profile_named(profile)
+    selected = notebooks.select_notebooks(notebooks.find_notebooks(notebooks_dir), paper)
+    papers = [item.paper for item in selected]
+    for variable, folder in (("DATA", data), ("WEIGHTS", weights), ("SALIENCY", saliency), ("COCO", coco)):
+        if folder:  # for the kernels, in a form that holds from any working directory
+            os.environ[f"WSSS_{variable}"] = str(Path(folder).expanduser().absolute())
     if checked("device", device) == "cuda":
         from wsss_lab.networks.machine import resolve_device
 
         resolve_device(device)
-    figures = (out or project / "figures").absolute()
-    shared = {
-        "profile": profile,
-        "seeds": checked("seeds", seeds),
-        "world_seed": checked("world_seed", world_seed),
-        "device": device,
-        "jobs": _worker_count(jobs),
-        "figures": str(figures),
-    }
+    figures = (out or notebooks.project_folder() / "figures").absolute()
+    shared = {"profile": profile, "seeds": checked("seeds", seeds), "world_seed": checked("world_seed", world_seed),
+              "device": device, "jobs": _workers(jobs), "figures": str(figures)}
     parameters = {item: notebooks.given_parameters(item.path, shared, param or []) for item in selected}
     if artifact and param:
         raise ParameterError(f"--param {param[0]} beside --artifact", "one of them: no notebook is run")
-    profiles.check_inputs(chosen)
-    target = executed or project / "build" / "notebooks" / profile
+    profiles.check_inputs(asked)
+    target = executed or notebooks.project_folder() / "build" / "notebooks" / profile
     _try_out(figures, "OUT=folder (--out)")
     if not artifact:
         _try_out(target, "EXECUTED=folder (--executed)")
-    data_check.before_run(chosen)
+    data_check.before_run(asked)
 
     if artifact:
-        _make_artifacts(artifact, [item.paper for item in selected], shared)
+        from wsss_lab.lab import registry, session
+
+        chosen = registry.choose(artifact, papers)
+        session.make_artifacts(chosen, **shared)
+        for name, id, _ in chosen:
+            print(f"{name}/{id}: {figures / profile / name}, {id}.*")
+        _update_gallery(figures, profile)
         return
     if profile == "voc" and not os.environ.get("WSSS_REHEARSAL"):
         from wsss_lab.lab import forecast
 
-        print(forecast.render([item.paper for item in selected], profile, seeds), flush=True)
+        print(forecast.render(papers, profile, seeds), flush=True)
     reports = []
     for item, given in parameters.items():
-        print(f"== {item.path.name} ({chosen.name}: {chosen.summary})", flush=True)
+        print(f"== {item.path.name} ({profile}: {asked.summary})", flush=True)
         outcome = notebooks.run_notebook(item, given, (target / item.path.name).absolute())
         state = "FAILED, see the end" if outcome.failure else "done"
         print(f"   {state}, {outcome.seconds / 60:.1f} min", flush=True)
         folder = figures / profile / item.paper
-        reports.append(summary.report(
-            outcome, folder, summary.promised_artifacts(item.paper),
-            summary.waived_artifacts(item.paper, profile), runs.save(folder, outcome, given, Store()),
-        ))
+        reports.append(summary.report(outcome, folder, summary.promised_artifacts(item.paper),
+                                      summary.waived_artifacts(item.paper, profile),
+                                      runs.save(folder, outcome, given, Store())))
     print(summary.render(reports, profile, _update_gallery(figures, profile)))
     raise typer.Exit(0 if all(report.good for report in reports) else 1)
 
 
 @app.command()
 def plan(
-    paper: Annotated[str, typer.Option(help="A paper, several separated by commas, or all.")] = "all",
+    paper: Paper = "all",
     profile: Profile = "voc",
-    seeds: Annotated[int, typer.Option(help="Training seeds.")] = 1,
+    seeds: Seeds = 1,
     tflops: Annotated[float, typer.Option(help="What your GPU keeps up in training, in TFLOP/s.")] = 20.0,
     trainings: Annotated[bool, typer.Option("--trainings", help="List every training.")] = False,
     artifacts: Annotated[bool, typer.Option("--artifacts", help="List what each table and figure needs.")] = False,
-    artifact: Annotated[str, typer.Option(help="Only these tables and figures, as in oh2017/table2.")] = "",
+    artifact: Artifact = "",
     notebooks_dir: Notebooks = None,
 ) -> None:
     """Say what a run will take, and train nothing: steps, trainings, hours and memory of a GPU, room on the disk.
@@ -167,8 +161,7 @@ def plan(
     """
     from wsss_lab.lab import assumed, forecast, needs, notebooks, registry
 
-    selected = notebooks.select_notebooks(
-        notebooks.find_notebooks(notebooks_dir or notebooks.project_folder() / "notebooks"), paper)
+    selected = notebooks.select_notebooks(notebooks.find_notebooks(notebooks_dir), paper)
     papers = [item.paper for item in selected]
     seeds, tflops = checked("seeds", seeds), checked("tflops", tflops)
     with assumed.assume():
@@ -182,8 +175,8 @@ def plan(
 @app.command()
 def rehearse(
     network: Annotated[str, typer.Option(help="paper, or mobilenet in the place of every network.")] = "paper",
-    paper: Annotated[str, typer.Option(help="A paper, several separated by commas, or all.")] = "all",
-    jobs: Annotated[str, typer.Option(help="Worker processes, or auto for one per core.")] = "auto",
+    paper: Paper = "all",
+    jobs: Jobs = "auto",
     out: Annotated[Path | None, typer.Option(help="Folder for everything. [default: build/rehearsal]")] = None,
 ) -> None:
     """Run the profile voc with trainings that end at once: does every table and figure come out?
@@ -194,9 +187,8 @@ def rehearse(
     from wsss_lab.lab import forecast, notebooks, rehearsal
 
     os.environ["WSSS_REHEARSAL"] = checked("network", network)
-    _worker_count(jobs)
-    selected = notebooks.select_notebooks(
-        notebooks.find_notebooks(notebooks.project_folder() / "notebooks"), paper)
+    _workers(jobs)
+    selected = notebooks.select_notebooks(notebooks.find_notebooks(), paper)
     folder = (out or notebooks.project_folder() / "build" / "rehearsal").absolute()
     os.environ |= rehearsal.prepare(folder)
     found = forecast.of_papers([item.paper for item in selected], "voc", seeds=1)
@@ -319,17 +311,6 @@ def data(
         acquire.acquire(what, folder)
 
 
-def _make_artifacts(names: str, papers: list[str], shared: dict) -> None:
-    """Make single tables and figures, without a notebook, and say where they are."""
-    from wsss_lab.lab import registry, session
-
-    chosen = registry.choose(names, papers)
-    session.make_artifacts(chosen, **shared)
-    for paper, id, _ in chosen:
-        print(f"{paper}/{id}: {Path(shared['figures']) / shared['profile'] / paper}, {id}.*")
-    _update_gallery(Path(shared["figures"]), shared["profile"])
-
-
 def _try_out(folder: Path, option: str) -> None:
     """Refuse a folder for results that can't be written, before anything is computed."""
     probe = folder / f".tmp-probe-{os.getpid()}"
@@ -342,15 +323,9 @@ def _try_out(folder: Path, option: str) -> None:
                          f"give another one as {option}") from problem
 
 
-def _worker_count(jobs: str) -> int:
+def _workers(jobs: str) -> int:
     """The notebooks' parameter `jobs`: 0 means one worker per core."""
     return 0 if jobs == "auto" else checked("jobs", jobs)
-
-
-def _use_folder(variable: str, folder: str) -> None:
-    """Put a folder into the environment of the kernels, in a form that holds from any working directory."""
-    if folder:
-        os.environ[variable] = str(Path(folder).expanduser().absolute())
 
 
 def _update_gallery(figures: Path, profile: str) -> Path | None:

@@ -7,30 +7,31 @@ import shlex
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
 from wsss_lab import settings
-from wsss_lab.errors import ParameterError
+from wsss_lab.errors import LabError, ParameterError
 from wsss_lab.lab.notebooks import project_folder
 from wsss_lab.lab.profiles import unknown_name
 
 OK, WARNING, MISSING = "ok", "warn", "missing"
 
-# Import name and name on PyPI of what the package can't do without.
-PACKAGES = {
-    "torch": "torch", "torchvision": "torchvision", "numpy": "numpy", "pandas": "pandas", "scipy": "scipy",
-    "sklearn": "scikit-learn", "cv2": "opencv-python-headless", "PIL": "pillow", "matplotlib": "matplotlib",
-    "seaborn": "seaborn", "jupyterlab": "jupyterlab", "papermill": "papermill", "nbconvert": "nbconvert",
-    "pooch": "pooch", "tqdm": "tqdm",
-}  # fmt: skip
+#: Name on PyPI and import name, where they differ, of what the package can't do without.
+PACKAGES = {name: name for name in ("torch", "torchvision", "numpy", "pandas", "scipy", "matplotlib", "seaborn",
+                                    "jupyterlab", "papermill", "nbconvert", "pooch", "tqdm")}
+PACKAGES |= {"scikit-learn": "sklearn", "opencv-python-headless": "cv2", "pillow": "PIL",
+             "pydensecrf2": "pydensecrf.densecrf", "ipykernel": "ipykernel.kernelspec"}
+#: What some are called here instead of by name and version.
+CALLED = {"pydensecrf2": "pydensecrf (dense CRF)", "ipykernel": f"Jupyter kernel of {sys.executable}"}
+COMPILED = "pydensecrf2"  # when it is installed
 COMPILER_FIX = "sudo apt install g++ python3-dev   (macOS: xcode-select --install)"
 VOC_FOLDERS = ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation")
 SALIENCY_FOLDERS = ("masks", "boxes", "unsupervised")  # by what a detector was trained on
 COCO_FOLDERS = ("annotations", "stuffthingmaps")  # photographs may lie in one of two places
-# File name: what it is for, and what `wsss data` calls its source ("" where it can't be fetched).
+#: File name: what it is for, and what `wsss data` calls its source ("" where it can't be fetched).
 WEIGHT_FILES = {
     "mobilenet_v2_imagenet.pth": ("ImageNet weights for PROFILE=photos", "imagenet-weights"),
     "vgg16_imagenet.pth": ("ImageNet weights for PROFILE=voc", "imagenet-weights"),
@@ -58,31 +59,19 @@ class Check:
 
 def examine(environment: Mapping[str, str] = os.environ) -> list[Check]:
     """Look at everything; the order is that in which a newcomer would put things right."""
-    return [
-        check_python(),
-        *(check_package(module, name) for module, name in PACKAGES.items()),
-        check_dense_crf(),
-        check_kernel(),
-        check_machine(),
-        check_gpu(),
-        *check_variables(environment),
-        check_cache(environment),
-        check_data(environment),
-        *check_weights(environment),
-        check_saliency(environment),
-        check_coco(environment),
-    ]
+    return [check_python(), *map(check_package, PACKAGES), check_machine(), check_gpu(), *check_variables(environment),
+            check_cache(environment), check_data(environment), *check_weights(environment),
+            check_saliency(environment), check_coco(environment)]
 
 
-def report(checks: Iterable[Check], say: Callable[[str], None] = print) -> int:
-    """Say every check and the verdict; returns the exit status, 1 if anything required is missing."""
-    states = []
+def report(checks: Iterable[Check]) -> int:
+    """Print every check and the verdict; returns the exit status, 1 if anything required is missing."""
+    missing = 0
     for check in checks:
-        say(str(check))
-        states.append(check.state)
-    missing = states.count(MISSING)
-    say(f"\n{missing} thing(s) missing" if missing else "\nReady: make reproduce")
-    return 1 if missing else 0
+        print(check)
+        missing += check.state == MISSING
+    print(f"\n{missing} thing(s) missing" if missing else "\nReady: make reproduce")
+    return int(missing > 0)
 
 
 def check_python() -> Check:
@@ -94,45 +83,25 @@ def check_python() -> Check:
     return Check(OK, what)
 
 
-def check_package(module: str, name: str) -> Check:
-    """Whether a package can be imported, and its version."""
+def check_package(name: str) -> Check:
+    """Whether a package of PACKAGES can be imported, its version, and what it takes to install it."""
     try:
-        importlib.import_module(module)
+        importlib.import_module(PACKAGES[name])
     except Exception as error:  # a damaged package may raise anything
-        what = f"{name}: {type(error).__name__}: {error}"
-        return Check(MISSING, what, f"{sys.executable} -m pip install {name}")
+        what = f"{CALLED.get(name, name)}: {type(error).__name__}: {error}"
+        install = f"{sys.executable} -m pip install {name}"
+        if name == COMPILED and not any(map(shutil.which, ("c++", "g++", "clang++"))):
+            return Check(MISSING, f"{what}; and no C++ compiler to build it", f"{COMPILER_FIX}, then {install}")
+        return Check(MISSING, what, install)
     try:
-        return Check(OK, f"{name} {metadata.version(name)}")
+        return Check(OK, CALLED.get(name) or f"{name} {metadata.version(name)}")
     except metadata.PackageNotFoundError:  # conda may use another name
         return Check(OK, name)
 
 
-def check_dense_crf() -> Check:
-    """pydensecrf, and the compiler it takes to install it."""
-    try:
-        importlib.import_module("pydensecrf.densecrf")
-        return Check(OK, "pydensecrf (dense CRF)")
-    except Exception as error:
-        what = f"pydensecrf (dense CRF): {type(error).__name__}: {error}"
-    install = f"{sys.executable} -m pip install pydensecrf2"
-    if not any(shutil.which(compiler) for compiler in ("c++", "g++", "clang++")):
-        return Check(MISSING, f"{what}; and no C++ compiler to build it", f"{COMPILER_FIX}, then {install}")
-    return Check(MISSING, what, install)
-
-
-def check_kernel() -> Check:
-    """The Jupyter kernel that notebooks run in: this interpreter's ipykernel."""
-    try:
-        importlib.import_module("ipykernel.kernelspec")
-    except Exception as error:
-        return Check(MISSING, f"Jupyter kernel: {error}", f"{sys.executable} -m pip install ipykernel")
-    return Check(OK, f"Jupyter kernel of {sys.executable}")
-
-
 def check_machine() -> Check:
     """Cores, memory and free disk space."""
-    memory = memory_gib()
-    disk = shutil.disk_usage(Path.cwd()).free / 2**30
+    memory, disk = memory_gib(), shutil.disk_usage(Path.cwd()).free / 2**30
     what = f"{cores()} core(s), {memory:.1f} GiB memory, {disk:.1f} GiB free disk"
     if memory < MEMORY_WANTED:
         return Check(WARNING, what, f"under {MEMORY_WANTED} GiB of memory: make reproduce JOBS=1")
@@ -156,19 +125,6 @@ def check_gpu() -> Check:
     return Check(OK, "GPU: none, the CPU is used")
 
 
-def check_cache(environment: Mapping[str, str]) -> Check:
-    """The run store can be written."""
-    # Not asked of the store, which can't be imported where numpy is missing.
-    folder = Path(environment.get("WSSS_CACHE") or project_folder() / ".wsss_cache").expanduser()
-    existing = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
-    try:
-        with tempfile.TemporaryFile(dir=existing):
-            return Check(OK, f"run store: {folder}")
-    except OSError as error:
-        return Check(MISSING, f"run store: can't write to {folder} ({error.strerror})",
-                     "export WSSS_CACHE=/a/folder/you/may/write")
-
-
 def check_variables(environment: Mapping[str, str]) -> list[Check]:
     """Variables WSSS_... with values that aren't allowed, and those that nothing reads: a name may be mistyped."""
     found = []
@@ -185,6 +141,19 @@ def check_variables(environment: Mapping[str, str]) -> list[Check]:
     return found
 
 
+def check_cache(environment: Mapping[str, str]) -> Check:
+    """The run store can be written."""
+    # Not asked of the store, which can't be imported where numpy is missing.
+    folder = Path(environment.get("WSSS_CACHE") or project_folder() / ".wsss_cache").expanduser()
+    existing = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            return Check(OK, f"run store: {folder}")
+    except OSError as error:
+        return Check(MISSING, f"run store: can't write to {folder} ({error.strerror})",
+                     "export WSSS_CACHE=/a/folder/you/may/write")
+
+
 def check_data(environment: Mapping[str, str]) -> Check:
     """WSSS_DATA, when set, is a folder in VOC layout whose files are sound."""
     layout = _check_layout(environment, "WSSS_DATA", "only PROFILE=photos and PROFILE=voc need it", VOC_FOLDERS,
@@ -192,8 +161,6 @@ def check_data(environment: Mapping[str, str]) -> Check:
     folder = environment.get("WSSS_DATA", "")
     if not folder or layout.state != OK:
         return layout
-    from wsss_lab.errors import LabError
-
     try:
         from wsss_lab.data.folder_check import table
         from wsss_lab.lab.data_check import checked
@@ -212,9 +179,13 @@ def check_weights(environment: Mapping[str, str]) -> list[Check]:
     if not folder:
         return [Check(OK, "WSSS_WEIGHTS: not set (only PROFILE=photos and PROFILE=voc need it)")]
     if not Path(folder).is_dir():
-        what = f"WSSS_WEIGHTS={folder}: no such folder"
-        return [Check(MISSING, what, "export WSSS_WEIGHTS=/path/to/weights")]
-    return [_check_weight_file(Path(folder) / name, *about) for name, about in WEIGHT_FILES.items()]
+        return [Check(MISSING, f"WSSS_WEIGHTS={folder}: no such folder", "export WSSS_WEIGHTS=/path/to/weights")]
+    found = []
+    for name, (use, source) in WEIGHT_FILES.items():
+        fix = f"wsss data {source} --to {shlex.quote(folder)}" if source else f"put it into {folder}"
+        found.append(Check(OK, f"WSSS_WEIGHTS: {name}") if (Path(folder) / name).is_file() else
+                     Check(WARNING, f"WSSS_WEIGHTS: no {name} ({use})", fix))
+    return found
 
 
 def check_saliency(environment: Mapping[str, str]) -> Check:
@@ -222,11 +193,10 @@ def check_saliency(environment: Mapping[str, str]) -> Check:
     folder = environment.get("WSSS_SALIENCY", "")
     if not folder:
         return Check(OK, "WSSS_SALIENCY: not set (only saliency maps of other detectors need it)")
-    found = [name for name in SALIENCY_FOLDERS if (Path(folder) / name).is_dir()]
-    if not found:
-        return Check(MISSING, f"WSSS_SALIENCY={folder}: none of {', '.join(SALIENCY_FOLDERS)} in it",
-                     "export WSSS_SALIENCY=/path/to/saliency, with a folder of maps per detector")
-    return Check(OK, f"WSSS_SALIENCY={folder}: maps of {', '.join(found)}")
+    if found := [name for name in SALIENCY_FOLDERS if (Path(folder) / name).is_dir()]:
+        return Check(OK, f"WSSS_SALIENCY={folder}: maps of {', '.join(found)}")
+    return Check(MISSING, f"WSSS_SALIENCY={folder}: none of {', '.join(SALIENCY_FOLDERS)} in it",
+                 "export WSSS_SALIENCY=/path/to/saliency, with a folder of maps per detector")
 
 
 def check_coco(environment: Mapping[str, str]) -> Check:
@@ -241,17 +211,9 @@ def _check_layout(environment: Mapping[str, str], variable: str, use: str, folde
     folder = environment.get(variable, "")
     if not folder:
         return Check(OK, f"{variable}: not set ({use})")
-    absent = [name for name in folders if not (Path(folder) / name).is_dir()]
-    if absent:
+    if absent := [name for name in folders if not (Path(folder) / name).is_dir()]:
         return Check(MISSING, f"{variable}={folder}: no {', '.join(absent)} in it", f"export {variable}={example}")
     return Check(OK, f"{variable}={folder}: {layout}")
-
-
-def _check_weight_file(path: Path, use: str, source: str) -> Check:
-    if path.is_file():
-        return Check(OK, f"WSSS_WEIGHTS: {path.name}")
-    fix = f"wsss data {source} --to {shlex.quote(str(path.parent))}" if source else f"put it into {path.parent}"
-    return Check(WARNING, f"WSSS_WEIGHTS: no {path.name} ({use})", fix)
 
 
 def cores() -> int:

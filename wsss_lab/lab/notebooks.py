@@ -12,7 +12,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,10 +46,8 @@ class Notebook:
 class Failure:
     """Why a notebook stopped.
 
-    cell: the number shown as In [n] in the executed notebook, None when no cell is to blame.
-    section: the heading above that cell.
-    source: the first lines of that cell.
-    error: the error's name and text, without the traceback.
+    error: the error's name and text, without the traceback. cell: the number shown as In [n] in the executed notebook,
+    None when no cell is to blame. section: the heading above that cell. source: the first lines of that cell.
     """
 
     error: str
@@ -79,16 +77,14 @@ def project_folder() -> Path:
     return checkout if (checkout / "pyproject.toml").is_file() else Path.cwd()
 
 
-def find_notebooks(folder: Path) -> list[Notebook]:
-    """The notebooks in a folder, in the order of their numbers.
+def find_notebooks(folder: Path | None = None) -> list[Notebook]:
+    """The notebooks in a folder, by default the project's, in the order of their numbers.
 
     Raises SetupError when the folder holds none.
     """
-    found = [
-        Notebook(path, int(match["number"]), match["paper"], match["alias"] or "")
-        for path in folder.glob("*.ipynb")
-        if (match := FILE_NAME.fullmatch(path.name))
-    ]
+    folder = folder or project_folder() / "notebooks"
+    found = [Notebook(path, int(match["number"]), match["paper"], match["alias"] or "")
+             for path in folder.glob("*.ipynb") if (match := FILE_NAME.fullmatch(path.name))]
     if not found:
         raise SetupError(f"no notebooks in '{folder}'", "files named like 1_oh2017_guided.ipynb",
                          "run from the folder of the checkout, or give --notebooks-dir")
@@ -124,67 +120,54 @@ def notebook_parameters(path: Path) -> dict[str, dict[str, str]]:
         raise ParameterError(
             f"'{path}' has {len(tagged) or 'no'} cells tagged '{PARAMETERS_TAG}'",
             "exactly one, holding nothing but lines like `seeds: int = 1  # number of seeds`",
-            f"in JupyterLab, select the cell, open the property inspector and set the tag '{PARAMETERS_TAG}'",
-        )
+            f"in JupyterLab, select the cell, open the property inspector and set the tag '{PARAMETERS_TAG}'")
     try:
         parameters = papermill.inspect_notebook(str(path))
     except ValueError as error:  # papermill's word for a notebook without kernel or language
         raise ParameterError(f"the parameters of '{path}' can't be read: {error}",
                              "a notebook of the Python 3 kernel",
                              "open it in JupyterLab, choose the kernel 'Python 3' and save it") from error
-    assigned = {target.id for node in ast.parse(tagged[0].source).body for target in _targets(node)}
-    if missed := sorted(assigned - set(parameters)):
-        raise ParameterError(f"'{path}': papermill doesn't understand the line of parameter '{missed[0]}'",
-                             "`name: type = value  # comment`, type int, float, str or bool, no second '='")
+    for node in ast.parse(tagged[0].source).body:
+        for target in node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]:
+            if isinstance(target, ast.Name) and target.id not in parameters:
+                raise ParameterError(f"'{path}': papermill doesn't understand the line of parameter '{target.id}'",
+                                     "`name: type = value  # comment`, type int, float, str or bool, no second '='")
     return parameters
 
 
-def check_parameters(path: Path, given: Mapping[str, object]) -> None:
-    """Refuse parameters that the notebook doesn't have; papermill itself would only warn and go on."""
-    known = sorted(notebook_parameters(path))
-    for name in given:
-        if name not in known:
-            raise unknown_name(f"parameter of {path.name}", name, known)
-
-
 def given_parameters(path: Path, options: Mapping[str, object], assignments: Sequence[str]) -> dict[str, object]:
-    """What a notebook is given: options of the command, and assignments like "tau=0.3".
+    """What a notebook is given: options of the command, and assignments like "tau=0.3", whose values get the type of
+    the notebook's default.
 
-    Raises ParameterError for what `check_parameters` and `parse_parameter` refuse, and for an assignment to what was
-    given already.
+    Raises ParameterError for an assignment of another form, for a name that the notebook doesn't have (papermill
+    itself would only warn and go on), for a value of another type, and for what is given already.
     """
-    given = dict(options)
+    known, given = notebook_parameters(path), dict(options)
     for assignment in assignments:
-        name, value = parse_parameter(path, assignment)
+        name, separator, text = (part.strip() for part in assignment.partition("="))
+        if not separator or not name.isidentifier():
+            raise ParameterError(f"can't read the parameter '{assignment}'", "NAME=VALUE, for instance tau=0.3")
         if name in options:
             option = OPTIONS.get(name, name.replace("_", "-"))
-            raise ParameterError(f"--param {assignment}: {name} has an option of its own", fix=f"--{option} {value}")
+            raise ParameterError(f"--param {assignment}: {name} has an option of its own", fix=f"--{option} {text}")
         if name in given:
             raise ParameterError(f"--param {assignment}: {name} is given twice", "one value")
-        given[name] = value
-    check_parameters(path, given)
-    return given
-
-
-def parse_parameter(path: Path, assignment: str) -> tuple[str, Any]:
-    """Name and value of an assignment like "tau=0.3", the value being of the type of the notebook's default.
-
-    Raises ParameterError for another form, an unknown name or a value of another type.
-    """
-    name, separator, text = (part.strip() for part in assignment.partition("="))
-    if not separator or not name.isidentifier():
-        raise ParameterError(f"can't read the parameter '{assignment}'", "NAME=VALUE, for instance tau=0.3")
-    check_parameters(path, {name: text})
-    wanted = type(ast.literal_eval(notebook_parameters(path)[name]["default"]))
-    try:
-        value = text if wanted is str else ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+        given[name] = text
+    for name in given:
+        if name not in known:
+            raise unknown_name(f"parameter of {path.name}", name, sorted(known))
+    for name in given.keys() - options.keys():
+        text, wanted = given[name], type(ast.literal_eval(known[name]["default"]))
         value = text
-    if wanted is float and type(value) is int:
-        value = float(value)
-    if type(value) is not wanted:
-        raise ParameterError(f"parameter {name}={text} of {path.name} is of another type", wanted.__name__)
-    return name, value
+        if wanted is not str:
+            with suppress(ValueError, SyntaxError):
+                value = ast.literal_eval(text)
+        if wanted is float and type(value) is int:
+            value = float(value)
+        if type(value) is not wanted:
+            raise ParameterError(f"parameter {name}={text} of {path.name} is of another type", wanted.__name__)
+        given[name] = value
+    return given
 
 
 def run_notebook(notebook: Notebook, parameters: Mapping[str, object], executed: Path) -> Outcome:
@@ -195,6 +178,7 @@ def run_notebook(notebook: Notebook, parameters: Mapping[str, object], executed:
     which stops cleanly, and raise KeyboardInterrupt; the second one kills it.
     """
     import papermill
+    from nbclient.exceptions import DeadKernelError
 
     executed.parent.mkdir(parents=True, exist_ok=True)
     started = time.time()
@@ -211,8 +195,10 @@ def run_notebook(notebook: Notebook, parameters: Mapping[str, object], executed:
         except papermill.PapermillExecutionError as error:
             interrupts.came |= error.ename == "KeyboardInterrupt"
             failure = _cell_failure(error, executed)
-        except Exception as error:  # the kernel died or didn't start: the other notebooks shall run all the same
-            failure = Failure(_describe(error))
+        except DeadKernelError:
+            failure = Failure("the notebook's process died, most often for want of memory: try fewer workers, JOBS=1")
+        except Exception as error:  # the kernel didn't start, for instance: the other notebooks shall run all the same
+            failure = Failure(f"{type(error).__name__}: {error}")
         if interrupts.came:
             raise KeyboardInterrupt
         seconds = time.time() - started
@@ -262,11 +248,6 @@ def read(path: Path, fix: str = "") -> "NotebookNode":
                        fix or f"git checkout -- {path.name}") from error
 
 
-def _targets(node: ast.stmt) -> Iterator[ast.Name]:
-    targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
-    return (target for target in targets if isinstance(target, ast.Name))
-
-
 def _own_kernel_manager(noted: Path, kernels: list[Any]) -> type:
     """A kernel manager that starts this very interpreter, whatever kernels the user has registered.
 
@@ -295,19 +276,9 @@ def _cell_failure(error: Any, executed: Path) -> Failure:
     """The failure that a papermill.PapermillExecutionError describes; the executed copy knows the heading."""
     # papermill has put one cell with a link at the top, and a marker right before the failing cell.
     above = read(executed).cells[: error.cell_index + 1]
-    headings = [
-        line.lstrip("# ") for cell in above if cell.cell_type == "markdown"
-        for line in cell.source.splitlines() if re.match(r"#+ ", line)
-    ]
+    headings = [line.lstrip("# ") for cell in above if cell.cell_type == "markdown"
+                for line in cell.source.splitlines() if re.match(r"#+ ", line)]
     lines = error.source.strip().splitlines()
     source = "\n".join(lines[:SHOWN_LINES] + ["..."] * (len(lines) > SHOWN_LINES))
     message = f"{error.ename}: {error.evalue}".rstrip(": ")
     return Failure(message, error.exec_count, headings[-1] if headings else "", source)
-
-
-def _describe(error: Exception) -> str:
-    from nbclient.exceptions import DeadKernelError
-
-    if isinstance(error, DeadKernelError):
-        return "the notebook's process died, most often for want of memory: try fewer workers, JOBS=1"
-    return f"{type(error).__name__}: {error}"

@@ -4,7 +4,7 @@ import ast
 import inspect
 import textwrap
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from IPython.display import Markdown
@@ -21,22 +21,20 @@ def show_source(*objects: Callable | type) -> "Markdown":
     parts = []
     for item in objects:
         source = source_without_docstrings(item)
-        parts.append(f"# {_place(item)}\n{source}")
+        parts.append(f"# {inspect.getmodule(item).__name__.replace('.', '/')}.py\n{source}")
     return Markdown("```python\n" + "\n\n".join(parts) + "\n```")
 
 
 def source_without_docstrings(item: Callable | type) -> str:
     """Source of a function or class, dedented, comments kept, docstrings of it and of its methods left out."""
     lines = textwrap.dedent(inspect.getsource(item)).splitlines()
-    nodes = ast.walk(ast.parse("\n".join(lines)))
-    documented = [node for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef) and len(node.body) > 1
-                  and ast.get_docstring(node) is not None]
     dropped = set()
-    for node in documented:
-        docstring = node.body[0]
-        dropped.update(range(docstring.lineno, docstring.end_lineno + 1))
-        if not lines[docstring.end_lineno].strip():
-            dropped.add(docstring.end_lineno + 1)
+    for node in ast.walk(ast.parse("\n".join(lines))):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and len(node.body) > 1 and ast.get_docstring(node):
+            docstring = node.body[0]
+            dropped.update(range(docstring.lineno, docstring.end_lineno + 1))
+            if not lines[docstring.end_lineno].strip():
+                dropped.add(docstring.end_lineno + 1)
     return "\n".join(line for number, line in enumerate(lines, start=1) if number not in dropped)
 
 
@@ -50,8 +48,3 @@ def say(text: str) -> "Markdown":
 def reveal(text: str, title: str = "Answer") -> "Markdown":
     """An answer with numbers from the run, closed until the reader opens it."""
     return say(f"<details><summary><b>{title}</b></summary>\n\n{textwrap.dedent(text).strip()}\n\n</details>")
-
-
-def _place(item: Any) -> str:
-    """Where a reader finds the source, such as "wsss_lab/seeds/cam.py"."""
-    return f"{inspect.getmodule(item).__name__.replace('.', '/')}.py"

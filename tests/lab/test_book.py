@@ -3,7 +3,7 @@
 import pytest
 from tiny_notebooks import write_notebook
 
-from wsss_lab.errors import SetupError
+from wsss_lab.errors import LabError, SetupError
 from wsss_lab.lab.book import write_book
 
 ANSWER = """# A heading
@@ -44,6 +44,10 @@ def test_an_answer_stays_inside_its_closed_box(pages):
     assert opened < hidden < page.index("</details>")
 
 
-def test_without_an_executed_notebook_the_command_is_named(tmp_path):
+def test_without_an_executed_notebook_the_command_is_named_and_so_is_a_file_that_is_none(tmp_path):
     with pytest.raises(SetupError, match="make reproduce PROFILE=toy"):
         write_book(tmp_path, tmp_path / "book", "toy")
+    (tmp_path / "2_roy2017.ipynb").write_text("<html>")
+    with pytest.raises(LabError, match="2_roy2017.ipynb' can't be read as a notebook"):
+        write_book(tmp_path, tmp_path / "book", "toy")
+    assert not (tmp_path / "book").exists()

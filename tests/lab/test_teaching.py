@@ -40,11 +40,8 @@ def test_a_class_loses_its_own_docstring_and_those_of_its_methods():
     assert "The number after" not in source and '"""not a docstring"""' in source
 
 
-def test_a_method_is_dedented():
+def test_a_method_is_dedented_and_a_body_that_is_only_a_docstring_stays_valid_python():
     assert source_without_docstrings(Counter.next).startswith("def next(self, value):\n    text =")
-
-
-def test_a_body_that_is_only_a_docstring_stays_valid_python():
     compile(source_without_docstrings(silent), "silent", "exec")
 
 
@@ -61,14 +58,11 @@ def test_an_object_without_source_is_refused():
         show_source(3)
 
 
-def test_prose_loses_its_indentation():
+def test_prose_loses_its_indentation_and_an_answer_is_closed_with_its_markdown_outside_of_the_tag():
     assert say("""
         one **two**
         three
     """).data == "one **two**\nthree"
-
-
-def test_an_answer_is_closed_and_its_markdown_is_not_inside_the_tag():
     text = reveal("""
         The answer is *4*.
     """, "How many?").data

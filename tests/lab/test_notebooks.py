@@ -1,5 +1,8 @@
 """Finding, checking and running notebooks; tiny ones, written for the purpose."""
 
+import os
+import sys
+
 import nbformat
 import pytest
 from tiny_notebooks import PARAMETERS, write_notebook
@@ -39,84 +42,73 @@ def test_papers_are_selected_by_name_or_alias_in_teaching_order(shelf, asked, fo
 def test_an_unknown_paper_is_refused_with_the_available_ones(shelf, asked):
     with pytest.raises(ParameterError, match="one of all, primer, oh2017, roy2017, lee2021"):
         notebooks.select_notebooks(shelf, asked)
-
-
-def test_the_closest_paper_is_suggested(shelf):
     with pytest.raises(ParameterError, match="did you mean 'oh2017'"):
         notebooks.select_notebooks(shelf, "oh2071")
 
 
-def test_parameters_are_read_with_defaults_and_help(tmp_path):
-    path = write_notebook(tmp_path / "1_oh2017.ipynb")
+# --- parameters ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def path(tmp_path):
+    return write_notebook(tmp_path / "1_oh2017.ipynb")
+
+
+def test_parameters_are_read_with_defaults_and_help(path):
     parameters = notebooks.notebook_parameters(path)
     assert list(parameters) == ["profile", "seeds", "world_seed", "device", "jobs", "figures", "tau"]
-    assert parameters["tau"]["default"] == "0.2"
-    assert parameters["tau"]["help"] == "threshold of the seeds"
+    assert (parameters["tau"]["default"], parameters["tau"]["help"]) == ("0.2", "threshold of the seeds")
 
 
-def test_an_unknown_parameter_is_refused_with_the_known_ones(tmp_path):
-    path = write_notebook(tmp_path / "1_oh2017.ipynb")
-    notebooks.check_parameters(path, {"seeds": 2, "tau": 0.1})
-    with pytest.raises(ParameterError) as problem:
-        notebooks.check_parameters(path, {"seeds": 2, "seed": 0})
-    assert "unknown parameter of 1_oh2017.ipynb 'seed'" in str(problem.value)
-    assert "device, figures, jobs, profile, seeds, tau, world_seed" in str(problem.value)
-    assert "did you mean 'seeds'?" in str(problem.value)
-
-
-@pytest.mark.parametrize("tagged, count", [((), "no"), ((PARAMETERS, PARAMETERS), "2")])
-def test_exactly_one_parameters_cell_is_asked_for(tmp_path, tagged, count):
+@pytest.mark.parametrize("tagged, told", [
+    ((), "1_oh2017.ipynb' has no cells tagged 'parameters'"),
+    ((PARAMETERS, PARAMETERS), "1_oh2017.ipynb' has 2 cells tagged 'parameters'"),
+    (('profile: str = "toy"\nseeds: int | None = None\n',), "line of parameter 'seeds'"),
+    (('profile: str = "toy"\nseeds: int = 1  # 1 = one seed\n',), "line of parameter 'seeds'"),
+])
+def test_what_papermill_would_overlook_is_an_error(tmp_path, tagged, told):
     path = write_notebook(tmp_path / "1_oh2017.ipynb", "print(1)", parameters=tagged)
-    with pytest.raises(ParameterError, match=f"1_oh2017.ipynb' has {count} cells tagged 'parameters'"):
+    with pytest.raises(ParameterError, match=told):
         notebooks.notebook_parameters(path)
 
 
-@pytest.mark.parametrize("line", ["seeds: int | None = None", "seeds: int = 1  # 1 = one seed"])
-def test_a_line_that_papermill_would_overlook_is_an_error(tmp_path, line):
-    path = write_notebook(tmp_path / "1_oh2017.ipynb", parameters=(f'profile: str = "toy"\n{line}\n',))
-    with pytest.raises(ParameterError, match="line of parameter 'seeds'"):
-        notebooks.notebook_parameters(path)
-
-
-def test_a_file_that_is_no_notebook_is_named(tmp_path):
-    path = tmp_path / "1_oh2017.ipynb"
-    path.write_text('{"cells": [')
-    with pytest.raises(LabError, match="1_oh2017.ipynb' can't be read as a notebook"):
-        notebooks.notebook_parameters(path)
-
-
-def test_a_notebook_without_language_is_named(tmp_path):
-    path = write_notebook(tmp_path / "1_oh2017.ipynb")
+def test_a_file_that_is_no_notebook_or_has_no_language_is_named(path):
     bare = nbformat.read(path, as_version=4)
     bare.metadata = {}
     nbformat.write(bare, path)
     with pytest.raises(ParameterError, match="choose the kernel 'Python 3'"):
         notebooks.notebook_parameters(path)
+    path.write_text('{"cells": [')
+    with pytest.raises(LabError, match="1_oh2017.ipynb' can't be read as a notebook"):
+        notebooks.notebook_parameters(path)
 
 
-@pytest.mark.parametrize(
-    "text, name, value",
-    [("tau=0.3", "tau", 0.3), ("tau=1", "tau", 1.0), ("seeds = 3", "seeds", 3), ("device=1", "device", "1"),
-     ("figures=a=b", "figures", "a=b")],
-)  # fmt: skip
-def test_assignments_get_the_type_of_the_default(tmp_path, text, name, value):
-    path = write_notebook(tmp_path / "1_oh2017.ipynb")
-    parsed = notebooks.parse_parameter(path, text)
-    assert parsed == (name, value)
-    assert type(parsed[1]) is type(value)
+@pytest.mark.parametrize("text, name, value", [
+    ("tau=0.3", "tau", 0.3), ("tau=1", "tau", 1.0), ("seeds = 3", "seeds", 3), ("device=1", "device", "1"),
+    ("figures=a=b", "figures", "a=b")])  # fmt: skip
+def test_assignments_get_the_type_of_the_default(path, text, name, value):
+    given = notebooks.given_parameters(path, {"jobs": 2}, [text])
+    assert given == {"jobs": 2, name: value} and type(given[name]) is type(value)
 
 
-@pytest.mark.parametrize("text", ["tau", "=3", "tau=high", "seeds=1.5", "seeds=True", "sedes=2"])
-def test_bad_assignments_are_refused(tmp_path, text):
-    path = write_notebook(tmp_path / "1_oh2017.ipynb")
-    with pytest.raises(ParameterError):
-        notebooks.parse_parameter(path, text)
+@pytest.mark.parametrize("options, text, told", [
+    ({}, "tau", "can't read the parameter 'tau'"), ({}, "=3", "can't read the parameter '=3'"),
+    ({}, "tau=high", "tau=high of 1_oh2017.ipynb is of another type\n  expected: float"),
+    ({}, "seeds=1.5", "expected: int"), ({}, "seeds=True", "expected: int"),
+    ({}, "sedes=2", "unknown parameter of 1_oh2017.ipynb 'sedes'\n  expected: one of device, figures, jobs, profile, "
+                    "seeds, tau, world_seed\n  fix: did you mean 'seeds'?"),
+    ({"seed": 0}, "tau=1", "unknown parameter of 1_oh2017.ipynb 'seed'"),
+])
+def test_bad_assignments_are_refused(path, options, text, told):
+    with pytest.raises(ParameterError) as caught:
+        notebooks.given_parameters(path, options, [text])
+    assert told in str(caught.value)
+
+
+# --- running ---------------------------------------------------------------------------------------------------------
 
 
 def test_a_notebook_runs_in_this_interpreter_from_its_own_folder(tmp_path, capfd, monkeypatch):
-    import os
-    import sys
-
     # A kernel of the user's that has the same name, and doesn't work.
     registered = tmp_path / "jupyter" / "kernels" / "python3"
     registered.mkdir(parents=True)
@@ -125,11 +117,9 @@ def test_a_notebook_runs_in_this_interpreter_from_its_own_folder(tmp_path, capfd
     source = "import os, sys\nprint(sys.executable, os.getcwd(), tau, os.environ['WSSS_PROGRESS'])"
     path = write_notebook(tmp_path / "notebooks" / "1_oh2017.ipynb", source)
     before = path.read_bytes()
-    outcome = notebooks.run_notebook(
-        notebooks.Notebook(path, 1, "oh2017"), {"tau": 0.5}, tmp_path / "build" / "1_oh2017.ipynb"
-    )
-    assert outcome.failure is None
-    assert outcome.seconds > 0
+    outcome = notebooks.run_notebook(notebooks.Notebook(path, 1, "oh2017"), {"tau": 0.5},
+                                     tmp_path / "build" / "1_oh2017.ipynb")
+    assert outcome.failure is None and outcome.seconds > 0
     assert f"{sys.executable} {os.path.realpath(path.parent)} 0.5 plain" in capfd.readouterr().out
     assert nbformat.read(outcome.executed, as_version=4).cells[-1].outputs
     assert path.read_bytes() == before

@@ -125,8 +125,11 @@ def test_a_notebook_runs_in_this_interpreter_from_its_own_folder(tmp_path, capfd
     assert path.read_bytes() == before
 
 
-def test_a_dead_kernel_is_a_failure_with_a_word_about_memory(tmp_path):
-    path = write_notebook(tmp_path / "1_oh2017.ipynb", "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)")
+def test_a_dead_kernel_is_a_failure_with_a_word_about_memory_and_hands_over_its_steps(tmp_path):
+    path = write_notebook(tmp_path / "1_oh2017.ipynb", """import os, pathlib, signal
+pathlib.Path(os.environ['WSSS_STEPS']).write_text('a/1\\nb/2\\na/1\\n')
+os.kill(os.getpid(), signal.SIGKILL)""")
     outcome = notebooks.run_notebook(notebooks.Notebook(path, 1, "oh2017"), {}, tmp_path / "executed.ipynb")
+    assert outcome.steps == ("a/1", "b/2")
     assert "memory" in outcome.failure.error
     assert outcome.executed.is_file()

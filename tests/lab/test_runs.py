@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from wsss_lab.errors import StoreError
 from wsss_lab.lab import cli, notebooks, provenance, runs, saved, summary
 from wsss_lab.lab.compute import compute
-from wsss_lab.lab.notebooks import Failure, Notebook, Outcome, run_notebook
+from wsss_lab.lab.notebooks import Failure, Notebook, Outcome
 from wsss_lab.lab.session import start
 from wsss_lab.lab.steps import Step
 from wsss_lab.lab.store import Store
@@ -66,15 +66,12 @@ def test_a_record_adds_up_what_the_steps_took_whichever_run_made_them(store, ste
     assert made["minutes"] == {"notebook": 1.5, "computing": 1.6}
     assert made["trainings"] == 2 and made["training_seconds"] == 45
     assert made["peak_memory_mb"] == 700 and made["peak_gpu_memory_mb"] is None
-    assert made["workers"] == 3 and made["device"] == "cpu" and "gpu" not in made["machine"]
+    assert made["workers"] == 3 and made["device"] == "cpu"
     assert made["settings"] == {"profile": "toy", "seeds": 2, "world_seed": 0, "tau": 0.3}
-
-
-def test_a_record_names_the_machine_and_no_folder_of_it(store, steps):
-    made = runs.record(outcome(*steps), GIVEN | {"jobs": 0}, store)
     assert set(made["machine"]) == {"cpu", "cores", "memory_gib"} and all(made["machine"].values())
-    assert made["workers"] >= 1 and {"python", "torch"} <= set(made["versions"])
-    assert "/home/me" not in json.dumps(made) and str(store.root) not in json.dumps(made)
+    assert {"python", "torch"} <= set(made["versions"])
+    assert "/home/me" not in json.dumps(made) and str(store.root) not in json.dumps(made)  # no folder of the machine
+    assert runs.record(outcome(*steps), GIVEN | {"jobs": 0}, store)["workers"] >= 1
 
 
 def test_steps_on_a_gpu_give_its_name_and_the_memory_taken_there(store, monkeypatch):
@@ -125,15 +122,6 @@ def test_steps_are_noted_with_what_they_need_where_a_runner_asks_for_it(tmp_path
         f"fusion/{step.key}" for step in (first, step_of(2, first), first)]
 
 
-def test_a_notebook_hands_over_its_steps_also_when_it_fails(tmp_path):
-    path = write_notebook(tmp_path / "1_oh2017.ipynb",
-                          "import os, pathlib\npathlib.Path(os.environ['WSSS_STEPS']).write_text('a/1\\nb/2\\na/1\\n')",
-                          "1 / 0")
-    done = run_notebook(Notebook(path, 1, "oh2017"), {}, tmp_path / "executed/1_oh2017.ipynb")
-    assert done.steps == ("a/1", "b/2") and done.failure
-    assert [file.name for file in (tmp_path / "executed").iterdir()] == ["1_oh2017.ipynb"]
-
-
 def test_a_session_notes_what_it_computes_and_looks_at(tmp_path, monkeypatch):
     for name, value in (("WSSS_CACHE", "store"), ("WSSS_STEPS", "noted")):
         monkeypatch.setenv(name, str(tmp_path / value))
@@ -172,20 +160,10 @@ def readers():
     return module
 
 
-def kept(readers):
-    return json.loads(readers.KEPT.read_text())
-
-
-def planned(readers):
-    return pd.read_csv(readers.PLANNED, index_col="paper")
-
-
-NOTHING_PLANNED = pd.DataFrame()
-
-
 def test_the_section_for_readers_is_what_the_kept_records_give(readers):
+    plan = pd.read_csv(readers.PLANNED, index_col="paper")
     shown = (PROJECT / "README.md").read_text().partition(readers.BEGIN)[2].partition(readers.END)[0]
-    assert shown.strip() == readers.section(kept(readers), planned(readers)).strip(), REGENERATE
+    assert shown.strip() == readers.section(json.loads(readers.KEPT.read_text()), plan).strip(), REGENERATE
 
 
 def test_the_kept_records_are_those_beside_the_committed_figures(readers):
@@ -194,7 +172,8 @@ def test_the_kept_records_are_those_beside_the_committed_figures(readers):
         pytest.skip("no git clone: the figures may be those of the reader's own runs")
     if subprocess.run(changed, capture_output=True, text=True).stdout:
         pytest.skip("the figures have been made anew since the last commit")
-    assert readers.collect(readers.FIGURES, kept(readers)) == kept(readers), REGENERATE
+    kept = json.loads(readers.KEPT.read_text())
+    assert readers.collect(readers.FIGURES, kept) == kept, REGENERATE
 
 
 def brought(store, steps, **changes):
@@ -203,39 +182,33 @@ def brought(store, steps, **changes):
             "record": runs.record(outcome(*steps), GIVEN, store) | changes}
 
 
-def test_minutes_and_memory_stand_in_the_row_of_the_notebook_that_was_recorded(readers, store, steps):
+def test_minutes_and_memory_stand_in_the_rows_of_the_notebooks_that_were_recorded(readers, store, steps):
     unknown = {"tables": 3, "figures": 11, "seeds": 1, "world": "toyvoc", "verdicts": {}, "record": {}}
-    text = readers.section({"toy": {"primer": unknown, "oh2017": brought(store, steps)}}, planned(readers))
-    assert "| oh2017 | 2 | 1.5 | 2 / 1 | at least 1.6 | 700 |" in text
-    assert "| oh2017 | 3 | 6 | 13 | 21 | 0 | 0 | 1 | 0 |" in text
-    assert "| primer | 1 | 3 | 11 | – | – | – | – | – |" in text
-    assert "What the profile `toy` has brought on toyvoc, claims counted" in text
-    assert text.count("| primer |") == 1  # without a record it has no minutes
-    assert "3 workers" in text and "no GPU" in text and readers.NO_GPU in text and readers.NO_VOC in text
-    assert "A training takes 45.0 to 45.0 s in the profile `toy` (medians of the notebooks, 2 trainings)" in text
-
-
-def test_minutes_of_several_notebooks_are_added_up(readers, store, steps):
-    text = readers.section({"photos": dict.fromkeys(("oh2017", "roy2017"), brought(store, steps))}, NOTHING_PLANNED)
-    assert "| **together** |  | **3.0** |  |  |  |" in text and text.count("| 2 | 1.5 | 2 / 1 |") == 2
+    found = brought(store, steps)
+    text = readers.section({"toy": {"primer": unknown, "oh2017": found, "roy2017": found}}, pd.DataFrame())
+    for told in ("| oh2017 | 2 | 1.5 | 2 / 1 | at least 1.6 | 700 |", "| oh2017 | 3 | 6 | 13 | 21 | 0 | 0 | 1 | 0 |",
+                 "| **together** |  | **3.0** |  |  |  |", "| primer | 1 | 3 | 11 | – | – | – | – | – |",
+                 "What the profile `toy` has brought on toyvoc, claims counted", "3 workers", "no GPU", readers.NO_GPU,
+                 "A training takes 45.0 to 45.0 s in the profile `toy` (medians of the notebooks, 4 trainings)"):
+        assert told in text
+    assert text.count("| primer |") == 1 and readers.NO_VOC not in text  # without a record it has no minutes
 
 
 def test_what_was_never_run_is_estimated(readers):
     plan = pd.DataFrame({"trainings": [25.0], "GPU-hours": [1234.4], "GPU GB": [3.75], "GB": [89.6]}, ["oh2017"])
     text = readers.section({}, plan).partition("### PASCAL VOC")[2]
     assert readers.NO_VOC in text and "| oh2017 | 25 | 1,234 | 3.8 | 90 |" in text
-    assert readers.NO_VOC not in readers.section({}, NOTHING_PLANNED)
 
 
 def test_runs_on_a_gpu_are_shown_with_its_memory(readers, store, steps):
     machine = {"cpu": "A Fast One", "cores": 16, "memory_gib": 128.0, "gpu": "Imaginary 9000"}
     entry = brought(store, steps, device="cpu, cuda", machine=machine, peak_gpu_memory_mb=2048.0)
-    text = readers.section({"toy": {"oh2017": entry}, "photos": {"oh2017": entry}, "voc": {"oh2017": entry}},
-                           planned(readers))
+    profiles = ("toy", "photos", "voc")
+    text = readers.section({name: {"oh2017": entry} for name in profiles}, pd.DataFrame())
     laptop, _, others = text.partition("### One GPU")
     assert "2,048" not in laptop and "Runs of" not in laptop
     assert others.count("| oh2017 | 2 | 1.5 | 2 / 1 | at least 1.6 | 700 | 2,048 |") == 3
-    assert [others.count(f"Runs of the profile `{name}`, on") for name in ("toy", "photos", "voc")] == [1, 1, 1]
+    assert [others.count(f"Runs of the profile `{name}`, on") for name in profiles] == [1, 1, 1]
     assert "16 cores of A Fast One, 128 GiB, Imaginary 9000, 3 workers" in text
     assert readers.NO_GPU not in text and readers.NO_VOC not in text
 
@@ -254,25 +227,18 @@ def test_records_are_collected_by_profile_and_kept_where_there_are_no_figures(re
     assert found["toy"]["lee2021"] == {
         "tables": 1, "figures": 1, "seeds": 2, "world": "mine", "verdicts": {"inconclusive": 1, "reproduced": 1},
         "record": saved.read(tmp_path / "toy/lee2021").record}
+    (tmp_path / "timed/toy/lee2021").mkdir(parents=True)  # of another run, whose record alone is taken
+    (tmp_path / "timed/toy/lee2021/run.json").write_text('{"workers": 2}')
+    timed = readers.timed_elsewhere(tmp_path / "timed", found)["toy"]
+    assert timed == found["toy"] | {"lee2021": found["toy"]["lee2021"] | {"record": {"workers": 2}}}
+    (tmp_path / "toy/lee2021/run.json").unlink()
+    assert readers.collect(tmp_path, {"toy": timed})["toy"]["lee2021"]["record"] == {"workers": 2}
 
 
 def test_writing_changes_the_section_alone(readers, tmp_path):
     readme = tmp_path / "README.md"
     readme.write_text(f"before\n{readers.BEGIN}\nold\n{readers.END}\nafter\n")
+    shown = readers.section({}, pd.DataFrame())
     for _ in range(2):
-        readers.write(readme, {}, NOTHING_PLANNED)
-        shown = readers.section({}, NOTHING_PLANNED)
+        readers.write(readme, {}, pd.DataFrame())
         assert readme.read_text() == f"before\n{readers.BEGIN}\n\n{shown}\n{readers.END}\nafter\n"
-
-
-def test_records_of_other_runs_are_taken_alone(readers, store, steps, tmp_path):
-    kept_before = {"toy": {"oh2017": brought(store, steps) | {"tables": 8, "record": {}}}}
-    (tmp_path / "toy/oh2017").mkdir(parents=True)
-    (tmp_path / "toy/oh2017/run.json").write_text('{"workers": 2}')
-    found = readers.timed_elsewhere(tmp_path, kept_before)
-    assert found["toy"]["oh2017"] == kept_before["toy"]["oh2017"] | {"record": {"workers": 2}}
-    results = tmp_path / "figures/toy/oh2017"
-    results.mkdir(parents=True)
-    (results / "manifest.json").write_text('{"artifacts": {"table1": {"files": {"table1.md": ""}}}}')
-    again = readers.collect(tmp_path / "figures", found)["toy"]["oh2017"]
-    assert again["tables"] == 1 and again["record"] == {"workers": 2}  # figures without a record keep the known one

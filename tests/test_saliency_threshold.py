@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from wsss_lab.errors import DataError
-from wsss_lab.saliency.threshold import salient_mask
+from wsss_lab.saliency.maps import salient_mask
 
 
 def test_half_of_the_maximum_is_salient_and_just_below_is_not():

@@ -3,7 +3,7 @@ import pytest
 from scipy import ndimage
 
 from wsss_lab.errors import DataError
-from wsss_lab.saliency.threshold import salient_mask
+from wsss_lab.saliency.maps import salient_mask
 from wsss_lab.saliency.unsupervised import barrier_distance, border_contrast, detect, detect_batch
 
 

@@ -13,8 +13,7 @@ ROOMS = ("data", "networks", "evaluation", "seeds", "saliency", "fusion", "refin
 UPWARD = {
     "seeds.cam -> refinement.dense_crf", "seeds.gap_cam -> refinement.dense_crf",
     "seeds.localisation -> refinement.dense_crf", "fusion.guides -> refinement.dense_crf",
-    "seeds.fusion_net -> refinement.crf_rnn", "saliency.dial -> fusion.guides", "saliency.maps -> fusion.guides",
-    "lab -> measure", "lab.session -> papers",
+    "seeds.fusion_net -> refinement.crf_rnn", "lab -> measure", "lab.session -> papers",
 }
 
 

@@ -5,10 +5,8 @@
 - G2: every salient component is an object, of the class of the seeds that touch it.
 """
 
-from __future__ import annotations
-
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -21,11 +19,31 @@ from wsss_lab.errors import DataError, ParameterError
 from wsss_lab.networks.machine import resolve_device
 from wsss_lab.refinement.dense_crf import V2, CrfParameters, dense_crf
 
+BACKGROUND, IGNORE = 0, 255
+RULES = ("G0", "G1", "G2")
+MIN_EXTENT = 2  # rows and columns that a salient component spans at least (released code)
+CLIP = 1e-3  # G2's seed maps are clipped to [CLIP, 1 - CLIP] before they are blurred (released code)
+MEAN_COLOUR = np.array((124, 116, 104), np.uint8)  # of ImageNet, RGB: zero for a network whose input has it taken off
+
+
+def salient_components(salient: np.ndarray, min_area: float = 0.01) -> tuple[np.ndarray, int]:
+    """Salient regions large enough to be an object.
+
+    salient: bool (H, W). min_area: share of the image. Returns int32 (H, W) with 0 outside and 1..n inside, and n.
+    """
+    return components(salient, min_area * salient.size, MIN_EXTENT)
+
+
+def named(index: int, guide: Callable[..., np.ndarray], *arguments) -> np.ndarray:
+    """What a rule gives for an image; its DataError names the image."""
+    try:
+        return guide(*arguments)
+    except DataError as error:
+        raise DataError(f"image {index}: {error.problem}", error.expected, error.fix) from error
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # G2: seeds say which class a salient region is, saliency says how far it reaches (Oh et al. 2017, supplement E).
-
-
-BACKGROUND, IGNORE = 0, 255
 
 
 @dataclass(frozen=True)
@@ -34,45 +52,25 @@ class G2Rules:
 
     variant: str = "paper"  # pixels left undecided: "paper" ignores them, "released" calls them background
     min_area: float = 0.01  # of the image; smaller salient components are dropped (supplement E)
-    min_extent: int = 2  # rows and columns that a salient component spans at least (released code)
     min_seed_area: float = 25  # pixels; smaller seed components are dropped (released code)
     blur: float = 10.0  # pixels, width of the Gaussian over the seed maps for the CRF (released code)
-    clip: float = 1e-3  # the seed maps are clipped to [clip, 1 - clip] before (released code)
-    crf: CrfParameters = field(default=V2)  # (released code)
+    crf: CrfParameters = V2  # (released code)
 
     def __post_init__(self) -> None:
         if self.variant not in ("paper", "released"):
             raise ParameterError(f"no variant {self.variant!r} of G2", "'paper' or 'released'")
 
-    def scaled(self, factor: float) -> G2Rules:
+    def scaled(self, factor: float) -> "G2Rules":
         """The same rules for images whose sides are `factor` times as long."""
-        return replace(
-            self,
-            min_seed_area=self.min_seed_area * factor**2,
-            blur=self.blur * factor,
-            crf=self.crf.scaled(factor),
-        )
+        return replace(self, min_seed_area=self.min_seed_area * factor**2, blur=self.blur * factor,
+                       crf=self.crf.scaled(factor))
 
 
 PAPER_RULES = G2Rules()
 
 
-def salient_components(salient: np.ndarray, min_area: float = 0.01, min_extent: int = 2) -> tuple[np.ndarray, int]:
-    """Salient regions large enough to be an object.
-
-    salient: bool (H, W)    min_area: share of the image    min_extent: rows, and columns, spanned
-    returns: int32 (H, W) with 0 outside and 1..n inside, and n
-    """
-    return components(salient, min_area * salient.size, min_extent)
-
-
-def g2_guide(
-    image: np.ndarray,
-    seeds: np.ndarray,
-    salient: np.ndarray,
-    tags: np.ndarray,
-    rules: G2Rules = PAPER_RULES,
-) -> np.ndarray:
+def g2_guide(image: np.ndarray, seeds: np.ndarray, salient: np.ndarray, tags: np.ndarray,
+             rules: G2Rules = PAPER_RULES) -> np.ndarray:
     """Guide labels of one image by rule G2.
 
     image: uint8 (H, W, 3)    seeds: uint8 (H, W), 0 or the label of a tag    salient: bool (H, W)
@@ -94,46 +92,32 @@ def g2_guide(
     """
     _check(image, seeds, salient, tags)
     salient = salient != 0
-    regions, count = salient_components(salient, rules.min_area, rules.min_extent)
+    regions, count = salient_components(salient, rules.min_area)
     guide = np.full(seeds.shape, IGNORE, dtype=np.uint8)
     touching = np.zeros((count + 1, len(tags) + 1), dtype=bool)  # which label's seeds touch which region
     for label in (BACKGROUND, *np.flatnonzero(tags) + 1):
-        parts, overlap = _overlap(seeds == label, regions, count, rules.min_seed_area)
+        parts, number = components(seeds == label, rules.min_seed_area)
+        pairs = np.bincount((parts * (count + 1) + regions).ravel(), minlength=(number + 1) * (count + 1))
+        overlap = pairs.reshape(number + 1, count + 1) > 0  # whether a component shares a pixel with a region
+        overlap[0] = False
         used = overlap[:, 1:].any(1)
         guide[(parts > 0) & ~used[parts]] = label
         if label == BACKGROUND:
             guide[used[parts] & ~salient] = BACKGROUND
         else:
             touching[1:, label] = overlap[:, 1:].any(0)
-    _fill(guide, regions, touching, lambda labels: _divide(image, seeds, labels, rules))
-    if rules.variant == "released":
-        guide[guide == IGNORE] = BACKGROUND
-    return guide
-
-
-def _overlap(mask, regions, count, min_area) -> tuple[np.ndarray, np.ndarray]:
-    """Components of a mask, and whether component p shares a pixel with region r: bool (parts + 1, count + 1).
-
-    Row 0 stands for no component and is False throughout.
-    """
-    parts, number = components(mask, min_area)
-    pairs = np.bincount((parts * (count + 1) + regions).ravel(), minlength=(number + 1) * (count + 1))
-    overlap = pairs.reshape(number + 1, count + 1) > 0
-    overlap[0] = False
-    return parts, overlap
-
-
-def _fill(guide, regions, touching, divide) -> None:
-    """Label the inside of every region, in place."""
     classes = touching.sum(1)
     whole = np.where(classes == 1, touching.argmax(1), IGNORE).astype(np.uint8)
     guide[regions > 0] = whole[regions[regions > 0]]
     for mixed in np.unique(touching[classes > 1], axis=0):
         inside = (touching == mixed).all(1)[regions]
-        guide[inside] = divide(np.flatnonzero(mixed))[inside]
+        guide[inside] = _divide(image, seeds, np.flatnonzero(mixed), rules)[inside]
+    if rules.variant == "released":
+        guide[guide == IGNORE] = BACKGROUND
+    return guide
 
 
-def _divide(image, seeds, labels, rules) -> np.ndarray:
+def _divide(image: np.ndarray, seeds: np.ndarray, labels: np.ndarray, rules: G2Rules) -> np.ndarray:
     """Labels (H, W) by a dense CRF among the classes whose seeds touch one region.
 
     The unary energy of a class is minus its blurred seed map over the whole image, as in the released code: the
@@ -141,38 +125,39 @@ def _divide(image, seeds, labels, rules) -> np.ndarray:
     """
     import cv2
 
-    maps = np.clip(seeds == labels[:, None, None], rules.clip, 1 - rules.clip, dtype=np.float32)
+    maps = np.clip(seeds == labels[:, None, None], CLIP, 1 - CLIP, dtype=np.float32)
     blurred = [cv2.GaussianBlur(each, (0, 0), rules.blur, borderType=cv2.BORDER_REFLECT) for each in maps]
     return labels[dense_crf(image, -np.stack(blurred), rules.crf).argmax(0)]
 
 
 def _check(image: np.ndarray, seeds: np.ndarray, salient: np.ndarray, tags: np.ndarray) -> None:
     if not image.shape[:2] == seeds.shape == salient.shape:
-        raise DataError(
-            f"image {image.shape}, seeds {seeds.shape} and salient pixels {salient.shape} differ in size",
-            "(H, W, 3), (H, W) and (H, W)",
-            "bring seeds and saliency to the size of the image",
-        )
-    _check_labels(seeds, tags)
-
-
-def _check_labels(seeds: np.ndarray, tags: np.ndarray) -> None:
-    """DataError where a seed map holds a label that is not among the image's tags."""
-    allowed = np.zeros(256, dtype=bool)
-    allowed[[BACKGROUND, *np.flatnonzero(tags) + 1]] = True
+        raise DataError(f"image {image.shape}, seeds {seeds.shape} and salient pixels {salient.shape} differ in size",
+                        "(H, W, 3), (H, W) and (H, W)", "bring seeds and saliency to the size of the image")
     if seeds.dtype != np.uint8:
         raise DataError(f"a seed map of {seeds.dtype}", "uint8 labels")
-    strange = np.unique(seeds[~allowed[seeds]])
+    allowed = np.array([BACKGROUND, *np.flatnonzero(tags) + 1])
+    strange = np.setdiff1d(seeds, allowed)
     if strange.size:
-        raise DataError(
-            f"the seeds hold labels {strange.tolist()}, which are not among the image's tags",
-            f"{np.flatnonzero(allowed).tolist()}",
-            "compute the seeds with the tags of this image",
-        )
+        raise DataError(f"the seeds hold labels {strange.tolist()}, which are not among the image's tags",
+                        f"{allowed.tolist()}", "compute the seeds with the tags of this image")
 
 
-RULES = ("G0", "G1", "G2")
-MEAN_COLOUR = (124, 116, 104)  # of ImageNet, RGB: zero for a network whose input has the mean taken off
+def g2_frames(view: TrainView, salient: np.ndarray, seeds: np.ndarray, variant: str, min_area: float,
+              min_seed_area: float, blur: float, crf: dict) -> dict:
+    """G2: seeds name the salient components they touch: {"masks": frame, 255 = ignore}.
+
+    salient: frame of 0 and 1. seeds: frame of seed labels. variant: "paper" or "released", what becomes of undecided
+    pixels. min_area: share of the image. min_seed_area: pixels. blur: pixels. crf: parameters, all at image size.
+    """
+    rules = G2Rules(variant, min_area, min_seed_area, blur, CrfParameters(**crf))
+    salient, seeds = frames.rows_of(view, salient), frames.rows_of(view, seeds)
+    guides = (named(i, g2_guide, view.image(i), seeds[i], salient[i], view.tags[i], rules) for i in range(len(view)))
+    return {"masks": frames.stack(view, guides)}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# G0 and G1, which need no seeds.
 
 
 def g0_guide(salient: np.ndarray, tags: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -185,159 +170,51 @@ def g0_guide(salient: np.ndarray, tags: np.ndarray, rng: np.random.Generator) ->
     return np.where(salient, drawn, BACKGROUND).astype(np.uint8)
 
 
-def region_images(image: np.ndarray, regions: np.ndarray, count: int, fill: Sequence[int] = MEAN_COLOUR) -> np.ndarray:
-    """The image once per region, all else painted over with one colour.
-
-    image: uint8 (H, W, 3)    regions: int (H, W), numbered 1..count    returns: uint8 (count, H, W, 3)
-    """
-    inside = regions == np.arange(1, count + 1)[:, None, None]
-    return np.where(inside[..., None], image, np.array(fill, dtype=np.uint8))
-
-
-def score_differences(
-    images: Sequence[np.ndarray],
-    regions: Sequence[tuple[np.ndarray, int]],
-    score: Callable[[np.ndarray], np.ndarray],
-    fill: Sequence[int] = MEAN_COLOUR,
-) -> Iterator[np.ndarray]:
-    r"""How much each class gains when only one region is seen: :math:`\Delta_c = s_c(I \odot R) - s_c(I)`.
-
-    images: uint8 (H, W, 3) each    regions: per image what salient_components returns
-    score: from uint8 (B, H, W, 3) to class logits (B, C)
-    yields: float (n, C) per image, n being its number of regions
-    """
-    for image, (labels, count) in zip(images, regions, strict=True):
-        scores = score(np.concatenate([image[None], region_images(image, labels, count, fill)]))
-        yield scores[1:] - scores[:1]
-
-
-def g1_guide(regions: np.ndarray, differences: np.ndarray, tags: np.ndarray, no_gain: str = "largest") -> np.ndarray:
-    """Every salient component gets the tag with the greatest score difference, the rest is background.
-
-    regions: int (H, W), 0 outside and 1..n inside    differences: (n, C), see score_differences
-    tags: bool (C,)
-    no_gain: where no tag's difference is positive, "largest" takes the largest all the same, "ignore" leaves the
-             component undecided. The paper says "greatest positive" and leaves this case open.
-    returns: uint8 (H, W); all background for an image without tags
-    """
-    if no_gain not in ("largest", "ignore"):
-        raise ParameterError(f"no_gain is {no_gain!r}", "'largest' or 'ignore'")
-    count = int(regions.max(initial=0))
-    if differences.shape[0] < count or differences.shape[1:] != tags.shape:
-        raise DataError(
-            f"score differences {differences.shape} for {count} regions and {tags.shape} tags",
-            f"({count}, {len(tags)})",
-        )
-    fill = np.full(len(differences) + 1, BACKGROUND, dtype=np.uint8)
-    if tags.any():
-        among_tags = np.where(tags, differences, -np.inf)
-        undecided = (among_tags.max(1) <= 0) & (no_gain == "ignore")
-        fill[1:] = np.where(undecided, IGNORE, among_tags.argmax(1) + 1)
-    return fill[regions]
-
-
-def oracle_saliency(mask: np.ndarray) -> np.ndarray:
-    """The true foreground as saliency: READS PIXEL LABELS, for the oracle row of Table 2 only.
-
-    mask: uint8 (H, W)    returns: bool (H, W), neither background nor void
-    """
-    return (mask != BACKGROUND) & (mask != IGNORE)
-
-
-def each_guide(
-    rule: str,
-    tags: np.ndarray,
-    salient: Sequence[np.ndarray] | None = None,
-    seeds: Sequence[np.ndarray] | None = None,
-    images: Sequence[np.ndarray] | None = None,
-    differences: Sequence[np.ndarray] | None = None,
-    rules: G2Rules = PAPER_RULES,
-    no_gain: str = "largest",
-    seed: int = 0,
-) -> Iterator[np.ndarray]:
-    """Guide labels of many images, of any sizes, by one of the RULES.
-
-    tags: bool (N, C)    salient: bool (H, W) each    seeds: uint8 (H, W) each    images: uint8 (H, W, 3) each
-    differences: for G1, (n, C) each, of salient_components(salient, rules.min_area, rules.min_extent)
-    rules: of G2; G1 takes the smallest size of a salient component from it
-    seed: of G0's draws; image i draws from (seed, i), so that a subset of the first images gets the same
-    yields: uint8 (H, W) per image
-
-    Needed are, besides the tags, salient for "G0", salient and differences for "G1", salient, seeds and images for
-    "G2"; ParameterError where one is missing. DataError names the image.
-    """
-    needs = {
-        "G0": {"salient": salient},
-        "G1": {"salient": salient, "differences": differences},
-        "G2": {"salient": salient, "seeds": seeds, "images": images},
-    }
-    if rule not in needs:
-        raise ParameterError(f"no guide rule {rule!r}", f"one of {', '.join(RULES)}")
-    for name, given in needs[rule].items():
-        if given is None or len(given) != len(tags):
-            had = "nothing" if given is None else f"{len(given)} of them"
-            raise ParameterError(f"rule {rule} got {had} for {name!r}", f"one per image: {len(tags)}")
-
-    def guide(i: int) -> np.ndarray:
-        if rule == "G0":
-            return g0_guide(salient[i], tags[i], np.random.default_rng([seed, i]))
-        if rule == "G1":
-            regions, _ = salient_components(salient[i], rules.min_area, rules.min_extent)
-            return g1_guide(regions, differences[i], tags[i], no_gain)
-        return g2_guide(images[i], seeds[i], salient[i], tags[i], rules)
-
-    return (_named(i, guide) for i in range(len(tags)))
-
-
-def _named(i: int, guide: Callable[[int], np.ndarray]) -> np.ndarray:
-    try:
-        return guide(i)
-    except DataError as error:
-        raise DataError(f"image {i}: {error.problem}", error.expected, error.fix) from error
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Guide labels of every image of a view, by each rule of Oh et al. 2017.
-#
-# Frames are uint8 (N, Hmax, Wmax), image i in the top-left corner of row i (see wsss_lab.data.frames).
-
-
 def g0_frames(view: TrainView, salient: np.ndarray, seed: int) -> dict:
     """G0: everything salient is one object of a class drawn from the image's tags: {"masks": frame}.
 
-    salient: frame of 0 and 1. seed: of the draws; one draw per image, the same in every epoch.
+    salient: frame of 0 and 1. Image i draws from (seed, i), once, so that a subset of the first images gets the same.
     """
-    guides = each_guide("G0", view.tags, salient=frames.rows_of(view, salient), seed=seed)
+    guides = (g0_guide(each, view.tags[i], np.random.default_rng([seed, i]))
+              for i, each in enumerate(frames.rows_of(view, salient)))
     return {"masks": frames.stack(view, guides)}
+
+
+def g1_guide(image: np.ndarray, regions: tuple[np.ndarray, int], tags: np.ndarray,
+             score: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    r"""Every salient component gets the tag that gains most when all else is hidden, the rest is background.
+
+    The gain is :math:`\Delta_c = s_c(I \odot R) - s_c(I)`. The paper says "greatest positive" and leaves open what
+    becomes of a component where none is; here it takes the largest all the same.
+
+    image: uint8 (H, W, 3)    regions: see `salient_components`    tags: bool (C,)
+    score: from uint8 (B, H, W, 3) to class logits (B, C)
+    returns: uint8 (H, W), all background for an image without tags
+    """
+    labels, count = regions
+    inside = labels == np.arange(1, count + 1)[:, None, None]
+    scores = score(np.concatenate([image[None], np.where(inside[..., None], image, MEAN_COLOUR)]))
+    gains = scores[1:] - scores[:1]
+    if gains.shape != (count, len(tags)):
+        raise DataError(f"score differences {gains.shape} for {count} regions and {len(tags)} tags",
+                        f"({count}, {len(tags)})")
+    fill = np.full(count + 1, BACKGROUND, dtype=np.uint8)
+    if tags.any():
+        fill[1:] = np.where(tags, gains, -np.inf).argmax(1) + 1
+    return fill[labels]
 
 
 def g1_frames(view: TrainView, salient: np.ndarray, scorer, side: int, min_area: float) -> dict:
     """G1: each salient component takes the tag whose score gains most when all else is hidden: {"masks": frame}.
 
-    scorer: network with images (B, 3, side, side) -> class scores (B, C).
+    salient: frame of 0 and 1. scorer: network with images (B, 3, side, side) -> class scores (B, C).
     """
-    rows = frames.rows_of(view, salient)
-    regions = frames.Rows(len(view), lambda index: salient_components(rows[index], min_area))
-
     @torch.inference_mode()
     def score(images: np.ndarray) -> np.ndarray:
         canvases = np.stack([to_canvas(image, side)[0] for image in images])
         batch = torch.from_numpy(canvases).permute(0, 3, 1, 2)
         return scorer(normalise(batch.to(resolve_device()))).float().cpu().numpy()
 
-    differences = list(score_differences(frames.images_of(view), regions, score))
-    guides = each_guide("G1", view.tags, salient=rows, differences=differences, rules=G2Rules(min_area=min_area))
-    return {"masks": frames.stack(view, guides)}
-
-
-def g2_frames(view: TrainView, salient: np.ndarray, seeds: np.ndarray, variant: str, min_area: float,
-              min_seed_area: float, blur: float, crf: dict) -> dict:
-    """G2: seeds name the salient components they touch: {"masks": frame, 255 = ignore}.
-
-    seeds: frame of seed labels. variant: "paper" or "released", what becomes of undecided pixels.
-    min_area: share of the image. min_seed_area: pixels. blur: pixels. crf: parameters, all at image size.
-    """
-    rules = G2Rules(variant, min_area=min_area, min_seed_area=min_seed_area, blur=blur, crf=CrfParameters(**crf))
-    guides = each_guide("G2", view.tags, salient=frames.rows_of(view, salient), seeds=frames.rows_of(view, seeds),
-                        images=frames.images_of(view), rules=rules)
+    guides = (named(i, g1_guide, view.image(i), salient_components(each, min_area), view.tags[i], score)
+              for i, each in enumerate(frames.rows_of(view, salient)))
     return {"masks": frames.stack(view, guides)}

@@ -1,6 +1,6 @@
 """Algorithm 1 of Chaudhry et al. 2017: class-specific pixels where attention and saliency agree."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -58,7 +58,9 @@ def class_specific_pixels(attention: np.ndarray, saliency: np.ndarray, tags: np.
     Raises ParameterError for another gamma or mean, DataError for maps of different size or range and for an image
     without tags.
     """
-    check_gamma(gamma)
+    if not 0 < gamma < 1:
+        raise ParameterError(f"gamma={gamma} is no threshold of Algorithm 1", "above 0 and below 1",
+                             f"the paper uses gamma={GAMMA}")
     if mean not in MEANS:
         raise ParameterError(f"mean '{mean}' of attention and saliency is not known", " or ".join(MEANS))
     if not np.any(tags):
@@ -70,35 +72,22 @@ def class_specific_pixels(attention: np.ndarray, saliency: np.ndarray, tags: np.
     return np.where(agreement.max(0) < gamma, 0, labels[agreement.argmax(0)]).astype(np.uint8)
 
 
-def check_gamma(gamma: float) -> None:
-    """ParameterError for a threshold that would make everything, or nothing, an object."""
-    if not 0 < gamma < 1:
-        raise ParameterError(f"gamma={gamma} is no threshold of Algorithm 1", "above 0 and below 1",
-                             f"the paper uses gamma={GAMMA}")
-
-
-def each_cue(view: TrainView, attention: Iterable[np.ndarray], saliency: Iterable[np.ndarray], tags: np.ndarray,
-             gamma: float, mean: str) -> Iterator[np.ndarray]:
-    """Yield Algorithm 1's labels of one image after another; DataError names the image."""
-    check_gamma(gamma)
-    for index, (a, s) in enumerate(zip(attention, saliency, strict=True)):
-        try:
-            yield class_specific_pixels(a, s, tags[index], gamma, mean)
-        except DataError as error:
-            raise DataError(f"image {view.names[index]}: {error.problem}", error.expected, error.fix) from error
-
-
 def cue_frames(view: TrainView, maps: np.ndarray, saliency: np.ndarray | None, side: int, gamma: float,
                mean: str = "harmonic", tags: np.ndarray | None = None) -> dict:
-    """Cues of every image: {"masks": frame (N, Hmax, Wmax) uint8 of labels}.
+    """Cues of every image: {"masks": frame (N, Hmax, Wmax) uint8 of labels}. A DataError names the image.
 
     maps: attention volumes (N, C, h, w) on canvases of `side` pixels. saliency: frame uint8, 255 = 1; None means 1
     everywhere, so that attention decides alone. tags: (N, C) bool, None means those of the view.
     """
     tags = view.tags if tags is None else np.asarray(tags, bool)
-    attention = attention_maps(view, maps, side, tags)
-    if saliency is None:
-        salient: Iterable[np.ndarray] = (np.ones(view.size(index), np.float32) for index in range(len(view)))
-    else:
-        salient = (np.float32(each) / 255 for each in frames.rows_of(view, saliency))
-    return {"masks": frames.stack(view, each_cue(view, attention, salient, tags, gamma, mean))}
+    salient = None if saliency is None else frames.rows_of(view, saliency)
+
+    def cues() -> Iterator[np.ndarray]:
+        for index, attention in enumerate(attention_maps(view, maps, side, tags)):
+            found = np.ones(view.size(index), np.float32) if salient is None else np.float32(salient[index]) / 255
+            try:
+                yield class_specific_pixels(attention, found, tags[index], gamma, mean)
+            except DataError as error:
+                raise DataError(f"image {view.names[index]}: {error.problem}", error.expected, error.fix) from error
+
+    return {"masks": frames.stack(view, cues())}

@@ -1,5 +1,6 @@
 """One description of a backbone, shared by every network of a run."""
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from wsss_lab.data.canvas import normalise
 from wsss_lab.errors import ParameterError
 from wsss_lab.networks import mobilenet, trunks, wide_resnet
+from wsss_lab.networks.batches import Batches
 from wsss_lab.networks.fit import Schedule, fit
 from wsss_lab.networks.machine import place, resolve_device
 
@@ -80,6 +82,28 @@ class Backbone:
             mobilenet.freeze_start(net)
         if self.family in ("resnet", "wide_resnet"):
             trunks.freeze_batch_norms(net)
+
+
+def train(build: Callable[[Backbone], nn.Module], batches: Callable[[int, int], Batches], loss: Callable[..., Tensor],
+          start: dict[str, Tensor], backbone: dict, schedule: dict, seed: int,
+          prepare: Callable[[Backbone, nn.Module], None] = Backbone.prepare) -> dict:
+    """Build a network, copy start weights into its trunk, and train it: {"state": state dict, "history": losses}.
+
+    batches: of a side in pixels and a batch size, see wsss_lab.networks.batches. prepare: see `fit`; others as there.
+    """
+    backbone, schedule = Backbone.from_settings(backbone), Schedule(**schedule)
+    torch.manual_seed(seed)
+    net = build(backbone)
+    backbone.load_start(net.trunk, start)
+    history = fit(place(net), batches(backbone.side, schedule.batch), loss, schedule, seed,
+                  prepare=lambda net: prepare(backbone, net))
+    return {"state": net.cpu().state_dict(), "history": history}
+
+
+def restore(net: nn.Module, state: dict[str, Tensor]) -> nn.Module:
+    """A network with trained weights, in evaluation mode on the chosen device."""
+    net.load_state_dict(state)
+    return place(net).eval()
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """Affinities of pixels: learnt from seeds, and spread along by a random walk (Ahn & Kwak 2018; Lee et al. 2021)."""
 
-import warnings
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -15,14 +15,14 @@ from wsss_lab.data.canvas import from_canvas, normalise
 from wsss_lab.data.resized_crop import crop_and_jitter
 from wsss_lab.data.views import TrainView
 from wsss_lab.errors import DataError, ParameterError
-from wsss_lab.networks.backbones import Backbone
+from wsss_lab.networks.backbones import Backbone, restore, train
 from wsss_lab.networks.batches import labelled_batches
 from wsss_lab.networks.deeplab_v3plus import AffinityNet
-from wsss_lab.networks.fit import Schedule, fit
 from wsss_lab.networks.inference import device_of
 from wsss_lab.networks.losses import IGNORE, reduce_labels
-from wsss_lab.networks.machine import place
 from wsss_lab.refinement.dense_crf import CrfParameters, label_frames, refine_probabilities
+from wsss_lab.refinement.pamr import sparse_matrix
+from wsss_lab.seeds.gap_cam import freeze
 from wsss_lab.seeds.localisation import localisations
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -33,7 +33,6 @@ from wsss_lab.seeds.localisation import localisations
 # The paper prints the L1 norm of the difference; the released code divides it by the number of channels, as is done
 # here. A pair is stored at its position i under the offset that leads to j; no offset leads backwards, so each is
 # stored once.
-
 
 RADIUS = 5  # positions on the grid, published
 SMALLEST = 1e-5  # added below each logarithm, released code
@@ -98,13 +97,12 @@ def affinity_loss(affinity: Tensor, pairs: Pairs) -> Tensor:
     affinity: float (B, P, h, w) in [0, 1]. A group without pairs in the batch adds 0. Returns a scalar: a quarter of
     the paper's sum (released code).
     """
+    def mean(values: Tensor, chosen: Tensor) -> Tensor:
+        return (values * chosen).sum() / chosen.sum().clamp(min=1)
+
     together, apart = -torch.log(affinity + SMALLEST), -torch.log(1 + SMALLEST - affinity)
-    return (_mean(together, pairs.foreground) / 4 + _mean(together, pairs.background) / 4
-            + _mean(apart, pairs.negative) / 2)
-
-
-def _mean(values: Tensor, chosen: Tensor) -> Tensor:
-    return (values * chosen).sum() / chosen.sum().clamp(min=1)
+    return (mean(together, pairs.foreground) / 4 + mean(together, pairs.background) / 4
+            + mean(apart, pairs.negative) / 2)
 
 
 class _Affinities(torch.autograd.Function):
@@ -148,7 +146,6 @@ def _ends(size: Sequence[int], offsets: Sequence[Offset]) -> Iterator[tuple[tupl
 # Maps have no background. It gets (1 - largest map)^alpha: strong for a small alpha, weak for a large one. What is
 # foreground beside a strong background, and background where it is weak, is taken for sure.
 
-
 ALPHAS = (4, 24)  # 32 instead of 24 in the released code of Ahn & Kwak
 
 
@@ -191,11 +188,9 @@ def affinity_label_frames(view: TrainView, state: dict[str, Tensor], backbone: d
 
     crf: parameters of the dense CRF. Returns {"masks": frame (N, Hmax, Wmax) uint8}.
     """
-    parameters = CrfParameters(**crf)
-    maps = localisations(view, state, backbone, scales)
-    return {"masks": frames.stack(view, (
-        affinity_labels(view.image(index), found.relative, view.tags[index], parameters, alphas)
-        for index, found in enumerate(maps)))}
+    labels = (affinity_labels(view.image(index), found.relative, view.tags[index], CrfParameters(**crf), alphas)
+              for index, found in enumerate(localisations(view, state, backbone, scales)))
+    return {"masks": frames.stack(view, labels)}
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -210,19 +205,15 @@ def train_affinity(view: TrainView, labels: np.ndarray, start: dict[str, Tensor]
     state dict of the pre-trained trunk. radius: of the pairs, in positions on the grid.
     Returns {"state": state dict, "history": loss per iteration}.
     """
-    backbone, schedule, offsets = Backbone.from_settings(backbone), Schedule(**schedule), half_disc(radius)
-    torch.manual_seed(seed)
-    net = AffinityNet(backbone)
-    backbone.load_start(net.trunk, start)
+    offsets = half_disc(radius)
 
     def loss_of(net: AffinityNet, images: Tensor, labels: Tensor, _pixels: Tensor, _tags: Tensor) -> Tensor:
         features = net(images).float()
         pairs = pair_labels(reduce_labels(labels, features.shape[-2:]), offsets)
         return affinity_loss(affinities(features, offsets), pairs)
 
-    batches = labelled_batches(view, labels, backbone.side, schedule.batch, crop_and_jitter)
-    history = fit(place(net), batches, loss_of, schedule, seed, prepare=net.prepare)
-    return {"state": net.cpu().state_dict(), "history": history}
+    return train(AffinityNet, partial(labelled_batches, view, labels, change=crop_and_jitter), loss_of, start, backbone,
+                 schedule, seed, freeze)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -234,7 +225,6 @@ def train_affinity(view: TrainView, labels: np.ndarray, start: dict[str, Tensor]
 # replaces each value by a weighted mean of those around it. The released code divides columns instead and multiplies
 # from the other side, which is the same for a symmetric W. It squares a dense T eight times; here the sparse one is
 # applied 256 times to the few maps that are asked for.
-
 
 BACKGROUND_ALPHA, BETA, STEPS = 16, 8, 256  # published
 
@@ -253,30 +243,19 @@ def transition(affinity: Tensor, offsets: Sequence[Offset], beta: float = BETA) 
         raise DataError(f"affinities of {count} offsets", f"{len(offsets)}, as many as offsets are given")
     if not beta > 0:
         raise ParameterError(f"beta={beta} of the random walk", "a power above 0", f"the paper uses {BETA}")
-    inside, columns = _neighbours(height, width, offsets, affinity.device)
+    # The 2P + 1 neighbours of each position in reading order, itself among them: (h, w, 2P + 1).
+    forward = torch.tensor(offsets, dtype=torch.int32, device=affinity.device)
+    to_all = torch.cat([-forward.flip(0), torch.zeros_like(forward[:1]), forward])
+    rows = torch.arange(height, dtype=torch.int32, device=affinity.device)[:, None, None] + to_all[:, 0]
+    columns = torch.arange(width, dtype=torch.int32, device=affinity.device)[:, None] + to_all[:, 1]
+    inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
     # The affinity to an earlier position is stored there; what `roll` wraps around is not inside.
     backward = [plane.roll(step, (0, 1)) for plane, step in zip(affinity, offsets)]
     around = torch.stack([*reversed(backward), torch.ones_like(affinity[0]), *affinity], -1)
     weights = around.pow(beta).masked_fill_(~inside, 0)
     weights /= weights.sum(-1, keepdim=True)
     starts = F.pad(inside.sum(-1).flatten().cumsum(0), (1, 0)).to(torch.int32)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
-        return torch.sparse_csr_tensor(starts, columns[inside], weights[inside], (height * width,) * 2,
-                                       check_invariants=False)
-
-
-def _neighbours(height: int, width: int, offsets: Sequence[Offset], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Of the 2P + 1 neighbours in reading order, itself among them: which are on the grid, and where; (h, w, 2P + 1).
-
-    The places are 32-bit integers: MKL wants these, and would convert others anew for every product.
-    """
-    forward = torch.tensor(offsets, dtype=torch.int32, device=device)
-    steps = torch.cat([-forward.flip(0), torch.zeros_like(forward[:1]), forward])
-    rows = torch.arange(height, dtype=torch.int32, device=device)[:, None, None] + steps[:, 0]
-    columns = torch.arange(width, dtype=torch.int32, device=device)[:, None] + steps[:, 1]
-    inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
-    return inside, rows * width + columns
+    return sparse_matrix(starts, (rows * width + columns)[inside], weights[inside])
 
 
 @torch.no_grad()
@@ -307,10 +286,9 @@ def walk_frames(view: TrainView, state: dict[str, Tensor], affinity_state: dict[
     (released code). crf: parameters of a dense CRF on the walked scores, with the present labels only; None = off.
     Returns {"masks": frame (N, Hmax, Wmax) uint8, with a CRF also "refined"}.
     """
-    net = AffinityNet(Backbone.from_settings(backbone))
-    net.load_state_dict(affinity_state)
+    net = restore(AffinityNet(Backbone.from_settings(backbone)), affinity_state)
     found = localisations(view, state, backbone, scales)
-    grids = image_affinities(place(net).eval(), view, backbone["side"], half_disc(radius))
+    grids = image_affinities(net, view, backbone["side"], half_disc(radius))
 
     def scores() -> Iterator[np.ndarray]:
         for index, (each, (affinity, box)) in enumerate(zip(found, grids, strict=True)):

@@ -40,8 +40,7 @@ def affinities(images: Tensor, dilations: Sequence[int] = DILATIONS, bandwidth: 
 
     Raises ParameterError for no dilations, one below 1 or an unknown bandwidth, DataError for other images.
     """
-    _check_parameters(dilations, bandwidth)
-    _check_images(images)
+    _check(images, images, dilations, ITERATIONS, bandwidth)
     images = images.contiguous()
     around = _neighbours(_pad(images, dilations), *images.shape[2:], dilations)
     rate = _variance(images, around, samples=9 * len(dilations))
@@ -83,7 +82,15 @@ def pamr_steps(images: Tensor, masks: Tensor, dilations: Sequence[int] = DILATIO
                bandwidth: str = "released") -> Iterator[Tensor]:
     """The masks after 0, 1, ..., `iterations` iterations; arguments and errors are those of `pamr`."""
     _check(images, masks, dilations, iterations, bandwidth)
-    return _steps(images, masks.detach(), dilations, iterations, bandwidth)
+
+    def steps(masks: Tensor) -> Iterator[Tensor]:
+        yield masks
+        weights = affinities(images, dilations, bandwidth)
+        for _ in range(iterations):
+            masks = _iterate(weights, masks, dilations, 1)
+            yield masks
+
+    return steps(masks.detach())
 
 
 @torch.no_grad()
@@ -137,16 +144,6 @@ def _variance(images: Tensor, around: list[Tensor], samples: int) -> Tensor:
     return squares.addcmul_(total, total, value=-1 / samples).div_(samples - 1).clamp_(min=0)
 
 
-@torch.no_grad()
-def _steps(images: Tensor, masks: Tensor, dilations: Sequence[int], iterations: int,
-           bandwidth: str) -> Iterator[Tensor]:
-    yield masks
-    weights = affinities(images, dilations, bandwidth)
-    for _ in range(iterations):
-        masks = _iterate(weights, masks, dilations, 1)
-        yield masks
-
-
 def _iterate(weights: Tensor, masks: Tensor, dilations: Sequence[int], iterations: int) -> Tensor:
     """Eq. 7, one or more times: weights (B, N, H, W), masks (B, K, H, W) -> (B, K, H, W)."""
     sparse = masks.device.type == "cpu" and masks.shape[1] >= SPARSE_PLANES
@@ -179,55 +176,46 @@ def _by_matrices(weights: Tensor, masks: Tensor, dilations: Sequence[int], itera
     return refined
 
 
+def sparse_matrix(starts: Tensor, columns: Tensor, values: Tensor) -> Tensor:
+    """A square CSR matrix. starts, columns: 32-bit integers, as MKL would convert others anew for every product."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
+        return torch.sparse_csr_tensor(starts, columns, values, (len(starts) - 1,) * 2, check_invariants=False)
+
+
 def _matrices(weights: Tensor, dilations: Sequence[int]) -> Iterator[Tensor]:
     """CSR matrices whose row holds the weights of a pixel's neighbours; replicated borders repeat a column."""
     _, neighbours, height, width = weights.shape
     steps = torch.tensor([(row * dilation, column * dilation) for dilation in dilations for row, column in RING],
-                         dtype=torch.int32)  # MKL wants 32 bits and would convert anew for every product
+                         dtype=torch.int32)
     row = (torch.arange(height, dtype=torch.int32)[:, None] + steps[:, 0]).clamp_(0, height - 1)
     column = (torch.arange(width, dtype=torch.int32)[:, None] + steps[:, 1]).clamp_(0, width - 1)
     columns = (row[:, None] * width + column).flatten()
     starts = torch.arange(0, len(columns) + 1, neighbours, dtype=torch.int32)
     for of_image in weights:
-        values = of_image.permute(1, 2, 0).flatten()
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
-            matrix = torch.sparse_csr_tensor(starts, columns, values, (height * width,) * 2, check_invariants=False)
-        yield matrix
+        yield sparse_matrix(starts, columns, of_image.permute(1, 2, 0).flatten())
 
 
 def _check(images: Tensor, masks: Tensor, dilations: Sequence[int], iterations: int, bandwidth: str) -> None:
-    _check_parameters(dilations, bandwidth)
-    if iterations < 0:
-        raise ParameterError(f"iterations={iterations} of PAMR", "0 or more", f"the paper uses {ITERATIONS}")
-    _check_images(images)
-    _check_masks(images, masks)
-
-
-def _check_parameters(dilations: Sequence[int], bandwidth: str) -> None:
     if len(dilations) == 0 or min(dilations) < 1:
         raise ParameterError(f"dilations={tuple(dilations)} of PAMR", "at least one, each 1 or more",
                              f"the paper uses {DILATIONS}")
     if bandwidth not in BANDWIDTHS:
         raise ParameterError(f"bandwidth '{bandwidth}' of PAMR is not known", " or ".join(BANDWIDTHS))
-
-
-def _check_images(images: Tensor) -> None:
-    if images.ndim != 4 or images.shape[1] != 3 or images.numel() == 0 or images.dtype not in (
-            torch.float32, torch.float64):
+    if iterations < 0:
+        raise ParameterError(f"iterations={iterations} of PAMR", "0 or more", f"the paper uses {ITERATIONS}")
+    floats = images.dtype in (torch.float32, torch.float64)
+    if not floats or images.ndim != 4 or images.shape[1] != 3 or images.numel() == 0:
         raise DataError(f"PAMR got images of {images.dtype} {tuple(images.shape)}",
                         "float32 or float64 (B, 3, H, W), not empty")
     low, high = images.aminmax()
     if not (low >= -RANGE_SLACK and high <= 1 + RANGE_SLACK):
         raise DataError(f"PAMR got images with values from {low:.3g} to {high:.3g}", "colours in 0..1",
                         "undo the normalisation of the images first")
-
-
-def _check_masks(images: Tensor, masks: Tensor) -> None:
     batch, _, height, width = images.shape
-    if masks.ndim != 4 or masks.shape[1] == 0 or (masks.shape[0], *masks.shape[2:]) != (batch, height, width):
+    if masks.ndim != 4 or masks.shape[1] == 0 or (len(masks), *masks.shape[2:]) != (batch, height, width):
         raise DataError(f"PAMR got masks of shape {tuple(masks.shape)} for images of shape {tuple(images.shape)}",
                         f"({batch}, K, {height}, {width})", "resize the images to the size of the masks first")
     if masks.dtype != images.dtype or masks.device != images.device:
-        raise DataError(f"PAMR got masks of {masks.dtype} on {masks.device}", f"{images.dtype} on {images.device}, "
-                        "as the images")
+        raise DataError(f"PAMR got masks of {masks.dtype} on {masks.device}",
+                        f"{images.dtype} on {images.device}, as the images")

@@ -14,8 +14,10 @@ errors become those of the method. Maps of known damage show how good saliency h
 import numpy as np
 
 from wsss_lab.data import frames
+from wsss_lab.data.components import components
 from wsss_lab.data.views import EvalView
 from wsss_lab.errors import ParameterError
+from wsss_lab.saliency.maps import oracle_saliency
 
 DAMAGES = ("oracle", "eroded", "blurred", "noisy", "none")
 APART = 1.5  # pixels: regions further apart than this don't even touch at a corner
@@ -24,21 +26,19 @@ APART = 1.5  # pixels: regions further apart than this don't even touch at a cor
 def damaged(foreground: np.ndarray, kind: str, amount: float, generator: np.random.Generator) -> np.ndarray:
     """The foreground as a saliency map that has one kind of damage.
 
-    foreground: bool (H, W)    kind: one of DAMAGES
-    amount: in [0, 1]; with 0 the first four kinds give the foreground itself.
-        "eroded": radius of the disc that erodes, as a share of the shorter side of the image; objects aren't eroded
-        from the border of the image, where it cuts them off
-        "blurred": standard deviation of the Gaussian, as a share of the shorter side
-        "noisy": probability that an object (8-connected component, so that objects which touch are one) is missed;
-        for every object missed a disc of its area is put elsewhere on the background, cut to it where none fits, so
-        that precision and recall fall alike
-        "oracle", "none": not used
-    generator: drawn from by "noisy" alone
-    returns: float32 (H, W) in [0, 1]
-
-    Raises ParameterError for an unknown kind and an amount outside [0, 1].
+    foreground: bool (H, W). kind: one of DAMAGES. amount: in [0, 1]; with 0 the first four kinds give the foreground.
+    - "eroded": radius of the disc that erodes, as a share of the shorter side of the image; objects aren't eroded from
+      the border of the image, where it cuts them off.
+    - "blurred": standard deviation of the Gaussian, as a share of the shorter side.
+    - "noisy": probability that an object (8-connected component, so that objects which touch are one) is missed; for
+      every object missed a disc of its area is put elsewhere on the background, cut to it where none fits, so that
+      precision and recall fall alike. generator: drawn from by this kind alone.
+    Returns float32 (H, W) in [0, 1]. Raises ParameterError for an unknown kind and an amount outside [0, 1].
     """
-    _check(kind, amount)
+    if kind not in DAMAGES:
+        raise ParameterError(f"no kind of damage {kind!r}", f"one of {', '.join(DAMAGES)}")
+    if not 0 <= amount <= 1:
+        raise ParameterError(f"amount is {amount}", "a number from 0 to 1")
     margin = amount * min(foreground.shape)
     if kind == "none":
         return np.zeros(foreground.shape, np.float32)
@@ -53,29 +53,16 @@ def damaged(foreground: np.ndarray, kind: str, amount: float, generator: np.rand
 def dial_frames(view: EvalView, kind: str, amount: float, seed: int) -> dict:
     """The damaged foreground of every image: {"maps": saliency frame}. READS PIXEL LABELS.
 
-    view: with masks; void pixels aren't foreground    kind, amount: see `damaged`
-    seed: image i draws from (seed, i), so that a subset of the first images gets the same
-    The frame is uint8 (N, Hmax, Wmax), 255 = 1: unlike other frames it isn't stretched to an image's maximum,
-    so that a blurred map keeps its values.
-    Raises ParameterError as `damaged` does.
+    view: with masks; void pixels aren't foreground. kind, amount, errors: see `damaged`. seed: image i draws from
+    (seed, i), so that a subset of the first images gets the same. The frame is uint8 (N, Hmax, Wmax), 255 = 1: unlike
+    other frames it isn't stretched to an image's maximum, so that a blurred map keeps its values.
     """
-    from wsss_lab.fusion.guides import oracle_saliency
-
-    _check(kind, amount)
-
     def saliency(index: int) -> np.ndarray:
         generator = np.random.default_rng([seed, index])
         values = damaged(oracle_saliency(view.mask(index)), kind, amount, generator)
         return np.round(255 * values).astype(np.uint8)
 
     return {"maps": frames.stack(view, map(saliency, range(len(view))), fill=0)}
-
-
-def _check(kind: str, amount: float) -> None:
-    if kind not in DAMAGES:
-        raise ParameterError(f"no kind of damage {kind!r}", f"one of {', '.join(DAMAGES)}")
-    if not 0 <= amount <= 1:
-        raise ParameterError(f"amount is {amount}", "a number from 0 to 1")
 
 
 def _eroded(foreground: np.ndarray, radius: float) -> np.ndarray:
@@ -96,8 +83,6 @@ def _blurred(saliency: np.ndarray, width: float) -> np.ndarray:
 
 def _noisy(foreground: np.ndarray, share: float, generator: np.random.Generator) -> np.ndarray:
     """Every component is missed with probability `share`; a disc of its area stands elsewhere."""
-    from wsss_lab.data.components import components
-
     objects, count = components(foreground)
     missed = 1 + np.flatnonzero(generator.random(count) < share)
     found = foreground & ~np.isin(objects, missed)

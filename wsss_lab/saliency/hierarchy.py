@@ -11,7 +11,8 @@ from wsss_lab.data import frames
 from wsss_lab.data.canvas import from_canvas, normalise, to_canvas
 from wsss_lab.data.views import TrainView
 from wsss_lab.errors import DataError, ParameterError
-from wsss_lab.networks.machine import place, resolve_device
+from wsss_lab.networks.backbones import restore
+from wsss_lab.networks.machine import resolve_device
 from wsss_lab.networks.u2netp import U2NetP, predict
 from wsss_lab.saliency.network import restore_saliency
 from wsss_lab.saliency.unsupervised import detect
@@ -99,7 +100,6 @@ def check_saliency(saliency: np.ndarray, size: tuple[int, int], what: str) -> np
 # relative to the image's maximum: erasing thresholds and Algorithm 1 read them as they are, and an image in which
 # nothing is left must stay dark.
 
-
 FOUND = 0.5  # saliency that counts as found
 LEVELS = 1000  # at which thresholds are looked for
 
@@ -121,20 +121,18 @@ def network_detector(state: dict[str, Tensor], backbone: dict) -> Detector:
 
 def u2net_detector(state: dict[str, Tensor]) -> Detector:
     """U2-Net-P with given weights, which were trained on pixel masks of salient objects (DUTS)."""
-    net = U2NetP()
-    net.load_state_dict(state)
-    net = place(net).eval()
+    net = restore(U2NetP(), state)
     return lambda images: predict(net, list(images))
 
 
 def unsupervised_detector(images: Sequence[np.ndarray]) -> list[np.ndarray]:
     """The hand-crafted detector of wsss_lab.saliency.unsupervised."""
-    return [np.asarray(detect(image)) for image in images]
+    return list(map(detect, images))
 
 
 def mean_colour(view: TrainView) -> dict:
     """Mean RGB of all pixels of a view's images, what erased pixels are painted with: {"colour": float64 (3,)}."""
-    totals = [view.image(index).sum((0, 1), dtype=np.int64) for index in range(len(view))]
+    totals = [image.sum((0, 1), dtype=np.int64) for image in frames.images_of(view)]
     return {"colour": np.sum(totals, 0) / sum(height * width for height, width in map(view.size, range(len(view))))}
 
 
@@ -143,8 +141,7 @@ def matched_thresholds(view: TrainView, detector: Detector, reference: Detector,
     """Thresholds at which a detector erases, look by look, the share of a view that another one erases at its own.
 
     Thresholds mean something on the scale of one detector only; the share of pixels that they erase does on all.
-    Images are looked at, labels are not. Returns multiples of 1/1000, the nearest by share, the lowest where several
-    are.
+    Images are looked at, labels are not. Returns multiples of 1/1000, the nearest by share, the lowest of several.
     """
     matched: list[float] = []
     for count, threshold in enumerate(thresholds):
@@ -202,6 +199,11 @@ def u2net_hierarchy(view: TrainView, state: dict[str, Tensor], thresholds: Seque
     return hierarchy_frames(view, u2net_detector(state), thresholds, fill, batch=8)
 
 
+def unsupervised_hierarchy(view: TrainView, thresholds: Sequence[float], fill: Sequence[float]) -> dict:
+    """`hierarchy_frames` with the hand-crafted detector."""
+    return hierarchy_frames(view, unsupervised_detector, thresholds, fill)
+
+
 def unsupervised_thresholds(view: TrainView, state: dict[str, Tensor], thresholds: Sequence[float],
                             fill: Sequence[float], backbone: dict | None = None) -> dict:
     """`matched_thresholds` of the hand-crafted detector: {"thresholds": one per erasing}.
@@ -210,8 +212,3 @@ def unsupervised_thresholds(view: TrainView, state: dict[str, Tensor], threshold
     """
     reference = u2net_detector(state) if backbone is None else network_detector(state, backbone)
     return {"thresholds": matched_thresholds(view, unsupervised_detector, reference, thresholds, fill)}
-
-
-def unsupervised_hierarchy(view: TrainView, thresholds: Sequence[float], fill: Sequence[float]) -> dict:
-    """`hierarchy_frames` with the hand-crafted detector."""
-    return hierarchy_frames(view, unsupervised_detector, thresholds, fill)

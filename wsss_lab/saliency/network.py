@@ -4,16 +4,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wsss_lab.data import frames
 from wsss_lab.data.canvas import augment, normalise
 from wsss_lab.data.views import TrainView
-from wsss_lab.networks.backbones import Backbone
-from wsss_lab.networks.fit import Schedule, fit
+from wsss_lab.networks.backbones import Backbone, restore, train
 from wsss_lab.networks.heads import DeepLab, deeplab
 from wsss_lab.networks.inference import label_probabilities
 from wsss_lab.networks.losses import pixel_loss
-from wsss_lab.networks.machine import place, resolve_device
-from wsss_lab.saliency.maps import quantise
+from wsss_lab.networks.machine import resolve_device
+from wsss_lab.saliency.maps import saliency_frame
 
 
 def train_saliency(images: np.ndarray, masks: np.ndarray, start: dict[str, Tensor], backbone: dict, schedule: dict,
@@ -26,29 +24,24 @@ def train_saliency(images: np.ndarray, masks: np.ndarray, start: dict[str, Tenso
     images: (N, s, s, 3) uint8. masks: (N, s, s) in {0, 1}, from boxes or from annotators.
     Returns {"state": state dict, "history": loss per iteration}.
     """
-    backbone, schedule = Backbone.from_settings(backbone), Schedule(**schedule)
-    device = resolve_device()
-    torch.manual_seed(seed)
-    net = deeplab(backbone, 2)
-    backbone.load_start(net.trunk, start)
     pixels = torch.from_numpy(np.array(images)).permute(0, 3, 1, 2)
     targets = torch.from_numpy(np.array(masks))
 
-    def draw(generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        rows = torch.randint(len(pixels), (schedule.batch,), generator=generator)
-        x, y = augment(pixels[rows], targets[rows], generator)
-        return normalise(x.to(device)), y.to(device)
+    def batches(_side: int, batch: int):
+        def draw(generator: torch.Generator) -> tuple[Tensor, Tensor]:
+            rows = torch.randint(len(pixels), (batch,), generator=generator)
+            x, y = augment(pixels[rows], targets[rows], generator)
+            return normalise(x.to(resolve_device())), y.to(resolve_device())
 
-    history = fit(place(net), draw, lambda net, x, y: pixel_loss(net(x), y), schedule, seed,
-                  prepare=backbone.prepare)
-    return {"state": net.cpu().state_dict(), "history": history}
+        return draw
+
+    return train(lambda backbone: deeplab(backbone, 2), batches, lambda net, x, y: pixel_loss(net(x), y), start,
+                 backbone, schedule, seed)
 
 
 def restore_saliency(state: dict[str, Tensor], backbone: dict) -> DeepLab:
     """The trained network in evaluation mode on the chosen device."""
-    net = deeplab(Backbone.from_settings(backbone), 2)
-    net.load_state_dict(state)
-    return place(net).eval()
+    return restore(deeplab(Backbone.from_settings(backbone), 2), state)
 
 
 def saliency_frames(view: TrainView, state: dict[str, Tensor], backbone: dict) -> dict:
@@ -57,6 +50,5 @@ def saliency_frames(view: TrainView, state: dict[str, Tensor], backbone: dict) -
     Returns {"maps": frame (N, Hmax, Wmax) uint8}: foreground probability divided by its maximum in the image, times
     255, as the released maps of Oh et al. 2017 store it.
     """
-    net = restore_saliency(state, backbone)
-    maps = (quantise(foreground) for _, foreground in label_probabilities(net, view, backbone["side"]))
-    return {"maps": frames.stack(view, maps, fill=0)}
+    found = label_probabilities(restore_saliency(state, backbone), view, backbone["side"])
+    return saliency_frame(view, (foreground for _, foreground in found))

@@ -32,39 +32,31 @@ class SaliencyMaps:
     def read(self, name: str, size: tuple[int, int]) -> np.ndarray:
         """The map of one image, float32 (H, W) in [0, 1].
 
-        name: of the image, without extension    size: (H, W) of the image
-        Raises DataError naming the file where it is missing, cannot be read, is of another size than the image, or
-        holds other values.
+        name: of the image, without extension. size: (H, W) of the image. Raises DataError naming the file where it is
+        missing, cannot be read, is of another size than the image, or holds other values.
         """
-        path = self._find(name)
+        suffix = next((suffix for suffix, found in self._names.items() if name in found), None)
+        if suffix is None:
+            raise DataError(f"no saliency map for image {name!r} in {self.folder}", f"{name}.png or {name}.npy",
+                            "compute the map of this image, or leave the image out of the split")
+        path = self.folder / self._names[suffix][name].name
         values = _read(path)
         if values.shape != tuple(size):
-            raise DataError(
-                f"saliency map {path} has shape {values.shape}",
-                f"{tuple(size)} (height, width), as its image",
-                "compute it again on this image, or resize it",
-            )
-        return (values / self._scale(path.suffix.lower(), values)).clip(0, 1).astype(np.float32)
-
-    def _find(self, name: str) -> Path:
-        for found in self._names.values():
-            if name in found:
-                return self.folder / found[name].name
-        raise DataError(
-            f"no saliency map for image {name!r} in {self.folder}",
-            f"{name}.png or {name}.npy",
-            "compute the map of this image, or leave the image out of the split",
-        )
+            raise DataError(f"saliency map {path} has shape {values.shape}",
+                            f"{tuple(size)} (height, width), as its image",
+                            "compute it again on this image, or resize it")
+        return (values / self._scale(suffix, values)).clip(0, 1).astype(np.float32)
 
     def _scale(self, suffix: str, values: np.ndarray) -> int:
+        """The scale of all files of a suffix and type of numbers; files that can't be read are told at their turn."""
         kind = suffix, values.dtype
         if kind not in self._scales:
-            known = [scale for scale in SCALES if scale <= _largest(values.dtype)]
+            largest = max(scale for scale in SCALES if scale <= _largest(values.dtype))
             scale = _scale_of(values)
             for file in self._names[suffix].values():
-                if scale == known[-1]:
+                if scale == largest:
                     break
-                with contextlib.suppress(DataError):  # told when it is that file's turn
+                with contextlib.suppress(DataError):
                     other = _read(self.folder / file.name)
                     scale = max(scale, _scale_of(other)) if other.dtype == values.dtype else scale
             self._scales[kind] = scale
@@ -92,41 +84,28 @@ def _largest(kind: np.dtype) -> int:
 
 def _read(path: Path) -> np.ndarray:
     """The numbers of a file, as they are: bool, uint8, uint16, other integers or floating-point, (H, W)."""
-    values = _read_png(path) if path.suffix.lower() == ".png" else _read_npy(path)
-    lowest, highest = values.min(), values.max()  # NaN if there is one, and then no comparison holds
-    if not (lowest >= 0 and highest <= _largest(values.dtype) * ABOVE):
-        raise DataError(
-            f"saliency map {path} holds values from {lowest:g} to {highest:g}",
-            "values in [0, 1] or in 0..255",
-            "scale the map",
-        )
-    return values
-
-
-def _read_png(path: Path) -> np.ndarray:
     from PIL import Image
 
+    mode = ""
     try:
-        with Image.open(path) as image:
-            mode, values = image.mode, np.asarray(image)
+        if path.suffix.lower() == ".png":
+            with Image.open(path) as image:
+                mode, values = image.mode, np.asarray(image)
+        else:
+            values = np.load(path, allow_pickle=False)
+            if not isinstance(values, np.ndarray):
+                raise ValueError("it is an archive of arrays")
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        raise _unreadable(path, error) from error
-    if values.ndim != 2 or mode == "P":
+        raise DataError(f"saliency map {path} cannot be read ({error})", "an undamaged file",
+                        "compute it again") from error
+    if mode == "P" or mode and values.ndim != 2:
         raise DataError(f"saliency map {path} is not grey (mode {mode})", "a grey PNG of 8 or 16 bits")
-    return values if mode in ("1", "L") else values.astype(np.uint16)
-
-
-def _read_npy(path: Path) -> np.ndarray:
-    try:
-        values = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise _unreadable(path, error) from error
-    if not isinstance(values, np.ndarray):
-        raise _unreadable(path, ValueError("it is an archive of arrays"))
     if not (values.size and values.dtype.kind in "buif"):
         raise DataError(f"saliency map {path} holds {values.dtype} {values.shape}", "real numbers (H, W)")
+    if mode not in ("", "1", "L"):
+        values = values.astype(np.uint16)
+    lowest, highest = values.min(), values.max()  # NaN if there is one, and then no comparison holds
+    if not (lowest >= 0 and highest <= _largest(values.dtype) * ABOVE):
+        raise DataError(f"saliency map {path} holds values from {lowest:g} to {highest:g}",
+                        "values in [0, 1] or in 0..255", "scale the map")
     return values
-
-
-def _unreadable(path: Path, error: Exception) -> DataError:
-    return DataError(f"saliency map {path} cannot be read ({error})", "an undamaged file", "compute it again")

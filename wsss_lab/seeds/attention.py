@@ -10,12 +10,10 @@ from torch import Tensor
 from wsss_lab.data.canvas import canvas_box, from_canvas, normalise
 from wsss_lab.data.views import EvalView, TrainView
 from wsss_lab.evaluation.scoring import score_seeds
-from wsss_lab.networks.backbones import Backbone
+from wsss_lab.networks.backbones import Backbone, restore, train
 from wsss_lab.networks.batches import augmentation, tagged_batches
-from wsss_lab.networks.fit import Schedule, fit
 from wsss_lab.networks.heads import AttentionNet, attention_net
 from wsss_lab.networks.inference import SCALES, volumes
-from wsss_lab.networks.machine import place
 
 EPSILON = 1e-12
 
@@ -26,7 +24,6 @@ def class_loss(scores: Tensor, tags: Tensor) -> Tensor:
     .. math:: \ell_c = \frac{1}{N} \sum_i -\bar z_i \log \sigma(\hat z_i) - (1 - \bar z_i) \log(1 - \sigma(\hat z_i))
 
     averaged over the classes too, as in the released code, so that it weighs as much as a mean over pixels.
-
     scores: (N, C) logits. tags: (N, C) in {0, 1}. Returns a scalar.
     """
     return F.binary_cross_entropy_with_logits(scores.float(), tags)
@@ -40,21 +37,14 @@ def train_attention(view: TrainView, start: dict[str, Tensor], backbone: dict, s
     does. pooling: "average" or "max". random_scale: see `augmentation`.
     Returns {"state": state dict of the whole network, "history": loss per iteration}.
     """
-    backbone, schedule = Backbone.from_settings(backbone), Schedule(**schedule)
-    torch.manual_seed(seed)
-    net = attention_net(backbone, len(view.classes) + 1, pooling)
-    backbone.load_start(net.trunk, start)
-    batches = tagged_batches(view, backbone.side, schedule.batch, augmentation(random_scale))
-    history = fit(place(net), batches,
-                  lambda net, images, tags: class_loss(net(images), tags), schedule, seed, prepare=backbone.prepare)
-    return {"state": net.cpu().state_dict(), "history": history}
+    return train(lambda backbone: attention_net(backbone, len(view.classes) + 1, pooling),
+                 lambda side, batch: tagged_batches(view, side, batch, augmentation(random_scale)),
+                 lambda net, images, tags: class_loss(net(images), tags), start, backbone, schedule, seed)
 
 
 def restore_attention(state: dict[str, Tensor], backbone: dict, pooling: str = "average") -> AttentionNet:
     """The trained network in evaluation mode on the chosen device."""
-    net = attention_net(Backbone.from_settings(backbone), len(state["attention.weight"]) + 1, pooling)
-    net.load_state_dict(state)
-    return place(net).eval()
+    return restore(attention_net(Backbone.from_settings(backbone), len(state["attention.weight"]) + 1, pooling), state)
 
 
 def attention_outputs(view: TrainView, state: dict[str, Tensor], backbone: dict, pooling: str = "average",
@@ -63,8 +53,7 @@ def attention_outputs(view: TrainView, state: dict[str, Tensor], backbone: dict,
 
     Returns {"maps": float16 (N, C, h, w), signed, all classes; "scores": float32 (N, C) logits at scale 1}.
     """
-    net = restore_attention(state, backbone, pooling)
-    side = backbone["side"]
+    net, side = restore_attention(state, backbone, pooling), backbone["side"]
     maps = [volume.half().numpy() for _, volume, _ in volumes(net, net.class_maps, view, side, scales)]
     scores = [net.pool(volume[None])[0].numpy() for _, volume, _ in volumes(net, net.class_maps, view, side, (1.0,))]
     return {"maps": np.stack(maps), "scores": np.stack(scores)}
@@ -103,17 +92,16 @@ def attention_maps(view: TrainView, maps: np.ndarray, side: int,
 
 
 def predicted_tags(scores: np.ndarray, threshold: float = 0.5) -> np.ndarray:
-    """Classes that a classifier sees in an image: those above the threshold, or the best one if there is none.
+    """Classes that a classifier sees in images whose tags are not known: those above the threshold, else the best one.
 
-    scores: (N, C) logits. Returns bool (N, C). For images whose tags are not known.
+    scores: (N, C) logits. Returns bool (N, C).
 
     >>> predicted_tags(np.array([[2.0, -1.0, 0.5], [-3.0, -1.0, -2.0]])).astype(int).tolist()
     [[1, 0, 1], [0, 1, 0]]
     """
     scores = np.asarray(scores, np.float64)
-    logit = np.log(threshold / (1 - threshold))
-    best = scores == scores.max(-1, keepdims=True)
-    return (scores > logit) | (best & ~(scores > logit).any(-1, keepdims=True))
+    above = scores > np.log(threshold / (1 - threshold))
+    return above | ((scores == scores.max(-1, keepdims=True)) & ~above.any(-1, keepdims=True))
 
 
 def score_attention(view: EvalView, maps: np.ndarray, side: int) -> dict:
@@ -124,18 +112,9 @@ def score_attention(view: EvalView, maps: np.ndarray, side: int) -> dict:
 # ---------------------------------------------------------------------------------------------------------------------
 # Attention volumes and class activation maps are the same thing (Chaudhry et al. 2017, Sec. 4.1), shown in numbers.
 #
-# A class activation map (Zhou et al. 2016) belongs to a network that pools its features first and classifies them with
-# a linear layer then; the attention network has its class filters before the pooling.
-
-
-def class_activation_maps(features: Tensor, weight: Tensor) -> Tensor:
-    r"""The maps of a linear classifier with pooling in front of it.
-
-    .. math:: M_c(m) = \sum_k w_{ck} f_k(m)
-
-    features: (B, K, h, w). weight: (C, K). Returns (B, C, h, w), without the bias. Source: Zhou et al. 2016, Eq. (2).
-    """
-    return torch.einsum("ck,bkhw->bchw", weight, features)
+# Class activation maps, M_c(m) = sum_k w_ck f_k(m) (Zhou et al. 2016, Eq. 2), belong to a network that pools its
+# features first and classifies them with a linear layer then; the attention network has its class filters before the
+# pooling.
 
 
 def cam_differences(net: AttentionNet, images: Tensor) -> dict[str, float]:
@@ -144,12 +123,15 @@ def cam_differences(net: AttentionNet, images: Tensor) -> dict[str, float]:
     net: in evaluation mode. images: normalised (B, 3, H, W). Returns {"maps": of V less its bias from the class
     activation maps, "scores": of the class scores}, each relative to the largest map value or score.
     """
+    def apart(expected: Tensor, found: Tensor) -> float:
+        return float((expected - found).abs().max() / expected.abs().max())
+
     with torch.no_grad():
         features, volume = net.scores(images), net.class_maps(images)
         weight, bias = net.attention.weight[:, :, 0, 0], net.attention.bias
-        maps = class_activation_maps(features, weight)
+        maps = torch.einsum("ck,bkhw->bchw", weight, features)
         scores = F.linear(features.mean((2, 3)), weight, bias)
-        return {"maps": _apart(maps, volume - bias[:, None, None]), "scores": _apart(scores, net.pool(volume))}
+        return {"maps": apart(maps, volume - bias[:, None, None]), "scores": apart(scores, net.pool(volume))}
 
 
 def compare_with_cam(view: TrainView, state: dict[str, Tensor], backbone: dict, images: int = 8) -> dict:
@@ -157,7 +139,3 @@ def compare_with_cam(view: TrainView, state: dict[str, Tensor], backbone: dict, 
     net = restore_attention(state, backbone).cpu().double()
     canvases, _ = view.canvas(range(min(images, len(view))), backbone["side"])
     return {"differences": cam_differences(net, normalise(canvases).double())}
-
-
-def _apart(expected: Tensor, found: Tensor) -> float:
-    return float((expected - found).abs().max() / expected.abs().max())

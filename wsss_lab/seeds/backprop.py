@@ -15,16 +15,13 @@ from wsss_lab.errors import ParameterError
 from wsss_lab.networks.inference import device_of, eval_mode
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Back-propagation of a class score to the image: vanilla and guided.
-#
-# Sources: Simonyan et al. 2014 (vanilla), Springenberg et al. 2015 (guided); as seeders Oh et al. 2017, Fig. 3.
+# Back-propagation of a class score to the image: vanilla (Simonyan et al. 2014) and guided (Springenberg et al. 2015).
 
 
 def vanilla_maps(net: nn.Module, images: Tensor, tags: Tensor) -> Tensor:
     r""":math:`\max_{rgb} |\partial s_c / \partial x|` of every (image, tag) pair.
 
-    net: (B, 3, H, W) -> scores (B, C). images: (B, 3, H, W) float, normalised. tags: (B, C) bool, M of them
-    true.
+    net: (B, 3, H, W) -> scores (B, C). images: (B, 3, H, W) float, normalised. tags: (B, C) bool, M of them true.
     Returns (M, H, W), not negative, in the order of ``tags.nonzero()``.
     """
     return class_gradients(net, images, tags).abs().amax(1)
@@ -56,25 +53,24 @@ def class_gradients(net: nn.Module, images: Tensor, tags: Tensor, guided: bool =
 def guided_relus(net: nn.Module) -> Iterator[None]:
     """Inside the block, a ReLU passes a gradient back only where its input *and* the gradient are positive.
 
-    The ReLU's own backward rule tests the input; a hook on its output removes the negative gradients before
-    that.
+    The ReLU's own backward rule tests the input; a hook on its output removes the negative gradients before that.
     Raises ParameterError when the net has no ReLU layers, as nothing would be guided then.
     """
     relus = [module for module in net.modules() if isinstance(module, (nn.ReLU, nn.ReLU6))]
     if not relus:
         raise ParameterError(f"guided back-propagation found no ReLU layer in {type(net).__name__}",
                              "a network whose ReLUs are nn.ReLU or nn.ReLU6 modules")
-    handles = [relu.register_forward_hook(_drop_negative_gradient) for relu in relus]
+
+    def drop_negative_gradient(relu: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        if output.requires_grad:
+            output.register_hook(lambda gradient: gradient.clamp(min=0))
+
+    handles = [relu.register_forward_hook(drop_negative_gradient) for relu in relus]
     try:
         yield
     finally:
         for handle in handles:
             handle.remove()
-
-
-def _drop_negative_gradient(relu: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-    if output.requires_grad:
-        output.register_hook(lambda gradient: gradient.clamp(min=0))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -85,15 +81,10 @@ def _drop_negative_gradient(relu: nn.Module, inputs: tuple[Tensor, ...], output:
 #
 # .. math:: P_i = a_i \sum_j w^+_{ij} \frac{P_j}{\sum_{i'} a_{i'} w^+_{i'j}}, \qquad w^+ = \max(w, 0)
 #
-# Biases take no part. Source: Zhang et al. 2016, "Top-down neural attention by excitation backprop", Sec. 3.2;
-# used as a seeder by Oh et al. 2017, Fig. 3.
+# Biases take no part. Source: Zhang et al. 2016, "Top-down neural attention by excitation backprop", Sec. 3.2.
 
-
-#: Layers that hand every neuron's mass to the neuron at the same place.
 _PASS = (nn.ReLU, nn.ReLU6, nn.Dropout, nn.Dropout2d, nn.Identity)
-
-#: A parent whose excitation is not above this has no exciting child to pass its mass to.
-_DEAD = 1e-20
+_DEAD = 1e-20  # a parent whose excitation is not above this has no exciting child to pass its mass to
 
 
 def excitation_maps(net: nn.Module, images: Tensor, tags: Tensor, stop_at: int | None = None) -> Tensor:
@@ -102,17 +93,14 @@ def excitation_maps(net: nn.Module, images: Tensor, tags: Tensor, stop_at: int |
     net: has ``layers()``, its layers in forward order from the image to the class scores.
     images: (B, 3, H, W) float, normalised. tags: (B, C) bool, M of them true.
     stop_at: index of the layer at whose input the mass is read; None = `deepest_stop`.
-    Returns (M, h, w), not negative, in the order of ``tags.nonzero()``; each map sums to 1 where no mass was
-    lost.
+    Returns (M, h, w), not negative, in the order of ``tags.nonzero()``; each map sums to 1 where no mass was lost.
     """
-    layers = net.layers()
     with eval_mode(net):
-        return excitation_mass(layers, images, tags, stop_at).sum(1)
+        return excitation_mass(net.layers(), images, tags, stop_at).sum(1)
 
 
 @torch.no_grad()
-def excitation_mass(layers: Sequence[nn.Module], images: Tensor, tags: Tensor,
-                    stop_at: int | None = None) -> Tensor:
+def excitation_mass(layers: Sequence[nn.Module], images: Tensor, tags: Tensor, stop_at: int | None = None) -> Tensor:
     """Mass of every (image, tag) pair at the input of layer `stop_at`: (M, channels, h, w).
 
     layers: flat, in forward order, in evaluation mode; those from `stop_at` on must be convolutions, max or
@@ -124,12 +112,10 @@ def excitation_mass(layers: Sequence[nn.Module], images: Tensor, tags: Tensor,
     positive evidence.
     """
     stop = _check_stop(layers, stop_at)
-    x = images
-    for layer in layers[:stop]:
-        x = layer(x)
-    inputs: list[Tensor] = []
-    for layer in layers[stop:]:
-        inputs.append(x)
+    inputs, x = [], images
+    for index, layer in enumerate(layers):
+        if index >= stop:
+            inputs.append(x)
         x = layer(x)
     rows, classes = tags.nonzero(as_tuple=True)
     mass = x.new_zeros(len(rows), *x.shape[1:])
@@ -156,12 +142,11 @@ def _check_stop(layers: Sequence[nn.Module], stop_at: int | None) -> int:
         return deepest_stop(layers)
     if not 0 <= stop_at <= len(layers):
         raise ParameterError(f"stop_at={stop_at} is not a layer of this network", f"0 to {len(layers)}")
-    for index in range(stop_at, len(layers)):
-        if not _has_rule(layers[index]):
-            raise ParameterError(
-                f"excitation back-propagation has no rule for layer {index}, {type(layers[index]).__name__}",
-                "Conv2d, MaxPool2d, AvgPool2d, AdaptiveAvgPool2d(1), ReLU or Dropout",
-                f"stop above it: stop_at={deepest_stop(layers)}")
+    for index, layer in enumerate(layers[stop_at:], start=stop_at):
+        if not _has_rule(layer):
+            raise ParameterError(f"excitation back-propagation has no rule for layer {index}, {type(layer).__name__}",
+                                 "Conv2d, MaxPool2d, AvgPool2d, AdaptiveAvgPool2d(1), ReLU or Dropout",
+                                 f"stop above it: stop_at={deepest_stop(layers)}")
     return stop_at
 
 
@@ -181,44 +166,32 @@ def _has_rule(layer: nn.Module) -> bool:
 
 
 def pass_down(layer: nn.Module, activation: Tensor, mass: Tensor, rows: Tensor) -> Tensor:
-    """Mass at a layer's input (M, c, h, w) from the mass at its output, by the rule at the top of this module.
+    """Mass at a layer's input (M, c, h, w) from the mass at its output, by the rule at the top of this section.
 
     layer: one that has a rule, see `excitation_mass`. activation: (B, c, h, w), the layer's input. mass: (M, c', h',
-    w'), not negative. rows: (M,) int64, the image of each mass.
+    w'), not negative. rows: (M,) int64, the image of each mass. The winner of a max pooling's window takes all of it.
     """
     if hands_on(layer):
         return mass
     if isinstance(layer, nn.MaxPool2d):
-        return _down_max_pool(layer, activation, mass, rows)
+        _, winners = F.max_pool2d(activation, layer.kernel_size, layer.stride, layer.padding, layer.dilation,
+                                  layer.ceil_mode, return_indices=True)
+        received = mass.new_zeros(len(rows), activation.shape[1], activation[0, 0].numel())
+        received.scatter_add_(2, winners[rows].flatten(2), mass.flatten(2))
+        return received.unflatten(2, activation.shape[2:])
     activation = activation.clamp(min=0)
     if isinstance(layer, nn.AdaptiveAvgPool2d):
         return activation[rows] * _ratio(mass, activation.sum((2, 3), keepdim=True)[rows])
     if isinstance(layer, nn.AvgPool2d):
         # The divisor of the mean cancels out, which leaves a per-channel convolution with ones.
+        size, stride, padding = (_pair(each) for each in (layer.kernel_size, layer.stride, layer.padding))
         channels = activation.shape[1]
-        kernel = activation.new_ones(channels, 1, *_pair(layer.kernel_size))
-        return _down_convolution(activation, mass, rows, kernel, _pair(layer.stride), _pair(layer.padding),
-                                 (1, 1), channels)
-    return _down_convolution(activation, mass, rows, layer.weight.clamp(min=0), layer.stride, layer.padding,
-                             layer.dilation, layer.groups)
-
-
-def _down_convolution(activation: Tensor, mass: Tensor, rows: Tensor, weight: Tensor, stride: tuple[int, int],
-                      padding: tuple[int, int], dilation: tuple[int, int], groups: int) -> Tensor:
-    excitation = F.conv2d(activation, weight, None, stride, padding, dilation, groups)
-    ratio = _ratio(mass, excitation[rows])
-    shared = torch.nn.grad.conv2d_input((len(rows), *activation.shape[1:]), weight, ratio,
-                                        stride, padding, dilation, groups)
+        weight, geometry = activation.new_ones(channels, 1, *size), (stride, padding, (1, 1), channels)
+    else:
+        weight, geometry = layer.weight.clamp(min=0), (layer.stride, layer.padding, layer.dilation, layer.groups)
+    ratio = _ratio(mass, F.conv2d(activation, weight, None, *geometry)[rows])
+    shared = torch.nn.grad.conv2d_input((len(rows), *activation.shape[1:]), weight, ratio, *geometry)
     return shared.mul_(activation[rows])
-
-
-def _down_max_pool(layer: nn.MaxPool2d, activation: Tensor, mass: Tensor, rows: Tensor) -> Tensor:
-    """The winner of each window takes all of the window's mass; windows may overlap."""
-    _, winners = F.max_pool2d(activation, layer.kernel_size, layer.stride, layer.padding, layer.dilation,
-                              layer.ceil_mode, return_indices=True)
-    received = mass.new_zeros(len(rows), activation.shape[1], activation[0, 0].numel())
-    received.scatter_add_(2, winners[rows].flatten(2), mass.flatten(2))
-    return received.unflatten(2, activation.shape[2:])
 
 
 def _ratio(mass: Tensor, excitation: Tensor) -> Tensor:
@@ -229,24 +202,22 @@ def _pair(value: int | tuple[int, int]) -> tuple[int, int]:
     return (value, value) if isinstance(value, int) else tuple(value)
 
 
+# ---------------------------------------------------------------------------------------------------------------------
+# Smoothed maps of every image.
+
 #: method(net, images (B, 3, H, W), tags (B, C)) -> one map per (image, tag) pair, (M, h, w).
 METHODS = {"vanilla": vanilla_maps, "guided": guided_maps, "excitation": excitation_maps}
-
-#: Width of the Gaussian, in pixels of a 321-pixel input. The paper smooths but doesn't give a width.
-SIGMA_AT_321 = 8.0
+SIGMA_AT_321 = 8.0  # width of the Gaussian, in pixels of a 321-pixel input; the paper gives none
 
 
 def backprop_maps(net: nn.Module, view: TrainView, side: int, method: str, sigma: float | None = None,
                   stride: int = 1, batch: int = 16) -> np.ndarray:
     """Smoothed back-propagation maps of all images of a view on the canvas grid.
 
-    method: a key of METHODS. side: canvas side in pixels. sigma: of the Gaussian in canvas pixels, None = 8
-    px at 321, scaled with `side`. stride: the maps are averaged down by it to save space; a smooth map bears
-    sigma / 2.
-    Returns float16 (N, C, h, h) with h = ceil(side / stride): each tag's map divided by its maximum, 0 for
-    other classes. `wsss_lab.seeds.cam.expand` brings them to image size, as it does for class
-    activation maps.
-    Raises ParameterError for an unknown method.
+    method: a key of METHODS. side: canvas side in pixels. sigma: of the Gaussian in canvas pixels, None = 8 px at 321,
+    scaled with `side`. stride: the maps are averaged down by it to save space; a smooth map bears sigma / 2.
+    Returns float16 (N, C, h, h) with h = ceil(side / stride): each tag's map divided by its maximum, 0 for other
+    classes; `wsss_lab.seeds.cam.expand` brings them to image size. Raises ParameterError for an unknown method.
     """
     if method not in METHODS:
         raise ParameterError(f"back-propagation method '{method}' is not known", ", ".join(METHODS))
@@ -261,30 +232,23 @@ def backprop_maps(net: nn.Module, view: TrainView, side: int, method: str, sigma
         part = METHODS[method](net, normalise(images.to(device)), tags[start:indices.stop].to(device))
         part = F.interpolate(part[:, None], size=(side, side), mode="bilinear", align_corners=False)[:, 0]
         part = F.adaptive_avg_pool2d(gaussian_smooth(part, sigma), grid)
-        # Gradients can be too small for float16: scale before storing.
-        maps[start:indices.stop][tags[start:indices.stop]] = _scale_to_one(part).half().cpu()
+        peak = part.amax((1, 2), keepdim=True)  # gradients can be too small for float16: scaled before storing
+        maps[start:indices.stop][tags[start:indices.stop]] = torch.where(peak > 0, part / peak, 0).half().cpu()
     return maps.numpy()
 
 
 def gaussian_smooth(maps: Tensor, sigma: float) -> Tensor:
-    """Gaussian filter of (M, H, W) maps, cut at 4 sigma, borders mirrored; sigma 0 returns the maps.
+    """Gaussian filter of (M, H, W) maps, borders mirrored; sigma 0 returns the maps.
 
-    The cut is nearer where a map is smaller than the filter.
+    It is cut at 4 sigma, or nearer where a map is smaller than the filter.
     """
     if sigma == 0 or len(maps) == 0:
         return maps
-    return _filter_rows(_filter_rows(maps, sigma).mT, sigma).mT
-
-
-def _filter_rows(maps: Tensor, sigma: float) -> Tensor:
-    width = maps.shape[-1]
-    radius = min(int(4 * sigma + 0.5), width - 1)
-    offsets = torch.arange(-radius, radius + 1, device=maps.device, dtype=maps.dtype)
-    kernel = torch.softmax(-0.5 * (offsets / sigma) ** 2, dim=0)
-    rows = F.pad(maps.reshape(-1, 1, width), (radius, radius), mode="reflect")
-    return F.conv1d(rows, kernel[None, None]).reshape(maps.shape)
-
-
-def _scale_to_one(maps: Tensor) -> Tensor:
-    peak = maps.amax((1, 2), keepdim=True)
-    return torch.where(peak > 0, maps / peak, 0)
+    for _ in range(2):
+        width = maps.shape[-1]
+        radius = min(int(4 * sigma + 0.5), width - 1)
+        offsets = torch.arange(-radius, radius + 1, device=maps.device, dtype=maps.dtype)
+        kernel = torch.softmax(-0.5 * (offsets / sigma) ** 2, dim=0)
+        rows = F.pad(maps.reshape(-1, 1, width), (radius, radius), mode="reflect")
+        maps = F.conv1d(rows, kernel[None, None]).reshape(maps.shape).mT
+    return maps

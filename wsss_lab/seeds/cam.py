@@ -15,10 +15,11 @@ from wsss_lab.evaluation.scoring import score_seeds
 from wsss_lab.networks.inference import device_of, eval_mode
 from wsss_lab.refinement.dense_crf import CrfParameters, refine_probabilities
 
+TAU = 0.2  # threshold of the seeds for guide labels (Oh et al. 2017, Sec. 6.1)
+
 # ---------------------------------------------------------------------------------------------------------------------
-# Class activation maps of a whole view: compute on the canvas, expand to the image, normalise.
-#
-# Source: Zhou et al. 2016 (the maps), Oh et al. 2017, Sec. 4 (their use as seeds).
+# Class activation maps (Zhou et al. 2016) as seeds (Oh et al. 2017, Sec. 4): compute on the canvas, expand to the
+# image, normalise, cut at a threshold.
 
 
 @torch.no_grad()
@@ -29,12 +30,11 @@ def raw_class_maps(net: nn.Module, view: TrainView, side: int, batch: int = 32) 
     Returns float16 (N, C, h, w) on the canvas grid: small enough to keep, and precise to 1/2000 of a value.
     Raises TrainingError when a map is not finite.
     """
-    device = device_of(net)
     parts = []
     with eval_mode(net):
         for start in range(0, len(view), batch):
             images, _ = view.canvas(range(start, min(start + batch, len(view))), side)
-            parts.append(net.class_maps(normalise(images.to(device))).half().cpu().numpy())
+            parts.append(net.class_maps(normalise(images.to(device_of(net)))).half().cpu().numpy())
     maps = np.concatenate(parts)
     if not np.isfinite(maps).all():
         raise TrainingError(f"{type(net).__name__} gives class maps that are not finite",
@@ -75,14 +75,6 @@ def expand(raw: np.ndarray, box: Sequence[int], side: int, out_size: tuple[int, 
     return maps
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# From normalised class maps to seed labels.
-
-
-#: Threshold of the seeds for guide labels (Oh et al. 2017, Sec. 6.1).
-TAU = 0.2
-
-
 def seed_labels(maps: np.ndarray, tau: float = TAU) -> np.ndarray:
     r"""The strongest class where it is strong enough, background elsewhere.
 
@@ -96,33 +88,8 @@ def seed_labels(maps: np.ndarray, tau: float = TAU) -> np.ndarray:
     [[0, 1, 2]]
     """
     if not 0 < tau <= 1:
-        raise ParameterError(f"tau={tau} is no seed threshold", "above 0 and at most 1",
-                             f"the paper uses tau={TAU}")
+        raise ParameterError(f"tau={tau} is no seed threshold", "above 0 and at most 1", f"the paper uses tau={TAU}")
     return np.where(maps.max(-3) >= tau, maps.argmax(-3) + 1, 0).astype(np.uint8)
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Centre mean shape: a seed map that doesn't look at the image (baseline of Oh et al. 2017, Fig. 3).
-
-
-def centre_mean_shape(view: EvalView, side: int) -> np.ndarray:
-    """How often each place of an image is foreground, whatever the class.
-
-    THIS READS PIXEL LABELS: the baseline asks how far the average position of objects alone would get, and
-    the paper takes it from the training set's masks. Every mask is stretched to the grid; void pixels (255)
-    count neither way.
-
-    view: images with masks, of any sizes. side: of the grid. Returns float32 (side, side) in [0, 1].
-    """
-    foreground = np.zeros((side, side))
-    counted = np.zeros((side, side))
-    for index in range(len(view)):
-        mask = view.mask(index)
-        planes = np.stack([(mask != 0) & (mask != 255), mask != 255]).astype(np.float32)
-        cells = F.adaptive_avg_pool2d(torch.from_numpy(planes), side).numpy()
-        foreground += cells[0]
-        counted += cells[1]
-    return np.divide(foreground, counted, out=np.zeros_like(foreground), where=counted > 0).astype(np.float32)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -171,6 +138,8 @@ def refine_maps(view: TrainView, maps: np.ndarray, side: int, crf: dict) -> dict
     The unary is the map against 1 - map, as the paper gives none; the CRF runs at image size. Returns {"maps": float16
     (N, C, side, side)} on the canvas, 0 outside the image, as `normalised_maps` takes them.
     """
+    import cv2
+
     parameters = CrfParameters(**crf)
     result = np.zeros((len(view), len(view.classes), side, side), np.float16)
     for index, each in enumerate(normalised_maps(view, maps, side)):
@@ -179,19 +148,34 @@ def refine_maps(view: TrainView, maps: np.ndarray, side: int, crf: dict) -> dict
         for tag in np.flatnonzero(view.tags[index]):
             pair = np.stack([1 - each[tag], each[tag]])
             refined = refine_probabilities(image, pair, parameters)[1]
-            result[index, tag, top:top + height, left:left + width] = _resize(refined, (width, height))
+            result[index, tag, top:top + height, left:left + width] = cv2.resize(refined, (width, height))
     return {"maps": result}
-
-
-def _resize(plane: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    import cv2
-
-    return cv2.resize(plane, size, interpolation=cv2.INTER_LINEAR)
 
 
 def score_maps(view: EvalView, maps: np.ndarray, side: int) -> dict:
     """Precision and recall of seeds over all thresholds: {"counts": int32 (N, 3, K, bins)}, for evaluation only."""
     return {"counts": score_seeds(view, normalised_maps(view, maps, side))}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Centre mean shape: a seed map that doesn't look at the image (baseline of Oh et al. 2017, Fig. 3).
+
+
+def centre_mean_shape(view: EvalView, side: int) -> np.ndarray:
+    """How often each place of an image is foreground, whatever the class.
+
+    THIS READS PIXEL LABELS: the baseline asks how far the average position of objects alone would get, and
+    the paper takes it from the training set's masks. Every mask is stretched to the grid; void pixels (255)
+    count neither way. view: of images of any sizes. side: of the grid. Returns float32 (side, side) in [0, 1].
+    """
+    foreground, counted = np.zeros((2, side, side))
+    for index in range(len(view)):
+        mask = view.mask(index)
+        planes = np.stack([(mask != 0) & (mask != 255), mask != 255]).astype(np.float32)
+        cells = F.adaptive_avg_pool2d(torch.from_numpy(planes), side).numpy()
+        foreground += cells[0]
+        counted += cells[1]
+    return np.divide(foreground, counted, out=np.zeros_like(foreground), where=counted > 0).astype(np.float32)
 
 
 def centre_outputs(view: TrainView, labelled: EvalView, side: int) -> dict:

@@ -1,4 +1,10 @@
-"""The network of Roy & Todorovic 2017: how scores of pixels become scores of the image, and what is fused."""
+r"""The network of Roy & Todorovic 2017: how scores of pixels become scores of the image, and what is fused.
+
+Four rules aggregate the scores f of N positions i for class y (Table 5); the paper's own is FCL:
+
+.. math:: s_y = \sum_i u_{y,i} f_i(y) + c_y \;\text{(FCL)}, \quad \max_i f_i(y) \;\text{(GMP)}, \quad
+          \frac1N \sum_i f_i(y) \;\text{(GAP)}, \quad \frac1r \log \frac1N \sum_i e^{r f_i(y)} \;\text{(LSE)}
+"""
 
 import math
 
@@ -11,15 +17,6 @@ from wsss_lab.networks.backbones import Backbone
 from wsss_lab.networks.heads import deeplab, output_size
 from wsss_lab.refinement.crf_rnn import ITERATIONS, CrfRnn
 from wsss_lab.seeds.backprop import deepest_stop
-
-# ---------------------------------------------------------------------------------------------------------------------
-# From heat maps to image scores: four ways to aggregate, compared in Roy & Todorovic 2017 (Table 5).
-#
-# .. math:: s_y = \sum_i u_{y,i} f_i(y) + c_y \;\text{(FCL)}, \quad \max_i f_i(y) \;\text{(GMP)}, \quad
-#           \frac1N \sum_i f_i(y) \;\text{(GAP)}, \quad \frac1r \log \frac1N \sum_i e^{r f_i(y)} \;\text{(LSE)}
-#
-# f are a network's scores of N positions i for class y. The paper's own is the fully connected layer FCL.
-
 
 SHARPNESS = 5.0  # r of LSE; not in the paper; our choice
 
@@ -91,15 +88,11 @@ def aggregation(kind: str, labels: int, grid: tuple[int, int]) -> FullyConnected
     return FullyConnected(labels, grid) if kind == "FCL" else Pooling(kind)
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# One network that labels pixels, names an image's classes and refines its labels (Roy & Todorovic 2017, Fig. 1).
-
-
 class FusionNet(nn.Module):
-    """DeepLab-LargeFOV with K label maps, an aggregation of each map to a score of the image, and a CRF-RNN.
+    """DeepLab-LargeFOV with K label maps, an aggregation of each map to a score of the image, and a CRF-RNN (Fig. 1).
 
     backbone: its `side` fixes the grid (h, w) of the fully connected aggregation. labels: K, background first.
-    kind: one of wsss_lab.seeds.fusion_net.AGGREGATIONS. iterations: of the CRF-RNN, 0 = without.
+    kind: one of AGGREGATIONS. iterations: of the CRF-RNN, 0 = without.
 
     The trunk is cut where attention ends: `features` runs it up to there, `upper` are the layers from there to the
     label maps, in order. For a VGG that is the output of pool-4 (Sec. 4); for other trunks the highest layer that
@@ -112,7 +105,8 @@ class FusionNet(nn.Module):
         self.trunk, self.head, self.classifier = net.trunk, net.head, net.classifier
         self.aggregation = aggregation(kind, labels, output_size(net, backbone.side))
         self.crf = CrfRnn(labels, iterations)
-        self.cut = _attention_end(self.trunk)
+        pools = [index for index, layer in enumerate(self.trunk) if isinstance(layer, nn.MaxPool2d)]
+        self.cut = max(pools[-2] + 1 if len(pools) > 1 else 0, deepest_stop(list(self.trunk)))
 
     @property
     def upper(self) -> list[nn.Module]:
@@ -133,8 +127,3 @@ class FusionNet(nn.Module):
         """Label maps (B, K, h, w) and scores of the image (B, K), logits: p(y|x) is their sigmoid."""
         maps = self.scores(self.features(images))
         return maps, self.aggregation(maps)
-
-
-def _attention_end(trunk: nn.Sequential) -> int:
-    pools = [index for index, layer in enumerate(trunk) if isinstance(layer, nn.MaxPool2d)]
-    return max(pools[-2] + 1 if len(pools) > 1 else 0, deepest_stop(list(trunk)))

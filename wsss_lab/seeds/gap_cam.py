@@ -1,20 +1,18 @@
 """Class activation maps of the same backbone: the baseline of Araslanov & Roth 2020 (Tables 2 and 9, Fig. 2)."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from wsss_lab.data.resized_crop import crop_and_jitter
 from wsss_lab.data.views import TrainView
-from wsss_lab.networks.backbones import Backbone
+from wsss_lab.networks.backbones import Backbone, restore, train
 from wsss_lab.networks.batches import tagged_batches
 from wsss_lab.networks.deeplab_v3plus import freeze_trunk, v3plus_trunk
-from wsss_lab.networks.fit import Schedule, fit
 from wsss_lab.networks.heads import GapNet
 from wsss_lab.networks.inference import averaged_maps
-from wsss_lab.networks.machine import place
 from wsss_lab.refinement.dense_crf import label_frames
 from wsss_lab.seeds.cam import normalise_maps
 from wsss_lab.seeds.weighted_pooling import soft_margin_loss
@@ -30,24 +28,22 @@ def cam_net(backbone: Backbone, classes: int) -> GapNet:
     return net
 
 
+def freeze(backbone: Backbone, net: nn.Module) -> None:
+    """Keep batch norms and first layers of a network's trunk as they were pre-trained, see `freeze_trunk`."""
+    freeze_trunk(backbone.family, net.trunk)
+
+
 def train_cam(view: TrainView, start: dict[str, Tensor], backbone: dict, schedule: dict, seed: int) -> dict:
     """Train the classifier on images and tags with Eq. (6): {"state": state dict, "history": loss per iteration}."""
-    backbone, schedule = Backbone.from_settings(backbone), Schedule(**schedule)
-    torch.manual_seed(seed)
-    net = cam_net(backbone, len(view.classes))
-    backbone.load_start(net.trunk, start)
-    history = fit(place(net), tagged_batches(view, backbone.side, schedule.batch, crop_and_jitter),
-                  lambda net, images, tags: soft_margin_loss(net(images), tags), schedule, seed,
-                  prepare=lambda net: freeze_trunk(backbone.family, net.trunk))
-    return {"state": net.cpu().state_dict(), "history": history}
+    return train(lambda backbone: cam_net(backbone, len(view.classes)),
+                 partial(tagged_batches, view, change=crop_and_jitter),
+                 lambda net, images, tags: soft_margin_loss(net(images), tags), start, backbone, schedule, seed, freeze)
 
 
 def cam_maps(view: TrainView, state: dict[str, Tensor], backbone: dict,
              scales: Sequence[float]) -> Iterator[np.ndarray]:
     """Yield the background's score and the CAMs of an image's tags, each relative to its maximum: (1 + C, H, W)."""
-    net = cam_net(Backbone.from_settings(backbone), len(view.classes))
-    net.load_state_dict(state)
-    net = place(net).eval()
+    net = restore(cam_net(Backbone.from_settings(backbone), len(view.classes)), state)
 
     def run(images: Tensor) -> tuple[Tensor, Tensor]:
         maps = net.class_maps(images).float()

@@ -95,19 +95,13 @@ def estimated_frames(view: TrainView, state: dict[str, Tensor], backbone: dict, 
     At one scale, from the mean over the image and its mirror image, at image size (the loss compares on the grid of
     the network). saliency: frame of the detector's maps, which the selection compares with.
     """
-    net, _ = restore_localisation(state, backbone, len(view.classes))
-    chosen = Selection(**selection)
-
-    def run(images: Tensor) -> tuple[Tensor, Tensor]:
-        raw = net.class_maps(images).float()
-        return raw.softmax(1), raw.mean((2, 3))
+    detected = frames.rows_of(view, saliency)
 
     def maps() -> Iterator[np.ndarray]:
-        detected = frames.rows_of(view, saliency)
-        for index, (each, _) in enumerate(averaged_maps(net, run, view, backbone["side"], (1.0,))):
-            target = torch.from_numpy(detected[index] / np.float32(255))[None]
-            tags = torch.tensor(view.tags[index])[None]
-            estimate, _ = chosen.estimate(each[None], target, tags)
+        for index, found in enumerate(localisations(view, state, backbone, (1.0,))):
+            estimate, _ = Selection(**selection).estimate(
+                torch.from_numpy(found.mean)[None], torch.from_numpy(detected[index] / np.float32(255))[None],
+                torch.tensor(view.tags[index])[None])
             yield (estimate[0] * 255).round().to(torch.uint8).numpy()
 
     return {"maps": frames.stack(view, maps(), fill=0)}

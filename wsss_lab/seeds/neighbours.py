@@ -56,10 +56,7 @@ def cell_colours(images: Tensor, grid: tuple[int, int]) -> Tensor:
     if not all(0 < cells <= pixels for cells, pixels in zip(grid, images.shape[2:])):
         raise ParameterError(f"a grid of {tuple(grid)} cells on images of {tuple(images.shape[2:])} pixels",
                              "at least one pixel in each cell")
-    return F.adaptive_avg_pool2d(_cone(images.float()), tuple(grid))
-
-
-def _cone(images: Tensor) -> Tensor:
+    images = images.float()
     value = images.amax(1)
     chroma = value - images.amin(1)
     red, green, blue = images.unbind(1)
@@ -67,7 +64,7 @@ def _cone(images: Tensor) -> Tensor:
     sixths = torch.where(value == red, (green - blue) / divisor,
                          torch.where(value == green, 2 + (blue - red) / divisor, 4 + (red - green) / divisor))
     hue = sixths * (math.pi / 3)
-    return torch.stack([chroma * hue.cos(), chroma * hue.sin(), value], 1)
+    return F.adaptive_avg_pool2d(torch.stack([chroma * hue.cos(), chroma * hue.sin(), value], 1), tuple(grid))
 
 
 @torch.no_grad()

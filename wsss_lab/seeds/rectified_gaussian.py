@@ -29,9 +29,7 @@ from wsss_lab.seeds.neighbours import normalised, radius_of, spread, symmetric_p
 MODES = ("literal", "steps", "smooth", "none")
 RHO, STEPS = 0.9, 5  # our choice
 TOLERANCE = 1e-6
-# A cell that looks like none around it has a self-inhibition 1 - w of next to 0, and without any the programme would
-# have no maximum.
-LEAST_INHIBITION = 1e-6
+LEAST_INHIBITION = 1e-6  # of a cell that looks like none around it; without any, the programme would have no maximum
 
 Interaction = Callable[[Tensor], Tensor]  # p (B, M, h, w) -> D p, of the same shape
 
@@ -47,32 +45,39 @@ class Mode(NamedTuple):
 def mode(b: Tensor, weights: Tensor, how: str = "smooth", rho: float = RHO, steps: int = STEPS) -> Mode:
     """Attention maps with the dependences between neighbours in them (Eq. 3).
 
-    b: float (B, M, h, w), M maps (classes, channels or both) of each image; meant to be >= 0, negative entries are
-    allowed. weights: similarity (B, (2 radius + 1)^2, h, w), see wsss_lab.seeds.neighbours, shared by the maps of an
-    image. how: one of MODES, see above. rho: of "smooth", in [0, 1). steps: of "steps", 0 or more.
+    b: float (B, M, h, w), M maps (classes, channels or both) of each image; what is below 0, by rounding, counts as 0.
+    weights: similarity (B, (2 radius + 1)^2, h, w), see wsss_lab.seeds.neighbours, shared by the maps of an image.
+    how: one of MODES, see above. rho: of "smooth", in [0, 1). steps: of "steps", 0 or more.
 
     Returns maps of the shape, dtype and device of b, worked out in double precision. The residual is below 1e-6 for
-    "literal" and "smooth"; "steps" stops before, and "none" solves its own programme exactly. "smooth"
-    maps are up to about 1 / (1 - rho) times as large as b. Scaling b scales the maps. Never carries a gradient.
+    "literal" and "smooth"; "steps" stops before, and "none" solves its own programme exactly. "smooth" maps are up to
+    about 1 / (1 - rho) times as large as b. Scaling b scales the maps. Never carries a gradient.
 
     Raises ParameterError for another `how`, rho or number of steps, DataError for b and weights that do not fit.
     """
-    _check(b, weights, how, rho, steps)
-    b, weights, kind = b.double(), weights.double(), b.dtype
+    if how not in MODES:
+        raise ParameterError(f"mode '{how}' of the rectified Gaussian is not known", " or ".join(MODES))
+    _check_rho(rho)
+    if steps < 0:
+        raise ParameterError(f"steps={steps}", "0 or more", f"our default is {STEPS}")
+    radius_of(weights)
+    if b.ndim != 4 or (len(b), *b.shape[2:]) != (len(weights), *weights.shape[2:]):
+        raise DataError(f"b of shape {tuple(b.shape)} for weights of shape {tuple(weights.shape)}",
+                        f"({len(weights)}, M, {weights.shape[2]}, {weights.shape[3]})")
+    b, weights, kind = b.double().clamp(min=0), weights.double(), b.dtype
     if how == "none":
-        interaction, maps = torch.neg, b.clamp(min=0)
+        interaction, maps = torch.neg, b
     elif how == "smooth":
         interaction = smooth_interaction(weights, rho)
-        if (b < 0).any():
-            maps = accelerated_ascent(interaction, b, (1 - rho, 1 + rho))
-        else:
-            maps = conjugate_gradients(interaction, b).clamp_(min=0)  # what is below 0 is rounding
+        maps = conjugate_gradients(interaction, b).clamp_(min=0)  # what is below 0 is rounding
     else:
         interaction, inhibition = literal_interaction(weights)
         if how == "literal":
             maps = coordinate_ascent(interaction, inhibition, b)
         else:
-            maps = projected_ascent(interaction, b, 0.9 / _largest_row_sum(interaction, inhibition), steps)
+            # No entry of this D is above 0: what it makes of ones are the negative sums of |D_ii'| over each row.
+            largest = -interaction(torch.ones_like(inhibition)).amin((2, 3), keepdim=True)
+            maps = projected_ascent(interaction, b, 0.9 / largest, steps)
     return Mode(maps.to(kind), kkt_residual(interaction, b, maps).to(kind))
 
 
@@ -147,22 +152,6 @@ def conjugate_gradients(interaction: Interaction, b: Tensor, most: int = 1000) -
     return p
 
 
-def accelerated_ascent(interaction: Interaction, b: Tensor, curvature: tuple[float, float], most: int = 1000) -> Tensor:
-    """Projected gradient with Nesterov's momentum for a symmetric, negative definite D; p >= 0 (B, M, h, w).
-
-    curvature: bounds of the eigenvalues of -D, smallest first, above 0. Stops at a KKT residual of TOLERANCE.
-    """
-    ratio = (curvature[0] / curvature[1]) ** 0.5
-    momentum = (1 - ratio) / (1 + ratio)
-    p = ahead = torch.zeros_like(b)
-    for _ in range(most):
-        if (kkt_residual(interaction, b, p) <= TOLERANCE).all():
-            break
-        before, p = p, (ahead + (interaction(ahead) + b) / curvature[1]).clamp_(min=0)
-        ahead = p + momentum * (p - before)
-    return p
-
-
 def projected_ascent(interaction: Interaction, b: Tensor, step: Tensor | float, steps: int) -> Tensor:
     """Plain projected-gradient steps from p = max(b, 0); b and result (B, M, h, w), step broadcasts against them."""
     p = b.clamp(min=0)
@@ -201,14 +190,9 @@ def eigenvalues(weights: Tensor, how: str, rho: float = RHO) -> Tensor:
         raise ParameterError(f"eigenvalues of the mode '{how}'", "literal or smooth", "'steps' has the D of 'literal'")
     weights = weights.double()
     interaction = smooth_interaction(weights, rho) if how == "smooth" else literal_interaction(weights)[0]
-    return torch.linalg.eigvalsh(_matrix(interaction, weights))
-
-
-def _matrix(interaction: Interaction, weights: Tensor) -> Tensor:
-    """D in full, (B, hw, hw)."""
     batch, _, height, width = weights.shape
     units = torch.eye(height * width, dtype=weights.dtype, device=weights.device).view(1, -1, height, width)
-    return interaction(units.expand(batch, -1, -1, -1)).flatten(2)
+    return torch.linalg.eigvalsh(interaction(units.expand(batch, -1, -1, -1)).flatten(2))
 
 
 def _in_full(ties: Tensor) -> Tensor:
@@ -224,25 +208,8 @@ def _in_full(ties: Tensor) -> Tensor:
     return full
 
 
-def _largest_row_sum(interaction: Interaction, inhibition: Tensor) -> Tensor:
-    """max_i sum_i' |D_ii'| of each image (B, 1, 1, 1); no entry of the literal D is above 0."""
-    return -interaction(torch.ones_like(inhibition)).amin((2, 3), keepdim=True)
-
-
 def _product(left: Tensor, right: Tensor) -> Tensor:
     return (left * right).sum((2, 3), keepdim=True)
-
-
-def _check(b: Tensor, weights: Tensor, how: str, rho: float, steps: int) -> None:
-    if how not in MODES:
-        raise ParameterError(f"mode '{how}' of the rectified Gaussian is not known", " or ".join(MODES))
-    _check_rho(rho)
-    if steps < 0:
-        raise ParameterError(f"steps={steps}", "0 or more", f"our default is {STEPS}")
-    radius_of(weights)
-    if b.ndim != 4 or (len(b), *b.shape[2:]) != (len(weights), *weights.shape[2:]):
-        raise DataError(f"b of shape {tuple(b.shape)} for weights of shape {tuple(weights.shape)}",
-                        f"({len(weights)}, M, {weights.shape[2]}, {weights.shape[3]})")
 
 
 def _check_rho(rho: float) -> None:

@@ -13,13 +13,11 @@ from wsss_lab.data.canvas import scale_crop
 from wsss_lab.data.resized_crop import crop_and_jitter, jitter_colours, jitter_factors
 from wsss_lab.data.views import TrainView
 from wsss_lab.errors import DataError, ParameterError
-from wsss_lab.networks.backbones import Backbone
+from wsss_lab.networks.backbones import Backbone, restore, train
 from wsss_lab.networks.batches import labelled_batches, tagged_batches
-from wsss_lab.networks.deeplab_v3plus import freeze_trunk
-from wsss_lab.networks.fit import Curves, Schedule, fit
+from wsss_lab.networks.fit import Curves
 from wsss_lab.networks.heads import GapNet
-from wsss_lab.networks.machine import place
-from wsss_lab.seeds.gap_cam import cam_net
+from wsss_lab.seeds.gap_cam import cam_net, freeze
 from wsss_lab.seeds.weighted_pooling import average_pooling, soft_margin_loss
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -80,11 +78,14 @@ class Selection:
 
         maps: (B, C, h, w) in [0, 1], of the classes. saliency: (B, h, w) in [0, 1]. tags: (B, C) in {0, 1}.
         """
-        chosen = tags.bool()
+        chosen = tags.bool().clone()
         if self.strategy == "adaptive":
             return chosen & (overlap_ratio(maps, saliency) > self.tau)
         if self.strategy == "pre-defined":
-            return chosen & ~_members(self.reserved, tags)
+            if any(not 0 <= index < tags.shape[1] for index in self.reserved):
+                raise ParameterError(f"reserved classes {list(self.reserved)}",
+                                     f"indices from 0 to {tags.shape[1] - 1}")
+            chosen[:, list(self.reserved)] = False
         return chosen
 
     def estimate(self, maps: Tensor, saliency: Tensor, tags: Tensor) -> tuple[Tensor, Tensor]:
@@ -93,7 +94,10 @@ class Selection:
         maps: (B, C + 1, h, w), the softmax over classes and background, which comes last; others as in `foreground`.
         Raises DataError for shapes that don't fit.
         """
-        _check(maps, saliency, tags)
+        batch, planes, *size = maps.shape
+        if tags.shape != (batch, planes - 1) or saliency.shape != (batch, *size):
+            raise DataError(f"maps {tuple(maps.shape)}, saliency {tuple(saliency.shape)}, tags {tuple(tags.shape)}",
+                            "maps (B, C + 1, h, w), saliency (B, h, w), tags (B, C)")
         chosen = self.foreground(maps[:, :-1], saliency, tags)
         share = 0.0 if self.strategy == "none" else self.share
         return estimated_saliency(maps, tags, chosen, share), chosen
@@ -123,20 +127,8 @@ def saliency_loss(saliency: Tensor, estimated: Tensor) -> Tensor:
     return (saliency - estimated).square().mean()
 
 
-def _members(indices: Sequence[int], tags: Tensor) -> Tensor:
-    """bool (C,): the classes with these indices."""
-    if any(not 0 <= index < tags.shape[1] for index in indices):
-        raise ParameterError(f"reserved classes {list(indices)}", f"indices from 0 to {tags.shape[1] - 1}")
-    member = torch.zeros(tags.shape[1], dtype=torch.bool, device=tags.device)
-    member[list(indices)] = True
-    return member
-
-
-def _check(maps: Tensor, saliency: Tensor, tags: Tensor) -> None:
-    batch, planes, *size = maps.shape
-    if tags.shape != (batch, planes - 1) or saliency.shape != (batch, *size):
-        raise DataError(f"maps {tuple(maps.shape)}, saliency {tuple(saliency.shape)}, tags {tuple(tags.shape)}",
-                        "maps (B, C + 1, h, w), saliency (B, h, w), tags (B, C)")
+# ---------------------------------------------------------------------------------------------------------------------
+# The network and its training.
 
 
 def localisation_net(backbone: Backbone, classes: int, background: bool) -> GapNet:
@@ -189,12 +181,10 @@ class JointLoss:
         # The released code brings saliency to the grid of the maps by nearest neighbour.
         target = F.interpolate(saliency[:, None].float() / 255, size=maps.shape[-2:], mode="nearest")[:, 0]
         estimated, chosen = self.selection.estimate(maps, target, tags)
-        losses = classification_loss(raw, tags), saliency_loss(target, estimated)
-        facts = {"classification": losses[0], "saliency": losses[1],
-                 "selected tags": chosen.sum() / tags.sum().clamp(min=1),
-                 "background": (maps[:, -1] > 0.5).float().mean()}
-        self.curves.write(facts)
-        return sum(losses)
+        losses = {"classification": classification_loss(raw, tags), "saliency": saliency_loss(target, estimated)}
+        self.curves.write(losses | {"selected tags": chosen.sum() / tags.sum().clamp(min=1),
+                                    "background": (maps[:, -1] > HALF).float().mean()})
+        return sum(losses.values())
 
 
 def train_localisation(view: TrainView, start: dict[str, Tensor], backbone: dict, schedule: dict, seed: int,
@@ -211,27 +201,21 @@ def train_localisation(view: TrainView, start: dict[str, Tensor], backbone: dict
     if selection is not None and saliency is None:
         raise ParameterError("saliency=None beside a map selection", "a saliency frame, uint8 (N, Hmax, Wmax)",
                              "give saliency maps, or selection=None for the CAM baseline")
-    backbone, schedule = Backbone.from_settings(backbone), Schedule(**schedule)
-    torch.manual_seed(seed)
-    net = localisation_net(backbone, len(view.classes), selection is not None)
-    backbone.load_start(net.trunk, start)
-    change = augmentation(random_scale)
+    change, curves = augmentation(random_scale), {}
     if selection is None:
-        batches, curves = tagged_batches(view, backbone.side, schedule.batch, change), {}
+        batches = partial(tagged_batches, view, change=change)
 
         def loss(net: GapNet, images: Tensor, tags: Tensor) -> Tensor:
             return soft_margin_loss(net(images), tags)
     else:
         loss = JointLoss(Selection(**selection))
-        batches, curves = labelled_batches(view, saliency, backbone.side, schedule.batch, change), loss.curves
-    history = fit(place(net), batches, loss, schedule, seed,
-                  prepare=lambda net: freeze_trunk(backbone.family, net.trunk))
-    return {"state": net.cpu().state_dict(), "history": history, "curves": dict(curves)}
+        batches, curves = partial(labelled_batches, view, saliency, change=change), loss.curves
+    trained = train(lambda backbone: localisation_net(backbone, len(view.classes), selection is not None), batches,
+                    loss, start, backbone, schedule, seed, freeze)
+    return trained | {"curves": dict(curves)}
 
 
 def restore_localisation(state: dict[str, Tensor], backbone: dict, classes: int) -> tuple[GapNet, bool]:
     """The trained network in evaluation mode on the chosen device, and whether its last map is a background."""
     background = len(state["classifier.weight"]) == classes + 1
-    net = localisation_net(Backbone.from_settings(backbone), classes, background)
-    net.load_state_dict(state)
-    return place(net).eval(), background
+    return restore(localisation_net(Backbone.from_settings(backbone), classes, background), state), background

@@ -70,7 +70,7 @@ class Attention:
         attention[asked] = relative
         if self.background == "complement":
             attention[:, 0] = 1 - attention[:, 1:].amax(1)
-        return attention / attention.sum(1, keepdim=True).clamp(min=_TINY)
+        return _shares(attention, 1)
 
 
 def cell_weights(images: Tensor, grid: tuple[int, int], spacing: float = SPACING) -> Tensor:
@@ -99,13 +99,12 @@ def top_down_maps(net: FusionNet, features: Tensor, present: Tensor, weights: Te
             maps = layer(maps)
     rows, labels = present.nonzero(as_tuple=True)
     share = Sharing(weights, how)
-    mass = _from_units(net.aggregation, maps, rows, labels)
-    mass = share(mass, maps.relu(), rows, last=False)
-    for index in reversed(range(len(layers))):
+    mass = share(_from_units(net.aggregation, maps, rows, labels), maps.relu(), rows, last=False)
+    for layer in reversed(layers):
         activation = inputs.pop()
-        mass = pass_down(layers[index], activation, mass, rows)
-        if not hands_on(layers[index]):
-            mass = share(mass, activation.relu(), rows, last=index == 0)
+        mass = pass_down(layer, activation, mass, rows)
+        if not hands_on(layer):
+            mass = share(mass, activation.relu(), rows, last=not inputs)
     return mass.sum(1)
 
 
@@ -128,24 +127,28 @@ class Sharing:
             return mass
         b = mass
         if how.activation:
-            b = b + how.activation * (activation / activation.sum((1, 2, 3), keepdim=True).clamp(min=_TINY))[rows]
+            b = b + how.activation * _shares(activation, (1, 2, 3))[rows]
         if self.inverse is not None:
             b = torch.bmm(b.flatten(2), self.inverse[rows]).reshape(b.shape)
         elif how.neighbours != "none":
             b = mode(b, self.weights[rows], how.neighbours).maps
-        return b / b.sum((1, 2, 3), keepdim=True).clamp(min=_TINY)
+        return _shares(b, (1, 2, 3))
 
 
 def _from_units(aggregation: nn.Module, maps: Tensor, rows: Tensor, labels: Tensor) -> Tensor:
-    """Mass on the label maps (M, K, h, w) from one at the unit of each (image, label) pair.
+    """Mass on the label maps (M, K, h, w) from one at the unit of each (image, label) pair, by Eq. (6).
 
-    What FCL's weights are to Eq. (6), the derivative of the score is for the rules without weights.
+    For the rules without weights, the derivative of the score stands for FCL's weights.
     """
     with torch.enable_grad():
         leaf = maps.detach().requires_grad_()
         slopes, = torch.autograd.grad(aggregation(leaf).sum(), leaf)
     excited = (slopes.clamp(min=0) * maps.relu())[rows, labels]
     mass = maps.new_zeros(len(rows), *maps.shape[1:])
-    mass[torch.arange(len(rows), device=rows.device), labels] = excited / excited.sum((1, 2), keepdim=True).clamp(
-        min=_TINY)
+    mass[torch.arange(len(rows), device=rows.device), labels] = _shares(excited, (1, 2))
     return mass
+
+
+def _shares(values: Tensor, dims: int | tuple[int, ...]) -> Tensor:
+    """Divided by their sum over some axes; 0 where all are."""
+    return values / values.sum(dims, keepdim=True).clamp(min=_TINY)

@@ -1,61 +1,50 @@
 """Training of the classifiers that give seeds; they see images and tags only."""
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
 from wsss_lab.data.canvas import normalise
 from wsss_lab.data.views import TrainView
-from wsss_lab.networks.backbones import Backbone
+from wsss_lab.networks.backbones import Backbone, restore, train
 from wsss_lab.networks.batches import tagged_batches
-from wsss_lab.networks.fit import Schedule, fit
 from wsss_lab.networks.heads import GapNet, gap_net
 from wsss_lab.networks.losses import tag_loss
-from wsss_lab.networks.machine import place, resolve_device
+from wsss_lab.networks.machine import resolve_device
 from wsss_lab.seeds.backprop import backprop_maps
 from wsss_lab.seeds.cam import raw_class_maps
 
 
 def train_classifier(view: TrainView, start: dict[str, Tensor], variant: str, backbone: dict, schedule: dict,
-                     seed: int) -> dict:
+                     seed: int, score=GapNet.forward) -> dict:
     """Train one GAP network on images and tags (Oh et al. 2017, Sec. 4.1 and Supp. B).
 
     start: state dict of the pre-trained trunk. variant: a column of Table 6. backbone, schedule: settings.
-    Returns {"state": state dict, "history": loss per iteration}.
+    score: (net, images) -> class scores. Returns {"state": state dict, "history": loss per iteration}.
     """
-    backbone, schedule = Backbone.from_settings(backbone), Schedule(**schedule)
-    torch.manual_seed(seed)
-    net = gap_net(variant, backbone, len(view.classes))
-    backbone.load_start(net.trunk, start)
-    history = fit(place(net), tagged_batches(view, backbone.side, schedule.batch),
-                  lambda net, images, tags: tag_loss(net(images), tags), schedule, seed, prepare=backbone.prepare)
-    return {"state": net.cpu().state_dict(), "history": history}
+    return train(lambda backbone: gap_net(variant, backbone, len(view.classes)), partial(tagged_batches, view),
+                 lambda net, images, tags: tag_loss(score(net, images), tags), start, backbone, schedule, seed)
 
 
 def restore_classifier(state: dict[str, Tensor], variant: str, backbone: dict) -> GapNet:
     """The trained network in evaluation mode on the chosen device."""
-    net = gap_net(variant, Backbone.from_settings(backbone), len(state["classifier.weight"]))
-    net.load_state_dict(state)
-    return place(net).eval()
+    return restore(gap_net(variant, Backbone.from_settings(backbone), len(state["classifier.weight"])), state)
 
 
 @torch.inference_mode()
-def predict_scores(net: GapNet, view: TrainView, side: int, batch: int = 64) -> Tensor:
-    """Class scores (logits) of every image: (N, C) float32."""
-    scores = []
-    for first in range(0, len(view), batch):
-        images, _ = view.canvas(range(first, min(first + batch, len(view))), side)
-        scores.append(net(normalise(images.to(resolve_device()))).float().cpu())
-    return torch.cat(scores)
-
-
 def classifier_outputs(view: TrainView, state: dict[str, Tensor], variant: str, backbone: dict) -> dict:
     """What a trained classifier says about a view, on the canvas grid.
 
     Returns {"maps": class maps, float16 (N, C, h, w), signed, all classes; "scores": float32 (N, C) logits}.
     """
-    side = backbone["side"]
+    side, batch, scores = backbone["side"], 64, []
     net = restore_classifier(state, variant, backbone)
-    return {"maps": raw_class_maps(net, view, side), "scores": predict_scores(net, view, side)}
+    maps = raw_class_maps(net, view, side)
+    for first in range(0, len(view), batch):
+        images, _ = view.canvas(range(first, min(first + batch, len(view))), side)
+        scores.append(net(normalise(images.to(resolve_device()))).float().cpu())
+    return {"maps": maps, "scores": torch.cat(scores)}
 
 
 def backprop_outputs(view: TrainView, state: dict[str, Tensor], variant: str, backbone: dict, method: str,
@@ -78,15 +67,8 @@ def scores_pooled_last(net: GapNet, images: Tensor) -> Tensor:
 
 def train_pooled_last(view: TrainView, start: dict[str, Tensor], variant: str, backbone: dict, schedule: dict,
                       seed: int) -> dict:
-    """`wsss_lab.seeds.training.train_classifier` with the pooling behind the linear layer, same start and batches."""
-    backbone, schedule = Backbone.from_settings(backbone), Schedule(**schedule)
-    torch.manual_seed(seed)
-    net = gap_net(variant, backbone, len(view.classes))
-    backbone.load_start(net.trunk, start)
-    history = fit(place(net), tagged_batches(view, backbone.side, schedule.batch),
-                  lambda net, images, tags: tag_loss(scores_pooled_last(net, images), tags), schedule, seed,
-                  prepare=backbone.prepare)
-    return {"state": net.cpu().state_dict(), "history": history}
+    """`train_classifier` with the pooling behind the linear layer, same start and batches."""
+    return train_classifier(view, start, variant, backbone, schedule, seed, scores_pooled_last)
 
 
 def compare_poolings(view: TrainView, state: dict[str, Tensor], variant: str, backbone: dict, images: int = 8) -> dict:
@@ -97,9 +79,8 @@ def compare_poolings(view: TrainView, state: dict[str, Tensor], variant: str, ba
     """
     net = restore_classifier(state, variant, backbone).cpu().double()
     images, _ = view.canvas(range(min(images, len(view))), backbone["side"])
-    images = normalise(images).double()
     tags = torch.tensor(view.tags[:len(images)], dtype=torch.float64)
-    return {"differences": pooling_differences(net, images, tags)}
+    return {"differences": pooling_differences(net, normalise(images).double(), tags)}
 
 
 def pooling_differences(net: GapNet, images: Tensor, tags: Tensor) -> dict[str, float]:

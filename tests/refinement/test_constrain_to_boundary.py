@@ -24,16 +24,9 @@ def test_loss_by_hand():
     assert boundary_loss(log_f, q).item() == pytest.approx((np.log(2) + second) / 2)
 
 
-def test_loss_is_zero_only_where_both_agree():
-    q = torch.softmax(batch()[0], 1)
-    assert boundary_loss(q.log(), q).item() == pytest.approx(0, abs=1e-6)
-    assert boundary_loss(torch.log_softmax(batch(seed=1)[0], 1), q).item() > 0.1
-
-
-def test_gradcheck_and_gradient_by_hand():
+def test_gradient_by_hand():
     logits = batch(size=1, grid=3)[0].double().requires_grad_()
     q = torch.softmax(batch(size=1, grid=3, seed=5)[0].double(), 1)
-    assert torch.autograd.gradcheck(lambda x: boundary_loss(torch.log_softmax(x, 1), q), logits)
     boundary_loss(torch.log_softmax(logits, 1), q).backward()
     torch.testing.assert_close(logits.grad, (torch.softmax(logits, 1) - q).detach() / 9)
 
@@ -68,26 +61,11 @@ def test_images_shrink_to_the_nearest_level_of_their_mean():
 
     def targets(*pixels):
         light = images + lighter.repeat(4, 4) * torch.tensor(pixels, dtype=torch.uint8).view(2, 2).repeat(8, 8)
-        return crf_targets(torch.softmax(logits, 1), light, CrfParameters(5, 4, 1, 0, 1), shrink=1)
+        return crf_targets(torch.softmax(logits, 1), light, CrfParameters(5, 8, 1, 0, 1))
 
     assert torch.equal(targets(0, 1, 1, 1), targets(1, 1, 1, 1))
     assert torch.equal(targets(0, 1, 0, 0), targets(0, 0, 0, 0))
     assert not torch.allclose(targets(1, 1, 1, 1), targets(0, 0, 0, 0), atol=0.01)
-
-
-def test_shrink_overrides_the_stride():
-    logits, images = batch()
-    probabilities = torch.softmax(logits, 1)
-    shrunk = crf_targets(probabilities, images, V1, shrink=12)
-    torch.testing.assert_close(shrunk, crf_targets(probabilities, images, V1.scaled(1 / 12), shrink=1))
-    wide = images.repeat_interleave(2, 3)  # the height says how much the grid is smaller
-    torch.testing.assert_close(crf_targets(probabilities, wide, V1), crf_targets(probabilities, wide, V1, shrink=4))
-
-
-def test_without_pairwise_terms_the_loss_vanishes():
-    logits, images = batch()
-    targets = crf_targets(torch.softmax(logits, 1), images, CrfParameters(0, 80, 13, 0, 3))
-    assert boundary_loss(torch.log_softmax(logits, 1), targets).item() == pytest.approx(0, abs=1e-5)
 
 
 def test_tags_keep_background_and_present_classes_only():
@@ -97,12 +75,6 @@ def test_tags_keep_background_and_present_classes_only():
     assert (targets[0, [1, 3]] == 0).all() and (targets[0, [0, 2]].sum(0) - 1).abs().max() < 1e-5
     assert (targets[1, 0] == 1).all(), "no tag: all background"
     assert torch.isfinite(boundary_loss(torch.log_softmax(logits, 1), targets))
-
-
-def test_keeps_type_and_shape():
-    logits, images = batch()
-    targets = crf_targets(torch.softmax(logits.double(), 1), images, V1)
-    assert targets.dtype == torch.float64 and targets.shape == logits.shape
 
 
 def test_bad_input_is_named():

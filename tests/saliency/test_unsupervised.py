@@ -4,7 +4,7 @@ from scipy import ndimage
 
 from wsss_lab.errors import DataError
 from wsss_lab.saliency.maps import salient_mask
-from wsss_lab.saliency.unsupervised import barrier_distance, border_contrast, detect, detect_batch
+from wsss_lab.saliency.unsupervised import barrier_distance, border_contrast, detect
 
 
 def exact_barrier(values):
@@ -30,19 +30,10 @@ def disc(side=48, centre=(20, 27), radius=11, seed=0):
 
 def test_barrier_by_hand():
     # all 5s leave by the 2s on the right (5 - 2) rather than over a 1 (5 - 1); so does the 9 (9 - 2)
-    values = np.array(
-        [
-            [1, 1, 1, 1, 1],
-            [1, 5, 5, 5, 1],
-            [1, 5, 9, 2, 2],
-            [1, 5, 5, 5, 1],
-            [1, 1, 1, 1, 1],
-        ],
-        dtype=np.float32,
-    )
+    values = [[1, 1, 1, 1, 1], [1, 5, 5, 5, 1], [1, 5, 9, 2, 2], [1, 5, 5, 5, 1], [1, 1, 1, 1, 1]]
     expected = np.zeros((5, 5))
     expected[1:4, 1:4] = [[3, 3, 3], [3, 7, 0], [3, 3, 3]]
-    np.testing.assert_array_equal(barrier_distance(values[None, None], rounds=3)[0, 0], expected)
+    np.testing.assert_array_equal(barrier_distance([values], rounds=3)[0], expected)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -50,7 +41,7 @@ def test_barrier_is_an_upper_bound_close_to_the_exact_distance(seed):
     noise = np.random.default_rng(seed).random((14, 11))
     values = np.round(20 * ndimage.gaussian_filter(noise, 1) / noise.std()).astype(np.float32)
     exact = exact_barrier(values)
-    swept = barrier_distance(values[None, None], rounds=3)[0, 0]
+    swept = barrier_distance([values], rounds=3)[0]
     assert (swept >= exact).all()
     assert (swept == exact).mean() > 0.75 and (swept - exact).mean() <= 0.15 * exact.mean()
 
@@ -59,56 +50,37 @@ def test_every_turn_of_a_spiral_costs_a_sweep():
     spiral = np.ones((9, 9), np.float32)
     # right, down, left, up, right, down: the order down, up, right, left takes the last turn in round 4
     spiral[1, :8] = spiral[1:8, 7] = spiral[7, 1:8] = spiral[3:8, 1] = spiral[3, 1:6] = spiral[3:6, 5] = 0
-    inner = [barrier_distance(spiral[None, None], rounds)[0, 0, 5, 5] for rounds in (3, 4)]
+    inner = [barrier_distance([spiral], rounds)[0, 5, 5] for rounds in (3, 4)]
     assert inner == [1, 0]
 
 
-def test_images_and_channels_do_not_mix():
-    values = np.random.default_rng(1).random((2, 3, 8, 9)).astype(np.float32)
-    together = barrier_distance(values)
-    np.testing.assert_array_equal(together[1, 2], barrier_distance(values[1:, 2:])[0, 0])
-
-
 def test_contrast_forgives_one_border():
-    lab = np.zeros((1, 3, 20, 20), np.float32)
-    lab[:, :, 12:, 6:14] = 50  # an object that the lower border cuts
-    contrast = border_contrast(lab)[0]
+    lab = np.zeros((3, 20, 20), np.float32)
+    lab[:, 12:, 6:14] = 50  # an object that the lower border cuts
+    contrast = border_contrast(lab)
     assert contrast[15, 10] > 10 * contrast[5, 5] + 1
 
 
 def test_finds_a_disc_of_another_colour():
     image, mask = disc()
-    saliency = detect_batch(image[None])[0]
+    saliency = detect(image)
     assert saliency.dtype == np.float32 and saliency.min() >= 0 and saliency.max() == pytest.approx(1)
     found = salient_mask(saliency)
     assert (found & mask).sum() / (found | mask).sum() > 0.8
 
 
-@pytest.mark.parametrize("share", [0.0, 1.0])
-def test_either_cue_finds_it_alone(share):
-    image, mask = disc()
-    found = salient_mask(detect_batch(image[None], barrier_share=share)[0])
-    assert (found & mask).sum() / (found | mask).sum() > 0.7
-
-
 def test_the_middle_is_preferred():
-    image = np.full((1, 60, 60, 3), 100, np.uint8)
-    image[:, 25:35, 8:18] = image[:, 25:35, 30:40] = (200, 60, 60)
-    saliency = detect_batch(image)[0]
+    image = np.full((60, 60, 3), 100, np.uint8)
+    image[25:35, 8:18] = image[25:35, 30:40] = (200, 60, 60)
+    saliency = detect(image)
     assert saliency[30, 35] > saliency[30, 13] > 0.1
 
 
-def test_maps_do_not_depend_on_the_batch_or_the_chunk():
-    images = np.stack([disc(seed=s, centre=(20 + s, 25))[0] for s in range(5)])
-    together = detect_batch(images, chunk=2)
-    np.testing.assert_allclose(together, detect_batch(images), atol=1e-5)
-    np.testing.assert_allclose(together[3], detect(images[3]), atol=1e-5)
-
-
 def test_image_of_one_colour_has_nothing_salient():
-    assert not detect_batch(np.full((1, 20, 30, 3), 77, np.uint8)).any()
+    assert not detect(np.full((20, 30, 3), 77, np.uint8)).any()
 
 
-def test_images_that_are_not_a_batch_are_named():
-    with pytest.raises(DataError, match=r"uint8 \(20, 20, 3\)"):
-        detect_batch(np.zeros((20, 20, 3), np.uint8))
+@pytest.mark.parametrize("image", [np.zeros((20, 20), np.uint8), np.zeros((20, 20, 3))])
+def test_other_images_are_named(image):
+    with pytest.raises(DataError, match=f"an image of {image.dtype}"):
+        detect(image)

@@ -14,8 +14,8 @@ from wsss_lab.seeds import top_down
 from wsss_lab.seeds.backprop import excitation_mass
 from wsss_lab.seeds.fusion_net import FullyConnected, FusionNet, aggregation
 from wsss_lab.seeds.neighbours import SPACING, cell_colours, similarity
-from wsss_lab.seeds.rectified_gaussian import MODES, RHO, mode
-from wsss_lab.seeds.top_down import Attention, Sharing, cell_weights, top_down_maps
+from wsss_lab.seeds.rectified_gaussian import MODES, mode
+from wsss_lab.seeds.top_down import Attention, cell_weights, top_down_maps
 
 torch.set_num_threads(1)
 GRID, LABELS = (3, 4), 3
@@ -143,36 +143,6 @@ def test_the_order_is_that_of_the_present_labels_and_labels_do_not_mix():
 # --- mass ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("how", [PARENTS, Attention("none"), Attention(), Attention("steps"), Attention("literal"),
-                                 Attention(layers="last")], ids=str)
-def test_mass_is_kept_at_every_layer(monkeypatch, how):
-    """Of a network in which every parent has an exciting child, so that nothing can be lost."""
-    net, sums = Tiny(), []
-    for parameter in net.parameters():
-        parameter.data.abs_()
-
-    def recording(layer, activation, mass, rows):
-        found = pass_down(layer, activation, mass, rows)
-        sums.extend([mass.sum((1, 2, 3)), found.sum((1, 2, 3))])
-        return found
-
-    pass_down = top_down.pass_down
-    monkeypatch.setattr(top_down, "pass_down", recording)
-    maps = top_down_maps(net, FEATURES + 0.3, everything(), some_weights(), how)
-    assert len(sums) == 2 * len(net.upper) and (maps >= 0).all()
-    for total in (*sums, maps.sum((1, 2))):
-        torch.testing.assert_close(total, torch.ones(2 * LABELS, dtype=torch.float64))
-
-
-@pytest.mark.parametrize("kind", ["FCL", "GAP", "GMP", "LSE"])
-def test_each_map_sums_to_1_for_every_aggregation(kind):
-    net = Tiny(kind)
-    net.upper[-1].bias.data += 5  # positive label maps
-    for how in (PARENTS, Attention()):
-        maps = top_down_maps(net, FEATURES, everything(), some_weights(), how)
-        torch.testing.assert_close(maps.sum((1, 2)), torch.ones(2 * LABELS, dtype=torch.float64))
-
-
 def without_evidence(*labels):
     """A network whose maps of some labels are negative everywhere."""
     net = Tiny()
@@ -247,29 +217,6 @@ def test_gmp_attends_to_the_winner_and_lse_to_what_is_near_it():
 # --- neighbours and activation at one layer --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("neighbours", MODES)
-@pytest.mark.parametrize("activation", [0.0, 1.0, 0.25])
-def test_a_layer_is_shared_by_the_mode_of_each_channel(neighbours, activation):
-    weights, rows = some_weights(), torch.tensor([0, 1, 1])
-    gamma, a = uniform(3, 5, *GRID), uniform(2, 5, *GRID, seed=4)
-    gamma = gamma / gamma.sum((1, 2, 3), keepdim=True)
-    found = Sharing(weights, Attention(neighbours, rho=0.7, activation=activation))(gamma, a, rows, last=False)
-    for index, row in enumerate(rows):
-        b = gamma[index] + activation * a[row] / a[row].sum()
-        channels = [mode(b[None, channel:channel + 1], weights[row:row + 1], neighbours, 0.7).maps[0, 0]
-                    for channel in range(5)]
-        expected = torch.stack(channels)
-        torch.testing.assert_close(found[index], expected / expected.sum(), rtol=1e-5, atol=1e-8)
-
-
-def test_the_last_layer_alone_takes_part_if_asked():
-    weights, rows = some_weights(), torch.tensor([0, 1])
-    gamma, a = uniform(2, 5, *GRID), uniform(2, 5, *GRID, seed=4)
-    share = Sharing(weights, Attention(layers="last"))
-    assert share(gamma, a, rows, last=False) is gamma
-    assert torch.equal(share(gamma, a, rows, last=True), Sharing(weights, Attention())(gamma, a, rows, last=False))
-
-
 def test_cells_are_as_far_apart_as_in_the_paper_on_any_grid():
     """On one colour, the neighbours' weights are those of 8 pixels: exp(-0.64), and exp(-2.56) two cells away."""
     images = torch.full((1, 3, 24, 32), 90, dtype=torch.uint8)
@@ -330,11 +277,6 @@ def test_an_image_without_a_present_class_is_all_background():
     assert torch.equal(found, present[..., None, None].expand(2, 3, *GRID).double())
 
 
-def test_a_label_without_attention_leaves_its_place_to_the_others():
-    found = PARENTS.label_attention(without_evidence(1, 2), FEATURES, everything(), some_weights())
-    assert (found[:, 0] == 1).all() and not found[:, 1:].any()
-
-
 # --- what a pass leaves as it was ------------------------------------------------------------------------------------
 
 
@@ -346,13 +288,6 @@ def test_dropout_takes_no_part_and_modes_come_back():
     assert torch.equal(found[0], found[1]) and torch.equal(found[0], found[2])
     assert [module.training for module in net.modules()] == modes and set(modes) == {True, False}
     torch.testing.assert_close(found[0], top_down_maps(Tiny(), FEATURES, everything(), weights, Attention()))
-
-
-def test_attention_carries_no_gradient_and_leaves_none_behind():
-    net, features = Tiny(), FEATURES.clone().requires_grad_()
-    found = Attention().label_attention(net, features, everything(), some_weights())
-    assert not found.requires_grad and features.grad is None
-    assert all(parameter.grad is None for parameter in net.parameters())
 
 
 # --- other networks --------------------------------------------------------------------------------------------------
@@ -378,13 +313,6 @@ def test_maps_of_another_size_than_that_of_fcl_attend_too():
 
 
 # --- words -----------------------------------------------------------------------------------------------------------
-
-
-def test_the_defaults_are_this_labs_reading():
-    assert Attention().settings() == {"neighbours": "smooth", "rho": RHO, "activation": 1.0, "layers": "all",
-                                      "background": "complement"}
-    assert Attention(**Attention("steps", 0.5, 0.0, "last", "unit").settings()) == Attention(
-        "steps", 0.5, 0.0, "last", "unit")
 
 
 @pytest.mark.parametrize(("bad", "message", "expected"), [

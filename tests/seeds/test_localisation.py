@@ -9,14 +9,12 @@ from tiny_views import blobs, make_view
 
 from wsss_lab.data import frames
 from wsss_lab.data.canvas import from_canvas, normalise
-from wsss_lab.errors import DataError, ParameterError
+from wsss_lab.errors import ParameterError
 from wsss_lab.evaluation.precision_recall import sweep
 from wsss_lab.networks.backbones import Backbone
 from wsss_lab.networks.inference import multiscale_mean
 from wsss_lab.networks.wide_resnet import TOY_WIDE_RESNET
 from wsss_lab.refinement.dense_crf import V1, refine_probabilities
-from wsss_lab.seeds import localisation
-from wsss_lab.seeds.gap_cam import cam_maps
 from wsss_lab.seeds.localisation import (
     BACKGROUND,
     Localisation,
@@ -94,44 +92,6 @@ def test_cam_averages_rectified_maps_and_has_no_background(view, states, found):
         tag = index % 2
         assert each.mean is None and expected[tag].max() > 0
         np.testing.assert_allclose(each.relative[tag], expected[tag] / expected[tag].max(), atol=1e-4)
-
-
-def test_cam_has_the_maps_of_its_own_stage(view, states, found):
-    others = cam_maps(view.train_view(), states["CAM"], BACKBONE.settings(), SCALES)
-    for each, other in zip(found["CAM"], others, strict=True):
-        np.testing.assert_array_equal(each.relative, other[1:])
-
-
-@pytest.mark.parametrize("name", ["EPS", "CAM"])
-def test_relative_maps_reach_1_for_tags_and_are_0_for_other_classes(found, name):
-    for index, each in enumerate(found[name]):
-        assert each.relative.shape == (2, *SIZES[index]) and each.relative.dtype == np.float32
-        assert each.relative.min() >= 0 and each.relative[index % 2].max() == 1
-        assert not each.relative[1 - index % 2].any()
-
-
-def test_a_map_that_is_nowhere_positive_stays_0(view, states):
-    state = states["CAM"] | {"classifier.weight": -states["CAM"]["classifier.weight"].abs()}
-    for each in localisations(view, state, BACKBONE.settings(), (1.0,)):
-        assert not each.relative.any()
-
-
-def test_a_symmetric_image_has_symmetric_maps(states):
-    half = np.random.default_rng(0).integers(0, 256, (32, 16, 3), np.uint8)
-    image = np.concatenate([half, half[:, ::-1]], 1)
-    view = make_view([image], [np.ones((32, 32), np.uint8)])
-    for state in states.values():
-        each, = localisations(view, state, BACKBONE.settings(), SCALES)
-        np.testing.assert_allclose(each.relative, each.relative[..., ::-1], atol=1e-5)
-        assert each.relative[0].std() > 0.01
-
-
-def test_a_mirrored_image_has_mirrored_maps(states):
-    image = np.random.default_rng(1).integers(0, 256, (32, 32, 3), np.uint8)
-    view = make_view([image, image[:, ::-1].copy()], [np.ones((32, 32), np.uint8)] * 2)
-    plain, mirrored = localisations(view, states["EPS"], BACKBONE.settings(), SCALES)
-    np.testing.assert_allclose(mirrored.mean, plain.mean[..., ::-1], atol=1e-5)
-    assert np.abs(plain.mean - plain.mean[..., ::-1]).max() > 0.01
 
 
 # --- scores ----------------------------------------------------------------------------------------------------------
@@ -223,21 +183,6 @@ def test_the_crf_refines_scores_divided_by_their_sum(view, states, found):
     assert (labels["refined"] != labels["masks"]).any()
 
 
-def test_the_crf_is_given_probabilities_and_the_labels_of_the_tags_alone(view, states, monkeypatch):
-    given = []
-
-    def spy(image, probabilities, parameters, labels):
-        given.append((list(labels), probabilities.sum(0)))
-        return probabilities
-
-    monkeypatch.setattr(localisation, "refine_probabilities", spy)
-    found = pseudo_masks(view, states["EPS"], BACKBONE.settings(), SCALES, crf=asdict(V1))
-    assert [labels for labels, _ in given] == [[0, 1], [0, 2], [0, 1]]
-    for _, total in given:
-        np.testing.assert_allclose(total, 1, rtol=1e-5)
-    np.testing.assert_array_equal(found["refined"], found["masks"])
-
-
 # --- estimated saliency ----------------------------------------------------------------------------------------------
 
 
@@ -267,19 +212,6 @@ def test_estimated_saliency_is_that_of_the_equation(view, states, saliency, sele
             expected = 1 - mean[2]
         assert abs(maps[index, :height, :width] - 255 * expected).max() <= 0.51
         assert not maps[index, height:].any() and not maps[index, :, width:].any()
-
-
-@pytest.mark.parametrize(("value", "chosen"), [(255, True), (128, True), (127, False), (0, False)])
-def test_a_strong_map_is_foreground_where_saliency_is_above_a_half(view, states, saliency, value, chosen):
-    """With lambda = 1 nothing but foreground is seen."""
-    weights = states["EPS"]["classifier.weight"]
-    strong = states["EPS"] | {"classifier.weight": torch.stack([weights[0].abs(), weights[1].abs(), -weights[2].abs()])}
-    assert estimate(view, strong, np.full_like(saliency, value), Selection(share=1)).any() == chosen
-
-
-def test_a_network_without_a_background_has_no_estimate(view, states, saliency):
-    with pytest.raises(DataError, match=r"maps \(1, 2, 32, 32\)"):
-        estimate(view, states["CAM"], saliency)
 
 
 # --- scores of maps --------------------------------------------------------------------------------------------------

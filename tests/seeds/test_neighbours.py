@@ -119,24 +119,11 @@ def test_weights_of_equal_colours_by_hand():
     torch.testing.assert_close(weights, weights.flip(0).T.flip(0))
 
 
-@pytest.mark.parametrize(("distance", "expected"), [(10, 0.895), (30, 0.368), (60, 0.018)])
-def test_weights_fall_with_the_distance_of_colours(distance, expected):
-    colours = torch.tensor([0.0, distance]).view(1, 1, 1, 2)
-    weights = similarity(colours, radius=1)
-    assert weights[0, 5, 0, 0].item() == pytest.approx(expected * math.exp(-0.64), abs=1e-3)
-
-
 def test_all_weights_are_eq_8():
     colours = 40 * torch.rand(2, 3, 4, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     found = dense(similarity(colours, spacing=3, sigma_z=7, sigma_r=20, radius=4))
     for matrix, each in zip(found, colours):
         torch.testing.assert_close(matrix, matrix_of_eq_8(each, 3, 7, 20))
-
-
-def test_cells_outside_of_the_grid_weigh_nothing():
-    weights = similarity(torch.zeros(1, 3, 2, 3), radius=1)
-    assert (weights > 0).sum((0, 1)).tolist() == [[4, 6, 4], [4, 6, 4]]
-    assert weights.isfinite().all()
 
 
 def test_a_window_of_7_cells_misses_next_to_nothing():
@@ -194,18 +181,6 @@ def test_spreading_is_the_product_with_the_matrix(extra):
     maps = torch.randn(2, *extra, 4, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
     expected = torch.einsum("bij,b...j->b...i", dense(weights), maps.flatten(-2)).view_as(maps)
     torch.testing.assert_close(spread(weights, maps), expected)
-
-
-def test_spreading_over_normalised_rows_keeps_a_constant_map():
-    weights = normalised(some_weights(), "rows")
-    constant = torch.full_like(weights[:, :2], 3.5)
-    torch.testing.assert_close(spread(weights, constant), constant)
-
-
-def test_a_window_wider_than_the_grid_is_no_harm():
-    weights = some_weights(grid=(2, 3), radius=4)
-    maps = torch.rand(2, 1, 2, 3, dtype=torch.float64)
-    torch.testing.assert_close(spread(weights, maps), spread(some_weights(grid=(2, 3), radius=2), maps))
 
 
 def test_gradients_of_spreading():

@@ -72,15 +72,6 @@ def test_exactly_what_reaches_the_threshold_takes_the_mean_colour():
     np.testing.assert_array_equal(image, np.arange(24).reshape(2, 4, 3))  # the caller's image is left alone
 
 
-def test_the_paint_is_rounded_to_whole_levels():
-    assert erase(np.zeros((1, 1, 3), np.uint8), np.ones((1, 1)), 1.0, fill=(9.6, 0, 255)).tolist() == [[[10, 0, 255]]]
-
-
-def test_the_threshold_is_kept_in_the_single_precision_of_the_maps():
-    saliency = np.full((1, 1), 0.7, np.float32)
-    assert (erase(np.zeros((1, 1, 3), np.uint8), saliency, 0.7, PAINT) == PAINT).all()
-
-
 @pytest.mark.parametrize("threshold", [0, -0.1, 1.01, float("nan")])
 def test_a_threshold_that_erases_everything_or_nothing_is_refused(threshold):
     with pytest.raises(ParameterError, match="erasing threshold") as caught:
@@ -118,46 +109,6 @@ def test_the_hierarchy_against_its_definition(thresholds):
         for step, maps in zip(found, expected, strict=True):
             assert step[index].dtype == np.float32
             np.testing.assert_allclose(step[index], maps, atol=1e-6)
-
-
-def test_no_erasing_lowers_a_map_and_each_finds_more():
-    found = hierarchical_saliency(patches(), brightest, THRESHOLDS, PAINT)
-    s1, s2, s3 = (np.concatenate([each.ravel() for each in step]) for step in found)
-    assert (s1 <= s2).all() and (s2 <= s3).all()
-    assert (s1 < s2).mean() > 0.05 and (s2 < s3).mean() > 0.05
-
-
-def test_an_erasing_reads_the_latest_map_on_the_image_that_is_already_erased():
-    """Pixels a to d. a is found at once. b is half found at once and lost in the second look: the accumulated map
-    would have it erased at 0.5, the latest one doesn't. c is found in the second look, d never."""
-    image = np.full((1, 4, 3), 50, np.uint8)
-    looks = [[np.array([[0.9, 0.6, 0.1, 0.0]])], [np.array([[0.0, 0.2, 0.5, 0.1]])], [np.array([[0.3, 0.4, 0.2, 0.2]])]]
-    detector = Scripted(*looks)
-    s1, s2, s3 = (step[0].tolist()[0] for step in hierarchical_saliency([image], detector, (0.8, 0.5), PAINT))
-    painted = [[pixel == list(PAINT) for pixel in shown[0][0].tolist()] for shown in detector.shown]
-    assert painted == [[False] * 4, [True, False, False, False], [True, False, True, False]]
-    assert s1 == pytest.approx([0.9, 0.6, 0.1, 0.0])
-    assert s2 == pytest.approx([0.9, 0.6, 0.5, 0.1])
-    assert s3 == pytest.approx([0.9, 0.6, 0.5, 0.2])
-
-
-def test_each_image_is_erased_by_its_own_map():
-    images = [np.zeros((1, 2, 3), np.uint8), np.full((2, 1, 3), 7, np.uint8)]
-    dark = [np.zeros((1, 2)), np.zeros((2, 1))]
-    detector = Scripted([np.array([[1.0, 0.0]]), np.array([[0.0], [1.0]])], dark)
-    hierarchical_saliency(images, detector, (0.7,), PAINT)
-    first, second = detector.shown[1]
-    assert first.tolist() == [[list(PAINT), [0, 0, 0]]] and second.tolist() == [[[7, 7, 7]], [list(PAINT)]]
-    assert not images[0].any()  # the caller's images are left alone
-
-
-def test_an_image_in_which_nothing_is_found_stays_as_it_is():
-    image = patches()[0]
-    faint = [np.full(image.shape[:2], 0.3)]
-    detector = Scripted(faint, faint, faint)
-    found = hierarchical_saliency([image], detector, THRESHOLDS, PAINT)
-    assert all((shown[0] == image).all() for shown in detector.shown)
-    assert all((step[0] == np.float32(0.3)).all() for step in found)
 
 
 # --- detectors that don't do their job -------------------------------------------------------------------------------
@@ -203,11 +154,6 @@ def test_frames_of_a_view_are_the_hierarchy_of_each_image(view):
     assert not stored["S3"][0, 12:].any() and not stored["S3"][2, :, 10:].any()
 
 
-def test_batches_do_not_change_what_is_found(view):
-    whole, single = (hierarchy_frames(view, brightest, THRESHOLDS, PAINT, **batch) for batch in ({}, {"batch": 2}))
-    assert all((whole[name] == single[name]).all() for name in whole)
-
-
 def test_values_are_the_detectors_own_and_found_says_where_they_reach_a_half(view):
     def faint(images):
         level = {(12, 16): 0.2, (16, 16): 0.6, (16, 10): 0.5}
@@ -225,16 +171,6 @@ def test_a_detector_that_finds_nothing_anywhere_is_no_detector(view):
     with pytest.raises(DataError, match="finds nothing in any of the 3 images of tiny/train") as caught:
         hierarchy_frames(view, blind, THRESHOLDS, PAINT)
     assert "detector's weights" in caught.value.fix
-
-
-def test_one_look_that_finds_something_is_enough(view):
-    looks = iter([0.0, 0.0, 0.9])
-
-    def late(images):
-        level = next(looks)
-        return [np.full(image.shape[:2], level) for image in images]
-
-    assert hierarchy_frames(view, late, THRESHOLDS, PAINT)["found"].tolist() == [[False, False, True]] * 3
 
 
 def test_the_mean_colour_counts_every_pixel_of_every_image_once(view):

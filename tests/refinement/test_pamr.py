@@ -102,23 +102,6 @@ def test_two_colours_on_three_by_three_pixels_by_hand(bandwidth, apart, planes):
     torch.testing.assert_close(refined, expected.expand(1, planes, 3, 3), rtol=1e-6, atol=1e-12)
 
 
-def test_affinities_stand_in_reading_order_dilation_after_dilation():
-    """Only the pixel two to the left has the colour of the middle one: fourth of the second ring."""
-    images = torch.full((1, 3, 5, 5), 0.9)
-    images[..., 2, 2] = images[..., 2, 0] = 0.1
-    weights = affinities(images, (1, 2))
-    assert weights.shape == (1, 16, 5, 5)
-    assert weights[0, :, 2, 2].argmax() == 8 + 3 and weights[0, 11, 2, 2] > 0.99
-
-
-def test_standard_deviation_counts_the_centre_once_per_dilation():
-    """Centre 1, all 16 neighbours of two rings 0 but one of 1: 3 ones of 18, s^2 = (3 - 9/18) / 17."""
-    images = torch.zeros(1, 3, 5, 5, dtype=torch.float64)
-    images[..., 2, 2] = images[..., 0, 0] = 1
-    weights = affinities(images, (1, 2), "paper")[0, :, 2, 2]
-    assert float(weights[0] / weights[8]) == pytest.approx(math.exp(-17 / 2.5), rel=1e-6)
-
-
 # --- against loops ---------------------------------------------------------------------------------------------------
 
 
@@ -159,30 +142,7 @@ def test_sparse_matrices_take_over_where_there_are_many_planes(planes, way, monk
     assert torch.equal(pamr(images, soft_masks(images, planes)), marked)
 
 
-@pytest.mark.parametrize("planes", [FEW, MANY])
-def test_masks_do_not_depend_on_how_many_images_are_refined_together(planes, monkeypatch):
-    images = pictures(5, 9, 7)
-    masks = soft_masks(images, planes)
-    together = pamr(images, masks)
-    for at_once in (1, 2 * 9 * 7):
-        monkeypatch.setattr(module, "PIXELS_AT_ONCE", at_once)
-        torch.testing.assert_close(pamr(images, masks), together)
-
-
 # --- what it does to masks -------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("bandwidth", BANDWIDTHS)
-def test_affinities_are_a_distribution_over_the_neighbours(bandwidth):
-    weights = affinities(pictures(2, 30, 40).float(), bandwidth=bandwidth)
-    assert weights.shape == (2, 8 * len(DILATIONS), 30, 40) and weights.min() >= 0
-    torch.testing.assert_close(weights.sum(1), torch.ones(2, 30, 40))
-
-
-@pytest.mark.parametrize("bandwidth", BANDWIDTHS)
-def test_flat_image_weighs_all_neighbours_alike(bandwidth):
-    weights = affinities(torch.full((1, 3, 6, 6), 0.3), (1, 2), bandwidth)
-    torch.testing.assert_close(weights, torch.full((1, 16, 6, 6), 1 / 16))
 
 
 def test_faint_texture_does_not_underflow():
@@ -191,39 +151,11 @@ def test_faint_texture_does_not_underflow():
     torch.testing.assert_close(weights.sum(1), torch.ones(1, 20, 30))
 
 
-@pytest.mark.parametrize("planes", [FEW, MANY])
-def test_pamr_keeps_a_constant_mask(planes):
-    images = pictures(2, 20, 30).float()
-    masks = torch.linspace(-1, 2, planes)[:, None, None].expand(2, planes, 20, 30)
-    torch.testing.assert_close(pamr(images, masks), masks.contiguous())
-
-
 @pytest.mark.parametrize("bandwidth", BANDWIDTHS)
 @pytest.mark.parametrize("edge", [13, 19])
 def test_mask_edge_off_by_three_pixels_moves_to_the_colour_edge(edge, bandwidth):
     refined = pamr(two_tone(), half_masks(edge=edge), bandwidth=bandwidth)
     assert torch.equal(refined.argmax(1), half_masks().argmax(1))
-
-
-def test_without_a_colour_edge_the_mask_edge_stays():
-    refined = pamr(torch.full((1, 3, 32, 32), 0.5), half_masks(edge=13), (1, 2), 10)
-    assert torch.equal(refined.argmax(1), half_masks(edge=13).argmax(1))
-
-
-@pytest.mark.parametrize("planes", [FEW, MANY])
-def test_masks_stay_a_distribution(planes):
-    images = pictures(2, 20, 30).float()
-    refined = pamr(images, soft_masks(images, planes))
-    assert refined.min() >= 0
-    torch.testing.assert_close(refined.sum(1), torch.ones(2, 20, 30))
-
-
-@pytest.mark.parametrize("planes", [FEW, MANY])
-def test_five_iterations_and_five_more_are_ten(planes):
-    images = pictures(2, 12, 9)
-    masks = soft_masks(images, planes)
-    halfway = pamr(images, masks, iterations=5)
-    torch.testing.assert_close(pamr(images, halfway, iterations=5), pamr(images, masks, iterations=10))
 
 
 @pytest.mark.parametrize("planes", [FEW, MANY])
@@ -262,30 +194,6 @@ def test_present_planes_are_those_of_the_full_refinement_and_the_others_zero(row
     refined = pamr_present(images, masks, tags, (1, 2, 4), 3, "paper")
     expected = pamr(images, masks, (1, 2, 4), 3, "paper") * F.pad(tags, (1, 0), value=1)[..., None, None]
     torch.testing.assert_close(refined, expected, rtol=0, atol=1e-12)
-
-
-def test_present_planes_take_nothing_from_absent_ones_whatever_is_there():
-    images = pictures(2)
-    masks = soft_masks(images, 4)
-    tags = torch.tensor([[True, False, False], [True, False, True]])
-    expected = pamr_present(images, masks, tags)
-    masks[0, 2:], masks[1, 2] = math.nan, math.inf
-    assert torch.equal(pamr_present(images, masks, tags), expected)
-
-
-def test_only_as_many_planes_are_refined_as_the_richest_image_has_tags(monkeypatch):
-    seen = []
-    monkeypatch.setattr(module, "_by_slices", lambda weights, masks, *rest: seen.append(masks) or masks)
-    images = pictures(2)
-    pamr_present(images, soft_masks(images, 9), TAGS[[1, 2]])
-    assert [masks.shape[1] for masks in seen] == [2]
-
-
-def test_present_with_zero_iterations_only_empties_absent_planes():
-    images = pictures(1)
-    masks = soft_masks(images, 3)
-    refined = pamr_present(images, masks, torch.tensor([[0, 1]]), iterations=0)
-    assert torch.equal(refined, masks * torch.tensor([1, 0, 1])[:, None, None])
 
 
 # --- gradients and memory --------------------------------------------------------------------------------------------
@@ -329,14 +237,6 @@ def test_no_tensor_is_larger_than_the_affinities(planes):
     with Largest() as largest:
         pamr(images, masks, (1, 2, 3), 2)
     assert largest.elements == 2 * 24 * 40 * 40
-
-
-def test_sparse_matrices_come_without_warnings(recwarn):
-    images = pictures()
-    torch.set_warn_always(True)
-    pamr(images, soft_masks(images, MANY))
-    torch.set_warn_always(False)
-    assert not recwarn.list
 
 
 # --- arguments -------------------------------------------------------------------------------------------------------

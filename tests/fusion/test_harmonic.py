@@ -10,11 +10,8 @@ from wsss_lab.data import frames
 from wsss_lab.errors import DataError, ParameterError
 from wsss_lab.fusion.harmonic import (
     MEANS,
-    arithmetic_mean,
     class_specific_pixels,
     cue_frames,
-    each_cue,
-    geometric_mean,
     harmonic_mean,
 )
 from wsss_lab.seeds.attention import attention_maps
@@ -36,34 +33,6 @@ def test_zero_on_either_side_is_zero_and_nothing_divides_by_zero():
     with np.errstate(all="raise"):
         found = harmonic_mean(np.array([0.0, 0.0, 1.0, 1e-30]), np.array([0.0, 1.0, 0.0, 0.0]))
     assert found.tolist() == [0, 0, 0, 0]
-
-
-def test_harmonic_mean_is_symmetric_and_that_of_equals_is_theirs():
-    np.testing.assert_array_equal(harmonic_mean(A, S), harmonic_mean(S, A))
-    np.testing.assert_allclose(harmonic_mean(UNIT, UNIT), UNIT, atol=1e-15)
-
-
-def test_the_three_means_are_ordered_and_part_where_the_two_maps_differ():
-    harmonic, geometric, arithmetic = harmonic_mean(A, S), geometric_mean(A, S), arithmetic_mean(A, S)
-    assert (harmonic <= geometric + 1e-15).all() and (geometric <= arithmetic + 1e-15).all()
-    apart = (abs(A - S) > 0.1) & (A > 0) & (S > 0)
-    assert (harmonic < geometric - 1e-4)[apart].all() and (geometric < arithmetic - 1e-4)[apart].all()
-    assert all((mean >= 0).all() and (mean <= 1).all() for mean in (harmonic, geometric, arithmetic))
-
-
-def test_harmonic_mean_is_that_of_the_released_code_up_to_its_epsilon():
-    epsilon = 1e-12
-    np.testing.assert_allclose(harmonic_mean(A, S), 2 / (1 / (A + epsilon) + 1 / (S + epsilon)), atol=1e-11)
-
-
-@pytest.mark.parametrize(("mean", "lowest"), [("harmonic", 0.25), ("geometric", 0.16)])
-def test_the_least_attention_that_gamma_asks_for_where_saliency_is_full(mean, lowest):
-    """Harmonic: 2a / (a + 1) >= 0.4 from a = 1/4 on; geometric: sqrt(a) >= 0.4 from a = 0.16 on."""
-    attention = np.array([[[lowest - 0.01, lowest, lowest + 0.01]]])
-    labels = class_specific_pixels(attention, np.ones((1, 3)), np.array([True]), 0.4, mean)
-    assert labels.tolist() == [[0, 1, 1]]
-    swapped = class_specific_pixels(np.ones((1, 1, 3)), attention[0], np.array([True]), 0.4, mean)
-    assert swapped.tolist() == [[0, 1, 1]]
 
 
 # --- one image -------------------------------------------------------------------------------------------------------
@@ -116,19 +85,6 @@ def test_the_first_of_equal_classes_wins():
         np.testing.assert_array_equal(found, pixel_by_pixel(attention, saliency, tags, 0.37, mean))
 
 
-def test_only_tags_are_given_whatever_the_other_classes_say():
-    attention = np.ones((3, 4, 4))
-    attention[1] = 0.6
-    found = class_specific_pixels(attention, np.ones((4, 4)), np.array([False, True, False]))
-    assert (found == 2).all()
-
-
-@pytest.mark.parametrize(("mean", "label"), [("harmonic", 0), ("geometric", 0), ("arithmetic", 1)])
-def test_without_saliency_everything_is_background_unless_either_map_may_speak_alone(mean, label):
-    found = class_specific_pixels(np.ones((1, 3, 3)), np.zeros((3, 3)), np.array([True]), 0.4, mean)
-    assert (found == label).all()
-
-
 def test_a_mean_that_equals_gamma_is_foreground():
     """h(1, 0.25) = 0.4, in the single precision of the maps too."""
     for kind in (np.float32, np.float64):
@@ -163,11 +119,6 @@ def test_an_unknown_mean_is_refused_and_the_known_ones_are_listed():
 def test_saliency_of_another_size_or_range_is_refused(saliency, problem):
     with pytest.raises(DataError, match=problem):
         class_specific_pixels(np.ones((1, 2, 2)), saliency, np.array([True]))
-
-
-def test_saliency_that_a_resize_pushed_a_little_out_of_its_range_is_clipped():
-    saliency = np.array([[-0.0005, 1.0005]])
-    assert class_specific_pixels(np.ones((1, 1, 2)), saliency, np.array([True])).tolist() == [[0, 1]]
 
 
 # --- a view ----------------------------------------------------------------------------------------------------------
@@ -209,18 +160,6 @@ def test_cues_of_a_view_are_algorithm_1_of_each_image(view, volumes, saliency):
     assert (found[0, 8:] == 255).all() and (found[1, 4:] == 255).all() and (found[2, :, 6:] == 255).all()
 
 
-def test_no_saliency_map_means_that_attention_decides_alone(view, volumes, saliency):
-    for gamma in (0.999, 0.4):
-        alone = cue_frames(view, volumes, None, side=8, gamma=gamma)["masks"]
-        full = cue_frames(view, volumes, np.full_like(saliency, 255), side=8, gamma=gamma)["masks"]
-        np.testing.assert_array_equal(alone, full)
-        assert (alone[0, :8] > 0).any()
-    first = next(attention_maps(view, volumes, 8))[0]
-    np.testing.assert_array_equal(alone[0, :8], first >= 0.25)
-    dark = cue_frames(view, volumes, np.zeros_like(saliency), side=8, gamma=0.4)["masks"]
-    assert not dark[dark != 255].any()
-
-
 def test_other_tags_than_those_of_the_view_can_be_given(view, volumes, saliency):
     other = ~view.tags
     other[1] = [False, True]
@@ -235,17 +174,3 @@ def test_an_image_without_tags_is_named(volumes, saliency):
     with pytest.raises(DataError, match="image image1: an image without tags") as caught:
         cue_frames(untagged, volumes, saliency, 8, 0.4)
     assert "leave the image out" in caught.value.fix
-
-
-def test_a_map_that_does_not_fit_names_its_image(view):
-    attention = [np.ones((2, *size)) for size in SIZES]
-    salient = [np.ones(SIZES[0]), np.ones(SIZES[1]), np.ones((3, 3))]
-    with pytest.raises(DataError, match=r"image image2: the saliency of the image has shape \(3, 3\)"):
-        list(each_cue(view, attention, salient, view.tags, 0.4, "harmonic"))
-
-
-def test_gamma_and_mean_are_looked_at_before_the_first_image(view, volumes, saliency):
-    with pytest.raises(ParameterError, match="gamma=1"):
-        cue_frames(view, volumes, saliency, 8, 1)
-    with pytest.raises(ParameterError, match="mean 'max'"):
-        cue_frames(view, volumes, saliency, 8, 0.4, "max")

@@ -1,8 +1,10 @@
+"""Salient pixels of saliency maps."""
+
 import numpy as np
 import pytest
 
 from wsss_lab.errors import DataError
-from wsss_lab.saliency.maps import salient_mask
+from wsss_lab.saliency.maps import oracle_saliency, salient_mask
 
 
 def test_half_of_the_maximum_is_salient_and_just_below_is_not():
@@ -16,11 +18,6 @@ def test_fraction_moves_the_threshold():
     assert salient_mask(saliency, 0.9).sum() == 1
 
 
-def test_every_map_has_its_own_maximum():
-    maps = np.array([[[0.1, 0.2]], [[0.4, 1.0]]])
-    assert salient_mask(maps).tolist() == [[[True, True]], [[False, True]]]
-
-
 def test_a_map_of_zeros_has_nothing_salient():
     assert not salient_mask(np.zeros((2, 3, 3))).any()
     assert not salient_mask(np.zeros((3, 3)), fraction=0.0).any()
@@ -30,3 +27,7 @@ def test_a_map_of_zeros_has_nothing_salient():
 def test_bad_values_are_named(value):
     with pytest.raises(DataError, match="NaN or values below 0"):
         salient_mask(np.array([[0.5, value]]))
+
+
+def test_oracle_is_neither_background_nor_void():
+    assert oracle_saliency(np.array([[0, 1, 20, 255]], np.uint8)).tolist() == [[False, True, True, False]]

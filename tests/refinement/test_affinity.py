@@ -54,10 +54,6 @@ def places(height, width, offsets):
 # --- offsets ---------------------------------------------------------------------------------------------------------
 
 
-def test_radius_five_has_34_offsets():
-    assert len(half_disc(5)) == 34
-
-
 @pytest.mark.parametrize("radius", [2, 3, 5, 6])
 def test_offsets_and_their_opposites_are_the_open_disc_without_its_centre(radius):
     forward = half_disc(radius)
@@ -85,12 +81,6 @@ def test_affinities_are_the_exponential_of_minus_the_mean_difference(height, wid
         distance = sum(abs(plane[y][x] - plane[v][u]) for plane in images[b]) / 3
         expected[b, pair, y, x] = math.exp(-distance)
     np.testing.assert_allclose(affinities(features, offsets).numpy(), expected)
-
-
-def test_equal_features_have_affinity_one_and_more_channels_of_one_kind_change_nothing():
-    features = features_of()
-    assert affinities(torch.ones(1, 4, 3, 3), NEAR)[0, :, 1, 1].tolist() == [1, 1, 1, 1]
-    torch.testing.assert_close(affinities(features.repeat(1, 5, 1, 1), NEAR), affinities(features, NEAR))
 
 
 @pytest.mark.parametrize(("height", "width"), [(3, 4), (2, 2)])
@@ -172,34 +162,6 @@ def test_groups_without_pairs_add_nothing(groups, expected):
     assert affinity_loss(AFFINITY, pairs_of(*groups)).item() == pytest.approx(expected, abs=3e-5)
 
 
-def test_certain_errors_cost_a_finite_amount():
-    sure = torch.tensor([0.0, 0.0, 1.0]).view(1, 1, 1, 3)
-    loss = affinity_loss(sure, pairs_of([1, 0, 0], [0, 1, 0], [0, 0, 1]))
-    assert loss.item() == pytest.approx(-math.log(1e-5), rel=0.01)
-
-
-def test_gradients_of_the_loss_are_those_of_finite_differences():
-    labels = torch.tensor([[[0, 0, 1, 1], [0, 2, 1, 255], [0, 2, 2, 1]]] * 2)
-    pairs = pair_labels(labels, half_disc(3))
-    assert all(group.any() for group in pairs)
-    features = features_of(2, 2, 3, 4).requires_grad_()
-    assert torch.autograd.gradcheck(lambda x: affinity_loss(affinities(x, half_disc(3)), pairs), features)
-
-
-def test_descent_parts_two_regions_and_joins_each():
-    labels = torch.zeros(1, 6, 6, dtype=torch.int64)
-    labels[..., 3:] = 1
-    pairs, features = pair_labels(labels, half_disc(3)), features_of(1, 4, 6, 6).requires_grad_()
-    optimiser = torch.optim.Adam([features], lr=0.2)
-    for _ in range(25):
-        affinity = affinities(features, half_disc(3))
-        optimiser.zero_grad()
-        affinity_loss(affinity, pairs).backward()
-        optimiser.step()
-    together = affinity[pairs.foreground | pairs.background]
-    assert together.mean() > 0.8 and affinity[pairs.negative].mean() < 0.2
-
-
 # ---------------------------------------------------------------------------------------------------------------------
 # Sure labels for AffinityNet: by hand without a pairwise CRF, and what disagreement and a whole view give.
 
@@ -236,11 +198,6 @@ def test_sure_labels_by_hand():
     assert affinity_labels(grey(1, 5), relative, TAGS, NO_PAIRS, (4, 6)).tolist() == [[0, 0, 0, 1, 3]]
 
 
-def test_without_tags_all_is_background():
-    found = affinity_labels(grey(2, 3), np.zeros((3, 2, 3)), np.zeros(3, bool), NO_PAIRS)
-    assert found.tolist() == [[0, 0, 0], [0, 0, 0]]
-
-
 def test_the_crf_gets_scores_that_sum_to_one_and_only_present_labels(monkeypatch):
     asked = []
 
@@ -255,15 +212,6 @@ def test_the_crf_gets_scores_that_sum_to_one_and_only_present_labels(monkeypatch
         scores = with_background(relative, alpha)
         np.testing.assert_allclose(probabilities, scores / scores.sum(0))
         assert picture is image and parameters is NO_PAIRS and list(labels) == [0, 1, 3]
-
-
-def test_background_counts_where_both_are_said(monkeypatch):
-    """A CRF can turn a pixel to background beside the weak one and to a class beside the strong one."""
-    strong, weak = np.array([[0, 1, 0, 1]]), np.array([[1, 0, 0, 1]])
-    answers = iter([np.eye(2)[labels].transpose(2, 0, 1) for labels in (strong, weak)])
-    monkeypatch.setattr(module, "refine_probabilities", lambda *_: next(answers))
-    found = affinity_labels(grey(1, 4), np.ones((1, 1, 4)), np.array([True]), NO_PAIRS)
-    assert found.tolist() == [[255, 0, 0, 1]]
 
 
 @pytest.mark.parametrize("alphas", [(24, 4), (4, 4), (0, 4), (-1, 4)])
@@ -326,21 +274,6 @@ def test_the_matrix_is_the_normalised_power_of_symmetric_affinities(height, widt
     torch.testing.assert_close(transition(affinity, OFFSETS, beta).to_dense(), expected)
 
 
-def test_it_holds_the_pairs_on_the_grid_alone():
-    matrix = transition(affinity_of(41, 41), OFFSETS)
-    on_grid = sum((41 - down) * (41 - abs(right)) for down, right in OFFSETS)
-    assert matrix.layout == torch.sparse_csr and matrix.shape == (1681, 1681)
-    assert matrix.values().numel() == 1681 + 2 * on_grid
-    assert matrix.col_indices().dtype == matrix.crow_indices().dtype == torch.int32
-
-
-def test_what_stands_outside_of_the_grid_does_not_matter():
-    affinity = affinity_of()
-    filled = torch.where(affinity == 0, 0.7, affinity)
-    assert (filled != affinity).any()
-    assert torch.equal(transition(filled, OFFSETS).to_dense(), transition(affinity, OFFSETS).to_dense())
-
-
 # --- the walk --------------------------------------------------------------------------------------------------------
 
 
@@ -351,54 +284,6 @@ def test_the_walk_is_a_power_of_the_dense_matrix(steps):
     dense = torch.matrix_power(power / power.sum(1, keepdim=True), steps)
     expected = torch.einsum("ij,kj->ki", dense, maps.flatten(1)).view_as(maps)
     torch.testing.assert_close(walk(transition(affinity, OFFSETS, 8), maps, steps), expected)
-
-
-def test_columns_divided_and_multiplied_from_the_other_side_are_the_same():
-    """The form of the released code."""
-    affinity, maps = affinity_of(), maps_of()
-    power = symmetric(affinity, OFFSETS) ** 8
-    columns = power / power.sum(0, keepdim=True)
-    for _ in range(4):
-        columns = columns @ columns
-    expected = (maps.flatten(1) @ columns).view_as(maps)
-    torch.testing.assert_close(walk(transition(affinity, OFFSETS, 8), maps, 16), expected)
-
-
-def test_single_precision_stays_near_the_dense_power_on_a_grid_of_400():
-    affinity, maps = affinity_of(20, 20).float(), maps_of(20, 20).float()
-    matrix = transition(affinity, OFFSETS)
-    dense = torch.matrix_power(matrix.to_dense().double(), 256) @ maps.flatten(1).T.double()
-    torch.testing.assert_close(walk(matrix, maps).double(), dense.T.reshape(maps.shape), rtol=1e-4, atol=1e-5)
-
-
-def test_constant_maps_stay_and_others_keep_within_their_range():
-    matrix = transition(affinity_of(), OFFSETS)
-    torch.testing.assert_close(walk(matrix, torch.full((1, 6, 7), 0.3, dtype=torch.float64)),
-                               torch.full((1, 6, 7), 0.3, dtype=torch.float64))
-    maps, before = maps_of(), maps_of()
-    for _ in range(4):
-        after = walk(matrix, before, 5)
-        assert (after.amax((1, 2)) < before.amax((1, 2))).all() and (after.amin((1, 2)) > before.amin((1, 2))).all()
-        before = after
-    assert torch.equal(maps, maps_of())
-
-
-def test_regions_without_affinity_to_each_other_do_not_mix():
-    """What is spread over each of two halves is its own weighted mean."""
-    side = (torch.arange(7) < 3).expand(6, 7)
-    affinity = affinities(10.0 ** 6 * side.double()[None, None], OFFSETS)[0]
-    maps = torch.where(side, maps_of(), 5 + maps_of())
-    walked = walk(transition(affinity, OFFSETS), maps, 2000)
-    degrees = symmetric(affinity, OFFSETS).sum(1).view(6, 7)
-    for region in (side, ~side):
-        weights = degrees * region
-        mean = (maps * weights).sum((1, 2)) / weights.sum()
-        torch.testing.assert_close(walked[:, region], mean[:, None].expand(3, int(region.sum())))
-
-
-def test_planes_do_not_mix():
-    matrix, maps = transition(affinity_of(), OFFSETS), maps_of()
-    torch.testing.assert_close(walk(matrix, maps, 9)[1:2], walk(matrix, maps[1:2], 9))
 
 
 @pytest.mark.parametrize(("call", "error", "message"), [
@@ -413,12 +298,6 @@ def test_what_does_not_fit_is_refused(call, error, message):
 
 
 # --- maps on the grid of the canvas ----------------------------------------------------------------------------------
-
-
-def test_maps_of_a_full_canvas_are_averaged_over_cells():
-    planes = np.random.default_rng(0).random((2, 32, 32), np.float32)
-    found = on_canvas_grid(planes, canvas_box(32, 32, 32), 32, (8, 8))
-    np.testing.assert_allclose(found, planes.reshape(2, 8, 4, 8, 4).mean((2, 4)), rtol=1e-5)
 
 
 @pytest.mark.parametrize("size", [(20, 32), (32, 9), (32, 1)])
@@ -440,14 +319,6 @@ def test_resized_maps_stay_in_range_and_in_place(size):
     back = from_canvas(reduced, box, 32, size)[0]
     assert abs(back - ramp)[size[0] // 5:-(size[0] // 5)].max() < 0.03
     np.testing.assert_allclose(on_canvas_grid(np.full((1, *size), 0.7, np.float32), box, 32, (8, 8)), 0.7, rtol=1e-5)
-
-
-def test_every_pixel_of_a_larger_image_counts():
-    """Samples between pixels 1 and 2 of each four would miss the first."""
-    plane = np.zeros((1, 128, 128), np.float32)
-    plane[0, 64, 64] = 16
-    found = on_canvas_grid(plane, canvas_box(128, 128, 32), 32, (32, 32))
-    assert found.sum() == pytest.approx(1)
 
 
 # --- whole views -----------------------------------------------------------------------------------------------------

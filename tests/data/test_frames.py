@@ -2,7 +2,6 @@
 
 from dataclasses import asdict, replace
 
-import cv2
 import numpy as np
 import pytest
 import torch
@@ -13,7 +12,6 @@ from wsss_lab.data import frames
 from wsss_lab.data.canvas import canvas_box
 from wsss_lab.errors import DataError
 from wsss_lab.evaluation.precision_recall import mean_precision, sweep
-from wsss_lab.fusion.guides import g0_frames, g1_frames, g2_frames
 from wsss_lab.networks.fit import Schedule
 from wsss_lab.networks.u2netp import U2NetP, predict
 from wsss_lab.refinement.dense_crf import V2
@@ -44,9 +42,6 @@ def outside_of(view, frame, index):
     beyond = np.ones(frame.shape[1:], bool)
     beyond[:height, :width] = False
     return frame[index][beyond]
-
-
-# --- data ------------------------------------------------------------------------------------------------------------
 
 
 def test_maps_of_different_sizes_share_an_array():
@@ -92,9 +87,6 @@ def test_images_of_a_view_one_by_one():
     np.testing.assert_array_equal(frames.images_of(view)[1], view.image(1))
 
 
-# --- seeds -----------------------------------------------------------------------------------------------------------
-
-
 def canvas_maps(view, side, planes):
     """Class maps (N, C, side, side) whose part inside image i of class c is planes[i][c]; a peak lies outside."""
     maps = np.full((len(view), len(view.classes), side, side), 50.0, np.float16)
@@ -131,18 +123,6 @@ def test_refined_seeds_without_pairwise_terms_are_the_seeds():
     assert set(np.unique(plain["masks"])) == {0, 1, 2, 255}
 
 
-def test_refined_seeds_follow_the_edge_in_the_image():
-    image = np.full((16, 16, 3), 30, np.uint8)
-    image[:, 8:] = 220
-    view = make_view([image], [np.zeros((16, 16), np.uint8)], [[1, 0]])
-    plane = np.zeros((1, 2, 16, 16), np.float16)
-    plane[0, 0, :, 6:] = 1  # the seed begins two columns before the edge
-    crf = asdict(V2.scaled(16 / 321))
-    labels = seeds.refine_seeds(view, plane, side=16, tau=0.2, crf=crf)["masks"][0]
-    assert (labels[:, 8:] == 1).all() and (labels[:, :5] == 0).all()
-    assert (labels[:, 6:8] == 0).mean() > (seeds.label_seeds(view, plane, 16, 0.2)["masks"][0][:, 6:8] == 0).mean()
-
-
 def test_refined_maps_without_pairwise_terms_are_the_maps():
     view = grey((8, 8), (4, 8), tags=[[1, 1], [1, 0]])
     maps = canvas_maps(view, 8, [halves(8, 8), halves(4, 8)])
@@ -176,22 +156,6 @@ def test_the_centre_shape_is_everybodys_map():
     assert (maps == [[1, 0], [0, 0]]).all()
 
 
-# --- saliency --------------------------------------------------------------------------------------------------------
-
-
-def test_quantised_maps_have_their_maximum_at_255():
-    assert saliency.quantise(np.array([[0.0, 0.1, 0.4]])).tolist() == [[0, 64, 255]]
-    assert saliency.quantise(np.zeros((2, 2))).tolist() == [[0, 0], [0, 0]]
-
-
-def test_salient_pixels_reach_half_of_their_own_images_maximum():
-    view = grey((1, 3), (2, 1), tags=[[1, 0]] * 2)
-    maps = frames.stack(view, [np.array([[20, 9, 10]]), np.array([[200], [99]])], fill=0)
-    frame = saliency.salient_masks(view, maps)["masks"]
-    assert frame.tolist() == [[[1, 0, 1], [0, 0, 0]], [[1, 0, 0], [0, 0, 0]]]
-    assert saliency.salient_masks(view, maps, fraction=0.45)["masks"][:, :, :2].sum() == 4
-
-
 def test_detectors_give_frames_of_every_size():
     view = blobs(((24, 24), (16, 24)))
     frame = saliency.unsupervised_frames(view)["maps"]
@@ -221,11 +185,6 @@ def test_maps_of_a_folder_become_a_frame(tmp_path):
         saliency.folder_frames(view, str(tmp_path))
 
 
-def test_the_oracle_is_the_foreground_without_void():
-    view = make_view([np.zeros((1, 4, 3), np.uint8)], [np.array([[0, 1, 2, 255]], np.uint8)])
-    assert saliency.oracle_frames(view)["maps"].tolist() == [[[0, 255, 255, 0]]]
-
-
 def test_grabcut_targets_are_masks_inside_their_boxes():
     view = blobs(((32, 32), (32, 32)))
     images = np.stack([view.image(0), view.image(1)])
@@ -250,71 +209,3 @@ def test_saliency_network_gives_a_frame_with_its_maximum_in_every_image():
 
 
 # --- fusion ----------------------------------------------------------------------------------------------------------
-
-
-def two_blobs():
-    """A red cat at the left and a green dog at the right of one image, both salient."""
-    mask = np.zeros((16, 32), np.uint8)
-    mask[4:12, 3:11], mask[4:12, 20:28] = 1, 2
-    image = np.full((16, 32, 3), 110, np.uint8)
-    image[mask == 1], image[mask == 2] = (230, 30, 30), (30, 230, 30)
-    return image, mask
-
-
-def test_g0_paints_all_that_is_salient_in_one_tag():
-    view = grey(*[(4, 6), (6, 4)] * 10, tags=[[1, 1]] * 20)
-    salient = np.zeros((20, 6, 6), np.uint8)
-    salient[:, 1:3, 1:4] = 1
-    frame = g0_frames(view, salient, seed=0)["masks"]
-    drawn = {int(frame[index, 1, 1]) for index in range(20)}
-    assert drawn == {1, 2}
-    for index in range(20):
-        inside = corner_of(view, salient, index) == 1
-        assert len(np.unique(corner_of(view, frame, index)[inside])) == 1
-        assert (corner_of(view, frame, index)[~inside] == 0).all()
-    np.testing.assert_array_equal(frame, g0_frames(view, salient, seed=0)["masks"])
-    assert (frame != g0_frames(view, salient, seed=1)["masks"]).any()
-
-
-def red_and_green(images):
-    """Scores of a network that sees colours: mean red and mean green of the canvas."""
-    return images[:, :2].mean((2, 3))
-
-
-def test_g1_gives_every_component_the_class_that_gains_from_it():
-    image, mask = two_blobs()
-    small = cv2.resize(image, (16, 8), interpolation=cv2.INTER_NEAREST)
-    small_mask = cv2.resize(mask, (16, 8), interpolation=cv2.INTER_NEAREST)
-    view = make_view([image, small], [mask, small_mask])
-    salient = frames.stack(view, [(mask > 0).astype(np.uint8), (small_mask > 0).astype(np.uint8)], fill=0)
-    frame = g1_frames(view, salient, red_and_green, side=32, min_area=0.01)["masks"]
-    np.testing.assert_array_equal(corner_of(view, frame, 0), mask)
-    np.testing.assert_array_equal(corner_of(view, frame, 1), small_mask)
-    assert (outside_of(view, frame, 1) == 255).all()
-    none = g1_frames(view, np.zeros_like(salient), red_and_green, side=32, min_area=0.01)["masks"]
-    assert (none[0] == 0).all()
-    assert not (g1_frames(view, salient, red_and_green, side=32, min_area=0.9)["masks"][0] > 0).any()
-
-
-@pytest.mark.parametrize(("variant", "undecided"), [("paper", 255), ("released", 0)])
-def test_g2_names_components_by_their_seeds(variant, undecided):
-    image, mask = two_blobs()
-    view = make_view([image, image[:, :16]], [mask, mask[:, :16]], [[1, 1], [1, 0]])
-    marks = np.zeros_like(mask)
-    marks[6:9, 5:8] = 1  # inside the left component; nothing marks the right one
-    salient = frames.stack(view, [(mask > 0).astype(np.uint8), (mask[:, :16] > 0).astype(np.uint8)], fill=0)
-    seeds, rules = frames.stack(view, [marks, marks[:, :16]]), {"min_seed_area": 4, "blur": 1.0}
-    frame, sparse = (g2_frames(view, salient, seeds, variant, least, crf=asdict(V2.scaled(0.1)), **rules)["masks"]
-                     for least in (0.01, 0.9))
-    assert (sparse[0] == 1).sum() == (marks == 1).sum() < (frame[0] == 1).sum()
-    expected = np.where(mask == 2, undecided, mask)
-    np.testing.assert_array_equal(frame[0], expected)
-    np.testing.assert_array_equal(corner_of(view, frame, 1), expected[:, :16])
-
-
-def test_a_seed_of_a_class_that_is_no_tag_names_the_image():
-    view = grey((8, 8), (8, 8), tags=[[1, 0]] * 2)
-    marks = np.zeros((2, 8, 8), np.uint8)
-    marks[1, 2:5, 2:5] = 2
-    with pytest.raises(DataError, match=r"image 1: the seeds hold labels \[2\]"):
-        g2_frames(view, np.zeros((2, 8, 8), np.uint8), marks, "paper", 0.01, 4, 1.0, asdict(V2))

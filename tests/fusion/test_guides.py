@@ -163,9 +163,6 @@ def test_salient_components_are_large_enough_and_no_lines_and_rules_scale_with_t
     assert PAPER_RULES.scaled(0.5) == G2Rules("paper", 0.01, 6.25, 5.0, V2.scaled(0.5))
 
 
-# --- a literal reading ----------------------------------------------------------------------------------------------
-
-
 def parts_of(mask, min_area, min_extent=1):
     labels, number = ndimage.label(mask, np.ones((3, 3)))
     parts = [labels == i for i in range(1, number + 1)]
@@ -248,8 +245,6 @@ def test_bad_input_is_named(bad, problem):
         G2Rules(variant="code")
 
 
-# --- G0 and G1 -------------------------------------------------------------------------------------------------------
-
 SALIENT = np.array([[1, 1, 0, 0], [0, 0, 0, 1]], bool)
 REGIONS = np.array([[1, 1, 0, 0], [0, 0, 0, 2]])
 
@@ -297,9 +292,6 @@ def test_g1_shows_the_whole_image_and_each_region_alone():
 def test_scores_that_do_not_fit_are_named():
     with pytest.raises(DataError, match=r"\(1, 3\) for 2 regions"):
         g1_of([[0, 0, 0]], [True] * 3)
-
-
-# --- guides of a view ------------------------------------------------------------------------------------------------
 
 
 def some_view(seeds=range(4)):

@@ -20,9 +20,6 @@ UNIT = np.linspace(0, 1, 41)
 A, S = np.meshgrid(UNIT, UNIT)
 
 
-# --- the means -------------------------------------------------------------------------------------------------------
-
-
 def test_harmonic_mean_by_hand():
     """2 / (1/0.8 + 1/0.4) = 2 / 3.75 = 8/15."""
     assert float(harmonic_mean(0.8, 0.4)) == pytest.approx(8 / 15)
@@ -33,9 +30,6 @@ def test_zero_on_either_side_is_zero_and_nothing_divides_by_zero():
     with np.errstate(all="raise"):
         found = harmonic_mean(np.array([0.0, 0.0, 1.0, 1e-30]), np.array([0.0, 1.0, 0.0, 0.0]))
     assert found.tolist() == [0, 0, 0, 0]
-
-
-# --- one image -------------------------------------------------------------------------------------------------------
 
 
 def scalar_mean(a, s, mean):
@@ -93,9 +87,6 @@ def test_a_mean_that_equals_gamma_is_foreground():
         assert class_specific_pixels(attention, saliency, np.array([True]), 0.401).tolist() == [[0]]
 
 
-# --- bad input -------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("gamma", [0, 1, -0.4, 1.5, float("nan")])
 def test_a_gamma_that_separates_nothing_is_refused(gamma):
     with pytest.raises(ParameterError, match="is no threshold of Algorithm 1") as caught:
@@ -120,8 +111,6 @@ def test_saliency_of_another_size_or_range_is_refused(saliency, problem):
     with pytest.raises(DataError, match=problem):
         class_specific_pixels(np.ones((1, 2, 2)), saliency, np.array([True]))
 
-
-# --- a view ----------------------------------------------------------------------------------------------------------
 
 SIZES = ((8, 8), (4, 8), (10, 6))
 

@@ -23,7 +23,6 @@ from wsss_lab.refinement.affinity import (
     affinity_labels,
     affinity_loss,
     half_disc,
-    image_affinities,
     on_canvas_grid,
     pair_labels,
     transition,
@@ -51,9 +50,6 @@ def places(height, width, offsets):
             yield pair, (y, x), (y + down, x + right)
 
 
-# --- offsets ---------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("radius", [2, 3, 5, 6])
 def test_offsets_and_their_opposites_are_the_open_disc_without_its_centre(radius):
     forward = half_disc(radius)
@@ -62,14 +58,6 @@ def test_offsets_and_their_opposites_are_the_open_disc_without_its_centre(radius
     disc = {(y, x) for y, x in product(reach, reach) if 0 < math.hypot(y, x) < radius}
     assert len(both) == len(disc) and set(both) == disc
     assert forward == sorted(forward)
-
-
-def test_a_radius_without_neighbours_is_refused():
-    with pytest.raises(ParameterError, match="radius=1 "):
-        half_disc(1)
-
-
-# --- affinities ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("height", "width", "radius"), [(6, 7, 5), (6, 7, 3), (2, 3, 5), (3, 1, 5), (1, 1, 2)])
@@ -87,20 +75,6 @@ def test_affinities_are_the_exponential_of_minus_the_mean_difference(height, wid
 def test_gradients_of_affinities_are_those_of_finite_differences(height, width):
     features = features_of(2, 2, height, width).requires_grad_()
     assert torch.autograd.gradcheck(lambda x: affinities(x, half_disc(3)), features)
-
-
-def test_gradients_do_not_depend_on_the_layout_of_features():
-    offsets, grads = half_disc(5), []
-    weight = torch.randn(2, 34, 6, 7, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    for layout in (torch.contiguous_format, torch.channels_last):
-        features = features_of().contiguous(memory_format=layout).requires_grad_()
-        (affinities(features, offsets) * weight).sum().backward()
-        grads.append(features.grad)
-    assert grads[0].abs().min() > 0
-    torch.testing.assert_close(*grads)
-
-
-# --- labels ----------------------------------------------------------------------------------------------------------
 
 
 def test_pairs_of_nine_labels_by_hand():
@@ -133,9 +107,6 @@ def test_pairs_are_those_of_a_loop(height, width, dtype):
         assert torch.equal(found, group)
 
 
-# --- loss ------------------------------------------------------------------------------------------------------------
-
-
 def pairs_of(foreground, background, negative):
     """Groups over one offset and a grid of one row."""
     return Pairs(*(torch.tensor(group, dtype=torch.bool).view(1, 1, 1, -1)
@@ -162,25 +133,12 @@ def test_groups_without_pairs_add_nothing(groups, expected):
     assert affinity_loss(AFFINITY, pairs_of(*groups)).item() == pytest.approx(expected, abs=3e-5)
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Sure labels for AffinityNet: by hand without a pairwise CRF, and what disagreement and a whole view give.
-
-
 NO_PAIRS = CrfParameters(bilateral_weight=0, bilateral_xy=1, bilateral_rgb=1, spatial_weight=0, spatial_xy=1)
 TAGS = np.array([True, False, True])
 
 
 def grey(*size):
     return np.full((*size, 3), 110, np.uint8)
-
-
-def test_the_background_is_the_power_of_what_the_largest_map_leaves():
-    maps = np.random.default_rng(0).random((3, 4, 5))
-    found = with_background(maps, 4)
-    np.testing.assert_array_equal(found[1:], maps)
-    for y in range(4):
-        for x in range(5):
-            assert found[0, y, x] == pytest.approx((1 - max(maps[:, y, x])) ** 4)
 
 
 def test_sure_labels_by_hand():
@@ -214,12 +172,6 @@ def test_the_crf_gets_scores_that_sum_to_one_and_only_present_labels(monkeypatch
         assert picture is image and parameters is NO_PAIRS and list(labels) == [0, 1, 3]
 
 
-@pytest.mark.parametrize("alphas", [(24, 4), (4, 4), (0, 4), (-1, 4)])
-def test_alphas_that_do_not_increase_are_refused(alphas):
-    with pytest.raises(ParameterError, match="alphas"):
-        affinity_labels(grey(1, 1), np.zeros((3, 1, 1)), TAGS, NO_PAIRS, alphas)
-
-
 def test_frames_hold_the_labels_of_every_image():
     view = blobs(((32, 32), (24, 32), (32, 20)))
     torch.manual_seed(0)
@@ -232,10 +184,6 @@ def test_frames_hold_the_labels_of_every_image():
         expected = affinity_labels(view.image(index), maps.relative, view.tags[index], crf, (1, 3))
         np.testing.assert_array_equal(frames.rows_of(view, found)[index], expected)
     assert {0, 255} < set(np.unique(found[:, :20, :20])) <= {0, 1, 2, 255}
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# The random walk over affinities: against loops and dense powers, and what it must and must not do to maps.
 
 
 OFFSETS = half_disc(5)
@@ -262,9 +210,6 @@ def symmetric(affinity, offsets):
     return found
 
 
-# --- the matrix ------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(("height", "width"), [(6, 7), (11, 4), (2, 3), (1, 6), (1, 1)])
 @pytest.mark.parametrize("beta", [1, 8, 0.5])
 def test_the_matrix_is_the_normalised_power_of_symmetric_affinities(height, width, beta):
@@ -272,9 +217,6 @@ def test_the_matrix_is_the_normalised_power_of_symmetric_affinities(height, widt
     power = symmetric(affinity, OFFSETS) ** beta
     expected = power / power.sum(1, keepdim=True)
     torch.testing.assert_close(transition(affinity, OFFSETS, beta).to_dense(), expected)
-
-
-# --- the walk --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("steps", [0, 1, 3, 256])
@@ -287,6 +229,9 @@ def test_the_walk_is_a_power_of_the_dense_matrix(steps):
 
 
 @pytest.mark.parametrize(("call", "error", "message"), [
+    (lambda a, m: half_disc(1), ParameterError, "radius=1 "),
+    (lambda a, m: affinity_labels(grey(1, 1), np.zeros((3, 1, 1)), TAGS, NO_PAIRS, (4, 4)), ParameterError, "alphas"),
+    (lambda a, m: affinity_labels(grey(1, 1), np.zeros((3, 1, 1)), TAGS, NO_PAIRS, (0, 4)), ParameterError, "alphas"),
     (lambda a, m: transition(a, OFFSETS[1:]), DataError, "34 offsets"),
     (lambda a, m: transition(a, OFFSETS, 0), ParameterError, "beta=0"),
     (lambda a, m: walk(transition(a, OFFSETS), m[:, 1:]), DataError, r"\(5, 7\)"),
@@ -295,9 +240,6 @@ def test_the_walk_is_a_power_of_the_dense_matrix(steps):
 def test_what_does_not_fit_is_refused(call, error, message):
     with pytest.raises(error, match=message):
         call(affinity_of(), maps_of())
-
-
-# --- maps on the grid of the canvas ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("size", [(20, 32), (32, 9), (32, 1)])
@@ -321,9 +263,6 @@ def test_resized_maps_stay_in_range_and_in_place(size):
     np.testing.assert_allclose(on_canvas_grid(np.full((1, *size), 0.7, np.float32), box, 32, (8, 8)), 0.7, rtol=1e-5)
 
 
-# --- whole views -----------------------------------------------------------------------------------------------------
-
-
 @pytest.fixture(scope="module")
 def labelled():
     return blobs(((32, 32), (24, 32), (32, 20)))
@@ -339,17 +278,6 @@ def states():
     maps = localisation_net(backbone, 2, background=True).state_dict()
     maps["classifier.weight"] *= 30
     return maps, net
-
-
-def test_affinities_of_images_are_those_of_their_canvases(labelled, states):
-    net = AffinityNet(Backbone.from_settings(BACKBONE)).eval()
-    net.load_state_dict(states[1])
-    images, boxes = labelled.canvas(range(3), 32)
-    with torch.no_grad():
-        expected = affinities(net(normalise(images)), OFFSETS)
-    found = list(image_affinities(net, labelled.train_view(), 32, OFFSETS, batch=2))
-    assert torch.equal(torch.stack([box for _, box in found]), boxes)
-    torch.testing.assert_close(torch.stack([affinity for affinity, _ in found]), expected)
 
 
 def literal_scores(view, states, alpha, beta, steps):

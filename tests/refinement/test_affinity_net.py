@@ -14,7 +14,7 @@ from wsss_lab.data.canvas import normalise
 from wsss_lab.data.resized_crop import crop_and_jitter
 from wsss_lab.networks.backbones import Backbone
 from wsss_lab.networks.batches import labelled_batches
-from wsss_lab.networks.deeplab_v3plus import AffinityNet, v3plus_trunk
+from wsss_lab.networks.deeplab_v3plus import AffinityNet, freeze_trunk, v3plus_trunk
 from wsss_lab.networks.fit import Schedule
 from wsss_lab.networks.losses import reduce_labels
 from wsss_lab.networks.machine import place
@@ -49,9 +49,6 @@ def literal_levels(family, trunk, x):
     # (past the last layer) of each level: conv3 with pool3 and conv4 with pool4; features[6] and features[13].
     first, second = {"vgg": (6, 9), "mobilenet": (7, 14)}[family]
     return [trunk[:first](x), trunk[:second](x), trunk(x)]
-
-
-# --- structure -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("family", "blocks", "levels", "features", "side"), [
@@ -98,7 +95,7 @@ def test_features_are_joined_on_the_grid_of_the_trunks_output(family):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_step_of_training_moves_new_layers_and_no_norm_and_none_of_the_first_layers(family):
     net = build(family).train()
-    net.prepare()
+    freeze_trunk(family, net.trunk)
     before = {name: value.clone() for name, value in net.state_dict().items()}
     optimiser = torch.optim.SGD([each for each in net.parameters() if each.requires_grad], lr=0.1)
     affinities(net(torch.randn(2, 3, 64, 64) + 3), half_disc()).square().sum().backward()
@@ -108,9 +105,6 @@ def test_a_step_of_training_moves_new_layers_and_no_norm_and_none_of_the_first_l
     first = {"wide_resnet": ("trunk.conv1a.", "trunk.b2."), "resnet": ("trunk.conv1.",), "vgg": (),
              "mobilenet": tuple(f"trunk.{index}." for index in range(7))}[family]
     assert moved == {name for name in before if not name.startswith((*norms, *first))}
-
-
-# --- training --------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")

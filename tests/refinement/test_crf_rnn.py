@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from wsss_lab.errors import DataError, ParameterError
-from wsss_lab.refinement.crf_rnn import LEAST_ATTENTION, CrfRnn, bilateral_kernel, unary
+from wsss_lab.refinement.crf_rnn import CrfRnn, bilateral_kernel, message_kernel, unary
 from wsss_lab.refinement.dense_crf import CrfParameters, dense_crf
 from wsss_lab.seeds.neighbours import cell_colours, normalised, similarity
 
@@ -25,15 +25,10 @@ def two_tone(side, noise=6, seed=0):
     return (halves + noise * torch.randn(1, 3, side, side, generator=generator)).clamp(0, 255).to(torch.uint8)
 
 
-# --- unary -----------------------------------------------------------------------------------------------------------
-
-
 def test_the_unary_by_hand():
     """-log(0.5 0.25) = log 8; attention of 0 counts as a thousandth."""
     found = unary(torch.tensor([0.5, 0.5]), torch.tensor([0.25, 0.0]))
     assert found.tolist() == pytest.approx([math.log(8), math.log(2000)])
-    assert LEAST_ATTENTION == 1e-3
-    assert unary(torch.tensor([0.5]), torch.tensor([0.0]), 0.1).item() == pytest.approx(math.log(20))
 
 
 def test_the_unary_of_an_impossible_label_is_finite_and_so_is_its_gradient():
@@ -43,19 +38,10 @@ def test_the_unary_of_an_impossible_label_is_finite_and_so_is_its_gradient():
     assert found.flatten().tolist() == pytest.approx([0, 1]) and p_s.grad.isfinite().all()
 
 
-@pytest.mark.parametrize("least", [0, -1, 1.5])
-def test_a_least_attention_without_meaning_is_refused(least):
-    with pytest.raises(ParameterError, match="least attention"):
-        unary(torch.ones(1), torch.ones(1), least)
-
-
-# --- kernel ----------------------------------------------------------------------------------------------------------
-
-
 def test_the_kernel_is_eq_8_divided_by_its_sum_without_the_cell_itself():
     images = two_tone(24)
-    weights = similarity(cell_colours(images, (6, 6)), spacing=4)
-    kernel = bilateral_kernel(images, (6, 6), spacing=4)
+    weights = similarity(cell_colours(images, (6, 6)))
+    kernel = bilateral_kernel(images, (6, 6))
     assert kernel.shape == (1, 49, 6, 6) and not kernel[:, 24].any()
     others = [index for index in range(49) if index != 24]
     torch.testing.assert_close(kernel[:, others], (weights / weights.sum(1, keepdim=True))[:, others])
@@ -64,11 +50,9 @@ def test_the_kernel_is_eq_8_divided_by_its_sum_without_the_cell_itself():
 def test_the_window_gives_what_all_pairs_give():
     images, potential = two_tone(72, noise=30), potentials(1, 3, 9, 9)
     net = CrfRnn(3).double()
-    whole, near = (net(potential, bilateral_kernel(images, (9, 9), radius=radius).double()) for radius in (8, 3))
+    colours = cell_colours(images, (9, 9))
+    whole, near = (net(potential, message_kernel(similarity(colours, radius=radius)).double()) for radius in (8, 3))
     assert (whole - near).abs().max() < 1e-4
-
-
-# --- mean field ------------------------------------------------------------------------------------------------------
 
 
 def test_one_step_by_hand():
@@ -105,9 +89,6 @@ def test_bad_input_is_refused():
         CrfRnn(2)(torch.zeros(1, 2, 4, 5), torch.zeros(1, 9, 4, 4))
 
 
-# --- other implementations -------------------------------------------------------------------------------------------
-
-
 def test_agrees_with_mean_field_on_dense_matrices():
     """Krähenbühl & Koltun's Algorithm 1 on all pairs of pixels, as it is printed: Potts, messages without oneself."""
     side = 5
@@ -121,7 +102,8 @@ def test_agrees_with_mean_field_on_dense_matrices():
     for _ in range(3):
         message = q @ matrix.T
         q = (-energy - (message.sum(0, keepdim=True) - message)).softmax(0)
-    kernel = bilateral_kernel(image, (side, side), sigma_z=6, sigma_r=50, spacing=1, radius=side - 1).double()
+    colours = cell_colours(image, (side, side))
+    kernel = message_kernel(similarity(colours, spacing=1, sigma_z=6, sigma_r=50, radius=side - 1)).double()
     torch.testing.assert_close(CrfRnn(3).double()(potential, kernel)[0].flatten(1), q, rtol=0, atol=1e-6)
 
 

@@ -164,10 +164,6 @@ def test_missing_pydensecrf_says_how_to_install_it(monkeypatch):
         dense_crf(two_tone(4), np.zeros((2, 4, 4)), V1)
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Labels from class probabilities, with and without the dense CRF.
-
-
 SIZES = ((16, 20), (20, 12), (16, 16))
 CRF = V1.scaled(0.1)
 

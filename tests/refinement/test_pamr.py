@@ -76,9 +76,6 @@ def literal(images, masks, dilations, iterations, bandwidth):
     return masks
 
 
-# --- by hand ---------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("planes", [FEW, MANY])
 def test_constant_image_gives_the_plain_average_of_eight_neighbours_with_replicated_borders(planes):
     """The corner sees itself three times over the border; its neighbours see it twice, the centre once."""
@@ -100,9 +97,6 @@ def test_two_colours_on_three_by_three_pixels_by_hand(bandwidth, apart, planes):
     expected = torch.tensor([0, 3 * apart, 5], dtype=torch.float64) / (5 + 3 * apart)
     refined = pamr(image, image[:, :1].expand(1, planes, 3, 3), (1,), 1, bandwidth)
     torch.testing.assert_close(refined, expected.expand(1, planes, 3, 3), rtol=1e-6, atol=1e-12)
-
-
-# --- against loops ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("bandwidth", BANDWIDTHS)
@@ -142,9 +136,6 @@ def test_sparse_matrices_take_over_where_there_are_many_planes(planes, way, monk
     assert torch.equal(pamr(images, soft_masks(images, planes)), marked)
 
 
-# --- what it does to masks -------------------------------------------------------------------------------------------
-
-
 def test_faint_texture_does_not_underflow():
     """Differences of 1e-4 over a variance of 1e-8: the exponential of such a kernel is 0 for every neighbour."""
     weights = affinities(0.5 + 1e-4 * pictures(1, 20, 30).float(), bandwidth="paper")
@@ -168,20 +159,6 @@ def test_steps_are_the_masks_after_every_iteration(planes):
         torch.testing.assert_close(step, pamr(images, masks, (1, 3), iterations, "paper"))
 
 
-@pytest.mark.parametrize("planes", [FEW, MANY])
-def test_channels_last_changes_nothing_and_the_arguments_are_left_alone(planes):
-    images = pictures(2, 8, 9)
-    masks = soft_masks(images, planes)
-    kept = images.clone(), masks.clone()
-    refined = pamr(images, masks)
-    last = [each.contiguous(memory_format=torch.channels_last) for each in (images, masks)]
-    torch.testing.assert_close(pamr(*last), refined)
-    assert torch.equal(images, kept[0]) and torch.equal(masks, kept[1])
-    assert pamr(*last).is_contiguous()
-
-
-# --- present classes only --------------------------------------------------------------------------------------------
-
 TAGS = torch.tensor([[1, 0, 0, 1, 0, 0, 0, 1], [0] * 8, [0, 0, 1, 0, 0, 0, 0, 0], [1] * 8], dtype=torch.bool)
 
 
@@ -194,9 +171,6 @@ def test_present_planes_are_those_of_the_full_refinement_and_the_others_zero(row
     refined = pamr_present(images, masks, tags, (1, 2, 4), 3, "paper")
     expected = pamr(images, masks, (1, 2, 4), 3, "paper") * F.pad(tags, (1, 0), value=1)[..., None, None]
     torch.testing.assert_close(refined, expected, rtol=0, atol=1e-12)
-
-
-# --- gradients and memory --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("iterations", [0, 2])
@@ -239,59 +213,27 @@ def test_no_tensor_is_larger_than_the_affinities(planes):
     assert largest.elements == 2 * 24 * 40 * 40
 
 
-# --- arguments -------------------------------------------------------------------------------------------------------
+PICTURES = pictures()
+CALLS = {"affinities": lambda images, masks, tags, **options: affinities(images, **options),
+         "pamr": lambda images, masks, tags, **options: pamr(images, masks, **options),
+         "pamr_steps": lambda images, masks, tags, **options: pamr_steps(images, masks, **options),
+         "pamr_present": pamr_present}
 
 
-@pytest.mark.parametrize(("arguments", "said"), [
-    ({"dilations": ()}, "dilations="), ({"dilations": (1, 0)}, "dilations="), ({"bandwidth": "variance"}, "'variance'"),
-    ({"iterations": -1}, "iterations=-1"),
-])
-def test_unknown_parameters_are_refused(arguments, said):
-    images = pictures()
-    masks = soft_masks(images, 3)
-    for call in (pamr, pamr_steps):
-        with pytest.raises(ParameterError, match=said):
-            call(images, masks, **arguments)
-    with pytest.raises(ParameterError, match=said):
-        pamr_present(images, masks, torch.ones(2, 2), **arguments)
-    if "iterations" not in arguments:
-        with pytest.raises(ParameterError, match=said):
-            affinities(images, **arguments)
-
-
-@pytest.mark.parametrize("images", [
-    torch.rand(3, 5, 6), torch.rand(2, 1, 5, 6), torch.rand(0, 3, 5, 6), torch.rand(2, 3, 5, 6).half(),
-    torch.zeros(2, 3, 5, 6, dtype=torch.uint8), torch.rand(2, 3, 5, 6) - 0.5, 255 * torch.rand(2, 3, 5, 6),
-    torch.full((2, 3, 5, 6), math.nan),
-])
-def test_images_of_another_shape_type_or_range_are_refused(images):
-    with pytest.raises(DataError, match="PAMR got images"):
-        affinities(images)
-    with pytest.raises(DataError, match="PAMR got images"):
-        pamr(images, torch.rand(2, 4, 5, 6))
-    with pytest.raises(DataError, match="PAMR got images"):
-        pamr_present(images, torch.rand(2, 4, 5, 6), torch.ones(2, 3))
-
-
-def test_images_a_rounding_error_outside_the_range_are_taken():
-    assert affinities(torch.tensor([-1e-6, 1 + 1e-6]).expand(1, 3, 2, 2)).isfinite().all()
-
-
-@pytest.mark.parametrize(("shape", "dtype"), [
-    ((2, 4, 5, 7), torch.float64), ((2, 4, 6, 6), torch.float64), ((1, 4, 5, 6), torch.float64),
-    ((2, 0, 5, 6), torch.float64), ((2, 5, 6), torch.float64), ((2, 4, 5, 6), torch.float32),
-    ((2, 4, 5, 6), torch.int64),
-])
-def test_masks_that_do_not_fit_the_images_are_refused(shape, dtype):
-    masks = torch.zeros(shape, dtype=dtype)
-    with pytest.raises(DataError, match="PAMR got masks"):
-        pamr(pictures(), masks)
-    with pytest.raises(DataError, match="PAMR got masks"):
-        pamr_present(pictures(), masks, torch.ones(2, 3))
-
-
-@pytest.mark.parametrize("shape", [(2, 4), (1, 3), (3,)])
-def test_tags_that_do_not_fit_the_masks_are_refused(shape):
-    images = pictures()
-    with pytest.raises(DataError, match="PAMR got tags"):
-        pamr_present(images, soft_masks(images, 4), torch.ones(shape))
+@pytest.mark.parametrize(("bad", "error", "said", "calls"), [
+    *(({"dilations": each}, ParameterError, "dilations=", CALLS) for each in ((), (1, 0))),
+    ({"bandwidth": "variance"}, ParameterError, "'variance'", CALLS),
+    ({"iterations": -1}, ParameterError, "iterations=-1", ("pamr", "pamr_steps", "pamr_present")),
+    *(({"images": each}, DataError, "PAMR got images", CALLS) for each in (
+        torch.rand(3, 5, 6), torch.rand(2, 1, 5, 6), torch.rand(0, 3, 5, 6), torch.rand(2, 3, 5, 6).half(),
+        torch.zeros(2, 3, 5, 6, dtype=torch.uint8), torch.rand(2, 3, 5, 6) - 0.5, 255 * torch.rand(2, 3, 5, 6),
+        torch.full((2, 3, 5, 6), math.nan))),
+    *(({"masks": torch.zeros(shape, dtype=kind)}, DataError, "PAMR got masks", ("pamr", "pamr_present"))
+      for shape, kind in (((2, 4, 5, 7), torch.float64), ((2, 4, 6, 6), torch.float64), ((1, 4, 5, 6), torch.float64),
+                          ((2, 0, 5, 6), torch.float64), ((2, 5, 6), torch.float64), ((2, 4, 5, 6), torch.float32))),
+    *(({"tags": torch.ones(shape)}, DataError, "PAMR got tags", ["pamr_present"]) for shape in ((2, 4), (1, 3), (3,)))])
+def test_what_does_not_fit_is_refused(bad, error, said, calls):
+    good = {"images": PICTURES, "masks": soft_masks(PICTURES, 4), "tags": torch.ones(2, 3)}
+    for name in calls:
+        with pytest.raises(error, match=said):
+            CALLS[name](**good | bad)

@@ -35,9 +35,6 @@ def ragged(seed, size=(24, 31)):
     return smooth > np.median(smooth)
 
 
-# --- every kind ------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("kind", ["oracle", "eroded", "blurred", "noisy"])
 def test_without_any_amount_every_kind_is_the_foreground(kind):
     np.testing.assert_array_equal(damaged(ragged(2), kind, 0, generator()), ragged(2))
@@ -63,9 +60,6 @@ def test_unknown_kinds_and_amounts_are_refused():
             dial_frames(view, kind, amount, seed=0)
 
 
-# --- eroded ----------------------------------------------------------------------------------------------------------
-
-
 def test_erosion_takes_a_margin_off_a_box_by_hand():
     found = damaged(box((20, 30), 5, 6, 9, 12), "eroded", 0.1, generator())  # 2 of 20 pixels
     np.testing.assert_array_equal(found, box((20, 30), 7, 8, 5, 8))
@@ -88,18 +82,12 @@ def test_objects_are_not_eroded_from_the_border_of_the_image():
     assert damaged(np.ones((5, 5), bool), "eroded", 1.0, generator()).all()
 
 
-# --- blurred ---------------------------------------------------------------------------------------------------------
-
-
 def test_a_blurred_point_is_a_gaussian_of_the_width_asked_for():
     mask = box((40, 60), 20, 30, 1, 1)
     rows, columns = np.mgrid[-20:20, -30:30]
     width = 2.0  # 0.05 of the shorter side, 40
     expected = np.exp(-(rows**2 + columns**2) / (2 * width**2)) / (2 * np.pi * width**2)
     np.testing.assert_allclose(damaged(mask, "blurred", 0.05, generator()), expected, atol=2e-5)
-
-
-# --- noisy -----------------------------------------------------------------------------------------------------------
 
 
 def test_noise_misses_the_expected_share_of_objects_and_puts_as_many_elsewhere():
@@ -128,9 +116,6 @@ def test_noise_cuts_what_does_not_fit_and_adds_nothing_without_background():
     found = damaged(mask, "noisy", 1.0, generator()) > 0
     assert found.any() and not (found & mask).any()
     assert not damaged(np.ones((8, 8), bool), "noisy", 1.0, generator()).any()
-
-
-# --- frames ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture

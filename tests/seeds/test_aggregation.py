@@ -57,9 +57,6 @@ def test_an_unknown_kind_is_refused():
     assert caught.value.expected == "FCL or GMP or GAP or LSE"
 
 
-# --- FCL -------------------------------------------------------------------------------------------------------------
-
-
 def test_fcl_is_each_class_on_its_own_map_literally():
     layer, scores = fully_connected(3, (2, 4)), maps(2, 3, 2, 4)
     expected = torch.zeros(2, 3, dtype=torch.float64)
@@ -85,9 +82,6 @@ def test_maps_of_another_size_are_resized_to_the_grid():
     assert 2.5 < smaller(steps).item() <= 3
 
 
-# --- LSE -------------------------------------------------------------------------------------------------------------
-
-
 def test_the_limits_of_lse_are_gap_and_gmp():
     scores = maps(4, 3, 5, 6)
     torch.testing.assert_close(log_sum_exp(scores, 1e-6), average_pooling(scores), rtol=0, atol=1e-5)
@@ -100,9 +94,3 @@ def test_lse_does_not_overflow():
     found.sum().backward()
     assert found.item() == pytest.approx(1e4 - math.log(4) / 5)
     assert scores.grad.flatten().tolist() == [1, 0, 0, 0]
-
-
-@pytest.mark.parametrize("sharpness", [0, -1, math.nan])
-def test_a_sharpness_without_meaning_is_refused(sharpness):
-    with pytest.raises(ParameterError, match="sharpness r="):
-        log_sum_exp(torch.zeros(1, 1, 2, 2), sharpness)

@@ -103,10 +103,6 @@ def test_unknown_method(view):
         backprop_maps(RedGreenNet(), view, 32, "grad")
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Vanilla and guided back-propagation against finite differences and hand-computed gates.
-
-
 class ScoreNet(nn.Module):
     def __init__(self, inplace: bool = False):
         super().__init__()
@@ -207,11 +203,6 @@ def test_hooks_go_when_the_pass_fails():
     with pytest.raises(RuntimeError, match="boom"), guided_relus(net):
         raise RuntimeError("boom")
     assert not any(module._forward_hooks for module in net.modules())
-
-
-def test_guided_needs_relu_modules():
-    with pytest.raises(ParameterError, match="no ReLU layer in Conv2d"):
-        class_gradients(nn.Conv2d(3, 1, 1), torch.zeros(1, 3, 1, 1), torch.tensor([[True]]), guided=True)
 
 
 def test_images_without_tags_give_no_maps():

@@ -110,10 +110,6 @@ def test_expand_cuts_the_padding_off():
     np.testing.assert_allclose(maps, expected, atol=1e-6)
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Seed labels by hand.
-
-
 MAPS = np.array([[[0.19, 0.2, 0.9], [0.0, 0.5, 0.1]],
                  [[0.10, 0.1, 1.0], [0.0, 0.5, 0.15]]], dtype=np.float32)
 
@@ -128,10 +124,6 @@ def test_rule_by_hand():
 def test_tau_out_of_range(tau):
     with pytest.raises(ParameterError, match="tau="):
         seed_labels(MAPS, tau)
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# The centre mean shape by hand.
 
 
 class Masks:

@@ -61,9 +61,6 @@ def net(state):
     return net.eval()
 
 
-# --- the network -----------------------------------------------------------------------------------------------------
-
-
 def test_scores_are_a_linear_layer_of_pooled_features(net):
     """Eqs. (1) and (2): no bias, so the score is the mean of the maps."""
     x = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
@@ -73,9 +70,6 @@ def test_scores_are_a_linear_layer_of_pooled_features(net):
         torch.testing.assert_close(net.class_maps(x), torch.einsum("ck,bkhw->bchw", weights, features))
         torch.testing.assert_close(net(x), net.class_maps(x).mean((2, 3)), rtol=1e-4, atol=1e-5)
     assert net.classifier.bias is None
-
-
-# --- training --------------------------------------------------------------------------------------------------------
 
 
 def test_the_first_loss_is_the_soft_margin_of_the_tags(view, start):
@@ -101,9 +95,6 @@ def test_images_and_tags_are_enough_and_the_seed_decides(view, start, trained):
 def test_norms_and_first_layers_of_the_trunk_stay(start, trained):
     changed = {name for name, value in start.items() if not torch.equal(value, trained["state"][f"trunk.{name}"])}
     assert changed and not any(name.startswith(("conv1a.", "b2.")) or "bn" in name for name in changed)
-
-
-# --- maps and labels -------------------------------------------------------------------------------------------------
 
 
 def maps_literally(net, view, index, scales):

@@ -73,9 +73,6 @@ def mean_literally(state, view, index, activation, scales):
     return from_canvas(mean[0], boxes[0], 32, view.size(index)).numpy()
 
 
-# --- maps ------------------------------------------------------------------------------------------------------------
-
-
 def test_eps_averages_the_softmax_with_its_background(view, states, found):
     for index, each in enumerate(found["EPS"]):
         expected = mean_literally(states["EPS"], view, index, lambda raw: raw.softmax(1), SCALES)
@@ -92,9 +89,6 @@ def test_cam_averages_rectified_maps_and_has_no_background(view, states, found):
         tag = index % 2
         assert each.mean is None and expected[tag].max() > 0
         np.testing.assert_allclose(each.relative[tag], expected[tag] / expected[tag].max(), atol=1e-4)
-
-
-# --- scores ----------------------------------------------------------------------------------------------------------
 
 
 def by_hand():
@@ -132,9 +126,6 @@ def test_another_background_is_refused(background):
     with pytest.raises(ParameterError, match="background=") as caught:
         scores_of(*by_hand(), background)
     assert caught.value.expected == "'learned' or a number in [0, 1]"
-
-
-# --- labels ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("background", [0.2, 0.9])
@@ -183,9 +174,6 @@ def test_the_crf_refines_scores_divided_by_their_sum(view, states, found):
     assert (labels["refined"] != labels["masks"]).any()
 
 
-# --- estimated saliency ----------------------------------------------------------------------------------------------
-
-
 def estimate(view, state, saliency, selection=None):
     settings = (selection or Selection()).settings()
     return estimated_frames(view, state, BACKBONE.settings(), settings, saliency)["maps"]
@@ -212,9 +200,6 @@ def test_estimated_saliency_is_that_of_the_equation(view, states, saliency, sele
             expected = 1 - mean[2]
         assert abs(maps[index, :height, :width] - 255 * expected).max() <= 0.51
         assert not maps[index, height:].any() and not maps[index, :, width:].any()
-
-
-# --- scores of maps --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["EPS", "CAM"])

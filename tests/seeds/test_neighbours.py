@@ -57,9 +57,6 @@ def matrix_of_eq_8(colours, spacing, sigma_z, sigma_r):
     return found
 
 
-# --- colours ---------------------------------------------------------------------------------------------------------
-
-
 def test_colours_of_single_pixels_are_those_of_hsv():
     images = noise(1, 3, 6, 6)
     found = cell_colours(images, (6, 6))
@@ -106,9 +103,6 @@ def test_a_grid_finer_than_the_image_is_refused():
         cell_colours(noise(1, 3, 4, 4), (5, 4))
 
 
-# --- similarity ------------------------------------------------------------------------------------------------------
-
-
 def test_weights_of_equal_colours_by_hand():
     """exp(-64 / 100) = 0.527 one step of 8 pixels away, exp(-128 / 100) = 0.278 across; the cell itself 1."""
     weights = similarity(torch.zeros(1, 3, 7, 7), radius=2)[0, :, 3, 3].view(5, 5)
@@ -141,9 +135,6 @@ def test_widths_without_meaning_are_refused(bad):
         similarity(torch.zeros(1, 3, 2, 2), **bad)
 
 
-# --- normalisation ---------------------------------------------------------------------------------------------------
-
-
 def test_rows_sum_to_1_and_less_1_are_negative():
     rows = dense(normalised(some_weights(), "rows"))
     torch.testing.assert_close(rows.sum(2), torch.ones(2, 20, dtype=torch.float64))
@@ -170,9 +161,6 @@ def test_symmetric_part_against_matrices():
 def test_an_unknown_normalisation_is_refused():
     with pytest.raises(ParameterError, match="'columns'"):
         normalised(some_weights(), "columns")
-
-
-# --- spreading -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("extra", [(), (3,), (2, 3)])

@@ -74,9 +74,6 @@ def best_by_supports(d, b):
     return where
 
 
-# --- D as an operator ------------------------------------------------------------------------------------------------
-
-
 def test_the_literal_interaction_is_the_symmetric_part_of_eq_9():
     weights = some_weights()
     interaction, inhibition = literal_interaction(weights)
@@ -108,9 +105,6 @@ def test_the_printed_d_has_one_negative_eigenvalue_and_ours_only_negative_ones()
     assert (eigenvalues(weights, "smooth", 0.5) < -0.5 + 1e-9).all()
     with pytest.raises(ParameterError, match="mode 'steps'"):
         eigenvalues(weights, "steps")
-
-
-# --- solvers on a general D ------------------------------------------------------------------------------------------
 
 
 def test_every_solver_gives_the_positive_part_of_b_for_d_minus_the_identity():
@@ -152,9 +146,6 @@ def test_the_kkt_residual_by_hand():
     assert kkt_residual(torch.neg, 0 * b, 0 * b).item() == 0
 
 
-# --- literal ---------------------------------------------------------------------------------------------------------
-
-
 def test_the_printed_programme_collapses_to_one_neuron():
     """The finding: b / (1 - w) at one position, 0 elsewhere, whatever the map."""
     weights, b = some_weights(grid=(7, 7)), 0.2 + uniform(2, 3, 7, 7)
@@ -193,9 +184,6 @@ def test_a_cell_unlike_all_others_has_a_bounded_mode():
     assert (found.maps > 0).sum() == 1 and found.residual.item() < 1e-6
 
 
-# --- steps -----------------------------------------------------------------------------------------------------------
-
-
 def test_steps_are_projected_gradient_steps_from_b():
     weights, b = some_weights(), uniform(2, 3, *GRID)
     d = printed_d(weights)[1]
@@ -204,9 +192,6 @@ def test_steps_are_projected_gradient_steps_from_b():
     for count in range(4):
         torch.testing.assert_close(mode(b, weights, "steps", steps=count).maps.flatten(2), p)
         p = (p + rate[:, None, None] * (p @ d + b.flatten(2))).clamp(min=0)
-
-
-# --- smooth ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("rho", [0.3, 0.9, 0.99])
@@ -232,9 +217,6 @@ def test_the_smoother_is_the_inverse_of_minus_d(rho):
     assert found.shape == (2, COUNT, COUNT) and found.dtype == weights.dtype
     curvature = torch.eye(COUNT, dtype=torch.float64) - rho * matrix_of(normalised(weights, "symmetric"))
     torch.testing.assert_close(found @ curvature, torch.eye(COUNT, dtype=torch.float64).expand(2, -1, -1))
-
-
-# --- all modes -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("how", MODES)

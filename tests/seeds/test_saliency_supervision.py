@@ -91,9 +91,6 @@ class Maps(nn.Module):
         return self.maps
 
 
-# --- the classification loss -----------------------------------------------------------------------------------------
-
-
 def soft_margin_literally(scores, tags):
     """Eq. (4), mean over images."""
     total = 0
@@ -115,9 +112,6 @@ def test_the_classification_loss_does_not_reach_the_background_map():
     maps = torch.randn(2, 4, 3, 3, generator=generator(), requires_grad=True)
     classification_loss(maps, torch.tensor([[1.0, 0, 1], [0, 1, 0]])).backward()
     assert not maps.grad[:, -1].any() and maps.grad[:, :-1].abs().min() > 0
-
-
-# --- both losses -----------------------------------------------------------------------------------------------------
 
 
 def joint_case(seed=0):
@@ -160,46 +154,11 @@ def test_saliency_of_an_odd_size_comes_to_the_grid_by_nearest_neighbour():
     assert curves["saliency"] == [pytest.approx(expected.item(), rel=1e-5)]
 
 
-def test_the_background_map_is_taught_by_saliency_alone():
-    """Its gradient is that of the saliency loss; it pulls the map up where nothing is salient, and down elsewhere."""
-    saliency = torch.zeros(1, 4, 4, dtype=torch.uint8)
-    saliency[0, :2] = 255
-    found, _, maps = total_loss(torch.zeros(1, 3, 4, 4), saliency, torch.tensor([[1.0, 0]]))
-    found.backward()
-    assert (maps.grad[0, -1, :2] > 0).all() and (maps.grad[0, -1, 2:] < 0).all()
-
-
-def test_curves_grow_by_a_value_per_batch_and_survive_a_batch_without_tags():
-    raw, saliency, tags = joint_case()
-    loss = JointLoss(Selection("naive"))
-    for each in (tags, torch.zeros_like(tags), tags):
-        loss(Maps(raw), None, saliency, None, each)
-    assert loss.curves["selected tags"] == [1, 0, 1]
-    assert {len(values) for values in loss.curves.values()} == {3}
-    assert all(type(value) is float for values in loss.curves.values() for value in values)
-
-
-# --- the network -----------------------------------------------------------------------------------------------------
-
-
 def test_eps_has_a_map_more_than_the_baseline_and_no_dropout():
     for background, planes, dropped in ((True, 6, 0.0), (False, 5, 0.5)):
         net = localisation_net(BACKBONE, 5, background)
         assert net.classifier.out_channels == planes and net.classifier.bias is None
         assert [layer.p for layer in net.head.modules() if isinstance(layer, nn.Dropout2d)] == [dropped]
-
-
-def test_a_restored_network_knows_whether_it_has_a_background(trained, baseline):
-    x = torch.randn(1, 3, 32, 32, generator=generator())
-    for state, expected in ((trained["state"], True), (baseline["state"], False)):
-        net, background = restore_localisation(state, BACKBONE.settings(), 2)
-        assert background is expected and not net.training
-        assert all(torch.equal(value, net.state_dict()[name]) for name, value in state.items())
-        with torch.inference_mode():
-            assert net.class_maps(x).shape[1] == 2 + expected
-
-
-# --- augmentation ----------------------------------------------------------------------------------------------------
 
 
 def test_image_and_saliency_move_together_and_room_is_not_salient():
@@ -244,9 +203,6 @@ def test_the_first_loss_is_that_of_the_first_batch(view, start, saliency, random
     assert found["history"] == [pytest.approx(expected.item(), rel=1e-5)]
 
 
-# --- training --------------------------------------------------------------------------------------------------------
-
-
 def test_the_baseline_is_the_classifier_of_class_activation_maps(view, start, baseline):
     """No background map, no saliency, no curves: Eq. (4) alone, behind dropout."""
     other = train_cam(view, start, BACKBONE.settings(), SCHEDULE.settings(), 0)
@@ -267,15 +223,6 @@ def test_both_losses_fall_and_the_background_map_finds_what_is_not_salient(view,
         background = net.class_maps(images).softmax(1)[:, -1]
     salient = F.interpolate(target[:, None].float(), size=background.shape[1:], mode="nearest")[:, 0] > 127
     assert background[~salient].mean() > background[salient].mean() + 0.2
-
-
-def test_a_selection_without_saliency_is_refused(view, start):
-    with pytest.raises(ParameterError, match="saliency=None"):
-        train(view, start, selection=ADAPTIVE)
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Estimated saliency: overlap ratios and Eqs. (1) to (3) by hand and by loops, rows of Table 3, bounds, gradients.
 
 
 def random_case(batch=3, classes=4, height=6, width=5, seed=0):
@@ -300,9 +247,6 @@ def by_hand():
     return maps, saliency
 
 
-# --- overlap ---------------------------------------------------------------------------------------------------------
-
-
 def square(rows, columns, value=0.9, side=8):
     area = torch.zeros(side, side)
     area[rows, columns] = value
@@ -319,19 +263,11 @@ def test_ratios_of_objects_inside_across_and_outside_of_the_salient_area():
     assert found[0, 0] == pytest.approx(8 / (8 + 64 * 1e-4)) and SMALL == 1e-4
 
 
-def test_a_map_that_is_nowhere_above_a_half_has_ratio_0():
-    found = overlap_ratio(torch.full((1, 1, 4, 4), 0.49), torch.ones(1, 4, 4))
-    assert found.tolist() == [[0]]
-
-
 def test_exactly_a_half_belongs_neither_to_a_map_nor_to_the_salient_area():
     sure, half = torch.ones(1, 1, 2, 2), torch.full((1, 2, 2), 0.5)
     assert overlap_ratio(sure, half).tolist() == [[0]]
     assert overlap_ratio(half[:, None], torch.ones(1, 2, 2)).tolist() == [[0]]
     assert overlap_ratio(sure, half + 1e-6)[0, 0] > 0.99 and overlap_ratio(sure / 2 + 1e-6, sure[0])[0, 0] > 0.99
-
-
-# --- which tags are foreground ---------------------------------------------------------------------------------------
 
 
 def test_a_tag_above_tau_and_a_tag_below_by_hand():
@@ -351,9 +287,6 @@ def test_reserved_classes_are_background_by_hand():
     # On pixels 0 to 4: M_fg = 0.1, M_bg = 0.7 + 0.1; on the others: M_fg = 0.6, M_bg = 0.1 + 0.2.
     expected = [0.5 * 0.1 + 0.5 * (1 - 0.8)] * 5 + [0.5 * 0.6 + 0.5 * (1 - 0.3)] * 5
     assert estimate[0, 0].tolist() == pytest.approx(expected)
-
-
-# --- the estimate ----------------------------------------------------------------------------------------------------
 
 
 def estimate_literally(maps, saliency, tags, tau, share):
@@ -391,20 +324,12 @@ def test_estimate_and_loss_are_those_of_the_equations(tau, share):
     assert saliency_loss(saliency, found).item() == pytest.approx(sum(per_image) / 3, rel=1e-5)
 
 
-def test_the_loss_by_hand():
-    saliency, estimate = torch.tensor([[[1.0, 0.0], [0.5, 0.2]]]), torch.tensor([[[0.5, 0.0], [0.6, 0.2]]])
-    assert saliency_loss(saliency, estimate).item() == pytest.approx((0.25 + 0.01) / 4)
-
-
 def test_half_precision_around_the_loss_does_not_reach_the_sums():
     maps, _, tags = random_case()
     chosen = tags.bool() & (torch.arange(4) < 2)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         found = estimated_saliency(maps, tags, chosen)
     assert torch.equal(found, estimated_saliency(maps, tags, chosen))
-
-
-# --- gradients -------------------------------------------------------------------------------------------------------
 
 
 def test_gradients_of_each_map_by_hand():
@@ -414,35 +339,24 @@ def test_gradients_of_each_map_by_hand():
     assert maps.grad[0, :, 0, 0].tolist() == pytest.approx([0.7, -0.3, 0.0, -0.3])
 
 
-# --- settings and errors ---------------------------------------------------------------------------------------------
-
-
 def test_settings_survive_json():
     selection = Selection("pre-defined", 0.3, 0.9, reserved=[4, 7])
     assert selection.reserved == (4, 7)
     assert Selection(**json.loads(json.dumps(selection.settings()))) == selection
 
 
-def test_another_strategy_is_refused():
-    with pytest.raises(ParameterError, match="map selection 'best' is not known") as caught:
-        Selection("best")
-    assert caught.value.expected == "none, naive, pre-defined, adaptive"
-
-
-@pytest.mark.parametrize("name", ["tau", "share"])
-@pytest.mark.parametrize("value", [-0.01, 1.01, float("nan")])
-def test_shares_outside_of_0_to_1_are_refused(name, value):
-    with pytest.raises(ParameterError, match=f"{name}={value}"):
-        Selection(**{name: value})
-    Selection(**{name: 0}), Selection(**{name: 1})
-
-
-@pytest.mark.parametrize("reserved", [(4,), (0, -1)])
-def test_reserved_classes_that_are_not_there_are_refused(reserved):
-    maps, saliency, tags = random_case()
-    with pytest.raises(ParameterError, match="reserved classes") as caught:
-        Selection("pre-defined", reserved=reserved).estimate(maps, saliency, tags)
-    assert caught.value.expected == "indices from 0 to 3"
+@pytest.mark.parametrize(("call", "message", "expected"), [
+    (lambda: Selection("best"), "map selection 'best' is not known", "none, naive, pre-defined, adaptive"),
+    (lambda: Selection(tau=-0.01), "tau=-0.01", "a number in [0, 1]"),
+    (lambda: Selection(share=1.01), "share=1.01", "a number in [0, 1]"),
+    (lambda: Selection(tau=float("nan")), "tau=nan", "a number in [0, 1]"),
+    (lambda: Selection("pre-defined", reserved=(4,)).estimate(*random_case()), "reserved classes",
+     "indices from 0 to 3"),
+    (lambda: train(blobs(SIZES), {}, selection=ADAPTIVE), "saliency=None", "a saliency frame, uint8 (N, Hmax, Wmax)")])
+def test_settings_without_meaning_are_refused(call, message, expected):
+    with pytest.raises(ParameterError, match=message) as caught:
+        call()
+    assert caught.value.expected == expected
 
 
 def test_shapes_that_do_not_fit_are_refused():

@@ -58,9 +58,6 @@ def everything(batch=2):
 FEATURES = uniform(2, 2, *GRID) - 0.2  # what is negative attends to nothing
 
 
-# --- Eqs. 5 to 7, neuron by neuron -----------------------------------------------------------------------------------
-
-
 def handed_down(children, parents, weight):
     """Eqs. 5 and 6. children: {neuron: a}. parents: {neuron: p}. weight(child, parent): w."""
     received = dict.fromkeys(children, 0.0)
@@ -140,9 +137,6 @@ def test_the_order_is_that_of_the_present_labels_and_labels_do_not_mix():
     assert top_down_maps(net, FEATURES, ~everything(), weights, how).shape == (0, *GRID)
 
 
-# --- mass ------------------------------------------------------------------------------------------------------------
-
-
 def without_evidence(*labels):
     """A network whose maps of some labels are negative everywhere."""
     net = Tiny()
@@ -167,9 +161,6 @@ def test_activations_attend_without_evidence_too_and_to_no_label_in_particular()
     torch.testing.assert_close(maps[:, 1], maps[:, 2])
     torch.testing.assert_close(maps[:, 1].sum((1, 2)), torch.ones(2, dtype=torch.float64))
     assert not torch.allclose(maps[:, 0], maps[:, 1])
-
-
-# --- excitation back-propagation -------------------------------------------------------------------------------------
 
 
 def test_parents_alone_are_excitation_back_propagation():
@@ -214,9 +205,6 @@ def test_gmp_attends_to_the_winner_and_lse_to_what_is_near_it():
     torch.testing.assert_close(found["LSE"], expected / expected.sum((1, 2), keepdim=True))
 
 
-# --- neighbours and activation at one layer --------------------------------------------------------------------------
-
-
 def test_cells_are_as_far_apart_as_in_the_paper_on_any_grid():
     """On one colour, the neighbours' weights are those of 8 pixels: exp(-0.64), and exp(-2.56) two cells away."""
     images = torch.full((1, 3, 24, 32), 90, dtype=torch.uint8)
@@ -225,18 +213,6 @@ def test_cells_are_as_far_apart_as_in_the_paper_on_any_grid():
         assert weights[3, 3:6].tolist() == pytest.approx([1, 0.527292, 0.077305], rel=1e-5)
     images[..., :16, 0:5] = 200
     torch.testing.assert_close(cell_weights(images, (3, 4)), similarity(cell_colours(images, (3, 4)), SPACING))
-
-
-# --- attention of labels (Eq. 4) -------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("background", top_down.BACKGROUNDS)
-def test_labels_share_every_position_and_absent_ones_get_none(background):
-    net, present = Tiny(), torch.tensor([[True, True, False], [True, True, True]])
-    found = Attention(background=background).label_attention(net, FEATURES, present, some_weights())
-    assert found.shape == (2, LABELS, *GRID) and (found >= 0).all() and found.max() <= 1
-    torch.testing.assert_close(found.sum(1), torch.ones(2, *GRID, dtype=torch.float64))
-    assert not found[0, 2].any() and found[1, 2].any()
 
 
 def given_maps(monkeypatch, maps):
@@ -271,15 +247,6 @@ def test_the_background_from_its_own_unit_by_hand(monkeypatch):
     assert asked[0].tolist() == [[True, False, True]], "the background always gets attention"
 
 
-def test_an_image_without_a_present_class_is_all_background():
-    present = torch.tensor([[True, False, False]] * 2)
-    found = Attention().label_attention(Tiny(), FEATURES, present, some_weights())
-    assert torch.equal(found, present[..., None, None].expand(2, 3, *GRID).double())
-
-
-# --- what a pass leaves as it was ------------------------------------------------------------------------------------
-
-
 def test_dropout_takes_no_part_and_modes_come_back():
     net, weights = Tiny(dropout=0.5).train(), some_weights()
     net.upper[0].eval()
@@ -288,9 +255,6 @@ def test_dropout_takes_no_part_and_modes_come_back():
     assert torch.equal(found[0], found[1]) and torch.equal(found[0], found[2])
     assert [module.training for module in net.modules()] == modes and set(modes) == {True, False}
     torch.testing.assert_close(found[0], top_down_maps(Tiny(), FEATURES, everything(), weights, Attention()))
-
-
-# --- other networks --------------------------------------------------------------------------------------------------
 
 
 def test_attention_of_a_mobilenet_ends_where_its_blocks_begin():
@@ -310,9 +274,6 @@ def test_maps_of_another_size_than_that_of_fcl_attend_too():
     net.upper[-1].bias.data += 5
     found = top_down_maps(net, FEATURES, everything(), some_weights(), PARENTS)
     torch.testing.assert_close(found.sum((1, 2)), torch.ones(6, dtype=torch.float64))
-
-
-# --- words -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("bad", "message", "expected"), [

@@ -39,16 +39,10 @@ def pooled_literally(scores, masks, epsilon):
     return result
 
 
-# --- masks -----------------------------------------------------------------------------------------------------------
-
-
 def test_masks_are_the_softmax_with_a_constant_background_by_hand():
     """Scores 1 and 1 + log 2 beside the background's 1: shares 1, 1 and 2 of 4."""
     masks = masks_of(torch.tensor([1.0, 1 + math.log(2)]).view(1, 2, 1, 1))
     assert masks.flatten().tolist() == pytest.approx([0.25, 0.25, 0.5])
-
-
-# --- weighted pooling ------------------------------------------------------------------------------------------------
 
 
 def test_weighted_pooling_is_eq_3():
@@ -77,9 +71,6 @@ def test_an_empty_mask_scores_0_and_without_epsilon_nothing():
 def test_a_negative_epsilon_is_refused():
     with pytest.raises(ParameterError, match="epsilon=-1"):
         weighted_pooling(torch.zeros(1, 1, 2, 2), torch.zeros(1, 1, 2, 2), -1)
-
-
-# --- the limits of Appendix B ----------------------------------------------------------------------------------------
 
 
 def towards(pixel, mass):
@@ -118,9 +109,6 @@ def test_epsilon_raises_negative_scores():
     assert (weighted_pooling(-scores, masks, 1.0) < weighted_pooling(-scores, masks, 0.0)).all()
 
 
-# --- size penalty ----------------------------------------------------------------------------------------------------
-
-
 def test_the_penalty_by_hand():
     """A quarter of the pixels, p = 3, lambda = 0.01: (3/4)^3 log 0.26."""
     mask = torch.tensor([1.0, 0.0, 0.0, 0.0], dtype=torch.float64).view(1, 1, 2, 2)
@@ -147,9 +135,6 @@ def test_a_penalty_that_means_nothing_is_refused(power, floor):
         size_penalty(torch.zeros(1, 1, 2, 2), power, floor)
 
 
-# --- both terms ------------------------------------------------------------------------------------------------------
-
-
 def test_class_scores_are_both_terms_of_the_masks_of_the_scores():
     scores = torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
     exponents = torch.cat([torch.full((2, 1, 4, 4), math.e), scores.exp()], 1)
@@ -173,9 +158,6 @@ def test_gradients_flow_through_masks_and_scores():
     through_masks, = torch.autograd.grad(weighted_pooling(scores.detach(), masks_of(scores)[:, 1:]).sum(), scores)
     assert through_masks.abs().sum() > 0.01
     torch.testing.assert_close(whole, through_scores + through_masks)
-
-
-# --- soft margin -----------------------------------------------------------------------------------------------------
 
 
 def soft_margin_literally(scores, tags):

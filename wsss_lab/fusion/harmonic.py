@@ -54,7 +54,6 @@ def class_specific_pixels(attention: np.ndarray, saliency: np.ndarray, tags: np.
     tags: bool (C,). gamma: in (0, 1). mean: a key of MEANS. Returns uint8 (H, W): 0 background, c + 1 for class index
     c; no pixel is ignored. With the harmonic and the geometric mean a pixel without saliency is background whatever
     its attention; with the arithmetic one it isn't.
-
     Raises ParameterError for another gamma or mean, DataError for maps of different size or range and for an image
     without tags.
     """

@@ -268,10 +268,6 @@ class AffinityNet(nn.Module):
         reduced = [F.elu(layer(F.adaptive_avg_pool2d(level, size))) for layer, level in zip(self.reduce, levels)]
         return F.elu(self.merge(torch.cat(reduced, 1)))
 
-    def prepare(self, _net: nn.Module | None = None) -> None:
-        """Freeze, in training mode, the trunk's batch norms and first layers, as the released code does."""
-        freeze_trunk(self.family, self.trunk)
-
     def _readers(self) -> list[int]:
         """Indices of the layers that read the first two levels."""
         if self.family == "vgg":

@@ -165,7 +165,6 @@ def affinity_labels(image: np.ndarray, relative: np.ndarray, tags: np.ndarray, c
     image: uint8 (H, W, 3). relative: float (C, H, W) in [0, 1]. tags: bool (C,). alphas: of the strong and of the weak
     background. Both sets of scores, divided by their sum, go through the dense CRF with the present labels only. Where
     the two disagree, background counts (released code).
-
     Raises ParameterError for alphas that are not positive or don't increase.
     """
     strong, weak = alphas
@@ -235,7 +234,6 @@ def transition(affinity: Tensor, offsets: Sequence[Offset], beta: float = BETA) 
 
     affinity: float (P, h, w) in [0, 1], for P offsets, see wsss_lab.refinement.affinity; what it holds for pairs
     that leave the grid doesn't matter. beta: power of the affinities; a larger one keeps the walk within regions.
-
     Raises DataError where affinities and offsets don't fit, ParameterError for a beta that is not positive.
     """
     count, height, width = affinity.shape

@@ -12,43 +12,34 @@ import torch
 from torch import Tensor, nn
 
 from wsss_lab.errors import ParameterError
-from wsss_lab.seeds.neighbours import RADIUS, SIGMA_R, SIGMA_Z, SPACING, cell_colours, normalised, similarity, spread
+from wsss_lab.seeds.neighbours import cell_colours, normalised, similarity, spread
 
 ITERATIONS = 3  # Sec. 7, in training and inference
-LEAST_ATTENTION = 1e-3  # our choice
+LEAST_ATTENTION = 1e-3  # not in the paper; our choice
 
 
-def unary(p_s: Tensor, p_a: Tensor, least: float = LEAST_ATTENTION) -> Tensor:
-    r"""Unary potential :math:`-\log(p^S p^A)` (Eq. 11), with p^A kept at `least` or above.
+def unary(p_s: Tensor, p_a: Tensor) -> Tensor:
+    r"""Unary potential :math:`-\log(p^S p^A)` (Eq. 11), with p^A kept at LEAST_ATTENTION or above.
 
     p_s: the network's probabilities. p_a: attention in [0, 1], or 1 to leave it out. Both (B, K, h, w) or broadcasting;
-    returns their shape, finite. Attention has exact 0s, which would veto a label for ever; `least` is not in the paper.
-
-    Raises ParameterError for a `least` outside (0, 1].
+    returns their shape, finite. Attention has exact 0s, which would veto a label for ever.
     """
-    if not 0 < least <= 1:
-        raise ParameterError(f"least attention {least}", "above 0 and at most 1", f"our default is {LEAST_ATTENTION}")
-    return -(p_s.clamp(min=torch.finfo(p_s.dtype).tiny).log() + p_a.clamp(min=least).log())
+    return -(p_s.clamp(min=torch.finfo(p_s.dtype).tiny).log() + p_a.clamp(min=LEAST_ATTENTION).log())
 
 
 @torch.no_grad()
-def bilateral_kernel(images: Tensor, grid: tuple[int, int], sigma_z: float = SIGMA_Z, sigma_r: float = SIGMA_R,
-                     spacing: float = SPACING, radius: int = RADIUS) -> Tensor:
+def bilateral_kernel(images: Tensor, grid: tuple[int, int]) -> Tensor:
     r"""The kernel K of the messages: Eq. 8 on the cells of a grid, divided by its sum, without the cell itself.
 
     .. math:: K_{ii'} = \frac{w_{ii'}}{\sum_{i''} w_{ii''}} \; (i' \ne i), \qquad K_{ii} = 0
 
-    images: uint8 (B, 3, H, W), RGB. grid: (h, w). Widths in pixels and units of colour, spacing: pixels from cell to
-    cell, see wsss_lab.seeds.neighbours. Returns float32 (B, (2 radius + 1)^2, h, w).
+    images: uint8 (B, 3, H, W), RGB. grid: (h, w). Returns float32 (B, (2 radius + 1)^2, h, w).
 
     The sum includes the cell itself, as in Zheng et al. 2015 and Eq. 9: messages are at most 1, and a cell unlike all
     those around it gets next to none, where a sum over the others would make it follow them. The cell's own weight is
     then left out, for in mean field no variable sends itself messages.
-
-    A window instead of all pairs: at the paper's widths the next cells after 7 x 7 weigh below 4e-5, and on 41 x 41
-    cells this is 0.33 MB an image instead of 11.3. A radius of max(h, w) - 1 holds every pair.
     """
-    return message_kernel(similarity(cell_colours(images, grid), spacing, sigma_z, sigma_r, radius))
+    return message_kernel(similarity(cell_colours(images, grid)))
 
 
 def message_kernel(weights: Tensor) -> Tensor:
@@ -62,8 +53,7 @@ class CrfRnn(nn.Module):
     """A number of mean-field iterations, each with the same learned compatibility of labels.
 
     labels: K. `compatibility` is a 1x1 convolution K -> K without bias; it starts as Potts, 0 for equal labels and 1
-    for others (not in the paper; our choice). `iterations` may be changed later.
-    Raises ParameterError for a negative number of iterations.
+    for others (not in the paper; our choice). `iterations` may be changed later; ParameterError for a negative number.
     """
 
     def __init__(self, labels: int, iterations: int = ITERATIONS):

@@ -33,11 +33,9 @@ def affinities(images: Tensor, dilations: Sequence[int] = DILATIONS, bandwidth: 
     r"""How much each neighbour counts: weights of Eq. 7, not negative and summing to 1 over the neighbours.
 
     images: float32 or float64 (B, 3, H, W) in [0, 1]. Returns the same dtype (B, 8 * len(dilations), H, W): one
-    dilation after the other, in each the 3x3 ring in reading order. With s the unbiased standard deviation of a
-    channel over the nine positions of every dilation (the centre counts once per dilation), |difference| is divided
-    by 1e-8 + 0.1 s for "released" (the released code) and by 1e-8 + s^2 for "paper" (Eq. 8), and then averaged over
-    the channels.
-
+    dilation after the other, in each the 3x3 ring in reading order. With s the unbiased standard deviation of a channel
+    over the nine positions of every dilation (the centre counts once per dilation), |difference| is divided by 1e-8 +
+    0.1 s for "released" (the released code) and by 1e-8 + s^2 for "paper" (Eq. 8), and then averaged over the channels.
     Raises ParameterError for no dilations, one below 1 or an unknown bandwidth, DataError for other images.
     """
     _check(images, images, dilations, ITERATIONS, bandwidth)
@@ -64,7 +62,6 @@ def pamr(images: Tensor, masks: Tensor, dilations: Sequence[int] = DILATIONS, it
     images: float32 or float64 (B, 3, H, W) in [0, 1]; masks: (B, K, H, W) of the same dtype, size and device, any
     values. Returns (B, K, H, W); each plane is filtered for itself and stays within its own range, so masks that sum
     to 1 over K still do. 0 iterations return the masks. Never carries a gradient.
-
     Raises ParameterError as `affinities` does and for fewer than 0 iterations, DataError for images and masks that do
     not fit each other.
     """
@@ -100,7 +97,6 @@ def pamr_present(images: Tensor, masks: Tensor, tags: Tensor, dilations: Sequenc
 
     masks: (B, C + 1, H, W), background first; tags: bool or 0/1 (B, C). Returns (B, C + 1, H, W). As planes do not mix,
     the others come out as if all had been refined, for a fraction of the work.
-
     Raises as `pamr` does, and DataError for tags of another shape.
     """
     _check(images, masks, dilations, iterations, bandwidth)

@@ -71,11 +71,8 @@ def looks(images: Sequence[np.ndarray], detector: Detector, thresholds: Sequence
 
 
 def _look(detector: Detector, images: Sequence[np.ndarray]) -> list[np.ndarray]:
-    maps = [np.asarray(found, np.float32) for found in detector(images)]
-    if len(maps) != len(images):
-        raise DataError(f"the saliency detector gave {len(maps)} maps for {len(images)} images", "one per image")
-    return [check_saliency(found, image.shape[:2], f"image {index} of the batch")
-            for index, (image, found) in enumerate(zip(images, maps))]
+    return [check_saliency(np.asarray(found, np.float32), image.shape[:2], f"image {index} of the batch")
+            for index, (image, found) in enumerate(zip(images, detector(images), strict=True))]
 
 
 def check_saliency(saliency: np.ndarray, size: tuple[int, int], what: str) -> np.ndarray:

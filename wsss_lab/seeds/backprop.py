@@ -54,18 +54,13 @@ def guided_relus(net: nn.Module) -> Iterator[None]:
     """Inside the block, a ReLU passes a gradient back only where its input *and* the gradient are positive.
 
     The ReLU's own backward rule tests the input; a hook on its output removes the negative gradients before that.
-    Raises ParameterError when the net has no ReLU layers, as nothing would be guided then.
     """
-    relus = [module for module in net.modules() if isinstance(module, (nn.ReLU, nn.ReLU6))]
-    if not relus:
-        raise ParameterError(f"guided back-propagation found no ReLU layer in {type(net).__name__}",
-                             "a network whose ReLUs are nn.ReLU or nn.ReLU6 modules")
-
     def drop_negative_gradient(relu: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         if output.requires_grad:
             output.register_hook(lambda gradient: gradient.clamp(min=0))
 
-    handles = [relu.register_forward_hook(drop_negative_gradient) for relu in relus]
+    handles = [module.register_forward_hook(drop_negative_gradient) for module in net.modules()
+               if isinstance(module, (nn.ReLU, nn.ReLU6))]
     try:
         yield
     finally:
@@ -106,12 +101,11 @@ def excitation_mass(layers: Sequence[nn.Module], images: Tensor, tags: Tensor, s
     layers: flat, in forward order, in evaluation mode; those from `stop_at` on must be convolutions, max or
     average poolings, ReLUs or dropouts. The last output is (B, C, 1, 1). Arguments as in `excitation_maps`.
 
-    The images run forward once and every layer's denominator is computed once per image; the tags of an image
-    differ only in the mass that is passed down. Negative activations (raw scores, a normalised image) count
-    as 0. Mass is lost only at a neuron that nothing excites: one fired by its bias alone, or a class without
-    positive evidence.
+    The images run forward once and every layer's denominator is computed once per image; the tags of an image differ
+    only in the mass that is passed down. Negative activations (raw scores, a normalised image) count as 0. Mass is lost
+    only at a neuron that nothing excites: one fired by its bias alone, or a class without positive evidence.
     """
-    stop = _check_stop(layers, stop_at)
+    stop = deepest_stop(layers) if stop_at is None else stop_at
     inputs, x = [], images
     for index, layer in enumerate(layers):
         if index >= stop:
@@ -135,19 +129,6 @@ def deepest_stop(layers: Sequence[nn.Module]) -> int:
     without_rule = [index for index, layer in enumerate(layers) if not _has_rule(layer)]
     convolutions = [index for index, layer in enumerate(layers) if isinstance(layer, nn.Conv2d)]
     return max(without_rule or convolutions[:1], default=-1) + 1
-
-
-def _check_stop(layers: Sequence[nn.Module], stop_at: int | None) -> int:
-    if stop_at is None:
-        return deepest_stop(layers)
-    if not 0 <= stop_at <= len(layers):
-        raise ParameterError(f"stop_at={stop_at} is not a layer of this network", f"0 to {len(layers)}")
-    for index, layer in enumerate(layers[stop_at:], start=stop_at):
-        if not _has_rule(layer):
-            raise ParameterError(f"excitation back-propagation has no rule for layer {index}, {type(layer).__name__}",
-                                 "Conv2d, MaxPool2d, AvgPool2d, AdaptiveAvgPool2d(1), ReLU or Dropout",
-                                 f"stop above it: stop_at={deepest_stop(layers)}")
-    return stop_at
 
 
 def hands_on(layer: nn.Module) -> bool:

@@ -17,6 +17,7 @@ from wsss_lab.networks.backbones import Backbone
 from wsss_lab.networks.heads import deeplab, output_size
 from wsss_lab.refinement.crf_rnn import ITERATIONS, CrfRnn
 from wsss_lab.seeds.backprop import deepest_stop
+from wsss_lab.seeds.weighted_pooling import average_pooling
 
 SHARPNESS = 5.0  # r of LSE; not in the paper; our choice
 
@@ -26,19 +27,11 @@ def max_pooling(maps: Tensor) -> Tensor:
     return maps.amax((2, 3))
 
 
-def average_pooling(maps: Tensor) -> Tensor:
-    """GAP: (B, K, h, w) -> (B, K)."""
-    return maps.mean((2, 3))
-
-
 def log_sum_exp(maps: Tensor, sharpness: float = SHARPNESS) -> Tensor:
     r"""LSE, :math:`\frac1r \log \frac1N \sum_i e^{r f_i}`: (B, K, h, w) -> (B, K), between GAP and GMP.
 
     sharpness: r; towards 0 it becomes GAP, towards infinity GMP. Large scores do not overflow.
-    Raises ParameterError for a sharpness that is not positive.
     """
-    if not sharpness > 0:
-        raise ParameterError(f"sharpness r={sharpness} of LSE", "above 0", "GAP and GMP are its limits")
     return (torch.logsumexp(sharpness * maps, (2, 3)) - math.log(maps[0, 0].numel())) / sharpness
 
 

@@ -1,9 +1,10 @@
 """Class activation maps of the same backbone: the baseline of Araslanov & Roth 2020 (Tables 2 and 9, Fig. 2)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from wsss_lab.data.resized_crop import crop_and_jitter
@@ -40,17 +41,26 @@ def train_cam(view: TrainView, start: dict[str, Tensor], backbone: dict, schedul
                  lambda net, images, tags: soft_margin_loss(net(images), tags), start, backbone, schedule, seed, freeze)
 
 
+def mean_maps(net: GapNet, activation: Callable[[Tensor], Tensor], view: TrainView, side: int,
+              scales: Sequence[float]) -> Iterator[np.ndarray]:
+    """Yield the mean over scales and mirror images of a network's activated maps: float32 (K, H, W) per image.
+
+    The activation is taken at the resolution of the network, before maps are enlarged (released code).
+    """
+    def run(images: Tensor) -> tuple[Tensor, Tensor]:
+        raw = net.class_maps(images).float()
+        return activation(raw), raw.mean((2, 3))
+
+    for maps, _ in averaged_maps(net, run, view, side, scales):
+        yield maps.numpy()
+
+
 def cam_maps(view: TrainView, state: dict[str, Tensor], backbone: dict,
              scales: Sequence[float]) -> Iterator[np.ndarray]:
     """Yield the background's score and the CAMs of an image's tags, each relative to its maximum: (1 + C, H, W)."""
     net = restore(cam_net(Backbone.from_settings(backbone), len(view.classes)), state)
-
-    def run(images: Tensor) -> tuple[Tensor, Tensor]:
-        maps = net.class_maps(images).float()
-        return maps.relu(), maps.mean((2, 3))
-
-    for index, (maps, _) in enumerate(averaged_maps(net, run, view, backbone["side"], scales)):
-        relative = normalise_maps(maps.numpy(), view.tags[index])
+    for index, maps in enumerate(mean_maps(net, torch.relu, view, backbone["side"], scales)):
+        relative = normalise_maps(maps, view.tags[index])
         yield np.concatenate([np.full_like(relative[:1], BACKGROUND), relative])
 
 

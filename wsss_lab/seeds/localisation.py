@@ -1,6 +1,7 @@
 """Localisation maps of images whose tags are known, and pseudo-masks from them (Lee et al. 2021, Sec. 5.3)."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -11,9 +12,9 @@ from wsss_lab.data import frames
 from wsss_lab.data.views import EvalView, TrainView
 from wsss_lab.errors import ParameterError
 from wsss_lab.evaluation.scoring import score_seeds
-from wsss_lab.networks.inference import averaged_maps
 from wsss_lab.refinement.dense_crf import CrfParameters, refine_probabilities
 from wsss_lab.seeds.cam import normalise_maps
+from wsss_lab.seeds.gap_cam import mean_maps
 from wsss_lab.seeds.saliency_supervision import Selection, restore_localisation
 
 BACKGROUND = 0.2  # score of the background beside maps whose maximum is 1; released code
@@ -32,18 +33,10 @@ class Localisation(NamedTuple):
 
 def localisations(view: TrainView, state: dict[str, Tensor], backbone: dict,
                   scales: Sequence[float]) -> Iterator[Localisation]:
-    """Yield the Localisation of every image: mean over scales and mirror images, of the softmax (EPS) or ReLU (CAM).
-
-    The softmax is taken at the resolution of the network, before maps are enlarged (released code).
-    """
+    """Yield the Localisation of every image: mean over scales and mirror images, of the softmax (EPS) or ReLU (CAM)."""
     net, background = restore_localisation(state, backbone, len(view.classes))
-
-    def run(images: Tensor) -> tuple[Tensor, Tensor]:
-        raw = net.class_maps(images).float()
-        return raw.softmax(1) if background else raw.relu(), raw.mean((2, 3))
-
-    for index, (maps, _) in enumerate(averaged_maps(net, run, view, backbone["side"], scales)):
-        maps = maps.numpy()
+    activation = partial(torch.softmax, dim=1) if background else torch.relu
+    for index, maps in enumerate(mean_maps(net, activation, view, backbone["side"], scales)):
         relative = normalise_maps(maps[:len(view.classes)], view.tags[index])
         yield Localisation(relative, maps if background else None)
 

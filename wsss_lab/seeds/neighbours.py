@@ -44,10 +44,9 @@ def cell_colours(images: Tensor, grid: tuple[int, int]) -> Tensor:
     images: uint8 (B, 3, H, W), RGB. grid: (h, w), at most (H, W). Returns float32 (B, 3, h, w) on a scale of 0..255.
 
     Hue h is an angle, so it must not be averaged or subtracted as a number; on the cone the reds on both sides of 0 are
-    neighbours, and a grey has no hue that could matter. Chroma c, saturation times value, stands for saturation, for
-    hue and saturation of an almost black pixel are noise. The paper has HSV histograms of unstated size; histograms
-    that sum to 1 are nearer to each other than 1.5, which sigma_r = 30 cannot tell apart. So: our choice.
-
+    neighbours, and a grey has no hue. Chroma c, saturation times value, stands for saturation, which is noise in an
+    almost black pixel. The paper has HSV histograms of unstated size; histograms that sum to 1 are nearer to each other
+    than 1.5, which sigma_r = 30 cannot tell apart. So: our choice.
     Raises DataError for images of another type or shape, ParameterError for a grid finer than the image.
     """
     if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
@@ -75,7 +74,6 @@ def similarity(colours: Tensor, spacing: float = SPACING, sigma_z: float = SIGMA
     colours: float (B, D, h, w), see `cell_colours`. spacing: pixels from cell to cell. sigma_z, sigma_r: in pixels and
     in units of colour; there is no factor 2 beside their squares. Returns (B, (2 radius + 1)^2, h, w) in [0, 1]: 1 for
     the cell itself, 0 outside of the grid; symmetric as an operator. Never carries a gradient.
-
     Raises ParameterError for a width or spacing that is not positive or a negative radius.
     """
     if not min(spacing, sigma_z, sigma_r) > 0 or radius < 0:
@@ -89,22 +87,20 @@ def similarity(colours: Tensor, spacing: float = SPACING, sigma_z: float = SIGMA
 
 
 def normalised(weights: Tensor, how: str = "rows") -> Tensor:
-    r"""Weights divided by their sums :math:`d_i = \sum_{i'} w_{ii'}`.
+    r"""Weights divided by their sums :math:`d_i = \sum_{i'} w_{ii'}`: the same shape.
 
     weights: (B, (2 radius + 1)^2, h, w), symmetric, with a positive sum at every cell. how: "rows",
     :math:`w_{ii'} / d_i` (Eq. 9 before the 1 is subtracted), or "symmetric", :math:`w_{ii'} / \sqrt{d_i d_{i'}}` (not
     in the paper), which has the same eigenvalues but is symmetric, so that a quadratic form sees all of it.
-    Returns the same shape. Raises ParameterError for another `how`.
+    Raises ParameterError for another `how`.
     """
     if how not in NORMALISATIONS:
         raise ParameterError(f"normalisation '{how}' is not known", " or ".join(NORMALISATIONS))
     total = weights.sum(1, keepdim=True)
     if how == "rows":
         return weights / total
-    radius = radius_of(weights)
-    scale = total.rsqrt()
-    around = torch.cat(list(_shifted(F.pad(scale, (radius,) * 4), radius)), 1)
-    return weights * around * scale
+    scale, radius = total.rsqrt(), radius_of(weights)
+    return weights * torch.cat(list(_shifted(F.pad(scale, (radius,) * 4), radius)), 1) * scale
 
 
 def symmetric_part(weights: Tensor) -> Tensor:

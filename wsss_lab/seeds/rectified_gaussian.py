@@ -52,7 +52,6 @@ def mode(b: Tensor, weights: Tensor, how: str = "smooth", rho: float = RHO, step
     Returns maps of the shape, dtype and device of b, worked out in double precision. The residual is below 1e-6 for
     "literal" and "smooth"; "steps" stops before, and "none" solves its own programme exactly. "smooth" maps are up to
     about 1 / (1 - rho) times as large as b. Scaling b scales the maps. Never carries a gradient.
-
     Raises ParameterError for another `how`, rho or number of steps, DataError for b and weights that do not fit.
     """
     if how not in MODES:

@@ -10,6 +10,7 @@ from tiny_views import write_photographs
 from wsss_lab.lab import worlds
 from wsss_lab.networks.u2netp import U2NetP
 
+torch.set_num_threads(1)  # sums are then the same on every machine
 pytest.register_assert_rewrite("figure_parts", "table_parts")  # so that their assertions say what they compared
 
 

@@ -20,7 +20,6 @@ from wsss_lab.saliency.network import saliency_frames, train_saliency
 from wsss_lab.saliency.unsupervised import detect
 from wsss_lab.seeds import cam as seeds
 
-torch.set_num_threads(1)
 SIZES = ((8, 8), (4, 8), (6, 3))
 #: A CRF without pairwise terms leaves what it is given.
 NO_PAIRS = asdict(replace(V2, bilateral_weight=0.0, spatial_weight=0.0))

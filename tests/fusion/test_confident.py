@@ -6,8 +6,6 @@ import torch
 from wsss_lab.errors import ParameterError
 from wsss_lab.fusion.confident import IGNORE, confident_labels
 
-torch.set_num_threads(1)
-
 
 def row(*planes):
     """Masks of one image of one row of pixels: (1, planes, 1, pixels)."""

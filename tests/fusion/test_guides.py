@@ -136,23 +136,6 @@ def test_drawing_of_two_classes_in_one_component(variant):
     assert (guide[outside] == 0).all()
 
 
-def test_without_pairwise_terms_the_blurred_seeds_decide():
-    drawing = ["." * 20] * 2 + [".." + "s" * 16 + ".."] * 8 + ["." * 20] * 2
-    drawing[5] = "..saassssssssssbbs.."
-    rules = {"blur": 2.0, "crf": CrfParameters(0, 1, 1, 0, 1)}
-    guide = guide_of(drawing, **rules)
-    assert (guide[2:10, 2:10] == 1).all() and (guide[2:10, 10:18] == 2).all(), "the seeds' middle is at 10"
-
-
-def test_the_whole_seed_map_enters_the_unary():
-    """As in the released code: a large isolated seed beside the region can outweigh a small one inside."""
-    drawing = ["." * 16] * 2 + ["..assssssb......"] + ["..ssssssss......"] * 3 + ["." * 16] * 2
-    heavier = [row[:11] + "BBBBB" for row in drawing]
-    rules = {"blur": 3.0, "crf": CrfParameters(0, 1, 1, 0, 1)}
-    inside = (slice(2, 6), slice(2, 10))
-    assert (guide_of(heavier, **rules)[inside] == 2).sum() > (guide_of(drawing, **rules)[inside] == 2).sum()
-
-
 def test_salient_components_are_large_enough_and_no_lines_and_rules_scale_with_the_image():
     salient = np.zeros((50, 100), bool)
     salient[2:9, 2:9] = True  # 49 pixels of 5000
@@ -218,15 +201,6 @@ def test_equals_the_literal_reading_on_random_maps(variant):
         seen |= set(np.unique(guide).tolist())
         assert set(np.unique(guide)) <= {0, 255, *(np.flatnonzero(tags) + 1)}, "labels of the tags only"
     assert seen == ({0, 1, 2, 3, 255} if variant == "paper" else {0, 1, 2, 3})
-
-
-def test_saliency_of_zeros_and_ones_and_read_only_arrays_will_do():
-    image, seeds, salient, tags = random_case(3)
-    rules = G2Rules(blur=2.0, crf=V2.scaled(0.1))
-    guide = g2_guide(image, seeds, salient, tags, rules)
-    for array in (image, seeds, salient):
-        array.flags.writeable = False
-    np.testing.assert_array_equal(g2_guide(image, seeds, salient.astype(np.uint8), tags, rules), guide)
 
 
 BLANK = {"image": np.zeros((4, 5, 3), np.uint8), "seeds": np.zeros((4, 5), np.uint8),

@@ -34,7 +34,6 @@ from wsss_lab.refinement.dense_crf import V1, CrfParameters, label_image
 from wsss_lab.seeds.localisation import localisations
 from wsss_lab.seeds.saliency_supervision import localisation_net
 
-torch.set_num_threads(1)
 NEAR = half_disc(2)  # (0, 1), (1, -1), (1, 0), (1, 1)
 
 

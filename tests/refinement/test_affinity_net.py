@@ -22,7 +22,6 @@ from wsss_lab.networks.trunks import RESNET50_BLOCKS, TOY_BLOCKS, TOY_RESNET_BLO
 from wsss_lab.networks.wide_resnet import TOY_WIDE_RESNET, WIDE_RESNET38
 from wsss_lab.refinement.affinity import affinities, affinity_loss, half_disc, pair_labels, train_affinity
 
-torch.set_num_threads(1)
 FAMILIES = {"wide_resnet": TOY_WIDE_RESNET, "vgg": TOY_BLOCKS, "resnet": TOY_RESNET_BLOCKS, "mobilenet": ()}
 SCHEDULE = Schedule(3, 4, policy="constant")
 

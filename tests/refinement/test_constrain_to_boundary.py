@@ -6,8 +6,6 @@ from wsss_lab.errors import DataError
 from wsss_lab.refinement.constrain_to_boundary import boundary_loss, crf_targets
 from wsss_lab.refinement.dense_crf import V1, CrfParameters, refine_probabilities
 
-torch.set_num_threads(1)
-
 
 def batch(size=2, classes=4, grid=8, stride=4, seed=0):
     generator = torch.Generator().manual_seed(seed)

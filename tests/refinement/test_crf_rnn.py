@@ -11,8 +11,6 @@ from wsss_lab.refinement.crf_rnn import CrfRnn, bilateral_kernel, message_kernel
 from wsss_lab.refinement.dense_crf import CrfParameters, dense_crf
 from wsss_lab.seeds.neighbours import cell_colours, normalised, similarity
 
-torch.set_num_threads(1)
-
 
 def potentials(*shape, seed=0):
     return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))

@@ -12,7 +12,6 @@ from wsss_lab.errors import DataError, ParameterError
 from wsss_lab.refinement import pamr as module
 from wsss_lab.refinement.pamr import BANDWIDTHS, DILATIONS, affinities, pamr, pamr_present, pamr_steps
 
-torch.set_num_threads(1)
 FEW, MANY = 2, module.SPARSE_PLANES + 1  # planes that are refined by slices, and by sparse matrices
 
 

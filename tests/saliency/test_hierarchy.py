@@ -27,7 +27,6 @@ from wsss_lab.saliency.hierarchy import (
 )
 from wsss_lab.saliency.network import train_saliency
 
-torch.set_num_threads(1)
 PAINT = (123, 117, 104)
 SIZES = ((12, 16), (16, 16), (16, 10))
 
@@ -215,14 +214,3 @@ def test_the_hand_crafted_detector_erases_what_the_network_does_at_the_printed_t
     network = network_detector(saliency_network, BACKBONE)
     assert found == matched_thresholds(scenes, unsupervised_detector, network, THRESHOLDS, PAINT)
     assert len(found) == 2 and all(0 < each <= 1 for each in found)
-
-
-def test_a_network_is_shown_what_is_left_of_the_image(saliency_network):
-    scenes = blobs([(32, 32)])
-    image, look = scenes.image(0), network_detector(saliency_network, BACKBONE)
-    before, = look([image])
-    after, = look([erase(image, before, 0.5, PAINT)])
-    assert before.max() > 0.5 and abs(after - before).max() > 0.1
-    stored = network_hierarchy(scenes.train_view(), saliency_network, BACKBONE, (0.5,), PAINT)
-    np.testing.assert_allclose(stored["S1"][0] / 255, before, atol=0.5 / 255 + 1e-6)
-    np.testing.assert_allclose(stored["S2"][0] / 255, np.maximum(before, after), atol=0.5 / 255 + 1e-6)

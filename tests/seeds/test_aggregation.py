@@ -16,8 +16,6 @@ from wsss_lab.seeds.fusion_net import (
     max_pooling,
 )
 
-torch.set_num_threads(1)
-
 
 def maps(*shape, seed=0):
     return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))

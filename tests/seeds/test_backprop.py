@@ -15,15 +15,9 @@ from wsss_lab.seeds.backprop import (
     class_gradients,
     gaussian_smooth,
     guided_maps,
-    guided_relus,
     vanilla_maps,
 )
 from wsss_lab.seeds.cam import expand
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    torch.set_num_threads(1)
 
 
 class RedGreenNet(nn.Module):
@@ -196,13 +190,6 @@ def test_net_comes_back_as_it_was():
     assert all(parameter.grad is None for parameter in net.parameters())
     vanilla = vanilla_maps(net, images(), TAGS)
     torch.testing.assert_close(vanilla, vanilla_maps(ScoreNet(), images(), TAGS))
-
-
-def test_hooks_go_when_the_pass_fails():
-    net = ScoreNet()
-    with pytest.raises(RuntimeError, match="boom"), guided_relus(net):
-        raise RuntimeError("boom")
-    assert not any(module._forward_hooks for module in net.modules())
 
 
 def test_images_without_tags_give_no_maps():

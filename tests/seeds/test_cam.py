@@ -6,40 +6,26 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from wsss_lab.data.canvas import normalise
+from wsss_lab.data.canvas import from_canvas, normalise
 from wsss_lab.data.views import TrainView
 from wsss_lab.errors import ParameterError, TrainingError
 from wsss_lab.seeds.cam import centre_mean_shape, expand, label_seeds, normalise_maps, raw_class_maps, seed_labels
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    torch.set_num_threads(1)
-
-
 class TinyGap(nn.Module):
-    """Average pooling after the features (`pool_first`) or after the linear layer."""
+    """Class maps of a small network, by dropout in training only."""
 
-    def __init__(self, pool_first: bool = True):
+    def __init__(self):
         super().__init__()
         torch.manual_seed(3)
-        self.trunk = nn.Sequential(nn.Conv2d(3, 6, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
-                                   nn.Dropout2d(0.5))
+        self.trunk = nn.Sequential(nn.Conv2d(3, 6, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Dropout2d(0.5))
         self.classifier = nn.Conv2d(6, 3, 1, bias=False)
-        self.pool_first = pool_first
 
     def class_maps(self, x):
         return self.classifier(self.trunk(x))
 
-    def forward(self, x):
-        if self.pool_first:
-            return self.classifier(self.trunk(x).mean((2, 3), keepdim=True)).flatten(1)
-        return self.class_maps(x).mean((2, 3))
-
 
 def test_seeds_of_the_released_code_come_from_maps_with_aligned_corners(view):
-    from wsss_lab.data.canvas import from_canvas
-
     maps = np.random.default_rng(1).random((5, 3, 4, 4)).astype(np.float16)
     for released in (False, True):
         labels = label_seeds(view, maps, 8, 0.6, released)["masks"]

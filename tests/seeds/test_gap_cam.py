@@ -21,7 +21,6 @@ from wsss_lab.networks.wide_resnet import TOY_WIDE_RESNET
 from wsss_lab.refinement.dense_crf import V1, label_image
 from wsss_lab.seeds.gap_cam import cam_maps, cam_net, label_cams, train_cam
 
-torch.set_num_threads(1)
 SIZES = ((32, 32), (24, 32), (32, 20))
 BACKBONE = Backbone("wide_resnet", TOY_WIDE_RESNET, width=16, dropout=0.5, side=32)
 SCHEDULE = Schedule(3, 4, policy="constant")

@@ -26,7 +26,6 @@ from wsss_lab.seeds.localisation import (
 )
 from wsss_lab.seeds.saliency_supervision import Selection, localisation_net, restore_localisation
 
-torch.set_num_threads(1)
 pytestmark = pytest.mark.usefixtures("on_cpu")  # what is computed twice is compared to the last digits
 SIZES = ((32, 32), (24, 32), (32, 20))
 BACKBONE = Backbone("wide_resnet", TOY_WIDE_RESNET, width=16, dropout=0.5, side=32)

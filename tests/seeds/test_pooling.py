@@ -8,7 +8,6 @@ from wsss_lab.networks.fit import Schedule
 from wsss_lab.networks.heads import gap_net
 from wsss_lab.seeds.training import compare_poolings, pooling_differences, train_classifier, train_pooled_last
 
-torch.set_num_threads(1)
 BACKBONE = Backbone("vgg", ((1, 4), (1, 4), (1, 4), (1, 4), (1, 4)), width=6, dilation=2, dropout=0.0, side=32)
 
 

@@ -21,7 +21,6 @@ from wsss_lab.seeds.rectified_gaussian import (
     smoother,
 )
 
-torch.set_num_threads(1)
 GRID = (4, 5)
 COUNT = 20
 

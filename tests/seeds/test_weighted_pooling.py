@@ -16,8 +16,6 @@ from wsss_lab.seeds.weighted_pooling import (
     weighted_pooling,
 )
 
-torch.set_num_threads(1)
-
 
 def doubles(*shape, seed=0):
     return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))

@@ -87,29 +87,19 @@ def test_a_mean_that_equals_gamma_is_foreground():
         assert class_specific_pixels(attention, saliency, np.array([True]), 0.401).tolist() == [[0]]
 
 
-@pytest.mark.parametrize("gamma", [0, 1, -0.4, 1.5, float("nan")])
-def test_a_gamma_that_separates_nothing_is_refused(gamma):
-    with pytest.raises(ParameterError, match="is no threshold of Algorithm 1") as caught:
-        class_specific_pixels(np.ones((1, 2, 2)), np.ones((2, 2)), np.array([True]), gamma)
-    assert "gamma=0.4" in caught.value.fix
-
-
-def test_an_unknown_mean_is_refused_and_the_known_ones_are_listed():
-    with pytest.raises(ParameterError, match="mean 'median'") as caught:
-        class_specific_pixels(np.ones((1, 2, 2)), np.ones((2, 2)), np.array([True]), mean="median")
-    assert caught.value.expected == "harmonic or geometric or arithmetic"
-
-
-@pytest.mark.parametrize(("saliency", "problem"), [
-    (np.ones((3, 2)), r"has shape \(3, 2\)"),
-    (np.ones((1, 2, 2)), r"has shape \(1, 2, 2\)"),
-    (np.full((2, 2), 255.0), "values from 255 to 255"),
-    (np.full((2, 2), -0.5), "values from -0.5 to -0.5"),
-    (np.array([[0.5, np.nan], [0.5, 0.5]]), "values from nan to nan"),
-])
-def test_saliency_of_another_size_or_range_is_refused(saliency, problem):
-    with pytest.raises(DataError, match=problem):
-        class_specific_pixels(np.ones((1, 2, 2)), saliency, np.array([True]))
+@pytest.mark.parametrize(("bad", "problem"), [
+    *(({"gamma": each}, f"gamma={each} is no threshold of Algorithm 1(.|\n)*the paper uses gamma=0.4")
+      for each in (0, 1, -0.4, 1.5, float("nan"))),
+    ({"mean": "median"}, "mean 'median'(.|\n)*harmonic or geometric or arithmetic"),
+    ({"saliency": np.ones((3, 2))}, r"has shape \(3, 2\)"),
+    ({"saliency": np.ones((1, 2, 2))}, r"has shape \(1, 2, 2\)"),
+    ({"saliency": np.full((2, 2), 255.0)}, "values from 255 to 255"),
+    ({"saliency": np.full((2, 2), -0.5)}, "values from -0.5 to -0.5"),
+    ({"saliency": np.array([[0.5, np.nan], [0.5, 0.5]])}, "values from nan to nan")])
+def test_what_means_nothing_is_refused(bad, problem):
+    good = {"attention": np.ones((1, 2, 2)), "saliency": np.ones((2, 2)), "tags": np.array([True])}
+    with pytest.raises((DataError, ParameterError), match=problem):
+        class_specific_pixels(**good | bad)
 
 
 SIZES = ((8, 8), (4, 8), (10, 6))

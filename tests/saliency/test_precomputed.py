@@ -42,45 +42,31 @@ def test_a_folder_has_one_scale_for_all_maps_of_a_type(tmp_path, suffix, kind, v
         np.testing.assert_allclose(maps.read(name, (1, 2)), expected, atol=1e-6)
 
 
-def test_missing_folder_or_map_is_named(tmp_path):
+def write_odd_files(folder):
+    Image.fromarray(np.zeros((2, 2, 3), np.uint8)).save(folder / "colour.png")
+    Image.fromarray(np.arange(4096, dtype=np.uint8).reshape(64, 64)).save(folder / "cut.png")
+    whole = (folder / "cut.png").read_bytes()
+    (folder / "cut.png").write_bytes(whole[: len(whole) // 2])
+    (folder / "text.npy").write_text("not an array")
+    np.save(folder / "words.npy", np.array([["a"]]))
+    with open(folder / "zip.npy", "wb") as file:
+        np.savez(file, np.zeros(2))
+    (folder / "link.png").symlink_to(folder / "nowhere.png")
+    np.save(folder / "objects.npy", np.array([[{}]], dtype=object), allow_pickle=True)
+    np.save(folder / "turned.npy", np.zeros((3, 4)))
+    for name, value in (("below", -0.01), ("above", 256), ("nan", np.nan), ("infinite", np.inf)):
+        np.save(folder / f"{name}.npy", np.array([[0.5, value]]))
+
+
+@pytest.mark.parametrize(("name", "message"), [
+    ("colour", "not grey"), ("words", "words.npy holds <U1"), ("2007_32", "no saliency map for image '2007_32'"),
+    *((name, f"{name}.{suffix} cannot be read") for name, suffix in (
+        ("cut", "png"), ("text", "npy"), ("objects", "npy"), ("zip", "npy"), ("link", "png"))),
+    ("turned", r"turned.npy has shape \(3, 4\)(.|\n)*\(4, 3\)"),
+    *((name, f"{name}.npy holds values from") for name in ("below", "above", "nan", "infinite"))])
+def test_maps_that_cannot_be_used_are_named(tmp_path, name, message):
+    write_odd_files(tmp_path)
+    with pytest.raises(DataError, match=message):
+        read_saliency(tmp_path, name, (4, 3))
     with pytest.raises(DataError, match="no folder .*nowhere"):
-        read_saliency(tmp_path / "nowhere", "a", (2, 2))
-    with pytest.raises(DataError, match="no saliency map for image '2007_000032'"):
-        read_saliency(tmp_path, "2007_000032", (2, 2))
-
-
-def test_other_size_is_named(tmp_path):
-    np.save(tmp_path / "a.npy", np.zeros((3, 4)))
-    with pytest.raises(DataError, match=r"a.npy has shape \(3, 4\)(.|\n)*\(4, 3\)"):
-        read_saliency(tmp_path, "a", (4, 3))
-
-
-@pytest.mark.parametrize("value", [-0.01, 256, np.nan, np.inf])
-def test_value_out_of_range_is_named(tmp_path, value):
-    np.save(tmp_path / "a.npy", np.array([[0.5, value]]))
-    with pytest.raises(DataError, match="a.npy holds values from"):
-        read_saliency(tmp_path, "a", (1, 2))
-
-
-def test_colour_damaged_and_odd_files_are_named(tmp_path):
-    Image.fromarray(np.zeros((2, 2, 3), np.uint8)).save(tmp_path / "colour.png")
-    Image.fromarray(np.arange(4096, dtype=np.uint8).reshape(64, 64)).save(tmp_path / "cut.png")
-    whole = (tmp_path / "cut.png").read_bytes()
-    (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
-    (tmp_path / "text.npy").write_text("not an array")
-    np.save(tmp_path / "words.npy", np.array([["a"]]))
-    np.savez(tmp_path / "zip.npz", np.zeros(2))
-    (tmp_path / "zip.npz").rename(tmp_path / "zip.npy")
-    (tmp_path / "link.png").symlink_to(tmp_path / "nowhere.png")
-    np.save(tmp_path / "objects.npy", np.array([[{}]], dtype=object), allow_pickle=True)
-    for name, message in (
-        ("colour", "not grey"),
-        ("cut", "cut.png cannot be read"),
-        ("text", "text.npy cannot be read"),
-        ("words", "words.npy holds <U1"),
-        ("objects", "objects.npy cannot be read"),
-        ("zip", "zip.npy cannot be read"),
-        ("link", "link.png cannot be read"),
-    ):
-        with pytest.raises(DataError, match=message):
-            read_saliency(tmp_path, name, (64, 64))
+        read_saliency(tmp_path / "nowhere", name, (4, 3))

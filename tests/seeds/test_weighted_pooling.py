@@ -1,6 +1,7 @@
 """Weighted pooling and the size penalty: equations by hand, limits of Appendix B, gradients, the soft margin."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -66,9 +67,12 @@ def test_an_empty_mask_scores_0_and_without_epsilon_nothing():
     assert weighted_pooling(scores, empty, 0.0).isnan().all()
 
 
-def test_a_negative_epsilon_is_refused():
-    with pytest.raises(ParameterError, match="epsilon=-1"):
-        weighted_pooling(torch.zeros(1, 1, 2, 2), torch.zeros(1, 1, 2, 2), -1)
+@pytest.mark.parametrize(("rule", "bad", "message"), [
+    (partial(weighted_pooling, masks=torch.zeros(1, 1, 2, 2)), {"epsilon": -1}, "epsilon=-1"),
+    *((size_penalty, each, "size penalty with") for each in ({"power": -1}, {"floor": 0}, {"floor": -0.1}))])
+def test_what_means_nothing_is_refused(rule, bad, message):
+    with pytest.raises(ParameterError, match=message):
+        rule(torch.zeros(1, 1, 2, 2), **bad)
 
 
 def towards(pixel, mass):
@@ -125,12 +129,6 @@ def test_the_penalty_has_a_gradient_for_a_mask_that_fills_the_image():
     mask = torch.ones(1, 1, 3, 3, requires_grad=True)
     size_penalty(mask).backward()
     assert mask.grad.isfinite().all()
-
-
-@pytest.mark.parametrize(("power", "floor"), [(-1, 0.01), (3, 0), (3, -0.1)])
-def test_a_penalty_that_means_nothing_is_refused(power, floor):
-    with pytest.raises(ParameterError, match="size penalty with"):
-        size_penalty(torch.zeros(1, 1, 2, 2), power, floor)
 
 
 def test_class_scores_are_both_terms_of_the_masks_of_the_scores():

@@ -38,9 +38,8 @@ def barrier_distance(values: np.ndarray, rounds: int = ROUNDS) -> np.ndarray:
 
     values: float32 (M, H, W), every channel on its own. Returns float32 (M, H, W), 0 on the border.
 
-    Paths (4-connected) are improved by sweeping a line of pixels over the image downwards, upwards, to the
-    right and to the left, `rounds` times. As with all raster scans this is an upper bound of the exact
-    distance, and close to it after two rounds.
+    Paths (4-connected) are improved by sweeping a line of pixels over the image downwards, upwards, to the right and to
+    the left, `rounds` times: an upper bound of the exact distance, close to it after two rounds.
     """
     values = np.asarray(values, dtype=np.float32)
     distance = np.full(values.shape, np.inf, dtype=np.float32)

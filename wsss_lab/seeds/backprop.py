@@ -33,10 +33,9 @@ def guided_maps(net: nn.Module, images: Tensor, tags: Tensor) -> Tensor:
 
 
 def class_gradients(net: nn.Module, images: Tensor, tags: Tensor, guided: bool = False) -> Tensor:
-    """(Pseudo-)gradient of each tag's score with respect to its image: (M, 3, H, W).
+    """(Pseudo-)gradient of each tag's score with respect to its image: (M, 3, H, W), arguments as in `vanilla_maps`.
 
-    An image with several tags is repeated, so that one forward and one backward pass serve all M pairs.
-    Arguments and order as in `vanilla_maps`. Parameters get no gradient and the net stays as it was.
+    An image is repeated for each of its tags, so that one pass forward and back serves all. The net stays as it was.
     """
     rows, classes = tags.nonzero(as_tuple=True)
     repeated = images[rows].detach()
@@ -122,9 +121,8 @@ def excitation_mass(layers: Sequence[nn.Module], images: Tensor, tags: Tensor, s
 def deepest_stop(layers: Sequence[nn.Module]) -> int:
     """How far down mass can go: to the output of the first convolution, or of the last layer without a rule.
 
-    The image itself is left out: the rule needs activations that are not negative, and a normalised image has
-    both signs, so that dark pixels would never get any mass. The first layer's output is the shallowest one
-    that fits. Layers without a rule are, for instance, the residual blocks of a MobileNet.
+    Not to the image: the rule needs activations that are not negative, so that its dark pixels would never get any
+    mass. Layers without a rule are, for instance, the residual blocks of a MobileNet.
     """
     without_rule = [index for index, layer in enumerate(layers) if not _has_rule(layer)]
     convolutions = [index for index, layer in enumerate(layers) if isinstance(layer, nn.Conv2d)]

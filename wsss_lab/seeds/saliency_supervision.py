@@ -27,7 +27,6 @@ from wsss_lab.seeds.weighted_pooling import average_pooling, soft_margin_loss
 # inverted map of its background. A tag whose map lies mostly outside of what the detector found is counted with the
 # background, so that the detector's mistakes don't push it away.
 
-
 STRATEGIES = ("none", "naive", "pre-defined", "adaptive")
 TAU, SHARE = 0.4, 0.5  # tau and lambda, Sec. 3.2
 HALF = 0.5  # from which value on a pixel belongs to a map

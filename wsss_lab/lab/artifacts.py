@@ -92,11 +92,12 @@ class Artifacts:
     def missing(self, promised: Iterable[str]) -> list[str]:
         """Those of the promised ids that were not saved or whose files have gone or changed since."""
         saved = read_manifest(self.folder) if self.folder else {}
-        return [id for id in promised if id not in saved or not self._is_sound(saved[id])]
 
-    def _is_sound(self, entry: dict[str, Any]) -> bool:
-        paths = [(self.folder / name, checksum) for name, checksum in entry["files"].items()]
-        return all(path.is_file() and _checksum(path.read_bytes()) == checksum for path, checksum in paths)
+        def is_sound(entry: dict[str, Any]) -> bool:
+            paths = [(self.folder / name, checksum) for name, checksum in entry["files"].items()]
+            return all(path.is_file() and _checksum(path.read_bytes()) == checksum for path, checksum in paths)
+
+        return [id for id in promised if id not in saved or not is_sound(saved[id])]
 
     def _save(self, id: str, files: dict[str, bytes], facts: dict[str, Any]) -> None:
         if self.folder is None:
@@ -122,7 +123,12 @@ def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in files.items():
-            _replace(folder / name, content)
+            temporary = folder / f".{name}.{uuid.uuid4().hex[:8]}"
+            try:
+                temporary.write_bytes(content)
+                os.replace(temporary, folder / name)
+            finally:
+                temporary.unlink(missing_ok=True)
     except OSError as problem:
         raise StoreError(f"cannot save {', '.join(files)} in {folder}: {problem.strerror or problem}",
                          expected="a folder that can be written, with free space",
@@ -190,13 +196,3 @@ def _styled(id: str, frame: "pd.DataFrame", title: str, protocol: str, decimals)
 
 def _checksum(content: bytes) -> str:
     return hashlib.blake2b(content, digest_size=16).hexdigest()
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Write a file so that a reader sees the old or the new content, never a part."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-    try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

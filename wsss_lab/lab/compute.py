@@ -105,7 +105,10 @@ class _Session:
         self.store, self.workers, self.limit, self.report = store, workers, limit, report
         self.total = len(steps)
         self.waiting = {step: set(step.parents) & set(steps) for step in steps}
-        self.height = _heights(steps)
+        self.height = dict.fromkeys(steps, 1)  # length of the longest chain of steps that starts at each one
+        for step in reversed(steps):
+            for parent in self.waiting[step]:
+                self.height[parent] = max(self.height[parent], self.height[step] + 1)
         self.running: dict[Future, Step] = {}
         self.failed: dict[Step, BaseException] = {}
         self.tried: set[Step] = set()  # steps whose worker died
@@ -186,16 +189,6 @@ class _Session:
                          fix="put it right and run again; everything that finished is stored")
         error.__cause__ = first
         return error
-
-
-def _heights(steps: list[Step]) -> dict[Step, int]:
-    """Length of the longest chain of steps that starts at each one."""
-    height = dict.fromkeys(steps, 1)
-    for step in reversed(steps):
-        for parent in step.parents:
-            if parent in height:
-                height[parent] = max(height[parent], height[step] + 1)
-    return height
 
 
 def _first_line(problem: BaseException) -> str:

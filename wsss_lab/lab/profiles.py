@@ -16,13 +16,9 @@ from wsss_lab.lab.assumed import DATA, WEIGHTS, assumed
 
 @dataclass(frozen=True)
 class Profile:
-    """One way of running everything.
-
-    name: what PROFILE= and --profile accept.
-    summary: one sentence for help texts and run cards.
+    """One way of running everything. name: what PROFILE= and --profile accept. summary: for help texts and run cards.
     world: "toyvoc" (images drawn by the package) or "folder" (photographs in VOC layout, from WSSS_DATA).
-    needs_weights: whether pre-trained weights are read from the folder WSSS_WEIGHTS.
-    """
+    needs_weights: whether pre-trained weights are read from the folder WSSS_WEIGHTS."""
 
     name: str
     summary: str
@@ -73,21 +69,16 @@ def check_inputs(profile: Profile, environment: Mapping[str, str] = os.environ) 
 
     Raises DataError (WSSS_DATA and others) or WeightsError (WSSS_WEIGHTS) with the command that would work.
     """
-    if profile.needs_data and not assumed(DATA, profile.name):
-        expected = "a folder in VOC layout (JPEGImages, SegmentationClass, ImageSets)"
-        _check_folder(DATA, expected, DataError, profile, environment)
-    if profile.needs_weights and not assumed(WEIGHTS, profile.name):
-        _check_folder(WEIGHTS, "a folder with pre-trained weights", WeightsError, profile, environment)
+    fix = f"make reproduce PROFILE={profile.name} WSSS_DATA=/path/to/photos WSSS_WEIGHTS=/path/to/weights"
+    for variable, needed, expected, error in (
+        (DATA, profile.needs_data, "a folder in VOC layout (JPEGImages, SegmentationClass, ImageSets)", DataError),
+        (WEIGHTS, profile.needs_weights, "a folder with pre-trained weights", WeightsError),
+    ):
+        if needed and not assumed(variable, profile.name):
+            if not (folder := environment.get(variable, "")):
+                raise error(f"profile '{profile.name}' needs {variable}, which isn't set", expected, fix)
+            if not Path(folder).is_dir():
+                raise error(f"{variable}={folder}: no such folder", expected, fix)
     for variable in ("WSSS_SALIENCY", "WSSS_COCO"):
         if (folder := environment.get(variable)) and not Path(folder).is_dir():
             raise DataError(f"{variable}={folder}: no such folder", fix="correct the path, or unset the variable")
-
-
-def _check_folder(variable: str, expected: str, error: type[DataError | WeightsError], profile: Profile,
-                  environment: Mapping[str, str]) -> None:
-    folder = environment.get(variable, "")
-    fix = f"make reproduce PROFILE={profile.name} WSSS_DATA=/path/to/photos WSSS_WEIGHTS=/path/to/weights"
-    if not folder:
-        raise error(f"profile '{profile.name}' needs {variable}, which isn't set", expected, fix)
-    if not Path(folder).is_dir():
-        raise error(f"{variable}={folder}: no such folder", expected, fix)

@@ -34,15 +34,12 @@ def version_of(module: str) -> str:
 @functools.cache
 def versions() -> dict[str, str]:
     """Versions of Python, of the packages that make numbers and of this one."""
-    return {"python": platform.python_version(), **{name: version_of(each) for each, name in NUMBER_MAKERS.items()},
-            "wsss-lab": _own_version()}
-
-
-def _own_version() -> str:
     try:
-        return metadata.version("wsss-lab")
+        own = metadata.version("wsss-lab")
     except metadata.PackageNotFoundError:
-        return "not installed"
+        own = "not installed"
+    return {"python": platform.python_version(), **{name: version_of(each) for each, name in NUMBER_MAKERS.items()},
+            "wsss-lab": own}
 
 
 @functools.cache
@@ -78,22 +75,17 @@ def measured() -> Iterator[dict[str, Any]]:
     adds peak_gpu_memory_mb and gpu, its name.
     """
     facts: dict[str, Any] = {}
-    _forget_peak_memory()
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+    if cuda := _cuda_in_use():
+        cuda.reset_peak_memory_stats()
     wall, cpu = time.perf_counter(), time.process_time()
     yield facts
     facts["seconds"] = round(time.perf_counter() - wall, 3)
     facts["cpu_seconds"] = round(time.process_time() - cpu, 3)
     facts["peak_memory_mb"] = _peak_memory_mb()
-    cuda = _cuda_in_use()
-    if cuda and cuda.max_memory_allocated():
+    if (cuda := _cuda_in_use()) and cuda.max_memory_allocated():
         facts |= {"peak_gpu_memory_mb": round(cuda.max_memory_allocated() / 2**20, 1), "gpu": cuda.get_device_name()}
-
-
-def _forget_peak_memory() -> None:
-    with suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
-    if cuda := _cuda_in_use():
-        cuda.reset_peak_memory_stats()
 
 
 def _cuda_in_use() -> Any:

@@ -17,7 +17,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from wsss_lab.errors import ContractError, ParameterError
 from wsss_lab.lab.fingerprint import code_of
@@ -25,20 +25,6 @@ from wsss_lab.lab.store import FORMAT, Entry, Store
 
 #: What a step that compares predictions with masks says in reads_masks; it takes no part in what is learnt.
 EVALUATION_READS = "scored against the ground truth"
-
-
-class Reference(Protocol):
-    """What a step can take as an input: something with an identity that can be loaded where the step runs.
-
-    key: identity of the content; equal keys mean equal content.
-    exposes_masks: whether loading it gives access to pixel labels.
-    steps: the steps that must have been stored before it can be loaded; may be left out when there are none.
-    """
-
-    key: str
-    exposes_masks: bool
-
-    def load(self, store: Store) -> Any: ...
 
 
 @dataclass(frozen=True)
@@ -69,18 +55,16 @@ class Output:
 class Step:
     """One cached call: function(**loaded inputs, **settings) -> {name: value}.
 
-    stage: room of the package and folder of the store, for instance "seeds" or "segmenter".
-    function: module-level function of an importable module. It returns a dict whose values are arrays,
-        tensors (also in nested dicts and lists, such as a state dict) or plain JSON values.
-    settings: plain JSON values; tuples are turned into lists.
-    inputs: what else the function is given: a step (a mapping of all its outputs), one output of a step,
-        anything else that is a Reference, or lists of these.
-    label: what a person calls it, such as "G2, seed 0"; it is not part of the key.
-    reads_masks: why this step may see pixel labels; required as soon as an input exposes them.
-    mask_outputs: names of the outputs from which pixel labels could be read.
+    stage: room of the package and folder of the store, for instance "seeds" or "segmenter". function: module-level
+    function of an importable module; it returns a dict of arrays, tensors (also in nested dicts and lists, such as a
+    state dict) or plain JSON values. settings: plain JSON values; tuples are turned into lists. inputs: what else the
+    function is given: a step (a mapping of all its outputs), one output of a step, anything else for which
+    `is_reference` holds, or lists of these. label: what a person calls it, such as "G2, seed 0"; it is not part of the
+    key. reads_masks: why this step may see pixel labels; required as soon as an input exposes them. mask_outputs: names
+    of the outputs from which pixel labels could be read.
 
-    Raises ParameterError when the function, the settings or the names do not fit together, and ContractError
-    when an input exposes pixel labels and reads_masks does not say why.
+    Raises ParameterError when the function, the settings or the names do not fit together, and ContractError when an
+    input exposes pixel labels and reads_masks does not say why.
     """
 
     stage: str
@@ -93,14 +77,12 @@ class Step:
 
     def __post_init__(self):
         if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", self.stage):
-            raise ParameterError(
-                f"stage {self.stage!r} cannot name a folder", expected="small letters, digits, '-' and '_'"
-            )
+            raise ParameterError(f"stage {self.stage!r} cannot name a folder", "small letters, digits, '-' and '_'")
         _check_function(self.function)
         plain = {name: _plain(value, f"{self} setting {name!r}") for name, value in self.settings.items()}
-        object.__setattr__(self, "settings", plain)
-        object.__setattr__(self, "inputs", dict(self.inputs))
-        object.__setattr__(self, "mask_outputs", tuple(self.mask_outputs))
+        for name, value in (("settings", plain), ("inputs", dict(self.inputs)),
+                            ("mask_outputs", tuple(self.mask_outputs))):
+            object.__setattr__(self, name, value)
         self._check_arguments()
         self._check_contract()
 
@@ -165,22 +147,17 @@ class Step:
     @functools.cached_property
     def parents(self) -> tuple["Step", ...]:
         """The steps this one takes inputs from, each once."""
-        found: dict[Step, None] = {}
-        for reference in references(self.inputs.values()):
-            found.update(dict.fromkeys(getattr(reference, "steps", ())))
-        return tuple(found)
+        return tuple(dict.fromkeys(step for reference in references(self.inputs.values())
+                                   for step in getattr(reference, "steps", ())))
 
     def ancestors(self) -> tuple["Step", ...]:
         """All upstream steps, each once, every step after the ones it needs."""
         return topological([self])[:-1]
 
     def pixel_labels(self) -> tuple[str, ...]:
-        """Why this result depends on pixel labels: the reasons of its ancestors and its own, each once.
-
-        Empty for a result obtained from images and tags alone.
-        """
-        reasons = (step.reads_masks for step in topological([self]) if step.reads_masks)
-        return tuple(dict.fromkeys(reasons))
+        """Why this result depends on pixel labels: the reasons of its ancestors and its own, each once; none for a
+        result obtained from images and tags alone."""
+        return tuple(dict.fromkeys(step.reads_masks for step in topological([self]) if step.reads_masks))
 
     def load(self, store: Store) -> Entry:
         """The stored outputs by name, each read when first asked for. Raises StoreError if there are none."""
@@ -278,7 +255,11 @@ def references(values: Any) -> Iterator[Any]:
 
 
 def is_reference(value: Any) -> bool:
-    """Whether a value can be an input: a Reference, or a list of them."""
+    """Whether a value can be an input, or is a list of such values: something that can be loaded where the step runs.
+
+    It has `key` (equal keys mean equal content), `exposes_masks` (whether loading it gives access to pixel labels),
+    load(store), and, unless there are none, `steps` that must have been stored before it can be loaded.
+    """
     found = list(references([value]))
     return bool(found) and all(hasattr(each, name) for each in found for name in ("key", "load", "exposes_masks"))
 

@@ -128,12 +128,28 @@ class Store:
             try:
                 temporary.mkdir(parents=True)
                 files = {key: write_value(temporary, key, value).name for key, value in outputs.items()}
-                manifest = _describe(step, files, temporary) | dict(facts)
+                manifest = {
+                    "format": FORMAT, "stage": step.stage, "label": step.label, "key": step.key,
+                    "function": step.function_name, "settings": step.settings, "inputs": step.input_keys,
+                    "code": step.code, "packages": step.packages, "pixel_labels": list(step.pixel_labels()),
+                    "outputs": files,
+                    "files": {name: {"bytes": (temporary / name).stat().st_size, "blake2b": _checksum(temporary / name)}
+                              for name in files.values()},
+                    "created": provenance.now(), "commit": provenance.git_commit(),
+                    "versions": provenance.versions(), "device": provenance.device(), **facts,
+                }
                 manifest["checksum"] = _checksum_of(manifest)
                 (temporary / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
                 for path in [*temporary.iterdir(), temporary]:
                     _flush(path)
-                self._publish(step, temporary, target)
+                if step not in self:
+                    self.remove(step)
+                    try:
+                        os.rename(temporary, target)
+                    except OSError:  # another process was faster; its entry is as good as ours
+                        if step not in self:
+                            raise
+                    _flush(target.parent)
             finally:
                 shutil.rmtree(temporary, ignore_errors=True)
         return target
@@ -145,12 +161,8 @@ class Store:
     def discard(self, folder: Path) -> None:
         """Take away what is found under the name of an entry: a folder, a file or a link, not what it leads to."""
         aside = folder.with_name(_temporary("removed"))
-        with self._explained():
-            try:
-                # Renamed first, so that no other process meets half an entry.
-                folder.rename(aside)
-            except FileNotFoundError:
-                return
+        with self._explained(), suppress(FileNotFoundError):
+            folder.rename(aside)  # first, so that no other process meets half an entry
         _delete(aside)
 
     def clean(self) -> int:
@@ -162,14 +174,15 @@ class Store:
 
     def stages(self) -> list[str]:
         """Names of the stages that have entries."""
-        return sorted({folder.parent.name for folder in self._folders("*")})
+        return sorted({folder.parent.name for folder, *_ in self.entries()})
 
     def entries(self, stage: str = "*") -> list[tuple[Path, dict[str, Any], str]]:
         """Folder, manifest and damage ("" for none) of all entries (of one stage); sizes are looked at, not contents.
 
         The manifest of an entry whose own is damaged is empty.
         """
-        return [(folder, *self.look(folder, contents=False)) for folder in sorted(self._folders(stage))]
+        folders = [path for path in self.root.glob(f"{stage}/*") if re.fullmatch(r"[0-9a-f]{32}", path.name)]
+        return [(folder, *self.look(folder, contents=False)) for folder in sorted(folders)]
 
     def manifests(self, stage: str = "*") -> list[dict[str, Any]]:
         """Manifests of all sound entries (of one stage), oldest first."""
@@ -179,9 +192,6 @@ class Store:
     def checkpoints(self, step: "Step") -> Path:
         """Folder for the state of a training that isn't finished."""
         return self.root / CHECKPOINTS / step.key
-
-    def _folders(self, stage: str) -> list[Path]:
-        return [path for path in self.root.glob(f"{stage}/*") if re.fullmatch(r"[0-9a-f]{32}", path.name)]
 
     def look(self, folder: Path, contents: bool = True) -> tuple[dict[str, Any], str]:
         """The manifest of an entry and what is wrong with the entry; no manifest and nothing wrong where there is none.
@@ -225,18 +235,6 @@ class Store:
             return f"{path.name} cannot be read ({problem.strerror})"
         return ""
 
-    def _publish(self, step: "Step", temporary: Path, target: Path) -> None:
-        if step in self:
-            return
-        self.remove(step)
-        try:
-            os.rename(temporary, target)
-        except OSError:
-            # Another process was faster between the two lines above; its entry is as good as ours.
-            if step not in self:
-                raise
-        _flush(target.parent)
-
     def try_out(self) -> None:
         """Write something and take it away. Raises WriteError where that fails."""
         probe = self.root / _temporary("probe")
@@ -259,15 +257,6 @@ class Store:
         except (OSError, RuntimeError) as problem:
             # torch reports a failed write as a RuntimeError.
             raise self.write_error(problem) from problem
-
-
-def _describe(step: "Step", outputs: dict[str, str], folder: Path) -> dict[str, Any]:
-    files = {name: {"bytes": (folder / name).stat().st_size, "blake2b": _checksum(folder / name)}
-             for name in outputs.values()}
-    return {"format": FORMAT, "stage": step.stage, "label": step.label, "key": step.key, "function": step.function_name,
-            "settings": step.settings, "inputs": step.input_keys, "code": step.code, "packages": step.packages,
-            "pixel_labels": list(step.pixel_labels()), "outputs": outputs, "files": files, "created": provenance.now(),
-            "commit": provenance.git_commit(), "versions": provenance.versions(), "device": provenance.device()}
 
 
 def _checksum(path: Path) -> str:

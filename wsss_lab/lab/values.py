@@ -18,9 +18,16 @@ def write_value(folder: Path, name: str, value: Any) -> Path:
     if not name.isidentifier():
         raise ParameterError(f"output name {name!r} is not a name", expected="a name such as 'masks'")
     if isinstance(value, np.ndarray):
-        return _write_array(folder / f"{name}.npy", value, name)
+        if value.dtype.hasobject:
+            raise ParameterError(f"output {name!r} is an array of Python objects",
+                                 expected="numbers, booleans or text of a fixed length")
+        np.save(path := folder / f"{name}.npy", value, allow_pickle=False)
+        return path
     if _has_tensor(value):
-        return _write_tensors(folder / f"{name}.pt", value)
+        import torch
+
+        torch.save(_detached(value), path := folder / f"{name}.pt")
+        return path
     path = folder / f"{name}.json"
     try:
         text = json.dumps(value, default=_from_numpy)
@@ -41,21 +48,6 @@ def read_value(path: Path) -> Any:
     import torch
 
     return torch.load(path, map_location="cpu", weights_only=True)
-
-
-def _write_array(path: Path, value: np.ndarray, name: str) -> Path:
-    if value.dtype.hasobject:
-        raise ParameterError(f"output {name!r} is an array of Python objects",
-                             expected="numbers, booleans or text of a fixed length")
-    np.save(path, value, allow_pickle=False)
-    return path
-
-
-def _write_tensors(path: Path, value: Any) -> Path:
-    import torch
-
-    torch.save(_detached(value), path)
-    return path
 
 
 def _is_tensor(value: Any) -> bool:

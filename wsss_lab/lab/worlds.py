@@ -338,16 +338,12 @@ def weights_file(name: str, try_out: Callable[[dict, str], None]) -> WeightsFile
     if assumed.assumed(assumed.WEIGHTS):
         return AssumedWeights(name)
     file = WeightsFile(str(Path(os.environ.get(assumed.WEIGHTS, "")) / name))
-    if not Path(file.path).is_file():
-        raise _no_weights(Path(file.path))
+    if not (path := Path(file.path)).is_file():
+        from wsss_lab.data.files import fetch_command
+        from wsss_lab.lab.doctor import WEIGHT_FILES
+
+        use, source = WEIGHT_FILES.get(path.name, ("a PyTorch state dict", ""))
+        by_hand = "put it there, or set WSSS_WEIGHTS to its folder; `wsss data imagenet-weights` says who shares it"
+        raise WeightsError(f"no weights file '{path}'", use, fetch_command(source, path.parent) if source else by_hand)
     try_out(file.load(None), file.path)
     return file
-
-
-def _no_weights(path: Path) -> WeightsError:
-    from wsss_lab.data.files import fetch_command
-    from wsss_lab.lab.doctor import WEIGHT_FILES
-
-    use, source = WEIGHT_FILES.get(path.name, ("a PyTorch state dict", ""))
-    by_hand = "put it there, or set WSSS_WEIGHTS to its folder; `wsss data imagenet-weights` says who shares it"
-    return WeightsError(f"no weights file '{path}'", use, fetch_command(source, path.parent) if source else by_hand)

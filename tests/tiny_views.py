@@ -44,16 +44,12 @@ def make_view(images: Sequence[np.ndarray], masks: Sequence[np.ndarray], tags=No
 
 def blobs(sizes: Sequence[tuple[int, int]]) -> EvalView:
     """A red cat in the left half of images 0, 2, ... and a green dog in the right half of the others, on grey."""
-    images, masks = [], []
+    masks = [np.zeros(size, np.uint8) for size in sizes]
     for row, (height, width) in enumerate(sizes):
-        mask = np.zeros((height, width), np.uint8)
         first = width // 2 * (row % 2)
-        mask[height // 4:-(height // 4), first + width // 8:first + width * 3 // 8] = 1 + row % 2
-        image = np.full((height, width, 3), 110, np.uint8)
-        image[mask == 1], image[mask == 2] = (230, 30, 30), (30, 230, 30)
-        images.append(image)
-        masks.append(mask)
-    return make_view(images, masks)
+        masks[row][height // 4:-(height // 4), first + width // 8:first + width * 3 // 8] = 1 + row % 2
+    colours = np.array([(110, 110, 110), (230, 30, 30), (30, 230, 30)], np.uint8)
+    return make_view([colours[mask] for mask in masks], masks)
 
 
 def write_photographs(root: Path, masks: bool) -> Path:

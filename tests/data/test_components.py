@@ -25,24 +25,16 @@ def test_same_partition_as_scipy(seed):
     assert pairs.shape[1] == count and not ours[~mask].any()
 
 
-def test_small_ones_are_left_out_and_the_rest_numbered_without_gaps():
-    mask = draw("#..##", "...##", ".....", "####.", ".....", ".#...")
-    labels, count = components(mask, min_area=4)
-    assert count == 2 and set(np.unique(labels)) == {0, 1, 2}
-    assert (labels > 0).sum() == 8 and labels[0, 0] == 0 and labels[5, 1] == 0
-    assert components(mask, min_area=4.5)[1] == 0
-
-
-def test_extent_is_asked_in_both_directions():
-    mask = draw("####..", "......", "#.....", "#...##", "#...#.", "......")
-    labels, count = components(mask, min_extent=2)
-    assert count == 1 and (labels > 0).sum() == 3 and labels[3, 4] == 1
-
-
-def test_nothing_in_nothing_out():
-    for kwargs in ({}, {"min_area": 3}):
-        labels, count = components(np.zeros((4, 5), bool), **kwargs)
-        assert count == 0 and labels.shape == (4, 5) and not labels.any()
+@pytest.mark.parametrize("rows, least, kept, pixels", [
+    (("#..##", "...##", ".....", "####.", ".....", ".#..."), {"min_area": 4}, 2, 8),
+    (("#..##", "...##", ".....", "####.", ".....", ".#..."), {"min_area": 4.5}, 0, 0),
+    (("####..", "......", "#.....", "#...##", "#...#.", "......"), {"min_extent": 2}, 1, 3),
+    (("....", "...."), {}, 0, 0), (("....", "...."), {"min_area": 3}, 0, 0)])
+def test_small_ones_are_left_out_and_the_rest_numbered_without_gaps(rows, least, kept, pixels):
+    mask = draw(*rows)
+    labels, count = components(mask, **least)
+    assert count == kept and labels.shape == mask.shape and (labels > 0).sum() == pixels
+    assert set(np.unique(labels)) == set(range(kept + 1)) and not labels[~mask].any()
 
 
 @pytest.mark.parametrize("size", [(520, 520), (511, 511), (509, 513), (510, 514), (1, 131071), (131069, 1)])

@@ -43,44 +43,33 @@ def outside_of(view, frame, index):
     return frame[index][beyond]
 
 
-def test_maps_of_different_sizes_share_an_array():
+# --- data ------------------------------------------------------------------------------------------------------------
+
+
+def test_maps_of_different_sizes_share_an_array_and_come_back():
     view = grey((1, 2), (2, 1), tags=[[1, 0]] * 2)
     frame = frames.stack(view, [np.array([[1, 2]]), np.array([[3], [4]])])
     assert frame.dtype == np.uint8
     assert frame.tolist() == [[[1, 2], [255, 255]], [[3, 255], [4, 255]]]
     assert [rows.tolist() for rows in frames.rows_of(view, frame)] == [[[1, 2]], [[3], [4]]]
+    halves = frames.stack(view, (np.full(view.size(index), index / 2) for index in range(2)), np.float32, fill=-1)
+    assert halves.tolist() == [[[0, 0], [-1, -1]], [[0.5, -1], [0.5, -1]]]
 
 
-def test_a_frame_takes_maps_from_a_generator_and_any_fill():
-    view = grey(*SIZES, tags=[[1, 0]] * 3)
-    maps = (np.full(view.size(index), index / 2, np.float32) for index in range(3))
-    frame = frames.stack(view, maps, np.float32, fill=-1)
-    assert frame.shape == (3, 8, 8)
-    for index in range(3):
-        assert (corner_of(view, frame, index) == index / 2).all() and (outside_of(view, frame, index) == -1).all()
-
-
-def test_maps_that_do_not_fit_their_images_are_refused():
-    view = grey((2, 3), (2, 3), tags=[[1, 0]] * 2)
-    with pytest.raises(ValueError, match=r"size \(3, 2\) for an image of size \(2, 3\)"):
-        frames.stack(view, [np.zeros((2, 3)), np.zeros((3, 2))])
-    with pytest.raises(ValueError, match="shorter"):
-        frames.stack(view, [np.zeros((2, 3))])
-    with pytest.raises(ValueError, match="longer"):
-        frames.stack(view, [np.zeros((2, 3))] * 3)
+@pytest.mark.parametrize(("shapes", "words"), [(((2, 3), (3, 2)), r"size \(3, 2\) for an image of size \(2, 3\)"),
+                                               (((2, 3),), "shorter"), (((2, 3),) * 3, "longer")])
+def test_maps_that_do_not_fit_their_images_are_refused(shapes, words):
+    with pytest.raises(ValueError, match=words):
+        frames.stack(grey((2, 3), (2, 3), tags=[[1, 0]] * 2), map(np.zeros, shapes))
 
 
 def test_rows_are_made_when_asked_for_and_end():
     made = []
     rows = frames.Rows(3, lambda index: made.append(index) or np.array(index))
     assert len(rows) == 3 and made == []
-    assert rows[2] == 2 and made == [2]
-    assert [int(row) for row in rows] == [0, 1, 2]
+    assert rows[2] == 2 and made == [2] and [int(row) for row in rows] == [0, 1, 2]
     with pytest.raises(IndexError):
         rows[3]
-
-
-def test_images_of_a_view_one_by_one():
     view = blobs(SIZES)
     assert [image.shape[:2] for image in frames.images_of(view)] == list(SIZES)
     np.testing.assert_array_equal(frames.images_of(view)[1], view.image(1))
@@ -205,6 +194,3 @@ def test_saliency_network_gives_a_frame_with_its_maximum_in_every_image():
     assert all((outside_of(view, frame, index) == 0).all() for index in range(3))
     alone = saliency_frames(view.subset([1]), trained["state"], BACKBONE)["maps"]
     assert np.abs(alone[0].astype(int) - corner_of(view, frame, 1)).max() <= 1
-
-
-# --- fusion ----------------------------------------------------------------------------------------------------------

@@ -70,8 +70,7 @@ def test_the_table_of_classes_counts_pictures_pixels_and_company(view):
 
 
 def test_samples_show_a_new_picture_per_class(view):
-    figure = pictures.world_samples(view).figure
-    assert len(figure.axes) == 4  # two pictures with their masks
+    assert len(pictures.world_samples(view).figure.axes) == 4  # two pictures with their masks
     assert pictures.tag_names(view, 1) == "cat\ndog"
 
 

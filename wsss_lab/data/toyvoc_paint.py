@@ -6,6 +6,7 @@ Head coordinates: likewise, 1 is the radius of the head.
 """
 
 from functools import lru_cache
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import numpy as np
@@ -175,33 +176,27 @@ def capsule(u: Array, v: Array, start: tuple, end: tuple, radius: Array | float)
     return np.sqrt((u - t * along_u) ** 2 + (v - t * along_v) ** 2) - radius
 
 
-class _Looks:
-    """Random looks of m objects, all (m, 1, 1): one named number from each of their shape draws."""
+#: Looks of an object, in the order of its shape draws: the lowest and the highest value.
+LOOKS = {
+    "tilt": (-0.32, 0.32), "height": (0.52, 0.78),  # half of the body's
+    "bulge_2u": (-0.13, 0.13), "bulge_2v": (-0.13, 0.13), "bulge_4": (-0.10, 0.10),
+    "head_radius": (0.90, 1.10), "head_u": (0.70, 0.86), "head_v": (0.10, 0.60),
+    "leg_width": (0.07, 0.11), "leg_length": (1.15, 1.5), "hind_leg": (-0.72, -0.45), "fore_leg": (0.20, 0.50),
+    "stride": (-0.14, 0.14), "four_legs": (0, 1), "tail_end": (-0.75, 0.35), "tail": (0, 1), "ears": (0, 1),
+    "wing": (-0.16, 0.16),  # brightness of a patch on the flank
+    "hue": (0, 1), "saturation": (0.05, 0.62), "value": (0.30, 0.97), "texture_coarse": (0.4, 1.3),
+    "texture_fine": (0.0, 0.8), "shift": (0, 64),  # which cut of the random fields is on the body
+}
 
-    def __init__(self, draws: Array, knobs: Knobs):
-        rest = iter(draws.T)
 
-        def between(low: float, high: float) -> Array:
-            return column(low + (high - low) * next(rest)).astype(np.float32)
-
-        self.tilt = between(-0.32, 0.32)
-        self.height = between(0.52, 0.78)  # half the height of the body
-        self.bulges = between(-0.13, 0.13), between(-0.13, 0.13), between(-0.10, 0.10)
-        self.head_radius = knobs.head * self.height * between(0.90, 1.10)
-        self.head_u = between(0.70, 0.86)
-        self.head_v = -self.height * between(0.10, 0.60)
-        self.leg_width = between(0.07, 0.11)
-        self.leg_length = self.height * between(1.15, 1.5)
-        self.hind_leg, self.fore_leg = between(-0.72, -0.45), between(0.20, 0.50)
-        self.stride = between(-0.14, 0.14)
-        self.four_legs = between(0, 1) < 0.6
-        self.tail_end = between(-0.75, 0.35)
-        self.tail = between(0, 1) < 0.7
-        self.ears = between(0, 1) < 0.5
-        self.wing = between(-0.16, 0.16)  # brightness of a patch on the flank
-        self.hue, self.saturation, self.value = between(0, 1), between(0.05, 0.62), between(0.30, 0.97)
-        self.texture_coarse, self.texture_fine = between(0.4, 1.3), between(0.0, 0.8)
-        self.shift = (next(rest) * 64).astype(int)  # which cut of the random fields is on the body
+def _looks(draws: Array, knobs: Knobs) -> SimpleNamespace:
+    """Random looks of m objects, all (m, 1, 1), from their shape draws (m, ...)."""
+    looks = SimpleNamespace(**{name: column(low + (high - low) * drawn).astype(np.float32)
+                               for (name, (low, high)), drawn in zip(LOOKS.items(), draws.T)})
+    looks.head_radius = knobs.head * looks.height * looks.head_radius
+    looks.head_v, looks.leg_length = -looks.height * looks.head_v, looks.height * looks.leg_length
+    looks.four_legs, looks.tail, looks.ears = looks.four_legs < 0.6, looks.tail < 0.7, looks.ears < 0.5
+    return looks
 
 
 class _Shape(NamedTuple):
@@ -215,7 +210,7 @@ class _Shape(NamedTuple):
     head_v: Array
 
 
-def _body_colour(looks: _Looks, around: Array, blend: Array, contrast: float) -> Array:
+def _body_colour(looks: SimpleNamespace, around: Array, blend: Array, contrast: float) -> Array:
     """(m, 3): a random colour, at least `contrast` away from the colour around, then blended with it."""
     hue, saturation, value = (each[:, :, 0] for each in (looks.hue, looks.saturation, looks.value))
     k = (hue * 6 + np.float32([5, 3, 1])) % 6
@@ -228,14 +223,13 @@ def _body_colour(looks: _Looks, around: Array, blend: Array, contrast: float) ->
     return np.clip(colour + blend[:, None] * (around - colour), 0.05, 0.97)
 
 
-def _outline(u: Array, v: Array, looks: _Looks, length: Array, boulder: Array) -> _Shape:
+def _outline(u: Array, v: Array, looks: SimpleNamespace, length: Array, boulder: Array) -> _Shape:
     """Shape of animals, from body coordinates."""
     body_u, body_v = u + 0.12, v
     squared = body_u**2 + (body_v / looks.height) ** 2 + 1e-4
     cos2 = (body_u**2 - (body_v / looks.height) ** 2) / squared
     sin2 = 2 * body_u * body_v / looks.height / squared
-    first, second, third = looks.bulges
-    bulge = 1 + first * cos2 + second * sin2 + third * (cos2**2 - sin2**2)
+    bulge = 1 + looks.bulge_2u * cos2 + looks.bulge_2v * sin2 + looks.bulge_4 * (cos2**2 - sin2**2)
     body = ellipse(body_u / bulge, body_v / bulge, 0.88, looks.height)
     head_u, head_v = (u - looks.head_u) / looks.head_radius, (v - looks.head_v) / looks.head_radius
     head = (np.sqrt(head_u**2 + head_v**2) - 1) * looks.head_radius
@@ -257,7 +251,7 @@ def paint_slot(canvas: Canvas, objects: Objects, pictures: Array, slots: Array, 
                ground_colours: Array, fields: Fields, knobs: Knobs) -> None:
     """Paint one object in each of `pictures` (m,): the one in slot `slots` (m,)."""
     one = {name: values[pictures, slots] for name, values in vars(objects).items()}
-    looks = _Looks(one["shape"], knobs)
+    looks = _looks(one["shape"], knobs)
     length, boulder = column(one["length"]), column(one["type"] < 0)
     away_x = (canvas.across - column(one["x"])) * column(one["facing"])
     away_y = canvas.down - column(one["y"])
@@ -293,13 +287,13 @@ def _cut(shift: Array, side: int) -> tuple[Array, Array]:
 
     They are mirrored at the border, as wrapping them around would leave a seam.
     """
-    offset = shift[:, None] * side // 64
+    offset = shift[:, 0].astype(int) * side // 64
     rows, columns = ((np.arange(side) + moved) % (2 * side) for moved in (offset, 2 * offset))
     rows, columns = np.minimum(rows, 2 * side - 1 - rows), np.minimum(columns, 2 * side - 1 - columns)
     return rows[:, :, None], columns[:, None, :]
 
 
-def _animal_colours(canvas: Canvas, shape: _Shape, looks: _Looks, body: Array, texture: Array, types: Array,
+def _animal_colours(canvas: Canvas, shape: _Shape, looks: SimpleNamespace, body: Array, texture: Array, types: Array,
                     length: Array, knobs: Knobs) -> Array:
     """(m, 3, h, w): body colour with texture and shading, then the painted head and its eye."""
     flank = canvas.coverage(ellipse(shape.body_u + 0.2, shape.body_v - 0.05, 0.42, 0.6 * looks.height) * length)

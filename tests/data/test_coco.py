@@ -4,6 +4,7 @@ import json
 import math
 import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -139,15 +140,17 @@ def test_photographs_may_lie_beside_the_other_folders(root):
     before = CocoFolder(root).train_view("train").canvas([0, 1], 32)[0]
     for split in ("train", "val"):
         (root / f"images/{split}2014").rename(root / f"{split}2014")
+    path = root / "train2014" / Path(PLACES["image"]).name
+    path.rename(path.with_suffix(".JPG"))
     assert torch.equal(CocoFolder(root).train_view("train").canvas([0, 1], 32)[0], before)
 
 
 def test_masks_are_found_under_the_names_of_2017(root):
     before = [CocoFolder(root).eval_view("train").mask(row) for row in range(2)]
-    for number, folder in ((9, "train2017"), (20, "val2017")):
+    for number, folder, suffix in ((9, "train2017", "png"), (20, "val2017", "PNG")):
         (root / "stuffthingmaps" / folder).mkdir()
         path = root / f"stuffthingmaps/train2014/{name_of('train', number)}.png"
-        path.rename(root / f"stuffthingmaps/{folder}/{number:012d}.png")
+        path.rename(root / f"stuffthingmaps/{folder}/{number:012d}.{suffix}")
     (root / "stuffthingmaps/train2014").rename(root / "stuffthingmaps/elsewhere")
     view = CocoFolder(root).eval_view("train")
     np.testing.assert_array_equal([view.mask(row) for row in range(2)], before)

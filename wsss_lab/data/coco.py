@@ -79,13 +79,8 @@ class CocoFolder:
 
         Raises DataError for an unknown split, a damaged json and images without a file.
         """
-        names, folder = self._read(split).names, self._images(split)
-        present = listing(folder, ".jpg")
-        if missing := [name for name in names if name not in present]:
-            raise self._error(f"{folder}: {len(missing)} of {len(names)} images of {self._json(split).name} are missing"
-                              f": {some(missing)}", f"one <name>.jpg per image, in {IMAGES}/{split}2014 or {split}2014",
-                              f"unpack {split}2014.zip of cocodataset.org there")
-        return names
+        self._photographs(split)
+        return self._read(split).names
 
     def train_view(self, split: str) -> TrainView:
         """Images and tags of a split; opens no mask.
@@ -124,8 +119,7 @@ class CocoFolder:
         return hashlib.blake2b(json.dumps(stamps).encode(), digest_size=16).hexdigest()
 
     def _error(self, told: str, expected: str, by_hand: str) -> DataError:
-        return DataError(told, expected,
-                         f"{by_hand}; or let the command do it: {fetch_command('coco', self.root)}")
+        return DataError(told, expected, f"{by_hand}; or let the command do it: {fetch_command('coco', self.root)}")
 
     def _json(self, split: str) -> Path:
         return self.root / ANNOTATIONS / f"instances_{split}2014.json"
@@ -133,6 +127,15 @@ class CocoFolder:
     def _images(self, split: str) -> Path:
         nested, flat = self.root / IMAGES / f"{split}2014", self.root / f"{split}2014"
         return flat if flat.is_dir() and not nested.is_dir() else nested
+
+    def _photographs(self, split: str) -> list[Path]:
+        names, folder = self._read(split).names, self._images(split)
+        present = listing(folder, ".jpg")
+        if missing := [name for name in names if name not in present]:
+            raise self._error(f"{folder}: {len(missing)} of {len(names)} images of {self._json(split).name} are missing"
+                              f": {some(missing)}", f"one <name>.jpg per image, in {IMAGES}/{split}2014 or {split}2014",
+                              f"unpack {split}2014.zip of cocodataset.org there")
+        return [folder / present[name].name for name in names]
 
     def _mask_folders(self, *splits: str) -> list[Path]:
         return [self.root / MASKS / name for name in (*(f"{split}2014" for split in splits), *MASK_FOLDERS_OF_2017)]
@@ -151,17 +154,16 @@ class CocoFolder:
         return self._known[split]
 
     def _train_arguments(self, split: str) -> tuple:
-        found, names = self._read(split), self.names(split)
-        classes, folder = tuple(name for _, name in found.categories), self._images(split)
-        images = JpegFiles([folder / f"{name}.jpg" for name in names])
-        return f"{self.root.name}/{split}", classes, names, found.tags, f"json {self._json(split).name}", images
+        found, images = self._read(split), JpegFiles(self._photographs(split))
+        classes, source = tuple(name for _, name in found.categories), f"json {self._json(split).name}"
+        return f"{self.root.name}/{split}", classes, found.names, found.tags, source, images
 
     def _mask_paths(self, split: str) -> list[Path]:
         names, folders = self._read(split).names, self._mask_folders(split)
         by_number: dict[str, Path] = {}
         for folder in folders:
-            for name in listing(folder, ".png"):
-                by_number.setdefault(_number(name), folder / f"{name}.png")
+            for name, file in listing(folder, ".png").items():
+                by_number.setdefault(_number(name), folder / file.name)
         if missing := [name for name in names if _number(name) not in by_number]:
             raise self._error(
                 f"{folders[0]}: {len(missing)} of {len(names)} images of {split} have no mask: {some(missing)}",

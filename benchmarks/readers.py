@@ -18,7 +18,7 @@ from typing import Any
 
 import pandas as pd
 
-from wsss_lab.lab import assumed, forecast, saved
+from wsss_lab.lab import assumed, forecast, runs
 from wsss_lab.lab.profiles import PROFILES
 from wsss_lab.lab.published import papers
 from wsss_lab.measure.claims import FINAL, POINTING, SEEDS_FOR_A_VERDICT
@@ -93,7 +93,7 @@ COLUMNS = ("notebook", "seeds", "minutes", "steps run / reused", "computing, min
 def collect(figures: Path, kept: Kept) -> Kept:
     """What `kept` holds, renewed by the runs whose results are in a folder of figures."""
     found: Kept = {profile.name: dict(kept.get(profile.name, {})) for profile in PROFILES}
-    for each in saved.read_all(figures):
+    for each in runs.read_all(figures):
         record = each.record or found[each.profile].get(each.paper, {}).get("record", {})
         found[each.profile][each.paper] = brought(each) | {"record": record}
     order = {paper: number for number, paper in enumerate(["primer", *papers()])}
@@ -101,7 +101,7 @@ def collect(figures: Path, kept: Kept) -> Kept:
             for profile, notebooks in found.items()}
 
 
-def brought(each: saved.Saved) -> Brought:
+def brought(each: runs.Saved) -> Brought:
     """What one notebook has brought, and the record of its run ({} without one)."""
     worlds = sorted({entry["settings"]["world"] for entry in each.artifacts.values() if "settings" in entry})
     verdicts = {} if each.claims.empty else dict(sorted(Counter(each.claims["verdict"]).items()))
@@ -112,7 +112,7 @@ def brought(each: saved.Saved) -> Brought:
 def timed_elsewhere(folder: Path, kept: Kept) -> Kept:
     """`kept` with the records of another folder of results; what the runs have brought stays."""
     found = {profile: dict(notebooks) for profile, notebooks in kept.items()}
-    for each in saved.read_all(folder, saved.RECORD):
+    for each in runs.read_all(folder, runs.RECORD):
         of_profile = found.setdefault(each.profile, {})
         of_profile[each.paper] = (of_profile.get(each.paper) or brought(each)) | {"record": each.record}
     return found

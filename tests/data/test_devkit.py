@@ -4,11 +4,10 @@ import numpy as np
 import pytest
 from scipy.io import loadmat
 
-from wsss_lab.data.augmented import build_augmented
+from wsss_lab.data.augmented import build_augmented, read_sbd_labels
 from wsss_lab.data.coco import CocoFolder
 from wsss_lab.data.devkit import export_coco, export_devkit, link_layout, write_mat
 from wsss_lab.data.folder import VocFolder
-from wsss_lab.data.sbd import read_sbd_labels
 from wsss_lab.data.views import EvalView
 from wsss_lab.errors import DataError
 

@@ -121,8 +121,7 @@ def test_an_earlier_export_is_replaced(tmp_path):
     first, second = _small_view([[False, False]]), _small_view([[False, False]], names=("b",))
     export_voc({"train": first, "val": second}, tmp_path, first.classes)
     export_voc({"train": second}, tmp_path, first.classes)
-    folder = VocFolder(tmp_path)
-    assert folder.splits == ("train",) and folder.names("train") == ("b",)
+    assert VocFolder(tmp_path).splits == ("train",) and VocFolder(tmp_path).names("train") == ("b",)
     assert not (tmp_path / "JPEGImages/a.jpg").exists()
 
 

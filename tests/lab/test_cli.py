@@ -298,18 +298,15 @@ def write_entries(tmp_path, entries):
         Store().save(step, {"number": number}, {"seconds": 1})
 
 
-def test_the_toy_world_is_exported_as_a_voc_folder(tmp_path):
+def test_the_toy_world_is_exported_and_a_full_folder_is_refused_before_it_is_drawn(tmp_path):
     folder = tmp_path / "voc"
-    counts = ["--train", "3", "--dev", "1", "--val", "2"]
-    result = CliRunner().invoke(cli.app, ["export", str(folder), *counts])
+    folder.mkdir()
+    (folder / "mine.txt").touch()
+    options = ["export", str(folder), "--train", "3", "--dev", "1", "--val", "2"]
+    refusal = CliRunner().invoke(cli.app, options)
+    assert isinstance(refusal.exception, DataError) and "give --overwrite" in str(refusal.exception)
+    assert refusal.output == "" and not (tmp_path / "store").exists()
+    result = CliRunner().invoke(cli.app, [*options, "--overwrite"])
     assert result.exit_code == 0, result.output
     assert len(list((folder / "JPEGImages").iterdir())) == 6
     assert len((folder / "ImageSets" / "Segmentation" / "train.txt").read_text().split()) == 3
-
-
-def test_a_full_folder_is_refused_before_the_toy_world_is_drawn(tmp_path):
-    (tmp_path / "voc").mkdir()
-    (tmp_path / "voc/mine.txt").touch()
-    result = CliRunner().invoke(cli.app, ["export", str(tmp_path / "voc"), "--train", "3"])
-    assert isinstance(result.exception, DataError) and "give --overwrite" in str(result.exception)
-    assert result.output == "" and not (tmp_path / "store").exists()

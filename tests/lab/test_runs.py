@@ -15,7 +15,7 @@ from tiny_notebooks import write_notebook
 from typer.testing import CliRunner
 
 from wsss_lab.errors import StoreError
-from wsss_lab.lab import cli, notebooks, provenance, runs, saved, summary
+from wsss_lab.lab import cli, notebooks, provenance, runs, summary
 from wsss_lab.lab.compute import compute
 from wsss_lab.lab.notebooks import Failure, Notebook, Outcome
 from wsss_lab.lab.session import start
@@ -91,14 +91,14 @@ def test_steps_on_a_gpu_give_its_name_and_the_memory_taken_there(store, monkeypa
 
 def test_a_record_is_written_and_read_and_stays_when_a_later_run_fails(store, steps, tmp_path):
     folder = tmp_path / "toy/oh2017"
-    assert saved.read(folder).record == {}
+    assert runs.read(folder).record == {}
     made = runs.save(folder, outcome(*steps), GIVEN, store)
-    assert saved.read(folder).record == made and made["date"] > EARLIER
+    assert runs.read(folder).record == made and made["date"] > EARLIER
     assert runs.save(folder, outcome(steps[0], failure=Failure("stopped")), GIVEN, store) == {}
     assert runs.save(folder, outcome(), GIVEN, store) == {}
-    assert saved.read(folder).record == made
+    assert runs.read(folder).record == made
     (folder / "run.json").write_text("[1")
-    assert saved.read(folder).record == {}
+    assert runs.read(folder).record == {}
     (tmp_path / "file").touch()
     with pytest.raises(StoreError, match=r"cannot save run\.json"):
         runs.save(tmp_path / "file", outcome(*steps), GIVEN, store)
@@ -142,7 +142,7 @@ def test_reproduce_records_the_run_and_says_what_was_reused(store, steps, tmp_pa
     options = ["--notebooks-dir", str(tmp_path / "notebooks"), "--out", str(tmp_path), "--seeds", "3", "--jobs", "2"]
     result = CliRunner().invoke(cli.app, ["reproduce", *options, "--profile", "quick", "--param", "tau=0.4"])
     assert result.exit_code == 0, result.output
-    made = saved.read(tmp_path / "quick/primer").record
+    made = runs.read(tmp_path / "quick/primer").record
     assert made["settings"] == {"profile": "quick", "seeds": 3, "world_seed": 0, "tau": 0.4} and made["workers"] == 2
     assert "steps: 2 run, 1 reused" in result.output
 
@@ -226,7 +226,7 @@ def test_records_are_collected_by_profile_and_kept_where_there_are_no_figures(re
     assert list(found["toy"]) == ["primer", "lee2021"]
     assert found["toy"]["lee2021"] == {
         "tables": 1, "figures": 1, "seeds": 2, "world": "mine", "verdicts": {"inconclusive": 1, "reproduced": 1},
-        "record": saved.read(tmp_path / "toy/lee2021").record}
+        "record": runs.read(tmp_path / "toy/lee2021").record}
     (tmp_path / "timed/toy/lee2021").mkdir(parents=True)  # of another run, whose record alone is taken
     (tmp_path / "timed/toy/lee2021/run.json").write_text('{"workers": 2}')
     timed = readers.timed_elsewhere(tmp_path / "timed", found)["toy"]

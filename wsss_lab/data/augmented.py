@@ -11,16 +11,23 @@ of VOC 2012. Images of both have VOC's mask, which is finer and marks void. `bui
     ImageSets/Segmentation/<split>.txt   train, val, trainaug; written last
 
 Where links aren't possible, they are folders with copies of what the three splits need, 12,031 images.
+
+SBD's masks come as MATLAB files; they are coarser than those of VOC 2012, whose photographs SBD shares:
+
+    cls/<name>.mat         a struct GTcls: Segmentation, labels 0..20 as in VOC, without void;
+                           Boundaries, one sparse map for each of the 20 classes
+    train.txt, val.txt     names, 8,498 and 2,857
 """
 
 import hashlib
 import os
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from wsss_lab.data import sbd
+import numpy as np
+
 from wsss_lab.data.files import (
     AUGMENTED_MARKER,
     SBD_PLACE,
@@ -32,13 +39,17 @@ from wsss_lab.data.files import (
     some,
     whole,
 )
-from wsss_lab.data.folder import ANNOTATIONS, CLASS_LIST, CONTEXT_LIST, CONTEXTS, IMAGES, MASKS, SPLITS
-from wsss_lab.data.voc_export import PLAIN_NAME
+from wsss_lab.data.folder import ANNOTATIONS, CLASS_LIST, CONTEXT_LIST, CONTEXTS, IMAGES, MASKS, SPLITS, VOC_CLASSES
+from wsss_lab.data.pixels import image_size
+from wsss_lab.data.voc_export import PLAIN_NAME, write_labels
 from wsss_lab.errors import DataError
 
-SPLIT, AUGMENTED_MASKS = "trainaug", "SegmentationClassAug"
+SPLIT, AUGMENTED_MASKS, MATS = "trainaug", "SegmentationClassAug", "cls"
 COUNT = 10_582
 VOC_COUNTS, SBD_COUNT = {"train": 1_464, "val": 1_449}, 11_355
+FETCH_SBD = "run `wsss data sbd`"
+UPDATES = 100  # how often a long conversion reports, at most
+Report = Callable[[int, int, str], object]  # (done, total, line), first with done = 0
 
 
 def names_digest(names: Iterable[str]) -> str:
@@ -51,7 +62,7 @@ def names_digest(names: Iterable[str]) -> str:
 
 
 def build_augmented(voc_root: str | os.PathLike, sbd_root: str | os.PathLike, out: str | os.PathLike, *,
-                    count: int = COUNT, report: sbd.Report = lambda done, total, line: None) -> Path:
+                    count: int = COUNT, report: Report = lambda done, total, line: None) -> Path:
     """Write the augmented set in VOC layout, see above; a build that was interrupted goes on where it stopped.
 
     voc_root: the folder with JPEGImages, or one that has it in VOC2012 or VOCdevkit/VOC2012
@@ -65,7 +76,7 @@ def build_augmented(voc_root: str | os.PathLike, sbd_root: str | os.PathLike, ou
     counted, and for damaged ones of SBD, named, before a split list is written.
     """
     voc = _locate(Path(voc_root), IMAGES, ("", "VOC2012", VOC_PLACE), "voc")
-    boundaries = _locate(Path(sbd_root), sbd.MATS, ("", "dataset", SBD_PLACE), "sbd")
+    boundaries = _locate(Path(sbd_root), MATS, ("", "dataset", SBD_PLACE), "sbd")
     fetch_voc, fetch_sbd = (f"run `{fetch_command(source, folder, place)}`" for source, folder, place in (
         ("voc", voc, VOC_PLACE), ("sbd", boundaries, SBD_PLACE)))
     train, val = (_read_names(voc / SPLITS / f"{split}.txt", fetch_voc) for split in ("train", "val"))
@@ -77,13 +88,13 @@ def build_augmented(voc_root: str | os.PathLike, sbd_root: str | os.PathLike, ou
             f"the augmented list has {len(names):,} names, not {count:,}: VOC train has {len(train):,}, "
             f"VOC val {len(val):,}, SBD train and val {len(listed):,}",
             f"the lists of VOC 2012 ({VOC_COUNTS['train']:,} and {VOC_COUNTS['val']:,}) and of SBD ({SBD_COUNT:,})",
-            sbd.FETCH if voc_is_whole else "run `wsss data voc`")
+            FETCH_SBD if voc_is_whole else "run `wsss data voc`")
     own = (*train, *val)
     added = tuple(sorted(set(names) - set(own)))
     shown = (*own, *added)
     for folder, suffix, needed, fetch in (
             (voc / IMAGES, ".jpg", shown, fetch_voc), (voc / ANNOTATIONS, ".xml", shown, fetch_voc),
-            (voc / MASKS, ".png", own, fetch_voc), (boundaries / sbd.MATS, ".mat", added, fetch_sbd)):
+            (voc / MASKS, ".png", own, fetch_voc), (boundaries / MATS, ".mat", added, fetch_sbd)):
         present = listing(folder, suffix)
         if missing := [name for name in needed if name not in present]:
             raise DataError(f"{folder}: {len(missing):,} of {len(needed):,} files are missing: {some(missing)}",
@@ -93,7 +104,7 @@ def build_augmented(voc_root: str | os.PathLike, sbd_root: str | os.PathLike, ou
     _claim(out, voc, boundaries)
     _copy_files(voc / MASKS, masks, own, ".png")
     if added:
-        sbd.convert_masks(boundaries / sbd.MATS, voc / IMAGES, masks, added, report)
+        convert_masks(boundaries / MATS, voc / IMAGES, masks, added, report)
     for source, place, needed, suffix in (
             (masks, MASKS, shown, ".png"), (voc / IMAGES, IMAGES, shown, ".jpg"),
             (voc / ANNOTATIONS, ANNOTATIONS, shown, ".xml"),
@@ -171,3 +182,65 @@ def _copy_files(source: Path, target: Path, names: Sequence[str], suffix: str) -
 def _write(path: Path, text: str) -> None:
     with whole(path) as part:
         part.write_text(text, encoding="utf-8", newline="\n")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Masks of SBD.
+
+
+def read_sbd_labels(path: str | os.PathLike, size: tuple[int, int]) -> np.ndarray:
+    """The mask of a .mat file, uint8 (H, W): 0 background, 1..20 the classes of VOC in alphabetical order.
+
+    size: (H, W) of the photograph. Raises DataError for a file that is missing, damaged, no SBD mask, of another size,
+    or with other labels.
+    """
+    from scipy.io import loadmat
+
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(f"no file {path}", "one .mat file per image of SBD", FETCH_SBD)
+    try:
+        labels = loadmat(path, appendmat=False, variable_names=["GTcls"])["GTcls"]["Segmentation"][0, 0]
+    except Exception as error:  # the parser passes on whatever a damaged byte leads it to
+        raise _damaged(path, f"{type(error).__name__}: {error}") from error
+    if not isinstance(labels, np.ndarray) or labels.dtype != np.uint8 or labels.ndim != 2:
+        raise _damaged(path, "GTcls.Segmentation is no matrix of type uint8")
+    if labels.shape != tuple(size):
+        raise DataError(f"{path} is {labels.shape[1]}x{labels.shape[0]} pixels, its photograph {size[1]}x{size[0]}",
+                        "the size of the photograph", f"remove it, and {FETCH_SBD}")
+    if labels.max() > len(VOC_CLASSES):
+        raise _damaged(path, f"it has the label {labels.max()}, and SBD's labels end at {len(VOC_CLASSES)}")
+    return np.ascontiguousarray(labels)
+
+
+def _damaged(path: Path, reason: str) -> DataError:
+    return DataError(f"{path} is damaged or no mask of SBD: {reason}",
+                     f"a MATLAB 5 file with GTcls.Segmentation (uint8, 0..{len(VOC_CLASSES)}) and GTcls.Boundaries",
+                     f"remove it, and {FETCH_SBD}")
+
+
+def convert_masks(mats: Path, images: Path, out: Path, names: Sequence[str], report: Report) -> None:
+    """Write the masks of .mat files as PNGs with VOC's palette; those already there are kept, so it can be resumed.
+
+    mats, images: folders with <name>.mat and <name>.jpg    out: folder for <name>.png, made if need be
+    report: progress, at most about a hundred calls
+
+    A file appears under its name when it is complete. All sound files are converted before one DataError names those
+    that are not: a missing photograph, and whatever `read_sbd_labels` refuses.
+    """
+    present = listing(out, ".png")
+    left = [name for name in names if name not in present]
+    report(0, len(left), f"{len(left):,} masks of SBD to convert, {len(names) - len(left):,} already there")
+    problems, step = [], max(1, len(left) // UPDATES)
+    for done, name in enumerate(left, start=1):
+        try:
+            write_labels(out / f"{name}.png", read_sbd_labels(mats / f"{name}.mat", image_size(images / f"{name}.jpg")))
+        except DataError as error:
+            problems.append(f"\n  - {error.problem}")
+        if done % step == 0 or done == len(left):
+            report(done, len(left), name)
+    if problems:
+        raise DataError(
+            f"{mats}: {len(problems):,} of {len(names):,} masks cannot be converted{''.join(problems)}",
+            "sound .mat files and photographs of the same size",
+            f"remove these files, {FETCH_SBD} (photographs: `wsss data voc`), and convert again: the others are kept")

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from wsss_lab.data import coco, sbd
+from wsss_lab.data import coco
+from wsss_lab.data.augmented import MATS
 from wsss_lab.data.folder import ANNOTATIONS, CONTEXTS, IMAGES, MASKS, SPLITS, TAG_TABLE
 from wsss_lab.data.views import EvalView
 from wsss_lab.data.voc_export import component_boxes, export_voc
@@ -35,7 +36,7 @@ def export_devkit(train: EvalView, added: EvalView, val: EvalView, root: Path) -
     views = {"train": train, "val": val, ADDED: added}
     voc = export_voc(views, root / VOC, train.classes, train.context_classes if train.has_context else ())
     boundaries = root / SBD
-    (boundaries / sbd.MATS).mkdir(parents=True)
+    (boundaries / MATS).mkdir(parents=True)
     # VOC has no masks of what SBD adds, no table of tags and no list of it.
     masks = [voc / MASKS / f"{name}.png" for name in added.names]
     for extra in (*masks, voc / TAG_TABLE, voc / SPLITS / f"{ADDED}.txt"):
@@ -45,7 +46,7 @@ def export_devkit(train: EvalView, added: EvalView, val: EvalView, root: Path) -
     for split, rows in listed.items():
         _write_list(boundaries / f"{split}.txt", [view.names[row] for view, row in rows])
         for view, row in rows:
-            write_mat(boundaries / sbd.MATS / f"{view.names[row]}.mat", view.mask(row))
+            write_mat(boundaries / MATS / f"{view.names[row]}.mat", view.mask(row))
     return voc, boundaries
 
 

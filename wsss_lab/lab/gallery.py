@@ -11,7 +11,7 @@ from wsss_lab.errors import StoreError
 from wsss_lab.lab import tables
 from wsss_lab.lab.artifacts import MANIFEST, verdict_line
 from wsss_lab.lab.escape import in_markdown, without_tags
-from wsss_lab.lab.saved import Saved, read_all
+from wsss_lab.lab.runs import Saved, read_all
 from wsss_lab.measure.claims import SEEDS_FOR_A_VERDICT
 
 NAME = "README.md"

@@ -12,7 +12,7 @@ import pandas as pd
 from wsss_lab.lab.artifacts import CLAIMS, verdict_line
 from wsss_lab.lab.notebooks import Outcome
 from wsss_lab.lab.published import artifact_list, papers
-from wsss_lab.lab.saved import Saved, is_of_run, read
+from wsss_lab.lab.runs import Saved, is_of_run, read
 
 
 @dataclass(frozen=True)

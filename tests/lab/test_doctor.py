@@ -3,10 +3,13 @@
 import importlib
 import subprocess
 import sys
+from unittest.mock import Mock
 
 import pytest
 
 from wsss_lab.lab import doctor
+from wsss_lab.lab.store import default_root
+from wsss_lab.papers.lee2021.route import DETECTORS
 
 
 def without(monkeypatch, *modules: str) -> None:
@@ -66,36 +69,31 @@ def test_a_driver_that_torch_cannot_use_is_a_warning(monkeypatch):
 
 
 def test_the_run_store_has_to_be_writable(tmp_path, monkeypatch):
-    folder = tmp_path / "not" / "yet"
-    assert doctor.check_cache({"WSSS_CACHE": str(folder)}).state == "ok"
-    assert not folder.exists()
-
-    def refuse(*arguments, **options):
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr(doctor.tempfile, "TemporaryFile", refuse)
-    check = doctor.check_cache({"WSSS_CACHE": str(folder)})
-    assert check.state == "missing"
-    assert "WSSS_CACHE" in check.fix
-
-
-def test_the_run_store_looked_at_is_the_one_that_is_used(monkeypatch):
-    from wsss_lab.lab.store import default_root
-
     monkeypatch.delenv("WSSS_CACHE", raising=False)
-    assert doctor.check_cache({}).what == f"run store: {default_root()}"
+    assert doctor.check_cache({}).what == f"run store: {default_root()}"  # the one that is used
+    folder = tmp_path / "not" / "yet"
+    assert doctor.check_cache({"WSSS_CACHE": str(folder)}).state == "ok" and not folder.exists()
+    monkeypatch.setattr(doctor.tempfile, "TemporaryFile", Mock(side_effect=PermissionError(13, "Permission denied")))
+    check = doctor.check_cache({"WSSS_CACHE": str(folder)})
+    assert check.state == "missing" and "WSSS_CACHE" in check.fix
 
 
-def test_data_folder_unset_incomplete_and_complete(tmp_path):
-    assert doctor.check_data({}).state == "ok"
-    (tmp_path / "JPEGImages").mkdir()
-    check = doctor.check_data({"WSSS_DATA": str(tmp_path)})
-    assert check.state == "missing"
-    assert "no SegmentationClass, ImageSets/Segmentation in it" in check.what
-    for name in doctor.VOC_FOLDERS:
-        (tmp_path / name).mkdir(parents=True, exist_ok=True)
-    check = doctor.check_data({"WSSS_DATA": str(tmp_path)})  # more in test_folder_check
-    assert check.state == "missing" and check.what == f"WSSS_DATA={tmp_path}: no image in JPEGImages"
+@pytest.mark.parametrize("name, check, folders, absent, complete", [
+    ("WSSS_DATA", doctor.check_data, ["JPEGImages"], "no SegmentationClass, ImageSets/Segmentation in it", None),
+    ("WSSS_DATA", doctor.check_data, doctor.VOC_FOLDERS, "no image in JPEGImages", None),  # more in test_folder_check
+    ("WSSS_COCO", doctor.check_coco, ["annotations"], "no stuffthingmaps in it", None),
+    ("WSSS_COCO", doctor.check_coco, doctor.COCO_FOLDERS, "", "COCO 2014"),
+    ("WSSS_SALIENCY", doctor.check_saliency, [], "none of masks, boxes, unsupervised in it", None),
+    ("WSSS_SALIENCY", doctor.check_saliency, ["masks", "unsupervised"], "", "maps of masks, unsupervised"),
+])
+def test_folders_are_not_set_incomplete_or_complete(tmp_path, name, check, folders, absent, complete):
+    assert check({}).state == "ok"
+    for folder in folders:
+        (tmp_path / folder).mkdir(parents=True)
+    found = check({name: str(tmp_path)})
+    assert found.state == ("missing" if absent else "ok")
+    assert found.what == f"{name}={tmp_path}: {absent or complete}"
+    assert absent == "no image in JPEGImages" or not absent or f"export {name}=" in found.fix
 
 
 def test_weights_folder_unset_absent_and_half_filled(tmp_path):
@@ -107,31 +105,8 @@ def test_weights_folder_unset_absent_and_half_filled(tmp_path):
     assert checks[1].fix == f"wsss data imagenet-weights --to {tmp_path}"
 
 
-def test_saliency_folder_unset_without_a_detector_and_with_some(tmp_path):
-    assert doctor.check_saliency({}).state == "ok"
-    for folder in (tmp_path, tmp_path / "none"):
-        check = doctor.check_saliency({"WSSS_SALIENCY": str(folder)})
-        assert check.state == "missing" and "none of masks, boxes, unsupervised in it" in check.what
-        assert "WSSS_SALIENCY=" in check.fix
-    for name in ("masks", "unsupervised"):
-        (tmp_path / name).mkdir()
-    check = doctor.check_saliency({"WSSS_SALIENCY": str(tmp_path)})
-    assert (check.state, check.what) == ("ok", f"WSSS_SALIENCY={tmp_path}: maps of masks, unsupervised")
-
-
 def test_the_saliency_folders_looked_for_are_the_detectors_of_the_route():
-    from wsss_lab.papers.lee2021.route import DETECTORS
-
     assert doctor.SALIENCY_FOLDERS == DETECTORS
-
-
-def test_coco_folder_unset_incomplete_and_complete(tmp_path):
-    assert doctor.check_coco({}).state == "ok"
-    (tmp_path / "annotations").mkdir()
-    check = doctor.check_coco({"WSSS_COCO": str(tmp_path)})
-    assert check.state == "missing" and check.what == f"WSSS_COCO={tmp_path}: no stuffthingmaps in it"
-    (tmp_path / "stuffthingmaps").mkdir()
-    assert doctor.check_coco({"WSSS_COCO": str(tmp_path)}).state == "ok"
 
 
 def test_the_doctor_needs_none_of_the_packages_it_looks_for():

@@ -32,11 +32,13 @@ def make(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
 
 
 @needs_make
-def test_help_is_the_default_goal_and_lists_every_target():
+def test_help_is_the_default_goal_and_lists_every_target_and_folder():
     answer = make("-s")
     assert answer.returncode == 0, answer.stderr
     assert set(re.findall(r"^  make (\S+) +\S", answer.stdout, re.MULTILINE)) == TARGETS
     assert answer.stdout == make("-s", "help").stdout
+    assert re.findall(r"(WSSS_\w+)=folder", answer.stdout) == [
+        "WSSS_DATA", "WSSS_WEIGHTS", "WSSS_SALIENCY", "WSSS_COCO", "WSSS_CACHE"]
 
 
 @needs_make
@@ -54,16 +56,10 @@ def test_reproduce_hands_its_options_to_the_command():
 
 
 @needs_make
-def test_quick_is_reproduce_in_the_quick_profile_whatever_profile_is_set():
+def test_quick_is_reproduce_in_the_quick_profile_and_a_misspelt_option_is_refused():
     assert '--profile "quick"' in make("-n", "quick", f"PYTHON={sys.executable}", "PROFILE=toy").stdout
-
-
-@needs_make
-def test_a_misspelt_option_is_refused():
     answer = make("-n", "reproduce", f"PYTHON={sys.executable}", "SEED=3")
-    assert answer.returncode != 0
-    assert "unknown option SEED=" in answer.stderr
-    assert "SEEDS" in answer.stderr
+    assert answer.returncode != 0 and "unknown option SEED=" in answer.stderr and "SEEDS" in answer.stderr
 
 
 @needs_make
@@ -75,27 +71,15 @@ def test_folders_reach_the_command_from_the_command_line_and_the_environment():
 
 
 @needs_make
-def test_help_names_every_folder():
-    folders = re.findall(r"(WSSS_\w+)=folder", make("-s").stdout)
-    assert folders == ["WSSS_DATA", "WSSS_WEIGHTS", "WSSS_SALIENCY", "WSSS_COCO", "WSSS_CACHE"]
-
-
-@needs_make
-def test_the_virtual_environment_is_the_default_and_can_be_left_out():
+def test_the_virtual_environment_is_the_default_and_another_one_needs_the_package(tmp_path):
     assert "\n.venv/bin/python -m wsss_lab doctor" in "\n" + make("-n", "doctor").stdout
     without = make("-n", "doctor", WSSS_NO_VENV="1").stdout
-    assert "\npython -m wsss_lab doctor" in without
-    assert ".venv" not in without
-
-
-@needs_make
-def test_an_environment_without_the_package_is_named(tmp_path):
+    assert "\npython -m wsss_lab doctor" in without and ".venv" not in without
     python = tmp_path / "python"
     python.write_text("#!/bin/sh\nexit 1\n")
     python.chmod(0o755)
     answer = make("-s", "doctor", f"PYTHON={python}")
-    assert answer.returncode != 0
-    assert f"{python} -m pip install" in answer.stderr
+    assert answer.returncode != 0 and f"{python} -m pip install" in answer.stderr
 
 
 @needs_make
@@ -118,50 +102,37 @@ def split_requirement(text: str) -> tuple[str, str]:
     return name, bound or ""
 
 
-def pyproject() -> dict:
-    return tomllib.loads((PROJECT / "pyproject.toml").read_text())
-
-
-def conda_packages() -> dict[str, str]:
-    environment = yaml.safe_load((PROJECT / "environment.yml").read_text())
-    assert environment["channels"] == ["conda-forge"]
-    assert environment["name"] == "wsss-lab"
-    return dict(split_requirement(text) for text in environment["dependencies"])
+PYPROJECT = tomllib.loads((PROJECT / "pyproject.toml").read_text())
+REQUIRED = [split_requirement(text) for text in PYPROJECT["project"]["dependencies"]]
 
 
 def test_conda_environment_lists_the_packages_of_pyproject_with_the_same_bounds():
-    project = pyproject()["project"]
-    wanted = dict(map(split_requirement, project["dependencies"] + project["optional-dependencies"]["dev"]))
-    wanted = {CONDA_NAMES.get(name, name): bound for name, bound in wanted.items()}
-    listed = {name: bound for name, bound in conda_packages().items() if name not in CONDA_ONLY}
-    assert sorted(listed) == sorted(wanted)
-    different = {name for name in wanted if listed[name] != wanted[name]}
-    assert different == OWN_VERSIONS & set(wanted)
-
-
-def test_conda_environment_has_the_python_that_pyproject_asks_for():
-    assert pyproject()["project"]["requires-python"] == f">={conda_packages()['python']}"
+    environment = yaml.safe_load((PROJECT / "environment.yml").read_text())
+    assert (environment["name"], environment["channels"]) == ("wsss-lab", ["conda-forge"])
+    listed = dict(map(split_requirement, environment["dependencies"]))
+    assert PYPROJECT["project"]["requires-python"] == f">={listed['python']}"
+    dev = map(split_requirement, PYPROJECT["project"]["optional-dependencies"]["dev"])
+    wanted = {CONDA_NAMES.get(name, name): bound for name, bound in [*REQUIRED, *dev]}
+    assert sorted(listed.keys() - CONDA_ONLY) == sorted(wanted)
+    assert {name for name in wanted if listed[name] != wanted[name]} == OWN_VERSIONS & set(wanted)
 
 
 def test_every_installed_package_satisfies_its_lower_bound():
     def numbers(text: str) -> list[int]:
         return [int(part) for part in re.findall(r"\d+", text)[:3]]
 
-    for name, bound in map(split_requirement, pyproject()["project"]["dependencies"]):
-        if name in CONDA_NAMES:  # another name where conda installed it
-            continue
-        assert numbers(metadata.version(name)) >= numbers(bound), name
+    for name, bound in REQUIRED:
+        if name not in CONDA_NAMES:  # another name where conda installed it
+            assert numbers(metadata.version(name)) >= numbers(bound), name
 
 
 def test_package_data_reaches_the_published_tables():
-    patterns = pyproject()["tool"]["setuptools"]["package-data"]["wsss_lab.published"]
     folder = PROJECT / "wsss_lab" / "published"
+    patterns = PYPROJECT["tool"]["setuptools"]["package-data"]["wsss_lab.published"]
     packaged = {path for pattern in patterns for path in folder.glob(pattern)}
-    assert packaged == set(folder.rglob("*.csv"))
-    assert packaged
+    assert packaged and packaged == set(folder.rglob("*.csv"))
 
 
-def test_citation_has_the_version_of_the_package():
+def test_citation_has_the_version_and_licence_of_the_package():
     citation = yaml.safe_load((PROJECT / "CITATION.cff").read_text())
-    assert citation["version"] == wsss_lab.__version__
-    assert citation["license"] == pyproject()["project"]["license"]
+    assert (citation["version"], citation["license"]) == (wsss_lab.__version__, PYPROJECT["project"]["license"])

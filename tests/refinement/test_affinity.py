@@ -70,7 +70,7 @@ def test_affinities_are_the_exponential_of_minus_the_mean_difference(height, wid
     np.testing.assert_allclose(affinities(features, offsets).numpy(), expected)
 
 
-@pytest.mark.parametrize(("height", "width"), [(3, 4), (2, 2)])
+@pytest.mark.parametrize(("height", "width"), [(2, 3), (2, 2)])
 def test_gradients_of_affinities_are_those_of_finite_differences(height, width):
     features = features_of(2, 2, height, width).requires_grad_()
     assert torch.autograd.gradcheck(lambda x: affinities(x, half_disc(3)), features)

@@ -49,7 +49,7 @@ def starts():
 
 @pytest.fixture(scope="module")
 def trained(view, starts):
-    return train_attention(view, starts["vgg"], BACKBONE, schedule(60), seed=0)
+    return train_attention(view, starts["vgg"], BACKBONE, schedule(40), seed=0)
 
 
 def test_class_loss_by_hand():
@@ -94,7 +94,7 @@ def test_predicted_tags_by_hand():
 
 def test_the_network_learns_its_tags(view, trained):
     history = trained["history"]
-    assert len(history) == 60 and history[-1] < 0.3 * history[0]
+    assert len(history) == 40 and history[-1] < 0.3 * history[0]
     scores = attention_outputs(view, trained["state"], BACKBONE)["scores"]
     np.testing.assert_array_equal(scores > 0, view.tags)
 

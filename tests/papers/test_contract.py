@@ -36,7 +36,6 @@ DCSP_LABELLED = {"full": FULL} | dict.fromkeys(TUNED, (EVALUATION_READS, "gamma 
 EPS_READS = {"CAM": (), "saliency: boxes": (), "saliency: unsupervised": ()} | {
     lee2021.detector_row(name): ORACLE for name in lee2021.DIAL}
 WEAK = [name for name in ROWS if name not in LABELLED]
-DCSP_WEAK = [name for name in chaudhry2017.ROWS if name not in DCSP_LABELLED]
 #: Stages in which something is trained or made to train on.
 MAKING = {"networks", "seeds", "saliency", "fusion", "segmenter"}
 
@@ -224,11 +223,14 @@ def run(steps, store):
     compute(steps, store, executor="serial", progress="none")
 
 
+#: Rows whose training runs through other code, or on labels that other code makes.
+OH_WEAK = ("seeds", "G0", "G1", "G2", "seeds, crf-seed v1", "seeds, crf-loss v2", "DeepLab G2")
+DCSP_WEAK = ("attention only", "S1", "S3 + adapt, released masking", "S3 + adapt, one scale",
+             "S3 + adapt, released gradient", "S3 + adapt, frozen trunk", "VGG, G2")
 EPS_WEAK = ("CAM", "saliency: boxes", "saliency: unsupervised")
-#: Everything that is made without masks (rows whose training runs through other code, a backbone of each family), and
-#: functions that must be among those called.
+#: Everything that is made without masks, and functions that must be among those called.
 BLIND = {
-    "oh2017": (lambda route: [*(route.prediction(route.trained(name), "v2") for name in WEAK),
+    "oh2017": (lambda route: [*(route.prediction(route.trained(name), "v2") for name in OH_WEAK),
                               *(route.class_maps(name, "val") for name in oh2017.GAP_NETS),
                               *map(route.backprop, oh2017.BACKPROP), route.salient("val"),
                               route.salient("val", "unsupervised")],

@@ -33,17 +33,17 @@ def confusion_matrix(prediction: np.ndarray, target: np.ndarray, classes: int, *
 
     prediction, target = np.asarray(prediction), np.asarray(target)
     _check(prediction, target, classes)
-    void = target == VOID
-    if (unknown := (target >= classes) & ~void).any():
-        raise DataError(f"a mask holds the label {target[unknown][0]}",
+    if prediction.dtype != np.uint8:
+        prediction = np.where((prediction < 0) | (prediction > classes), classes, prediction).astype(np.uint8)
+    pairs = torch.from_numpy((target.astype(np.int32) * 256 + prediction).ravel())
+    table = torch.bincount(pairs, minlength=256 * 256).numpy().reshape(256, 256)  # of all pairs of bytes
+    if (unknown := table[classes:VOID].any(1)).any():
+        raise DataError(f"a mask holds the label {classes + unknown.argmax()}",
                         f"0 (background) to {classes - 1}, or {VOID} for void",
                         "check that masks and class list belong together")
-    # Row K collects the dropped pixels, column K the abstained ones.
-    labels = np.where(void, 0 if void_as_background else classes, target).astype(np.int32)
-    known = (prediction >= 0) & (prediction < classes)
-    code = labels * (classes + 1) + np.where(known, prediction, classes)
-    counts = torch.bincount(torch.from_numpy(code.ravel()), minlength=(classes + 1) ** 2)
-    return counts.numpy().reshape(classes + 1, classes + 1)[:classes].copy()
+    if void_as_background:
+        table[0] += table[VOID]
+    return np.concatenate([table[:classes, :classes], table[:classes, classes:].sum(1, keepdims=True)], 1)
 
 
 def per_image_confusions(predictions: Iterable[np.ndarray], masks: Iterable[np.ndarray], classes: int, *,

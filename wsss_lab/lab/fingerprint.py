@@ -60,13 +60,6 @@ def definitions_of(*functions: Callable) -> tuple[Key, ...]:
     return _closure(*map(_key, functions))[0]
 
 
-def blind_spots(package: str) -> list[str]:
-    """Definitions of a package that use something which can't be followed and counts whole, as module:name."""
-    keys = [(name, each) for name in (package, *_submodules(package)) for each in (*_module(name).defined, LOOSE)]
-    return [":".join(key) for key in keys
-            if any(isinstance(use, tuple) and use[1] in (MODULE, PACKAGE) for use in _definition(key).uses)]
-
-
 def forget() -> None:
     """Take fingerprints anew, for instance after reloading modules."""
     for cached in (_closure, _definition, _that_do_more, _noted_in, _module, _source_file, _package_folder):

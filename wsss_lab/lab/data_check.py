@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,7 +20,7 @@ KEPT = ".checked"  # folder of the run store, with a file per folder that was fo
 MANY = 1000  # photographs from which on the first check takes long enough to say so
 
 
-def checked(root: str | os.PathLike) -> tuple[Finding, ...]:
+def checked(root: str | os.PathLike, say: Callable[[str], None] = print) -> tuple[Finding, ...]:
     """What is worth a word about the files of a folder and stops nothing. Raises DataError with a table of all else."""
     folder = VocFolder(root)
     place = default_root() / KEPT / f"{_digest(str(folder.root.absolute()))}.json"
@@ -29,7 +30,7 @@ def checked(root: str | os.PathLike) -> tuple[Finding, ...]:
         if kept["key"] == key:
             return tuple(Finding(*row) for row in kept["notes"])
     if len(folder.stamps[0]) >= MANY:
-        print(f"Looking through {len(folder.stamps[0]):,} photographs of {folder.root}, once ...")
+        say(f"Looking through {len(folder.stamps[0]):,} photographs of {folder.root}, once ...")
     notes = folder.check()
     with suppress(OSError), whole(place) as part:  # a store that can't be written is told by what can't do without
         part.write_text(json.dumps({"key": key, "notes": notes}), encoding="utf-8")

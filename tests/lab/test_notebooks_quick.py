@@ -15,7 +15,7 @@ from wsss_lab.lab.summary import promised_artifacts
 #: Tables and figures of each paper.
 PROMISED = {"oh2017": 19, "chaudhry2017": 11, "roy2017": 10, "araslanov2020": 21, "lee2021": 13}
 
-PROJECT = Path(__file__).resolve().parent.parent
+PROJECT = Path(__file__).resolve().parents[2]
 
 
 def make_quick(tmp_path: Path) -> subprocess.CompletedProcess:

@@ -37,6 +37,10 @@ class Printed(Results):
         whole = (np.broadcast_to(value, self.seeds) + spread) / scale
         return Drawn(whole, whole + self.noise / scale * rng.normal(size=(REPLICATES, 1)), 100)
 
+    def whole(self, leaf):
+        return self.drawn(leaf).whole if leaf in self.by_leaf or not all(
+            source in self.arrays for source in leaf.sources) else super().whole(leaf)
+
     def each(self, source):
         assert self.allowed is None or source in self.allowed, "read without being declared"
         if source not in self.arrays:

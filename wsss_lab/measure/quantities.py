@@ -122,7 +122,7 @@ class Quantity:
 
     def values(self, results: "Results") -> np.ndarray:
         """The figure of each training in its unit: (S,)."""
-        wholes = np.broadcast_arrays(*(results.drawn(leaf).whole for leaf in self.leaves))
+        wholes = np.broadcast_arrays(*map(results.whole, self.leaves))
         return np.asarray(self.combine(*wholes)) * (100 if self.unit else 1)
 
     def value(self, results: "Results") -> float:
@@ -217,6 +217,7 @@ class Results:
 
     def __init__(self, run: "Session", most: int = REPLICATES):
         self.run, self.allowed, self.most = run, None, most
+        self._whole: dict[Leaf, np.ndarray] = {}
         self._drawn: dict[Leaf, Drawn] = {}
 
     @property
@@ -242,17 +243,20 @@ class Results:
         """The value of the first training, for what does not depend on it: a view, tags, settings."""
         return self.each(source)[0]
 
+    def whole(self, leaf: Leaf) -> np.ndarray:
+        """A leaf's statistic of each training: (S,)."""
+        if leaf not in self._whole:
+            arrays = [self.stack(source) for source in leaf.sources]
+            self._whole[leaf] = leaf.per_seed(np.ones((1, leaf.images(*arrays))), *arrays)[0]
+        return self._whole[leaf]
+
     def drawn(self, leaf: Leaf) -> "Drawn":
-        """A leaf's statistic of each training, and on resampled images."""
+        """The same, and on resampled images."""
         if leaf not in self._drawn:
             arrays = [self.stack(source) for source in leaf.sources]
             images = leaf.images(*arrays)
-
-            def per_seed(weights: np.ndarray) -> np.ndarray:
-                return leaf.per_seed(weights, *arrays)
-
-            self._drawn[leaf] = Drawn(per_seed(np.ones((1, images)))[0],
-                                      resampled(per_seed, images, min(self.most, leaf.replicates)), images)
+            drawn = resampled(lambda weights: leaf.per_seed(weights, *arrays), images, min(self.most, leaf.replicates))
+            self._drawn[leaf] = Drawn(self.whole(leaf), drawn, images)
         return self._drawn[leaf]
 
 

@@ -1,17 +1,19 @@
 """What the figures of all papers are put together from: images, masks and stored label maps as panels; scores."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from wsss_lab.evaluation.confusion import iou, nan_mean
+from wsss_lab.evaluation.intervals import Interval
 from wsss_lab.lab import charts
 from wsss_lab.lab.plots import Drawn, Panel
 from wsss_lab.lab.session import Session
 from wsss_lab.lab.steps import Output
-from wsss_lab.measure.quantities import Quantity, Source
+from wsss_lab.measure.quantities import NotMeasured, Quantity, Source
 
 
 class SplitPictures:
@@ -67,15 +69,26 @@ def over_seeds(run: Session) -> str:
 def compared(run: Session, ours: Mapping[str, Quantity], printed: Sequence[float], title: str, alt: str,
              quantity: str = "val mIoU (%)") -> Drawn:
     """Printed figures beside ours with their intervals, a line each. printed: nan where the paper has none."""
-    found = [each.interval(run.results) for each in ours.values()]
+    found = [_known(lambda each=each: each.interval(run.results), Interval(*[np.nan] * 3, 0, 0, "nothing"))
+             for each in ours.values()]
     figure = charts.compare(list(ours), printed, [each.mean for each in found],
                             [(each.low, each.high) for each in found], quantity,
                             our_label=f"ours: {run.world.name} val")
-    values = ", ".join(f"{name} {each.mean:.1f}" for name, each in zip(ours, found, strict=True))
+    values = ", ".join(f"{name} {each.mean:.1f}" for name, each in zip(ours, found, strict=True)
+                       if not np.isnan(each.mean))
     return Drawn(figure, title, f"{alt}, the paper's values beside ours: {values}.", "measured")
 
 
 def class_iou(run: Session, confusions: Mapping[str, Source]) -> pd.DataFrame:
-    """IoU of background and every class in per cent, mean over the trainings: a line for each source of confusions."""
-    values = {name: 100 * nan_mean(iou(run.results.stack(source).sum(1)).T) for name, source in confusions.items()}
+    """IoU of background and every class in per cent, mean over the trainings: a line for each source of confusions that
+    is measured."""
+    counts = {name: _known(lambda source=source: run.results.stack(source)) for name, source in confusions.items()}
+    values = {name: 100 * nan_mean(iou(each.sum(1)).T) for name, each in counts.items() if each is not None}
     return pd.DataFrame(values, index=["background", *run.world.classes]).T
+
+
+def _known(of: Callable[[], Any], otherwise: Any = None) -> Any:
+    try:
+        return of()
+    except NotMeasured:
+        return otherwise

@@ -7,13 +7,15 @@ from typing import Any
 import numpy as np
 
 from wsss_lab.evaluation.confusion import mean_iou, nan_mean, precision_recall_of_labels
-from wsss_lab.evaluation.intervals import Interval, difference_interval, interval
-from wsss_lab.evaluation.precision_recall import sweep
+from wsss_lab.evaluation.intervals import REPLICATES, Interval, difference_interval, interval
+from wsss_lab.evaluation.precision_recall import average_precisions, sweep
 from wsss_lab.lab.published import mismatches
 from wsss_lab.lab.session import Session
-from wsss_lab.lab.steps import Step
+from wsss_lab.lab.steps import EVALUATION_READS, Step
 from wsss_lab.lab.worlds import WeightsFile
+from wsss_lab.measure.quantities import Leaf, Quantity, Source
 from wsss_lab.papers.shared_evidence import SeededEvidence
+from wsss_lab.saliency.maps import grabcut_targets
 
 NO_TEST = "no test split with masks"
 TAGS_UNUSED, TAGS_KNOWN = "image tags not used at test time", "image tags known at test time"
@@ -47,7 +49,24 @@ def start_words(route: Any, nets: Iterable[str] = ()) -> str:
 
 def labels_of(run: Session, step: Step) -> str:
     """Which labels a result rests on, beyond its scoring: a cell of a table."""
-    return SeededEvidence(run).protocol(step)
+    tags = "image tags" + (" derived from masks" if run.view("val").tags_source == "masks" else "")
+    return "; ".join([tags, *beyond_tags(step)])
+
+
+def beyond_tags(step: Step) -> list[str]:
+    """Which labels a result rests on that are no image tags, beyond its scoring."""
+    boxes = any(each.function is grabcut_targets for each in step.ancestors())
+    return ["boxes of other objects"] * boxes + [
+        reason for reason in step.pixel_labels() if reason != EVALUATION_READS]
+
+
+def average_precision_of(name: str, scores: Source, tags: Source, replicates: int = REPLICATES) -> Quantity:
+    """Mean average precision of a classifier. scores: source of (N, C) class scores. tags: source of bool (N, C)."""
+
+    def per_seed(weights: np.ndarray, scores: np.ndarray, tags: np.ndarray) -> np.ndarray:
+        return np.stack([nan_mean(average_precisions(each, tags[0], weights)) for each in scores], 1)
+
+    return Quantity((Leaf((scores, tags), per_seed, lambda scores, tags: scores.shape[1], replicates),), name)
 
 
 def labels_used(evidence: SeededEvidence, step: Step) -> str:

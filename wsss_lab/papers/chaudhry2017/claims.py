@@ -1,19 +1,16 @@
 """The claims of Chaudhry et al. 2017, each as the condition under which it counts as reproduced."""
 
 from functools import partial
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from wsss_lab.evaluation.co_occurrence import extra_classes, false_positives
-from wsss_lab.evaluation.confusion import divide, iou, mean_iou, nan_mean, precision_recall_of_labels
+from wsss_lab.evaluation.confusion import divide, iou, nan_mean, precision_recall_of_labels
 from wsss_lab.evaluation.intervals import image_values, ratio
 from wsss_lab.evaluation.object_recall import object_recall
-from wsss_lab.evaluation.precision_recall import HIT, TRUTH, WON, foreground_precision_at, sweep
+from wsss_lab.evaluation.precision_recall import HIT, TRUTH, WON, foreground_precision_at
 from wsss_lab.evaluation.shapes import area_share, elongation, pieces, score_shapes
 from wsss_lab.fusion.harmonic import MEANS
-from wsss_lab.lab.profiles import has_test
-from wsss_lab.lab.session import Session
 from wsss_lab.lab.steps import EVALUATION_READS, Output, Step
 from wsss_lab.measure.claims import (
     Claim,
@@ -25,9 +22,7 @@ from wsss_lab.measure.claims import (
     above,
     also,
     between,
-    claim_steps,
     condition,
-    decide_all,
     every,
     holds,
     jointly,
@@ -40,7 +35,6 @@ from wsss_lab.measure.claims import (
 from wsss_lab.measure.quantities import (
     Derived,
     Leaf,
-    NotMeasured,
     Quantity,
     Results,
     cached,
@@ -48,69 +42,33 @@ from wsss_lab.measure.quantities import (
     joined,
     per_image_sums,
 )
-from wsss_lab.papers.chaudhry2017.route import ROWS, Route, trained_rows, tuning_split
+from wsss_lab.papers.chaudhry2017.route import Route, tuning_split
+from wsss_lab.papers.chaudhry2017.tables import (
+    MEAN_ROWS,
+    agreement,
+    at_threshold,
+    attention,
+    best_gammas,
+    confusions,
+    cue_confusions,
+    cues,
+    cues_miou,
+    direct,
+    gamma,
+    mean_of_maps,
+    miou,
+    objects_found,
+    split_of,
+    val_tags,
+)
 from wsss_lab.seeds.attention import compare_with_cam
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-
 DCSP, VGG, LONGER, TWICE = "S3 + adapt", "VGG, S3 + adapt", "S3, longer", "S3 + adapt twice"
-MEAN_ROWS = {"harmonic": "S3", "geometric": "S3, geometric mean", "arithmetic": "S3, arithmetic mean"}
 STANDS_OUT = 1.25  # times the median class: from here a class counts as thin or fragmented
 ROUNDING = 1e-9  # relative, in double precision
 
 
-# --- what is read -----------------------------------------------------------------------------------------------------
-
-
-def row_of(route: Route, row: str) -> str:
-    """A row of ROWS; raises NotMeasured where the profile doesn't train it."""
-    if row not in trained_rows(route.guided.profile) and ROWS[row]:
-        raise NotMeasured(f"profile {route.guided.profile} doesn't train the row '{row}'")
-    return row
-
-
-def split_of(route: Route, split: str) -> str:
-    """A split; "final" is that of the paper's test results, or val where there is no other with masks."""
-    tested = has_test(route.guided.profile)
-    if split == "test" and not tested:
-        raise NotMeasured(f"profile {route.guided.profile} has no masks of a test split")
-    return ("test" if tested else "val") if split == "final" else split
-
-
-@cached
-def confusions(row: str, crf: bool = False, split: str = "val"):
-    return lambda route: route.scored(row_of(route, row), crf, split_of(route, split))["confusions"]
-
-
-@cached
-def cue_confusions(row: str, round: int = 1):
-    """Source: confusions of the cues that a round of a row learns from, on the training images."""
-    return lambda route: route.score(route.cues_of(row_of(route, row), round), "train")["confusions"]
-
-
-@cached
-def direct_confusions(tags: str):
-    """Source: confusions of attention and S3 combined directly, on val (Table 4, "no")."""
-    return lambda route: route.score(route.direct(tags))["confusions"]
-
-
-@cached
-def agreement(mean: str, split: str = "train"):
-    """Source: confidence counts of Algorithm 1's means; "tuning" is the split that gammas are chosen on."""
-    return lambda route: route.agreement(mean, "S3", tuning_split(route.guided.profile) if split == "tuning" else split
-                                         )["counts"]
-
-
-@cached
-def attention(split: str, pooling: str = "average"):
-    return lambda route: route.attention_score(split, pooling)["counts"]
-
-
-@cached
-def objects_found(step: str, output: str = "counts"):
-    return lambda route: route.objects_found(step)[output]
+# --- what only claims read --------------------------------------------------------------------------------------------
 
 
 def compared_with_cam(route: Route) -> Output:
@@ -127,45 +85,8 @@ def shapes(route: Route) -> Output:
                 f"shapes of the objects on {split}", EVALUATION_READS)["counts"]
 
 
-def val_tags(route: Route) -> Derived:
-    """Tags of the val images: bool (N, C)."""
-    return Derived(lambda view: view.tags, route.world.train_view("val"))
-
-
-def gamma(route: Route) -> Derived:
-    """The threshold of Algorithm 1 with the harmonic mean."""
-    return Derived(lambda: route.scale.gamma)
-
-
 def classes(route: Route) -> Derived:
     return Derived(lambda: route.world.classes)
-
-
-def name_of(row: str, crf: bool = False, split: str = "val") -> str:
-    return row + " + CRF" * crf + (f" on {split}" if split != "val" else "")
-
-
-@cached
-def miou(row: str, crf: bool = False, split: str = "val") -> Quantity:
-    """Mean IoU of a row's network on a split."""
-    return figure(name_of(row, crf, split), confusions(row, crf, split), mean_iou)
-
-
-@cached
-def cues_miou(row: str, round: int) -> Quantity:
-    return figure("adapted" if round > 1 else "initial", cue_confusions(row, round), mean_iou)
-
-
-@cached
-def cues(row: str, which: str, round: int = 1) -> Quantity:
-    """Foreground "precision" or "recall" of the cues that a round of a row learns from."""
-    return figure(row, cue_confusions(row, round),
-                  lambda summed: getattr(precision_recall_of_labels(summed).foreground, which))
-
-
-@cached
-def direct(tags: str) -> Quantity:
-    return figure("direct", direct_confusions(tags), mean_iou)
 
 
 @cached
@@ -179,33 +100,6 @@ def absent_classes(row: str) -> Quantity:
     """Absent classes that are predicted, per image."""
     return figure(f"absent classes per image, {row}", confusions(row), ratio,
                   lambda counts: image_values(extra_classes(counts).astype(float)), unit="")
-
-
-def at_threshold(counts: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
-    """Confidence counts with one threshold left: pixels below and from each training's threshold on.
-
-    counts: (S, N, 3, K, bins). thresholds: (S,), brought to the nearest edge of a bin. Returns (S, N, 3, K, 2).
-    """
-    edges = np.round(np.asarray(thresholds) * counts.shape[-1]).astype(int)
-    return np.stack([np.stack([seed[..., :edge].sum(-1), seed[..., edge:].sum(-1)], -1)
-                     for seed, edge in zip(counts, edges, strict=True)])
-
-
-def miou_of_two(counts: np.ndarray) -> np.ndarray:
-    """Mean IoU (...) at the threshold of `at_threshold` (..., 3, K, 2)."""
-    return sweep(counts).mean_iou[..., 1]
-
-
-def best_gammas(tuning: np.ndarray) -> np.ndarray:
-    """The gamma of greatest mIoU of each training: (S, N, 3, K, bins) -> (S,)."""
-    return np.array([sweep(seed.sum(0)).best_threshold()[0] for seed in tuning])
-
-
-@cached
-def mean_of_maps(mean: str) -> Quantity:
-    """Mean IoU of the training images' cues by a mean of attention and saliency, gamma chosen on other images."""
-    return figure(mean, (agreement(mean, "tuning"), agreement(mean)), miou_of_two,
-                  lambda tuning, counts: at_threshold(counts, best_gammas(tuning)))
 
 
 @cached
@@ -416,13 +310,3 @@ CLAIMS: dict[str, Condition] = {
     "C17": difficult_classes_stay_poor,
     "C18": volumes_are_activation_maps,
 }
-
-
-def steps(route: Route, _profile: str) -> list[Step]:
-    """What the claims need of a route."""
-    return claim_steps(CLAIMS, route)
-
-
-def decide(run: Session) -> "pd.DataFrame":
-    """Every claim of the paper once: claim_id, statement, published, measured, interval, verdict, why."""
-    return decide_all("chaudhry2017", CLAIMS, Results(run))

@@ -1,7 +1,6 @@
-"""The figures of Chaudhry et al. 2017 from what a session has stored: `run.compute(*steps(run))` comes first.
+"""The figures of Chaudhry et al. 2017.
 
-Pictures are taken from seed 0 and chosen by rule, never by hand; every alt text states the rule. Charts of measured
-numbers are in chaudhry2017_charts.
+Pictures are taken from seed 0 and chosen by rule, never by hand; every alt text states the rule.
 """
 
 from collections.abc import Callable
@@ -9,12 +8,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from wsss_lab.data.canvas import canvas_box, from_canvas
 from wsss_lab.evaluation.co_occurrence import extra_classes, false_positives
-from wsss_lab.evaluation.confusion import divide, iou, mean_iou, nan_mean
-from wsss_lab.evaluation.intervals import interval, ratio
+from wsss_lab.evaluation.confusion import divide, mean_iou, nan_mean
+from wsss_lab.evaluation.intervals import ratio
 from wsss_lab.evaluation.object_recall import AREA, FOUND
 from wsss_lab.evaluation.precision_recall import ThresholdSweep, sweep
 from wsss_lab.fusion.harmonic import MEANS, harmonic_mean
@@ -22,18 +20,24 @@ from wsss_lab.lab import charts, plots
 from wsss_lab.lab.choices import at_quantile, random_images, ranked, spread_ranks
 from wsss_lab.lab.plots import Drawn, Panel
 from wsss_lab.lab.session import Session
-from wsss_lab.lab.steps import Step
 from wsss_lab.papers.chaudhry2017 import route as chaudhry2017
-from wsss_lab.papers.chaudhry2017.tables import Evidence
-from wsss_lab.papers.shared_pictures import SplitPictures, over_seeds, per_cent
+from wsss_lab.papers.chaudhry2017.tables import (
+    OBJECTS,
+    agreement,
+    best_gammas,
+    confusions,
+    direct,
+    miou,
+    objects_found,
+    recall,
+)
+from wsss_lab.papers.shared_pictures import SplitPictures, class_iou, compared, over_seeds, per_cent
 from wsss_lab.seeds.attention import normalise_slices
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-
-RANKS = ("largest", "second", "third")
 
 #: Rows of the ladder: name -> (row of chaudhry2017.ROWS, CRF, table of the paper, what the printed row must have).
 #: Row "" is Algorithm 1 used as the segmentation itself.
@@ -54,37 +58,18 @@ LADDER = {
 }
 
 
-def early_chart_steps(run: Session) -> list[Step]:
-    """What `hierarchy`, `erasing_curves` and `gamma_curves` show, at all seeds."""
-    splits = ("train", chaudhry2017.tuning_split(run.profile))
-    return [step for route in run.routes for step in (
-        *(route.objects_found(name) for name in chaudhry2017.HIERARCHY),
-        *(route.agreement(kind=name) for name in chaudhry2017.HIERARCHY),
-        *(route.agreement(mean, "S3", split) for mean in MEANS for split in splits))]
-
-
-def trained_chart_steps(run: Session) -> list[Step]:
-    """What `ladder`, `per_class` and `learning_curves` show, at all seeds."""
-    trained = chaudhry2017.trained_rows(run.profile)
-    scored = [(row, crf) for row, crf, *_ in LADDER.values() if row in trained]
-    return [step for route in run.routes for step in (
-        route.score(route.direct()), *(route.scored(row, crf) for row, crf in scored))]
-
-
 # --- before a segmenter is trained -------------------------------------------------------------------------------
 
 def hierarchy(run: Session) -> Drawn:
     """How much of the largest, the second and the third object S1, S2 and S3 cover."""
-    evidence = Evidence(run)
-    counts = {step: evidence.object_counts(step) for step in chaudhry2017.HIERARCHY}
+    counts = {step: run.results.stack(objects_found(step)) for step in chaudhry2017.HIERARCHY}
     images = (counts["S1"][0, ..., AREA] > 0).sum(0)
-    found = {step: [interval(each[:, :, rank], ratio).percent() for rank in range(len(RANKS))]
-             for step, each in counts.items()}
-    groups = [f"{name} object\nof {number} images" for name, number in zip(RANKS, images)]
+    found = {step: [recall(step, rank).interval(run.results) for rank in range(len(OBJECTS))] for step in counts}
+    groups = [f"{name} object\nof {number} images" for name, number in zip(OBJECTS, images)]
     series = {step: [(each.mean, each.low, each.high) for each in row] for step, row in found.items()}
     figure = charts.grouped_bars(groups, series, "share of its pixels found (%)")
     facts = "; ".join(f"{name} object {', '.join(f'{found[step][rank].mean:.0f} %' for step in found)}"
-                      for rank, name in enumerate(RANKS) if images[rank])
+                      for rank, name in enumerate(OBJECTS) if images[rank])
     alt = ("Share of the pixels of the largest, second and third object of val images that have a saliency of at least "
            f"0.5 in S1, S2 and S3, with 95 % intervals, {over_seeds(run)}: {facts}.")
     return Drawn(figure, "What erasing finds, by size of the object", alt, "measured")
@@ -92,11 +77,11 @@ def hierarchy(run: Session) -> Drawn:
 
 def gamma_curves(run: Session) -> Drawn:
     """Quality of the cues against gamma, for the three means of attention and S3."""
-    evidence, tuning = Evidence(run), chaudhry2017.tuning_split(run.profile)
-    swept = {f"{mean} mean": sweep(evidence.agreement_counts(mean).sum(1)) for mean in MEANS}
+    tuning = chaudhry2017.tuning_split(run.profile)
+    swept = {f"{mean} mean": sweep(run.results.stack(agreement(mean)).sum(1)) for mean in MEANS}
     figure, axes = _against_gamma(run, swept)
     for index, (mean, each) in enumerate(zip(MEANS, swept.values())):
-        chosen = [sweep(seed.sum(0)).best_threshold()[0] for seed in evidence.agreement_counts(mean, split=tuning)]
+        chosen = best_gammas(run.results.stack(agreement(mean, "tuning")))
         at = [np.interp(gamma, each.thresholds, 100 * curve) for gamma, curve in zip(chosen, each.mean_iou)]
         axes.plot(chosen, at, "o", ms=5, color=charts.line_style(index)["color"])
     axes.plot([], [], "o", ms=5, color="#555555", label=f"γ chosen on {tuning}")
@@ -108,8 +93,8 @@ def gamma_curves(run: Session) -> Drawn:
 
 def erasing_curves(run: Session) -> Drawn:
     """Quality of the cues against gamma after no, one and two erasings: at which gamma does erasing help?"""
-    evidence, gamma = Evidence(run), run.route.scale.gamma
-    swept = {step: sweep(evidence.agreement_counts(kind=step).sum(1)) for step in chaudhry2017.HIERARCHY}
+    gamma = run.route.scale.gamma
+    swept = {step: sweep(run.results.stack(agreement(kind=step)).sum(1)) for step in chaudhry2017.HIERARCHY}
     figure, axes = _against_gamma(run, swept)
     _legend(axes)
     gain = 100 * (nan_mean(swept["S3"].mean_iou.T) - nan_mean(swept["S1"].mean_iou.T))
@@ -193,20 +178,9 @@ def learning_curves(run: Session) -> Drawn:
 
 def ladder(run: Session) -> Drawn:
     """The main rows of Tables 1, 2, 4 and 5 as points, the paper's beside ours."""
-    evidence, trained = Evidence(run), chaudhry2017.trained_rows(run.profile)
-    ours, printed = {}, []
-    for name, (row, crf, table, wanted) in LADDER.items():
-        printed.append(_printed(run, table, wanted))
-        if not row or row in trained:
-            counts = evidence.confusions(row, crf) if row else evidence.direct_confusions()
-            ours[name] = interval(counts, mean_iou).percent()
-    shown = [ours.get(name) for name in LADDER]
-    figure = charts.compare(list(LADDER), printed, [each.mean if each else np.nan for each in shown],
-                            [(each.low, each.high) if each else (np.nan, np.nan) for each in shown], "val mIoU (%)",
-                            our_label=f"ours: {run.world.name} val")
-    facts = ", ".join(f"{name} {each.mean:.1f}" for name, each in ours.items())
-    return Drawn(figure, "What each part is worth",
-                 f"Val mIoU by cues and training, the paper's values beside ours: {facts}.", "measured")
+    ours = {name: miou(row, crf) if row else direct("predicted") for name, (row, crf, *_) in LADDER.items()}
+    printed = [_printed(run, table, wanted) for *_, table, wanted in LADDER.values()]
+    return compared(run, ours, printed, "What each part is worth", "Val mIoU by cues and training")
 
 
 def _printed(run: Session, table: str, wanted: dict[str, str]) -> float:
@@ -222,12 +196,8 @@ def _printed(run: Session, table: str, wanted: dict[str, str]) -> float:
 
 def per_class(run: Session) -> Drawn:
     """Val IoU of each class by the saliency that the cues were made with, all adapted, without CRF."""
-    evidence, classes = Evidence(run), ["background", *run.world.classes]
     rows = {f"{step} + adapt": f"{step} + adapt" for step in chaudhry2017.HIERARCHY} | {"full supervision": "full"}
-    trained = chaudhry2017.trained_rows(run.profile)
-    values = {name: 100 * nan_mean(iou(evidence.confusions(row).sum(1)).T) for name, row in rows.items()
-              if row in trained}
-    frame = pd.DataFrame(values, index=classes).T
+    frame = class_iou(run, {name: confusions(row) for name, row in rows.items()})
     change = (frame.loc["S3 + adapt"] - frame.loc["S1 + adapt"]).dropna()
     alt = (f"Val IoU of every class, {over_seeds(run)}, by the saliency behind the cues, adapted, without CRF. From S1 "
            f"to S3 it changes by {change.max():+.0f} pp for {change.idxmax()}, the best, and by {change.min():+.0f} pp "
@@ -309,26 +279,6 @@ class Pictures(SplitPictures):
 
 
 FINAL = ("S3 + adapt", True)  # the paper's full method, with CRF
-
-
-def steps(run: Session) -> list[Step]:
-    """Everything that figures and charts show: scores of all seeds, and pictures of seed 0."""
-    return early_steps(run) + trained_steps(run)
-
-
-def early_steps(run: Session) -> list[Step]:
-    """What Fig. 1 and the figures of attention, hierarchy and gamma show; no segmenter is trained for it."""
-    route = run.route
-    return [route.volumes("train"), route.hierarchy("train"), *map(route.objects_found, ("S1", "S3"), ("train",) * 2),
-            route.volumes("val"), route.volumes("val", pooling="max"), *early_chart_steps(run)]
-
-
-def trained_steps(run: Session) -> list[Step]:
-    """What the figures of trained networks show."""
-    route = run.route
-    shown = [FINAL, *((row, crf) for step in _compared(run.profile) for row in _pair(step) for crf in (False, True))]
-    made = [step for row, crf in shown for step in (route.prediction(row, crf), route.scored(row, crf))]
-    return made + trained_chart_steps(run)
 
 
 def _pair(step: str) -> tuple[str, str]:

@@ -1,31 +1,29 @@
 """Chaudhry et al. 2017, "Discovering class-specific pixels for weakly-supervised semantic segmentation" (DCSP).
 
 The route is a graph of cached steps: attention and hierarchical saliency -> Algorithm 1's cues -> one network trained
-to classify and to segment -> its own adapted cues -> a second round -> scores. Nothing is computed here;
-`run.compute` does that.
+to classify and to segment -> its own adapted cues -> a second round -> scores. Nothing is computed here.
 """
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from wsss_lab.data.views import EvalView, TrainView
-from wsss_lab.evaluation import object_recall, scoring
+from wsss_lab.evaluation import object_recall
 from wsss_lab.evaluation.precision_recall import sweep
 from wsss_lab.evaluation.scoring import score_salient_pixels, score_seeds
 from wsss_lab.fusion.harmonic import MEANS, cue_frames
 from wsss_lab.lab.profiles import unknown_name
 from wsss_lab.lab.rehearsal import scale_of
-from wsss_lab.lab.steps import EVALUATION_READS, Step, seeded_step
-from wsss_lab.lab.worlds import ToyWorld, World, weights_file
-from wsss_lab.networks.backbones import Backbone, pretrain
+from wsss_lab.lab.steps import Step
+from wsss_lab.lab.worlds import ToyWorld
+from wsss_lab.networks.backbones import Backbone
 from wsss_lab.networks.fit import Schedule
 from wsss_lab.networks.trunks import RESNET101_BLOCKS, TOY_RESNET_BLOCKS
 from wsss_lab.papers.oh2017 import route as oh2017
-from wsss_lab.papers.oh2017 import route as oh2017_values
+from wsss_lab.papers.route import PaperRoute, pretrained, start_file
 from wsss_lab.refinement.dense_crf import CrfParameters
 from wsss_lab.saliency.hierarchy import (
     mean_colour,
@@ -126,7 +124,7 @@ def _paper_schedule(iterations: int) -> Schedule:
                     weight_decay=PUBLISHED.weight_decay, head_lr=PUBLISHED.head_lr)
 
 
-_GUIDED = oh2017_values.SCALES
+_GUIDED = oh2017.SCALES
 
 #: Dilations for maps of 16 x 16 positions, the same shares of the map as 6 to 24 are of the paper's 41 x 41.
 _SMALL_ASPP = (2, 5, 7, 9)
@@ -152,7 +150,7 @@ SCALES = {
 }
 
 #: File names looked for in the folder WSSS_WEIGHTS.
-START_WEIGHTS = oh2017_values.START_WEIGHTS | {"resnet": "resnet101_imagenet.pth"}
+START_WEIGHTS = oh2017.START_WEIGHTS | {"resnet": "resnet101_imagenet.pth"}
 
 
 HIERARCHY = ("S1", "S2", "S3")
@@ -231,17 +229,13 @@ def tuning_split(profile: str) -> str:
 
 
 @dataclass(frozen=True)
-class Route:
+class Route(PaperRoute):
     """The steps of one full run of the paper at one seed, on one world.
 
-    guided: the route of Oh et al. 2017 on the same world, whose saliency network and G2 guides are used.
-    starts: start weights of the trunks, "main" and "second". Every method returns a Step; equal arguments give the
-    same step.
+    starts: start weights of the trunks, "main" and "second". guided: the route of Oh et al. 2017 on the same world,
+    whose saliency network and G2 guides are used.
     """
 
-    world: World
-    scale: Scale
-    seed: int
     starts: dict[str, Any]
     guided: oh2017.Route
 
@@ -249,27 +243,23 @@ class Route:
 
     def attention(self, net: str = "main", pooling: str = "average", frozen: bool = False) -> Step:
         """The attention network after stage 1: Eq. (1) alone; frozen: new layers only."""
-        schedule = self.scale.attention
-        schedule = replace(schedule, trunk_lr=0.0) if frozen else schedule
-        name = f"attention of {self.network_name(net)}" + (", max pooling" if pooling == "max" else "")
-        return self._step("seeds", train_attention, f"{name}{', frozen trunk' if frozen else ''}",
-                          {"backbone": self._backbone(net), "schedule": schedule.settings(), "seed": self.seed,
-                           "pooling": pooling, "random_scale": self.scale.random_scale},
-                          {"view": self.world.train_view("train"), "start": self.starts[net]})
+        schedule = replace(self.scale.attention, trunk_lr=0.0) if frozen else self.scale.attention
+        name = f"attention of {self.network_name(net)}" + ", max pooling" * (pooling == "max")
+        return self.step(train_attention, name + ", frozen trunk" * frozen, view="train", start=self.starts[net],
+                         backbone=self.backbone(net), schedule=schedule, pooling=pooling,
+                         random_scale=self.scale.random_scale)
 
     def volumes(self, split: str = "train", net: str = "main", pooling: str = "average", frozen: bool = False) -> Step:
         """Attention volumes V (maximum over scales) and class scores of a split."""
         trained = self.attention(net, pooling, frozen)
-        return self._step("seeds", attention_outputs, f"maps of {self._name(trained)} on {split}",
-                          {"backbone": self._backbone(net), "pooling": pooling, "scales": self.scale.scales},
-                          {"view": self.world.train_view(split), "state": trained["state"]})
+        return self.step(attention_outputs, f"maps of {self._name(trained)} on {split}", view=split,
+                         state=trained["state"], backbone=self.backbone(net), pooling=pooling, scales=self.scale.scales)
 
     def attention_score(self, split: str = "val", pooling: str = "average", frozen: bool = False) -> Step:
         """Histograms for precision and recall of attention maps over all thresholds."""
         maps = self.volumes(split, pooling=pooling, frozen=frozen)
-        return self._step("evaluation", score_attention, f"precision-recall of {self._name(maps)}",
-                          {"side": self.side}, {"view": self.world.eval_view(split), "maps": maps["maps"]},
-                          EVALUATION_READS)
+        return self.step(score_attention, f"precision-recall of {self._name(maps)}", "evaluation", view=split,
+                         maps=maps["maps"], side=self.side)
 
     # --- saliency ------------------------------------------------------------------------------------------------
 
@@ -279,9 +269,8 @@ class Route:
         if detector not in DETECTORS:
             raise unknown_name("saliency detector", detector, list(DETECTORS))
         if detector == "unsupervised":
-            return seeded_step(None if self.guided.u2net else self.seed, "saliency", unsupervised_hierarchy,
-                               f"unsupervised {name}", {},
-                               {**self._shown(split), "thresholds": self.erasing_thresholds()["thresholds"]})
+            return self.step(unsupervised_hierarchy, f"unsupervised {name}", **self._shown(split),
+                             thresholds=self.erasing_thresholds()["thresholds"])
         if self.guided.u2net is not None:
             return self._own_detector(u2net_hierarchy, f"{name} with U2-Net-P", split)
         return self._own_detector(network_hierarchy, name, split)
@@ -294,32 +283,28 @@ class Route:
 
     def _own_detector(self, function, name: str, split: str) -> Step:
         """A step on what the profile's own detector sees of a split, erasing at the printed thresholds."""
-        settings, inputs = {"thresholds": PUBLISHED.erasing}, self._shown(split)
         if self.guided.u2net is not None:
-            return seeded_step(None, "saliency", function, name, settings, {**inputs, "state": self.guided.u2net},
-                               "saliency weights trained on class-agnostic pixel masks (DUTS)")
-        return self._step("saliency", function, name,
-                          {**settings, "backbone": self.guided.scale.backbone.settings()},
-                          {**inputs, "state": self.guided.saliency_network()["state"]})
+            return self.step(function, name, **self._shown(split), thresholds=PUBLISHED.erasing,
+                             state=self.guided.u2net,
+                             reads_masks="saliency weights trained on class-agnostic pixel masks (DUTS)")
+        return self.step(function, name, **self._shown(split), thresholds=PUBLISHED.erasing,
+                         state=self.guided.saliency_network()["state"], backbone=self.guided.scale.backbone)
 
     def _shown(self, split: str) -> dict:
         """The images of a split, and the paint of what is erased from them: the training images' mean colour."""
-        colour = seeded_step(None, "data", mean_colour, "mean colour of train", {},
-                             {"view": self.world.train_view("train")})
-        return {"view": self.world.train_view(split), "fill": colour["colour"]}
+        return {"view": split, "fill": self.step(mean_colour, "mean colour of train", "data", view="train")["colour"]}
 
     def objects_found(self, step: str = "S3", split: str = "val", detector: str = "") -> Step:
         """Recall of the largest, second and third object of each image by S1, S2 or S3."""
         found = self.hierarchy(split, detector)
-        return self._step("evaluation", object_recall.score_objects, f"objects found by {step} of {self._name(found)}",
-                          {}, {"view": self.world.eval_view(split), "saliency": found[step]}, EVALUATION_READS)
+        return self.step(object_recall.score_objects, f"objects found by {step} of {self._name(found)}", view=split,
+                         saliency=found[step])
 
     def salient_pixels(self, step: str = "S3", split: str = "val", detector: str = "") -> Step:
         """Right and wrong salient pixels of S1, S2 or S3."""
         found = self.hierarchy(split, detector)
-        return self._step("evaluation", score_salient_pixels,
-                          f"salient pixels of {step} of {self._name(found)}", {},
-                          {"view": self.world.eval_view(split), "saliency": found[step]}, EVALUATION_READS)
+        return self.step(score_salient_pixels, f"salient pixels of {step} of {self._name(found)}", view=split,
+                         saliency=found[step])
 
     # --- fusion: cues --------------------------------------------------------------------------------------------
 
@@ -333,34 +318,26 @@ class Route:
         if kind == "full":
             return self.guided.truth(split)
         volumes = self.volumes(split, net, frozen=frozen)
-        inputs = {"view": self.world.train_view(split), "maps": volumes["maps"]}
         name = f"cues of {kind} by {self._name(volumes).removeprefix('maps of ')}"
-        if kind != "attention":
-            inputs["saliency"] = self.hierarchy(split)[kind]
+        given = {"view": split, "maps": volumes["maps"], "side": self.side,
+                 "saliency": None if kind == "attention" else self.hierarchy(split)[kind]}
         if mean == "harmonic":
-            settings = {"side": self.side, "gamma": self.scale.gamma}
-            extra = {} if kind != "attention" else {"saliency": None}
-            return self._step("fusion", cue_frames, name, settings | extra, inputs)
-        return self._step("fusion", tuned_cues, f"{name}, {mean} mean", {"side": self.side, "mean": mean},
-                          {**inputs, "counts": self.agreement(mean, kind, "dev")["counts"]},
-                          "gamma chosen on the masks of dev")
+            return self.step(cue_frames, name, **given, gamma=self.scale.gamma)
+        return self.step(tuned_cues, f"{name}, {mean} mean", "fusion", "gamma chosen on the masks of dev", **given,
+                         mean=mean, counts=self.agreement(mean, kind, "dev")["counts"])
 
     def agreement(self, mean: str = "harmonic", kind: str = "S3", split: str = "train") -> Step:
         """Cues at every gamma: histograms of the mean of attention and saliency."""
-        volumes = self.volumes(split)
-        return self._step("evaluation", score_agreement, f"{mean} mean with {kind} at every gamma on {split}",
-                          {"side": self.side, "mean": mean},
-                          {"view": self.world.eval_view(split), "maps": volumes["maps"],
-                           "saliency": self.hierarchy(split)[kind]}, EVALUATION_READS)
+        return self.step(score_agreement, f"{mean} mean with {kind} at every gamma on {split}", "evaluation",
+                         view=split, maps=self.volumes(split)["maps"], saliency=self.hierarchy(split)[kind], side=self.side,
+                         mean=mean)
 
     def direct(self, tags: str = "predicted", kind: str = "S3", split: str = "val") -> Step:
         """Algorithm 1 as the segmentation itself (Table 4, "no"). tags: "predicted" or "known"."""
         volumes = self.volumes(split)
-        return self._step("fusion", direct_labels,
-                          f"attention and {kind} combined directly on {split}, {tags} tags",
-                          {"side": self.side, "gamma": self.scale.gamma, "tags": tags},
-                          {"view": self.world.train_view(split), "maps": volumes["maps"],
-                           "scores": volumes["scores"], "saliency": self.hierarchy(split)[kind]})
+        return self.step(direct_labels, f"attention and {kind} combined directly on {split}, {tags} tags", "fusion",
+                         view=split, maps=volumes["maps"], scores=volumes["scores"], tags=tags,
+                         saliency=self.hierarchy(split)[kind], side=self.side, gamma=self.scale.gamma)
 
     def cues_of(self, name: str, round: int = 1) -> Step:
         """The pseudo-masks that a round of a row of ROWS learns from; later rounds of a row that adapts learn from the
@@ -369,11 +346,10 @@ class Route:
         if round == 1 or not row.adapt:
             return self.cues(row.cues, row.net, row.mean, row.frozen)
         trained = self.trained(name, round - 1)
-        how = (", released masking" if row.absent == "zero" else "") + (" at one scale" if row.one_scale else "")
-        return self._step("fusion", adapt_cues, f"cues adapted by {self._name(trained)}{how}",
-                          {"backbone": self._backbone(row.net), "absent": row.absent,
-                           "scales": (1.0,) if row.one_scale else self.scale.scales},
-                          {"view": self.world.train_view("train"), "state": trained["state"]})
+        how = ", released masking" * (row.absent == "zero") + " at one scale" * row.one_scale
+        return self.step(adapt_cues, f"cues adapted by {self._name(trained)}{how}", "fusion", view="train",
+                         state=trained["state"], backbone=self.backbone(row.net), absent=row.absent,
+                         scales=(1.0,) if row.one_scale else self.scale.scales)
 
     # --- segmenter -----------------------------------------------------------------------------------------------
 
@@ -386,29 +362,20 @@ class Route:
         label = f"round {round} on {self._name(cues)}"
         label += f" by {self.network_name(row.net)}" if row.cues in ("G2", "full") else ""  # others name it already
         label += "" if row.gradient == "joint" else f", {row.gradient} gradient"
-        return self._step("segmenter", train_joint, label,
-                          {"backbone": self._backbone(row.net), "schedule": self.scale.round.settings(),
-                           "seed": self.seed + 1000 * round, "gradient": row.gradient,
-                           "random_scale": self.scale.random_scale},
-                          {"view": self.world.train_view("train"), "cues": cues["masks"], "state": before["state"]})
+        return self.step(train_joint, label, view="train", cues=cues["masks"], state=before["state"],
+                         backbone=self.backbone(row.net), schedule=self.scale.round, seed=self.seed + 1000 * round,
+                         gradient=row.gradient, random_scale=self.scale.random_scale)
 
     def prediction(self, name: str, crf: bool = False, split: str = "val", scales: tuple[float, ...] = ()) -> Step:
         """Label maps of a row of ROWS on a split; scales: other ones than the profile's three."""
         trained = self.trained(name)
-        label = f"labels of {split} by {self._name(trained)}" + (" + CRF" if crf else "")
-        return self._step("segmenter", segment_multiscale, label,
-                          {"backbone": self._backbone(ROWS[name].net), "scales": scales or self.scale.scales,
-                           "crf": self.crf if crf else None},
-                          {"view": self.world.train_view(split), "state": trained["state"]})
+        return self.step(segment_multiscale, f"labels of {split} by {self._name(trained)}" + " + CRF" * crf, view=split,
+                         state=trained["state"], backbone=self.backbone(ROWS[name].net),
+                         scales=scales or self.scale.scales, crf=self.crf(PUBLISHED.crf) if crf else None)
 
     def scored(self, name: str, crf: bool = False, split: str = "val", scales: tuple[float, ...] = ()) -> Step:
         """The score of a row of ROWS on a split, with or without the dense CRF."""
         return self.score(self.prediction(name, crf, split, scales), split)
-
-    def score(self, masks: Step, split: str = "val") -> Step:
-        """Confusion matrices, per image, of label maps (or cues) against the ground truth."""
-        return seeded_step(None, "evaluation", scoring.score_masks, f"score of {masks.label}", {},
-                           {"view": self.world.eval_view(split), "masks": masks["masks"]}, EVALUATION_READS)
 
     # --- helpers -------------------------------------------------------------------------------------------------
 
@@ -416,24 +383,16 @@ class Route:
     def side(self) -> int:
         return self.scale.main.side
 
-    @cached_property
-    def crf(self) -> dict:
-        """The dense CRF's parameters for images of this profile, its position widths scaled with their size."""
-        return asdict(PUBLISHED.crf.scaled(self.scale.image_scale))
+    def backbone(self, net: str) -> Backbone:
+        """The "main" or the "second" one."""
+        return self.scale.main if net == "main" else self.scale.second
 
     def network_name(self, net: str) -> str:
-        """What the "main" or "second" backbone is called."""
-        names = {"resnet": "ResNet", "vgg": "VGG", "mobilenet": "MobileNetV2"}
-        return names[self._backbone(net)["family"]]
-
-    def _backbone(self, net: str) -> dict:
-        return (self.scale.main if net == "main" else self.scale.second).settings()
+        """What a backbone is called."""
+        return {"resnet": "ResNet", "vgg": "VGG", "mobilenet": "MobileNetV2"}[self.backbone(net).family]
 
     def _name(self, step: Step) -> str:
-        return step.label.removesuffix(f", seed {self.seed}").removesuffix(" on train")
-
-    def _step(self, *arguments) -> Step:
-        return seeded_step(self.seed, *arguments)
+        return self.unseeded(step.label).removesuffix(" on train")
 
 
 def routes(profile: str, seeds: int, world_seed: int = 0) -> list[Route]:
@@ -442,16 +401,11 @@ def routes(profile: str, seeds: int, world_seed: int = 0) -> list[Route]:
     Raises WeightsError or DataError when the folders that the profile reads don't hold what it needs.
     """
     scale, guided = scale_of(SCALES, profile), oh2017.routes(profile, seeds, world_seed)
-    world, family = guided[0].world, scale.main.family
-    starts = {"main": guided[0].start, "second": guided[0].start}
+    family, start = scale.main.family, guided[0].start
+    starts = {"main": start, "second": start}
     if scale.pretraining is not None:
-        crops = world.crops()
-        step = Step("networks", pretrain, {"backbone": scale.main.settings(),
-                                           "schedule": scale.pretraining.settings(), "seed": world_seed},
-                    {"images": crops["images"], "labels": crops["labels"]}, f"pre-training of {family} on crops")
-        starts["main"] = step["state"]
+        starts["main"] = pretrained(scale.main, scale.pretraining, guided[0].world,
+                                    f"pre-training of {family} on crops")
     elif family != guided[0].scale.backbone.family:
-        trunk = scale.main.trunk("DeepLab")
-        starts["main"] = weights_file(START_WEIGHTS[family],
-                                      lambda state, path: scale.main.load_start(trunk, state, path))
-    return [Route(world, scale, each.seed, starts, each) for each in guided]
+        starts["main"] = start_file(START_WEIGHTS[family], scale.main, scale.main.trunk("DeepLab"))
+    return [Route(each.world, scale, each.seed, starts, each) for each in guided]

@@ -5,13 +5,13 @@ import numpy as np
 import pandas as pd
 import torch
 
-from wsss_lab.evaluation.confusion import mean_iou, nan_mean
+from wsss_lab.evaluation.confusion import mean_iou
 from wsss_lab.evaluation.intervals import image_values, ratio
-from wsss_lab.evaluation.precision_recall import average_precisions, mean_precision
+from wsss_lab.evaluation.precision_recall import mean_precision
 from wsss_lab.evaluation.saliency_scores import foreground_iou, foreground_precision_recall, is_good
 from wsss_lab.lab.session import Session
 from wsss_lab.lab.steps import Output, Step
-from wsss_lab.measure.quantities import Derived, Leaf, NotMeasured, Quantity, cached, figure
+from wsss_lab.measure.quantities import Derived, NotMeasured, Quantity, cached, figure
 from wsss_lab.measure.tables import REFERENCE, Table, ends, measured, table
 from wsss_lab.papers.oh2017.route import (
     BACKPROP,
@@ -26,6 +26,7 @@ from wsss_lab.papers.oh2017.route import (
 )
 from wsss_lab.papers.shared_tables import (
     LABEL_QUALITY,
+    average_precision_of,
     detector_name,
     labels_of,
     protocol,
@@ -133,13 +134,8 @@ def mp(name: str) -> Quantity:
 @cached
 def average_precision(net: str) -> Quantity:
     """Mean average precision of a GAP network as a classifier on val."""
-
-    def resampled(weights: np.ndarray, scores: np.ndarray, views: np.ndarray) -> np.ndarray:
-        return np.stack([nan_mean(average_precisions(each, views[0], weights)) for each in scores], 1)
-
-    leaf = Leaf((lambda route: route.class_maps(net_of(route, net), "val")["scores"], val_tags), resampled,
-                lambda scores, tags: scores.shape[1], RESAMPLED)
-    return Quantity((leaf,), f"mAP {net}")
+    return average_precision_of(f"mAP {net}", lambda route: route.class_maps(net_of(route, net), "val")["scores"],
+                                val_tags, RESAMPLED)
 
 
 def val_tags(route: Route) -> Derived:

@@ -46,8 +46,8 @@ class FakeRun:
                                     masks=self.scenes["masks"])
 
     def load(self, item):
-        if not isinstance(item, Step | Output):
-            return item.load(self)
+        if not isinstance(item, Step | Output):  # a view, or what is made of views
+            return item.make(*map(self.load, item.references)) if hasattr(item, "make") else self.view(item.split)
         step = item.step if isinstance(item, Output) else item
         self.loaded[step] = None
         if step not in self.made:
@@ -75,7 +75,8 @@ def oh2017_routes(seeds: int, ready_made: bool = False) -> list:
     """Routes of the quick profile; ready_made: with U2-Net-P as the detector, as for photographs."""
     route = oh2017.routes("quick", 1)[0]
     u2net = SimpleNamespace(key="weights", exposes_masks=False, load=None) if ready_made else None
-    return [oh2017.Route(route.world, route.scale, seed, route.start, u2net) for seed in range(seeds)]
+    profile = "photos" if ready_made else "quick"
+    return [oh2017.Route(route.world, route.scale, seed, route.start, u2net, profile) for seed in range(seeds)]
 
 
 def chaudhry2017_routes(profile: str, seeds: int) -> list:

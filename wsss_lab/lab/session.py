@@ -110,12 +110,19 @@ class Session:
         finally:
             self._stored_only = False
 
-    def show(self, what: Any, alt: str = "") -> Any:
-        """An artifact of the paper by its id, such as "table2": made, saved and displayed; or a figure, displayed only.
+    def show(self, what: Any, *more: str) -> Any:
+        """Artifacts of the paper by their ids, such as "table2": made, saved and displayed.
 
-        alt: of a figure, one sentence for a reader who does not see it.
+        Or a figure, for display only, and its alt text: one sentence for a reader who does not see it.
         """
-        return self.save(what, self.make(what)) if isinstance(what, str) else Picture(draw(what), alt)
+        if not isinstance(what, str):
+            return Picture(draw(what), *more)
+        from IPython.display import display
+
+        *first, last = (what, *more)
+        for id in first:
+            display(self.save(id, self.make(id)))
+        return self.save(last, self.make(last))
 
     def save(self, id: str, made: Any) -> Any:
         """Save a table (frame, title, protocol, decimals), a figure (figure, title, alt, kind) or decided claims under

@@ -329,8 +329,8 @@ class Route(PaperRoute):
     def agreement(self, mean: str = "harmonic", kind: str = "S3", split: str = "train") -> Step:
         """Cues at every gamma: histograms of the mean of attention and saliency."""
         return self.step(score_agreement, f"{mean} mean with {kind} at every gamma on {split}", "evaluation",
-                         view=split, maps=self.volumes(split)["maps"], saliency=self.hierarchy(split)[kind], side=self.side,
-                         mean=mean)
+                         view=split, maps=self.volumes(split)["maps"], saliency=self.hierarchy(split)[kind],
+                         side=self.side, mean=mean)
 
     def direct(self, tags: str = "predicted", kind: str = "S3", split: str = "val") -> Step:
         """Algorithm 1 as the segmentation itself (Table 4, "no"). tags: "predicted" or "known"."""

@@ -6,21 +6,17 @@ import numpy as np
 import pytest
 from fake_run import FakeRun, chaudhry2017_routes
 from figure_parts import assert_described, legend, panels, rows_shown, words
-from step_graph import unlisted
 
 from wsss_lab.data.toyvoc import CLASSES
 from wsss_lab.evaluation.confusion import mean_iou
 from wsss_lab.evaluation.object_recall import object_recall
 from wsss_lab.evaluation.precision_recall import sweep
 from wsss_lab.lab.published import artifact_list
-from wsss_lab.lab.steps import topological
-from wsss_lab.papers.chaudhry2017 import figures as chaudhry2017_figures
 from wsss_lab.papers.chaudhry2017.figures import FIGURES, LADDER, Pictures
-from wsss_lab.papers.chaudhry2017.tables import Evidence
+from wsss_lab.papers.chaudhry2017.tables import agreement, miou, objects_found
 
 IMAGES, LABELS, BINS = 24, len(CLASSES) + 1, 8
 MEASURED = {"hierarchy", "erasing_curves", "gamma_curves", "ladder", "per_class", "learning_curves"}
-DISPLAYED = {"learning_curves"}  # not saved
 
 
 def make(run: FakeRun, function: str, settings: dict) -> dict:
@@ -67,31 +63,14 @@ def test_a_figure_has_its_panels_a_title_and_an_alt_text(figures, of_photos, nam
         assert drawn.kind == ("measured" if name in MEASURED else "schematic" if name == "fig2" else "qualitative")
 
 
-@pytest.mark.parametrize("profile", ["quick", "photos"])
-def test_steps_names_all_that_the_figures_load(profile):
-    run = fake_run(profile)
-    for draw in FIGURES.values():
-        draw(run)
-    assert run.loaded and not unlisted(run.loaded, chaudhry2017_figures.steps(run))
-
-
-def test_early_figures_need_no_trained_segmenter():
-    run = fake_run()
-    early = set(topological(chaudhry2017_figures.early_steps(run)))
-    for name in ("fig1", "attention_pooling", "hierarchy", "erasing_curves", "gamma_curves"):
-        FIGURES[name](run)
-    assert run.loaded and set(run.loaded) <= early
-    assert not any(step.stage == "segmenter" for step in early)
-
-
 def test_pictures_are_of_seed_zero_and_charts_of_all_seeds(run, figures):
     of_seed_one = {step.function.__name__ for step in run.loaded if "seed 1" in step.label}
     assert of_seed_one == {"score_masks", "score_objects", "score_agreement"}
 
 
 def test_photographs_stay_out_of_the_repository_and_charts_do_not():
-    kept = (Path(__file__).parent.parent / ".gitignore").read_text().splitlines()
-    for name in FIGURES.keys() - DISPLAYED:
+    kept = (Path(__file__).parents[2] / ".gitignore").read_text().splitlines()
+    for name in FIGURES:
         rules = [f"!figures/photos/{paper}/{name}.png" for paper in ("*", "chaudhry2017")]
         assert any(rule in kept for rule in rules) == (name in MEASURED or name == "fig2"), name
 
@@ -202,7 +181,7 @@ def test_hierarchy_draws_the_pooled_recall_of_each_rank(run, figures):
     (axes,) = figures["hierarchy"].figure.axes
     assert legend(axes) == ["S1", "S2", "S3"]
     for step, bars in zip(("S1", "S2", "S3"), axes.containers):
-        expected = 100 * object_recall(Evidence(run).object_counts(step)).mean(0)
+        expected = 100 * object_recall(run.results.stack(objects_found(step))).mean(0)
         np.testing.assert_allclose([bar.get_height() for bar in bars], expected)
     assert [label.get_text() for label in axes.get_xticklabels()][0] == f"largest object\nof {IMAGES} images"
 
@@ -211,10 +190,10 @@ def test_gamma_curves_are_means_over_seeds_with_a_dot_for_each_seed(run, figures
     (axes,) = figures["gamma_curves"].figure.axes
     lines = {line.get_label(): line for line in axes.lines}
     for mean in ("harmonic", "geometric", "arithmetic"):
-        curves = 100 * sweep(Evidence(run).agreement_counts(mean).sum(1)).mean_iou
+        curves = 100 * sweep(run.results.stack(agreement(mean)).sum(1)).mean_iou
         np.testing.assert_allclose(lines[f"{mean} mean"].get_ydata(), curves.mean(0))
     dots = [line for line in axes.lines if line.get_marker() == "o" and len(line.get_xdata())]
-    chosen = [sweep(each.sum(0)).best_threshold()[0] for each in Evidence(run).agreement_counts(split="dev")]
+    chosen = [sweep(each.sum(0)).best_threshold()[0] for each in run.results.stack(agreement(split="tuning"))]
     np.testing.assert_allclose(dots[0].get_xdata(), chosen)
     assert {len(dot.get_xdata()) for dot in dots} == {run.seeds} and "γ chosen on dev" in lines
 
@@ -223,13 +202,9 @@ def test_erasing_curves_are_means_over_seeds(run, figures):
     (axes,) = figures["erasing_curves"].figure.axes
     lines = {line.get_label(): line for line in axes.lines}
     for step in ("S1", "S2", "S3"):
-        curves = 100 * sweep(Evidence(run).agreement_counts(kind=step).sum(1)).mean_iou
+        curves = 100 * sweep(run.results.stack(agreement(kind=step)).sum(1)).mean_iou
         np.testing.assert_allclose(lines[step].get_ydata(), curves.mean(0))
     assert "the paper's γ, 0.4" in lines
-
-
-def test_gamma_is_chosen_on_val_where_there_is_no_dev(of_photos):
-    assert "γ chosen on val" in legend(of_photos["gamma_curves"].figure.axes[0])
 
 
 def test_ladder_has_the_printed_value_beside_ours(run, figures):
@@ -239,8 +214,7 @@ def test_ladder_has_the_printed_value_beside_ours(run, figures):
     assert {name: value for name, value in paper.items() if not np.isnan(value)} == {
         "Algorithm 1 as the answer": 48.3, "S1": 55.4, "S1 + adapt": 55.7, "S2 + adapt": 59.5, "S3": 58.5,
         "S3 + adapt": 59.5, "S3 + adapt + CRF": 60.8, "VGG: S3 + adapt": 56.5, "VGG: G2 (Oh et al.)": 51.2}
-    score = mean_iou(Evidence(run).confusions("S3 + adapt", True).sum(1)).mean()
-    assert ours["S3 + adapt + CRF"] == pytest.approx(100 * score)
+    assert ours["S3 + adapt + CRF"] == pytest.approx(miou("S3 + adapt", True).value(run.results))
     assert not np.isnan(list(ours.values())).any()
 
 

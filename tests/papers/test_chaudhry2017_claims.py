@@ -11,6 +11,7 @@ from wsss_lab.measure.claims import Verdict, claim_steps
 from wsss_lab.papers.chaudhry2017 import claims as ch
 from wsss_lab.papers.chaudhry2017 import route as chaudhry2017
 from wsss_lab.papers.chaudhry2017.claims import CLAIMS, DCSP, LONGER, TWICE, miou
+from wsss_lab.papers.chaudhry2017.tables import miou_of_two
 
 VAL, TEST = "val", "test"
 
@@ -172,7 +173,7 @@ def test_one_threshold_of_the_sweep():
     counts[0, 0, 1, 1], counts[0, 0, 2, 1] = [7, 0, 0, 5], [1, 0, 0, 3]
     two = ch.at_threshold(counts, np.array([0.5]))
     assert two[0, 0, 0].tolist() == [[6, 2], [1, 3]]
-    assert ch.miou_of_two(two.sum(1)) == pytest.approx((6 / 9 + 3 / 6) / 2)
+    assert miou_of_two(two.sum(1)) == pytest.approx((6 / 9 + 3 / 6) / 2)
 
 
 def of(quantity, *arrays):

@@ -80,8 +80,9 @@ def test_the_voc_profile_looks_as_printed(printed):
 
 
 def test_lengths_in_pixels_are_scaled_with_the_input(route):
-    assert route.crf["bilateral_xy"] == pytest.approx(49 * 64 / 321)
-    assert (route.crf["bilateral_rgb"], route.crf["bilateral_weight"], route.crf["spatial_weight"]) == (5, 4, 3)
+    crf = route.crf(PUBLISHED.crf)
+    assert crf["bilateral_xy"] == pytest.approx(49 * 64 / 321)
+    assert (crf["bilateral_rgb"], crf["bilateral_weight"], crf["spatial_weight"]) == (5, 4, 3)
 
 
 def test_gamma_is_the_papers_in_every_profile():

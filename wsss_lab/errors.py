@@ -1,5 +1,6 @@
 """Errors that say what is wrong, what was expected and how to put it right."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 
@@ -42,6 +43,19 @@ class TrainingError(LabError):
 
 class ParameterError(LabError):
     """A parameter, profile, paper or class is not known."""
+
+
+def one_of(what: str, word: str, known: Iterable[str]) -> str:
+    """The word; ParameterError, which lists the known ones, where it is none of them.
+
+    >>> one_of("gate", "open", ("stochastic", "none"))
+    Traceback (most recent call last):
+    wsss_lab.errors.ParameterError: gate 'open' is not known
+      expected: stochastic or none
+    """
+    if word not in known:
+        raise ParameterError(f"{what} '{word}' is not known", " or ".join(known))
+    return word
 
 
 class SetupError(LabError):

@@ -1,4 +1,4 @@
-"""One description of a backbone, shared by every network of a run."""
+"""One description of a backbone, shared by every network of a run, and the pre-training of its trunk."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -10,15 +10,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wsss_lab.data.canvas import normalise
-from wsss_lab.errors import ParameterError
+from wsss_lab.errors import one_of
 from wsss_lab.networks import mobilenet, trunks, wide_resnet
 from wsss_lab.networks.batches import Batches
 from wsss_lab.networks.fit import Schedule, fit
 from wsss_lab.networks.machine import place, resolve_device
 
-#: What copies start weights into a trunk of each family.
-_FAMILIES = {"vgg": trunks.copy_convolutions, "resnet": trunks.copy_layers, "wide_resnet": wide_resnet.copy_layers,
-             "mobilenet": mobilenet.copy_features}
+#: What makes a trunk of each family, and what copies start weights into it.
+_FAMILIES = {"vgg": (trunks.vgg_trunk, trunks.copy_convolutions),
+             "resnet": (trunks.resnet_trunk, trunks.copy_layers),
+             "wide_resnet": (wide_resnet.wide_resnet_trunk, trunks.copy_layers),
+             "mobilenet": (mobilenet.mobilenet_trunk, mobilenet.copy_features)}
 
 
 @dataclass(frozen=True)
@@ -41,46 +43,35 @@ class Backbone:
     side: int = 321
 
     def __post_init__(self):
-        if self.family not in _FAMILIES:
-            raise ParameterError(f"backbone family '{self.family}' is not known", " or ".join(_FAMILIES))
-
-    @classmethod
-    def from_settings(cls, settings: dict) -> "Backbone":
-        """The inverse of `settings()`: lists, as JSON has them, become tuples."""
-        fixed = dict(settings)
-        fixed["blocks"] = tuple(tuple(block) for block in settings["blocks"])
-        fixed["aspp"] = tuple(settings["aspp"])
-        return cls(**fixed)
+        one_of("backbone family", self.family, _FAMILIES)
 
     def settings(self) -> dict:
         """As plain JSON values, for the settings of a step."""
-        plain = asdict(self)
-        plain["blocks"] = [list(block) for block in self.blocks]
-        plain["aspp"] = list(self.aspp)
-        return plain
+        return asdict(self) | {"blocks": [list(block) for block in self.blocks], "aspp": list(self.aspp)}
+
+    @classmethod
+    def from_settings(cls, settings: dict) -> "Backbone":
+        """The inverse of `settings`: lists, as JSON has them, become tuples."""
+        return cls(**settings | {"blocks": tuple(map(tuple, settings["blocks"])), "aspp": tuple(settings["aspp"])})
 
     def trunk(self, variant: str) -> nn.Sequential:
         """The trunk cut as `variant` says: a key of wsss_lab.networks.trunks.SHAPES, or "Stride16" for a ResNet."""
-        if self.family == "mobilenet":
-            return mobilenet.mobilenet_trunk(variant)
-        if self.family == "resnet":
-            return trunks.resnet_trunk(variant, self.blocks)
-        if self.family == "wide_resnet":
-            return wide_resnet.wide_resnet_trunk(variant, self.blocks)
-        return trunks.vgg_trunk(variant, self.blocks)
+        build, _ = _FAMILIES[self.family]
+        return build(variant, self.blocks)
 
     def load_start(self, trunk: nn.Sequential, start: dict[str, Tensor], origin: str | Path = "start weights") -> None:
         """Copy start weights (a trunk's or torchvision's state dict) into a trunk of any variant.
 
         origin: where they come from, for the error. Raises WeightsError when they are for another architecture.
         """
-        _FAMILIES[self.family](start, trunk, origin)
+        _, copy = _FAMILIES[self.family]
+        copy(start, trunk, origin)
 
     def prepare(self, net: nn.Module) -> None:
         """What has to be done to a network in training mode before its first iteration."""
         if self.family == "mobilenet":
             mobilenet.freeze_start(net)
-        if self.family in ("resnet", "wide_resnet"):
+        elif self.family != "vgg":
             trunks.freeze_batch_norms(net)
 
 
@@ -106,10 +97,6 @@ def restore(net: nn.Module, state: dict[str, Tensor]) -> nn.Module:
     return place(net).eval()
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Pre-training of a trunk on single-object crops, the stand-in for ImageNet.
-
-
 class CropClassifier(nn.Module):
     """trunk -> global average pooling -> linear layer over the pre-training types."""
 
@@ -123,7 +110,7 @@ class CropClassifier(nn.Module):
 
 
 def pretrain(images: np.ndarray, labels: np.ndarray, backbone: dict, schedule: dict, seed: int) -> dict:
-    """Train a trunk to name the object of a crop.
+    """Train a trunk to name the object of a crop, the stand-in for ImageNet.
 
     images: (N, s, s, 3) uint8. labels: (N,) integers from 0.
     Returns {"state": state dict of the trunk, "accuracy": share of the last tenth, held out, named rightly}.

@@ -4,60 +4,60 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from wsss_lab.errors import ParameterError
+from wsss_lab.errors import ParameterError, one_of
 from wsss_lab.networks.backbones import Backbone
+from wsss_lab.networks.heads import he_initialise
 from wsss_lab.networks.mobilenet import freeze_start
-from wsss_lab.networks.trunks import freeze_batch_norms
+from wsss_lab.networks.trunks import convolutions, freeze_batch_norms
+from wsss_lab.networks.wide_resnet import Block
 
 # ---------------------------------------------------------------------------------------------------------------------
-# What DeepLabv3+ needs of a trunk: early features beside the last ones (Chen et al. 2018b), and frozen first layers.
-#
-# Araslanov & Roth 2020 take the early ones from conv3 at stride 4. Small trunks with half the strides give stride 2.
+# What DeepLabv3+ and AffinityNet need of a trunk: earlier features beside the last ones, and frozen first layers.
 
 
-#: The layer that reads the early features first, and the layers whose weights stay as they were pre-trained.
-_READER = {"wide_resnet": "b4", "resnet": "layer2", "mobilenet": "4"}
+#: The layers that read the skip connection's features, and the first and the second level of AffinityNet.
+_READERS = {"wide_resnet": ("b4", "b5", "b6"), "resnet": ("layer2", "layer3", "layer4"), "mobilenet": ("4", "7", "14")}
+#: The layers whose weights stay as they were pre-trained.
 _FROZEN = {"wide_resnet": ("conv1a", "b2"), "resnet": ("conv1", "bn1")}
 
 
-def shallow_and_deep(family: str, trunk: nn.Sequential, x: Tensor) -> tuple[Tensor, Tensor]:
-    """The skip connection's features and the trunk's output, in one pass.
+def readers(family: str, trunk: nn.Sequential) -> list[int]:
+    """Indices of the layers that read the skip connection's features, and the two earlier levels of AffinityNet.
 
-    family: as in wsss_lab.networks.backbones.Backbone; the early features are
-    - "wide_resnet": the output of b3, normalised and rectified by the first layers of the block behind it,
-    - "resnet": the output of layer1 (conv2_x, also in the released code),
-    - "vgg": what the last pool with a stride reads; that is conv3 if the output stride is 8 ("HighRes", "DeepLab"),
-    - "mobilenet": the output of features[3].
-
-    x: (B, 3, H, W). Returns shallow (B, skip_channels(family, trunk), h', w') and deep (B, trunk.out_channels, h, w),
-    which is equal to ``trunk(x)``. Raises ParameterError for an unknown family.
+    family: as in wsss_lab.networks.backbones.Backbone. Read are
+    - "wide_resnet": the outputs of b3 (conv3 at stride 4, as in the paper), b4 and b5, each normalised and rectified by
+      the first layers of the block behind it (released code),
+    - "resnet": the outputs of layer1 (conv2_x, also in the released code), layer2 and layer3,
+    - "vgg": what the last pool with a stride reads (conv3 if the output stride is 8, as in "HighRes" and "DeepLab"),
+      and the outputs of the two pools before the last one, which are conv3 and conv4 of VGG-16,
+    - "mobilenet": features[3], and the last ones at stride 8 and at stride 16 before the last stage, features[6] and
+      features[13].
     """
-    end = _reader(family, trunk)
-    for index, layer in enumerate(trunk):
-        if index != end:
-            x = layer(x)
-        elif family == "wide_resnet":
-            shallow = layer.activate(x)
-            x = layer.add_residual(x, shallow)
-        else:
-            shallow = x
-            x = layer(x)
-    return shallow, x
-
-
-def skip_channels(family: str, trunk: nn.Sequential) -> int:
-    """Channels of the skip connection's features; ParameterError for an unknown family."""
-    early = trunk[:_reader(family, trunk)]
-    return [layer for layer in early.modules() if isinstance(layer, nn.Conv2d)][-1].out_channels
-
-
-def _reader(family: str, trunk: nn.Sequential) -> int:
-    """Index of the layer that reads the early features first."""
     if family == "vgg":
-        return max(index for index, layer in enumerate(trunk) if isinstance(layer, nn.MaxPool2d) and layer.stride > 1)
-    if family not in _READER:
-        raise ParameterError(f"backbone family '{family}' is not known", " or ".join(("vgg", *_READER)))
-    return [name for name, _ in trunk.named_children()].index(_READER[family])
+        pools = [index for index, layer in enumerate(trunk) if isinstance(layer, nn.MaxPool2d)]
+        return [max(index for index in pools if trunk[index].stride > 1), pools[-3] + 1, pools[-2] + 1]
+    names = [name for name, _ in trunk.named_children()]
+    return [names.index(name) for name in _READERS[family]]
+
+
+def channels_read(trunk: nn.Sequential, index: int) -> int:
+    """Channels that a layer of a trunk reads."""
+    return convolutions(trunk[:index])[-1].out_channels
+
+
+def read_by(trunk: nn.Sequential, indices: list[int], x: Tensor) -> list[Tensor]:
+    """What some layers of a trunk read, and last the trunk's output, in one pass over images (B, 3, H, W)."""
+    found = []
+    for index, layer in enumerate(trunk):
+        if index not in indices:
+            x = layer(x)
+        elif isinstance(layer, Block):
+            found.append(layer.activate(x))
+            x = layer.add_residual(x, found[-1])
+        else:
+            found.append(x)
+            x = layer(x)
+    return [*found, x]
 
 
 def freeze_trunk(family: str, trunk: nn.Sequential) -> None:
@@ -65,9 +65,8 @@ def freeze_trunk(family: str, trunk: nn.Sequential) -> None:
 
     Not trained are conv1a and stage b2 of a "wide_resnet", the stem of a "resnet", and the first stages of a
     "mobilenet" (as in `wsss_lab.networks.mobilenet.freeze_start`). Every layer of a "vgg" is trained. Call it after
-    ``train()``, which would wake the batch norms. Raises ParameterError for an unknown family.
+    ``train()``, which would wake the batch norms.
     """
-    _reader(family, trunk)  # refuses an unknown family
     if family == "mobilenet":
         freeze_start(nn.ModuleDict({"trunk": trunk}))
         return
@@ -117,9 +116,7 @@ class CueInjection(nn.Module):
 
     def __init__(self, shallow_channels: int, width: int, form: str = "released"):
         super().__init__()
-        if form not in CUES:
-            raise ParameterError(f"cue injection '{form}' is not known", " or ".join(CUES))
-        self.form = form
+        self.form = one_of("cue injection", form, CUES)
         self.project = nn.Conv2d(shallow_channels, width, 1, bias=False)
         self.normalise = nn.InstanceNorm2d(width) if form == "paper" else nn.BatchNorm2d(width, affine=False)
         if form != "none":
@@ -151,13 +148,11 @@ class DeepLabV3Plus(nn.Module):
         super().__init__()
         from torchvision.models.segmentation.deeplabv3 import ASPP
 
-        if mode not in GATES:
-            raise ParameterError(f"gate '{mode}' is not known", " or ".join(GATES))
-        if aspp_statistics not in STATISTICS:
-            raise ParameterError(f"aspp_statistics='{aspp_statistics}' is not known", " or ".join(STATISTICS))
-        self.family, self.psi, self.mode, self.aspp_statistics = backbone.family, psi, mode, aspp_statistics
+        self.family, self.psi, self.mode = backbone.family, psi, one_of("gate", mode, GATES)
+        self.aspp_statistics = one_of("aspp_statistics", aspp_statistics, STATISTICS)
         self.trunk = v3plus_trunk(backbone)
-        width, skip = backbone.width, skip_channels(backbone.family, self.trunk)
+        self._reader = readers(backbone.family, self.trunk)[:1]
+        width, skip = backbone.width, channels_read(self.trunk, *self._reader)
         reduced = max(8, 3 * width // 16)  # 48 beside 256 channels
         self.aspp = ASPP(self.trunk.out_channels, backbone.aspp, width)
         self.aspp.project[-1].p = backbone.dropout
@@ -167,11 +162,12 @@ class DeepLabV3Plus(nn.Module):
         self.decoder = nn.Sequential(_layer(width, width, 3), nn.Dropout(backbone.dropout), _layer(width, width, 3),
                                      nn.Dropout(backbone.dropout / 5), nn.Conv2d(width, outputs, 1))
         for part in (self.aspp, self.skip, self.merge, self.cue, self.decoder):
-            _start(part)
+            if part is not None:
+                he_initialise(part)
 
     def features(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Shallow features of the skip connection and merged deep ones, on one grid: (B, S, h, w), (B, W, h, w)."""
-        shallow, deep = shallow_and_deep(self.family, self.trunk, x)
+        shallow, deep = read_by(self.trunk, self._reader, x)
         context = F.interpolate(self.aspp(deep), size=shallow.shape[-2:], mode="bilinear", align_corners=True)
         return shallow, self.merge(torch.cat([context, self.skip(shallow)], 1))
 
@@ -204,41 +200,27 @@ def _layer(channels: int, width: int, kernel: int) -> nn.Sequential:
                          nn.ReLU())
 
 
-def _start(part: nn.Module | None) -> None:
-    for layer in part.modules() if part is not None else ():
-        if isinstance(layer, nn.Conv2d):
-            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-            if layer.bias is not None:
-                nn.init.zeros_(layer.bias)
-
-
 # ---------------------------------------------------------------------------------------------------------------------
 # AffinityNet: features whose L1 distance says whether two positions belong together (Ahn & Kwak 2018, Sec. 3.2).
 
 
 WIDTHS = (64, 128, 256)  # channels that each level is reduced to; a level with fewer keeps its number
 
-#: The layers whose inputs are the first two levels.
-_READERS = {"wide_resnet": ("b5", "b6"), "resnet": ("layer3", "layer4"), "mobilenet": ("7", "14")}
-
 
 class AffinityNet(nn.Module):
     """Three levels of a trunk, each reduced by a 1x1 convolution and ELU, joined by another: (B, features, h, w).
 
-    forward: normalised image (B, 3, H, W) -> features on the grid of the trunk's output. Finer levels are averaged to
-    that grid. Convolutions have no bias and start as in the released code; `features` holds the channel count, 448 with
-    WideResNet-38. The levels are the trunk's output and
-    - "wide_resnet": the normalised and rectified inputs of stages b5 and b6 (512 and 1024 channels; released code),
-    - "resnet": the outputs of layer2 and layer3,
-    - "vgg": the outputs of the two pools before the last one, which are conv3 and conv4 of VGG-16,
-    - "mobilenet": the last features at stride 8 and at stride 16 before the last stage, features[6] and features[13].
+    forward: normalised image (B, 3, H, W) -> features on the grid of the trunk's output. The levels are the trunk's
+    output and earlier ones, see `readers`; finer levels are averaged to that grid. Convolutions have no bias and start
+    as in the released code; `features` holds the channel count, 448 with WideResNet-38.
     """
 
     def __init__(self, backbone: Backbone):
         super().__init__()
         self.family = backbone.family
         self.trunk = v3plus_trunk(backbone)
-        channels = [*(_inputs(self.trunk[index]) for index in self._readers()), self.trunk.out_channels]
+        self._readers = readers(backbone.family, self.trunk)[1:]
+        channels = [*(channels_read(self.trunk, index) for index in self._readers), self.trunk.out_channels]
         widths = [min(width, each) for width, each in zip(WIDTHS, channels, strict=True)]
         self.features = sum(widths)
         self.reduce = nn.ModuleList(nn.Conv2d(each, width, 1, bias=False)
@@ -250,33 +232,10 @@ class AffinityNet(nn.Module):
 
     def levels(self, x: Tensor) -> list[Tensor]:
         """The three levels of a normalised image (B, 3, H, W), coarsest last, each on its own grid."""
-        found, readers = [], self._readers()
-        for index, layer in enumerate(self.trunk):
-            if index not in readers:
-                x = layer(x)
-            elif self.family == "wide_resnet":
-                found.append(layer.activate(x))
-                x = layer.add_residual(x, found[-1])
-            else:
-                found.append(x)
-                x = layer(x)
-        return [*found, x]
+        return read_by(self.trunk, self._readers, x)
 
     def forward(self, x: Tensor) -> Tensor:
         levels = self.levels(x)
         size = levels[-1].shape[-2:]
         reduced = [F.elu(layer(F.adaptive_avg_pool2d(level, size))) for layer, level in zip(self.reduce, levels)]
         return F.elu(self.merge(torch.cat(reduced, 1)))
-
-    def _readers(self) -> list[int]:
-        """Indices of the layers that read the first two levels."""
-        if self.family == "vgg":
-            pools = [index for index, layer in enumerate(self.trunk) if isinstance(layer, nn.MaxPool2d)]
-            return [pools[-3] + 1, pools[-2] + 1]
-        names = [name for name, _ in self.trunk.named_children()]
-        return [names.index(name) for name in _READERS[self.family]]
-
-
-def _inputs(layer: nn.Module) -> int:
-    """Channels that a layer or stage of a trunk reads."""
-    return next(each for each in layer.modules() if isinstance(each, nn.Conv2d)).in_channels

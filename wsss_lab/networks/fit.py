@@ -5,7 +5,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,86 +17,69 @@ from wsss_lab.errors import ParameterError, TrainingError
 from wsss_lab.networks.batches import ahead
 from wsss_lab.networks.machine import Machine, Ranks
 
-# ---------------------------------------------------------------------------------------------------------------------
-# What a training writes down in each iteration, beside its loss.
-
 
 class Curves(dict):
-    """name -> list of one value per iteration; names that are written later have shorter lists.
+    """What a training writes down beside its loss: name -> list of one value per iteration.
 
-    A batch that is worked through in parts writes once per part, between `begin` and `join`, which leaves one value.
+    Names that are written later have shorter lists. `fit` works through a batch in parts: what they write between
+    `begin` and `join` becomes one value.
 
     >>> curves = Curves()
     >>> curves.begin()
     >>> for value in (1.0, 3.0):  # two parts of one batch, of one and of three images
     ...     curves.write({"loss": value})
     >>> curves.join((0.25, 0.75))
-    ['loss']
     >>> curves, curves.iteration
     ({'loss': [2.5]}, 1)
     """
 
-    def __init__(self):
-        super().__init__()
-        self._marks: dict[str, int] | None = None
-        self._number = 0
+    _parts: list[dict[str, float]] | None = None
 
     @property
     def iteration(self) -> int:
         """How many iterations came before this one; the same for all parts of a batch."""
-        return self._longest() if self._marks is None else self._number
+        return max(map(len, self.values()), default=0)
 
     def write(self, facts: Mapping[str, Tensor | float]) -> None:
         """Note scalars."""
-        for name, value in facts.items():
-            self.setdefault(name, []).append(float(value.detach() if isinstance(value, Tensor) else value))
+        values = {name: float(value.detach() if isinstance(value, Tensor) else value) for name, value in facts.items()}
+        if self._parts is None:
+            self._add(values)
+        else:
+            self._parts.append(values)
 
     def begin(self) -> None:
-        """What is written from here on belongs to one iteration."""
-        self._number = self._longest()
-        self._marks = {name: len(values) for name, values in self.items()}
+        """What is written from here on belongs to one iteration; forgets an iteration that came to no end."""
+        self._parts = []
 
-    def join(self, shares: Sequence[float]) -> list[str]:
-        """End the iteration: of each name that was written, keep the mean of its parts; returns these names.
+    def join(self, shares: Sequence[float], total: Callable[[Iterable[float]], Iterable[float]] = list) -> None:
+        """End the iteration: of each name that was written, add the mean of its parts.
 
-        shares: of the batch, one per part.
+        shares: of the batch, one per part. total: sums over all processes that work on the batch.
         """
-        written = [name for name, values in self.items() if len(values) > self._marks.get(name, 0)]
-        for name in written:
-            start = self._marks.get(name, 0)
-            parts = self[name][start:]
-            self[name][start:] = [sum(share * part for share, part in zip(shares, parts)) / sum(shares)]
-        self._marks = None
-        return written
+        parts, self._parts = self._parts, None
+        if parts:
+            means = total(sum(share * part[name] for share, part in zip(shares, parts)) for name in parts[0])
+            self._add(dict(zip(parts[0], means)))
 
-    def undo(self) -> None:
-        """Forget what was written since `begin`."""
-        for name in list(self):
-            del self[name][self._marks.get(name, 0):]
-            if not self[name]:
-                del self[name]
-        self._marks = None
-
-    def _longest(self) -> int:
-        return max(map(len, self.values()), default=0)
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# The state of a training on disk, so that an interrupted one goes on and ends as if nothing had happened.
+    def _add(self, values: dict[str, float]) -> None:
+        for name, value in values.items():
+            self.setdefault(name, []).append(value)
 
 
 class Checkpoint:
-    """One training's file in a folder, `state.pt`, renewed every few minutes.
+    """The state of a training on disk, so that an interrupted one goes on and ends as if nothing had happened.
 
-    folder: None keeps nothing. identity: plain JSON values that a training must share with the file to go on from it.
+    folder: of the file, which is renewed every few minutes; None keeps nothing. identity: plain JSON values that a
+    training must share with the file to go on from it.
     """
 
     def __init__(self, folder: Path | None, identity: Mapping[str, Any], minutes: float):
-        self.identity = json.loads(json.dumps(identity))
-        name = hashlib.blake2b(json.dumps(self.identity, sort_keys=True).encode(), digest_size=8).hexdigest()
+        text = json.dumps(identity, sort_keys=True)
+        self.identity = json.loads(text)
+        name = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
         self.path = None if folder is None else folder / f"{name}.pt"
-        self.seconds = 60 * minutes
-        self._last = time.monotonic()
+        self.seconds, self._last = 60 * minutes, time.monotonic()
 
     def due(self) -> bool:
         """Whether it is time to save again."""
@@ -130,26 +113,6 @@ class Checkpoint:
             self.path.unlink(missing_ok=True)
 
 
-def identity_of(net: nn.Module, schedule: Mapping[str, Any], seed: int) -> dict[str, Any]:
-    """What makes two trainings the same, but for their data: tensors of the network, schedule, seed."""
-    return {"tensors": {name: list(value.shape) for name, value in net.state_dict().items()},
-            "schedule": dict(schedule), "seed": seed}
-
-
-def random_states(generator: torch.Generator) -> dict[str, Any]:
-    """The states of all random numbers that a training draws: of its batches, and of dropout and the like."""
-    found = {"batches": generator.get_state(), "cpu": torch.get_rng_state()}
-    return found | ({"cuda": torch.cuda.get_rng_state()} if torch.cuda.is_available() else {})
-
-
-def restore_random_states(states: Mapping[str, Any], generator: torch.Generator) -> None:
-    """Go on drawing where `random_states` was taken."""
-    generator.set_state(states["batches"])
-    torch.set_rng_state(states["cpu"])
-    if "cuda" in states and torch.cuda.is_available():
-        torch.cuda.set_rng_state(states["cuda"])
-
-
 @dataclass(frozen=True)
 class Schedule:
     """How long and how fast to train.
@@ -176,25 +139,26 @@ class Schedule:
 
     def factor(self, iteration: int) -> float:
         """Factor on the learning rate at an iteration (counted from 0)."""
-        if self.policy == "constant":
-            return 1.0
-        if self.policy == "step":
-            return 0.1 ** (iteration // self.decay_every)
         progress = iteration / self.iterations
-        if self.policy == "poly":
-            return (1 - progress) ** 0.9
-        if self.policy == "cosine":
-            return 0.5 * (1 + math.cos(math.pi * progress))
+        match self.policy:
+            case "constant":
+                return 1.0
+            case "step":
+                return 0.1 ** (iteration // self.decay_every)
+            case "poly":
+                return (1 - progress) ** 0.9
+            case "cosine":
+                return 0.5 * (1 + math.cos(math.pi * progress))
         raise ParameterError(f"learning-rate policy '{self.policy}' is not known", "constant, step, poly or cosine")
 
 
 def make_optimiser(net: nn.Module, schedule: Schedule) -> torch.optim.Optimizer:
     """An optimiser with two groups: the trunk and everything behind it."""
-    trunk = [p for name, p in net.named_parameters() if name.startswith("trunk.") and p.requires_grad]
-    rest = [p for name, p in net.named_parameters() if not name.startswith("trunk.") and p.requires_grad]
-    groups = [{"params": trunk, "base": schedule.lr * schedule.trunk_lr},
-              {"params": rest, "base": schedule.lr * schedule.head_lr}]
-    groups = [dict(group, lr=group["base"]) for group in groups if group["params"]]
+    trained = [(name, weight) for name, weight in net.named_parameters() if weight.requires_grad]
+    groups = [{"params": [weight for name, weight in trained if name.startswith("trunk.") == of_trunk],
+               "base": schedule.lr * factor, "lr": schedule.lr * factor}
+              for of_trunk, factor in ((True, schedule.trunk_lr), (False, schedule.head_lr))]
+    groups = [group for group in groups if group["params"]]
     if schedule.optimiser == "adamw":
         return torch.optim.AdamW(groups, weight_decay=schedule.weight_decay)
     if schedule.optimiser == "sgd":
@@ -208,9 +172,8 @@ def fit(net: nn.Module, next_batch: Callable[[torch.Generator], tuple], loss_of:
 
     next_batch: draws one batch, a tuple of tensors (B, ...), with the given generator and no other, and without regard
     to the network or the iteration: batches may be drawn ahead, see wsss_lab.networks.batches. loss_of(net, *batch) ->
-    scalar loss, a mean over the batch. It may have `curves`, a wsss_lab.networks.fit.Curves, and `kept`, named
-    tensors that a checkpoint shall hold too. prepare: called once after ``net.train()``, for instance to freeze batch
-    norms.
+    scalar loss, a mean over the batch. It may have `curves`, a `Curves`, and `kept`, named tensors that a checkpoint
+    shall hold too. prepare: called once after ``net.train()``, for instance to freeze batch norms.
     For precision, parts of batches and checkpoints see wsss_lab.networks.machine: a training that was interrupted goes
     on from its last checkpoint and gives the same result.
 
@@ -219,57 +182,61 @@ def fit(net: nn.Module, next_batch: Callable[[torch.Generator], tuple], loss_of:
     fits.
     """
     torch.manual_seed(seed)  # dropout
-    generator = torch.Generator().manual_seed(seed)
     net.train()
     if schedule.trunk_lr == 0:
         net.trunk.requires_grad_(False)
     if prepare is not None:
         prepare(net)
-    training = _Training(net, loss_of, schedule, Machine.here())
-    checkpoint = Checkpoint(training.machine.checkpoints, identity_of(net, schedule.settings(), seed),
-                            training.machine.minutes)
+    machine = Machine.here()
+    training = _Training(net, loss_of, schedule, machine, torch.Generator().manual_seed(seed))
+    identity = {"tensors": {name: list(value.shape) for name, value in net.state_dict().items()},
+                "schedule": schedule.settings(), "seed": seed}
+    checkpoint = Checkpoint(machine.checkpoints, identity, machine.minutes)
     if state := checkpoint.load():
         training.restore(state)
-        restore_random_states(state["random"], generator)
     done = len(training.history)
-    with ahead(next_batch, generator, schedule.iterations - done, training.machine) as batches:
+    with ahead(next_batch, training.generator, schedule.iterations - done, machine) as batches:
         for iteration, batch in enumerate(batches, start=done):
             training.step(iteration, batch)
             if checkpoint.due() and training.ranks.number == 0:
-                checkpoint.save(training.state() | {"random": random_states(generator)})
+                checkpoint.save(training.state())
     net.eval()
     checkpoint.remove()
     return training.history
 
 
 class _Training:
-    """A network on its way: optimiser, scaler of gradients, losses so far."""
+    """A network on its way: optimiser, scaler of gradients, losses so far, the generator of its batches."""
 
-    def __init__(self, net: nn.Module, loss_of: Callable[..., Tensor], schedule: Schedule, machine: Machine):
-        self.net, self.loss_of, self.schedule, self.machine = net, loss_of, schedule, machine
+    def __init__(self, net: nn.Module, loss_of: Callable[..., Tensor], schedule: Schedule, machine: Machine,
+                 generator: torch.Generator):
+        self.net, self.loss_of, self.schedule, self.machine, self.generator = net, loss_of, schedule, machine, generator
         self.optimiser, self.scaler = make_optimiser(net, schedule), machine.scaler()
-        self.curves: Curves | None = getattr(loss_of, "curves", None)
+        self.curves, self.kept = getattr(loss_of, "curves", Curves()), getattr(loss_of, "kept", {})
         self.history: list[float] = []
-        self.parts = min(machine.parts, schedule.batch)
-        self.ranks = Ranks.here()
+        self.parts, self.ranks = min(machine.parts, schedule.batch), Ranks.here()
         self.ranks.check(schedule.batch)
 
     def state(self) -> dict:
-        """What a checkpoint holds."""
+        """What a checkpoint holds, with the states of all random numbers: of batches, and of dropout and the like."""
+        random = {"batches": self.generator.get_state(), "cpu": torch.get_rng_state()}
+        if torch.cuda.is_available():
+            random["cuda"] = torch.cuda.get_rng_state()
         return {"net": self.net.state_dict(), "optimiser": self.optimiser.state_dict(), "parts": self.parts,
-                "scaler": self.scaler.state_dict(), "history": self.history, "curves": dict(self.curves or {}),
-                "kept": dict(getattr(self.loss_of, "kept", {}))}
+                "scaler": self.scaler.state_dict(), "history": self.history, "curves": dict(self.curves),
+                "kept": dict(self.kept), "random": random}
 
     def restore(self, state: dict) -> None:
         """Go on from a checkpoint."""
-        self.net.load_state_dict(state["net"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.scaler.load_state_dict(state["scaler"])
+        for part in ("net", "optimiser", "scaler"):
+            getattr(self, part).load_state_dict(state[part])
         self.history, self.parts = list(state["history"]), state["parts"]
-        if self.curves is not None:
-            self.curves.update(state["curves"])
-        if state["kept"]:
-            self.loss_of.kept.update(state["kept"])
+        self.curves.update(state["curves"])
+        self.kept.update(state["kept"])
+        self.generator.set_state(state["random"]["batches"])
+        torch.set_rng_state(state["random"]["cpu"])
+        if "cuda" in state["random"] and torch.cuda.is_available():
+            torch.cuda.set_rng_state(state["random"]["cuda"])
 
     def step(self, iteration: int, batch: tuple) -> None:
         """One iteration; in more parts from here on where memory is short."""
@@ -302,8 +269,7 @@ class _Training:
         parts = min(self.parts, len(mine[0]))
         pieces = [mine] if parts == 1 else list(zip(*(each.tensor_split(parts) for each in mine)))
         shares = [len(piece[0]) / len(batch[0]) for piece in pieces]
-        if self.curves is not None:
-            self.curves.begin()
+        self.curves.begin()
         total = 0.0
         for share, piece in zip(shares, pieces):
             with self.machine.autocast():
@@ -314,19 +280,13 @@ class _Training:
         total, = self.ranks.total([total])
         if math.isfinite(total):
             self.ranks.add_gradients(self.net)
-        if self.curves is not None:
-            written = self.curves.join(shares)
-            means = self.ranks.total(self.curves[name][-1] * sum(shares) for name in written)
-            for name, mean in zip(written, means):
-                self.curves[name][-1] = mean
+        self.curves.join(shares, self.ranks.total)
         return total
 
     def _split_further(self, count: int) -> None:
         if self.parts >= count:
             raise TrainingError("the GPU's memory is too small for one image of a batch", "a GPU with more memory",
                                 "WSSS_PRECISION=bf16 halves what activations take; or DEVICE=cpu")
-        if self.curves is not None:
-            self.curves.undo()
         self.parts = min(2 * self.parts, count)
         torch.cuda.empty_cache()
         print(f"GPU memory is short: batches of {count} are worked through in {self.parts} parts", flush=True)

@@ -3,8 +3,9 @@
 import torch
 from torch import Tensor, nn
 
-from wsss_lab.errors import ParameterError
+from wsss_lab.errors import one_of
 from wsss_lab.networks.backbones import Backbone
+from wsss_lab.networks.trunks import convolutions
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Classifiers whose last features can be read as maps: the GAP networks of Oh et al. 2017, Table 6.
@@ -49,33 +50,40 @@ def gap_net(variant: str, backbone: Backbone, classes: int) -> GapNet:
     """
     trunk = backbone.trunk(variant)
     kernels = {"LowRes": (3,), "HighRes": (3, 3), "ROI": (1, 1), "DeepLab": (3, 1), "VGG-16": (3, 1)}[variant]
-    dilations = (backbone.dilation, 1) if variant == "DeepLab" else (1, 1)
     if backbone.family == "mobilenet":
         kernels = ()  # its last features are 1280 pre-trained channels; new hidden layers would start from nothing
-    layers: list[nn.Module] = []
-    channels = trunk.out_channels
-    for kernel, dilation in zip(kernels, dilations):
-        padding = dilation * (kernel // 2)
-        layers += [nn.Conv2d(channels, backbone.width, kernel, padding=padding, dilation=dilation),
-                   nn.ReLU(), nn.Dropout2d(backbone.dropout)]
-        channels = backbone.width
-    net = GapNet(trunk, nn.Sequential(*layers), channels, classes)
+    head = _hidden(trunk.out_channels, backbone, kernels, backbone.dilation if variant == "DeepLab" else 1)
+    net = GapNet(trunk, head, backbone.width if kernels else trunk.out_channels, classes)
     initialise_head(net.head, net.classifier)
     return net
+
+
+def _hidden(channels: int, backbone: Backbone, kernels: tuple[int, ...], rate: int) -> nn.Sequential:
+    """fc6 and fc7 of VGG as convolutions, with kernels of these sizes, the first dilated by `rate`."""
+    layers: list[nn.Module] = []
+    for kernel in kernels:
+        layers += [nn.Conv2d(channels, backbone.width, kernel, padding=rate * (kernel // 2), dilation=rate),
+                   nn.ReLU(), nn.Dropout2d(backbone.dropout)]
+        channels, rate = backbone.width, 1
+    return nn.Sequential(*layers)
+
+
+def he_initialise(part: nn.Module) -> None:
+    """Convolutions start as in He et al. 2015, without a bias."""
+    for layer in convolutions(part):
+        nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
 
 
 def initialise_head(*parts: nn.Module) -> None:
     """He initialisation for hidden layers and small weights for the last one, so that scores start near 0."""
     for part in parts[:-1]:
-        for layer in part.modules():
-            if isinstance(layer, nn.Conv2d):
-                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-                nn.init.zeros_(layer.bias)
-    for layer in parts[-1].modules():
-        if isinstance(layer, nn.Conv2d):
-            nn.init.normal_(layer.weight, std=0.01)
-            if layer.bias is not None:
-                nn.init.zeros_(layer.bias)
+        he_initialise(part)
+    for layer in convolutions(parts[-1]):
+        nn.init.normal_(layer.weight, std=0.01)
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
 
 
 @torch.inference_mode()
@@ -120,32 +128,21 @@ def deeplab(backbone: Backbone, labels: int, head: str = "largefov") -> DeepLab:
     head: "largefov" (v1: fc6 3x3 dilated, fc7 1x1, scores), "aspp" (v2 behind a ResNet: parallel dilated 3x3 scores,
     summed) or "aspp-fc" (v2 behind a VGG: each branch with an fc6 and fc7 of its own).
     """
-    trunk = backbone.trunk("DeepLab")
-    channels = trunk.out_channels
-    hidden: nn.Module = nn.Sequential()
+    one_of("head", head, ("largefov", "aspp", "aspp-fc"))
+    trunk, hidden = backbone.trunk("DeepLab"), nn.Sequential()
+    channels, width = trunk.out_channels, backbone.width
     if head == "largefov":
-        hidden, last = _fully_connected(channels, backbone.dilation, backbone), nn.Conv2d(backbone.width, labels, 1)
+        hidden, last = _hidden(channels, backbone, (3, 1), backbone.dilation), nn.Conv2d(width, labels, 1)
         initialise_head(hidden, last)
     elif head == "aspp":
         last = SummedScores([nn.Conv2d(channels, labels, 3, padding=rate, dilation=rate) for rate in backbone.aspp])
         initialise_head(last)
-    elif head == "aspp-fc":
-        branches = [nn.Sequential(_fully_connected(channels, rate, backbone), nn.Conv2d(backbone.width, labels, 1))
-                    for rate in backbone.aspp]
-        last = SummedScores(branches)
-        for branch in branches:
-            initialise_head(*branch)
     else:
-        raise ParameterError(f"head '{head}' is not known", "largefov, aspp or aspp-fc")
+        last = SummedScores([nn.Sequential(_hidden(channels, backbone, (3, 1), rate), nn.Conv2d(width, labels, 1))
+                             for rate in backbone.aspp])
+        for branch in last.branches:
+            initialise_head(*branch)
     return DeepLab(trunk, hidden, last)
-
-
-def _fully_connected(channels: int, rate: int, backbone: Backbone) -> nn.Sequential:
-    """fc6 (3x3, dilated by `rate`) and fc7 of VGG as convolutions."""
-    width, dropout = backbone.width, backbone.dropout
-    return nn.Sequential(
-        nn.Conv2d(channels, width, 3, padding=rate, dilation=rate), nn.ReLU(), nn.Dropout2d(dropout),
-        nn.Conv2d(width, width, 1), nn.ReLU(), nn.Dropout2d(dropout))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -169,9 +166,7 @@ class AttentionNet(nn.Module):
 
     def __init__(self, trunk: nn.Sequential, head: nn.Module, labels: int, pooling: str = "average"):
         super().__init__()
-        if pooling not in POOLINGS:
-            raise ParameterError(f"global pooling '{pooling}' is not known", " or ".join(POOLINGS))
-        self.trunk, self.head, self.pooling = trunk, head, pooling
+        self.trunk, self.head, self.pooling = trunk, head, one_of("global pooling", pooling, POOLINGS)
         self.attention = nn.Conv2d(labels, labels - 1, 1)
 
     def scores(self, x: Tensor) -> Tensor:

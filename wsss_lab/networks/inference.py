@@ -53,19 +53,33 @@ def images_at_once(side: int, looks: int = 1) -> int:
     return max(1, min(32, PIXELS_AT_ONCE // (looks * side ** 2)))
 
 
+def batches_of(view: TrainView, side: int, batch: int = 32) -> Iterator[tuple[range, Tensor, Tensor]]:
+    """Yield (indices, canvases uint8 (B, 3, side, side), boxes (B, 4) of the images on them) of a view, in order."""
+    for first in range(0, len(view), batch):
+        indices = range(first, min(first + batch, len(view)))
+        yield indices, *view.canvas(indices, side)
+
+
 @torch.inference_mode()
-def label_probabilities(net: nn.Module, view: TrainView, side: int, batch: int = 32) -> Iterator[np.ndarray]:
+def label_probabilities(net: nn.Module, view: TrainView, side: int) -> Iterator[np.ndarray]:
     """Yield, image by image, what a segmentation network says of its pixels: float32 (K, H, W), summing to 1 over K.
 
     net: in evaluation mode, (B, 3, side, side) -> scores (B, K, h, w), which are brought to image size before the
     softmax. side: canvas side in pixels. Tags are not used.
     """
-    for first in range(0, len(view), batch):
-        indices = range(first, min(first + batch, len(view)))
-        images, boxes = view.canvas(indices, side)
+    for indices, images, boxes in batches_of(view, side):
         scores = net(normalise(images.to(device_of(net)))).float().cpu()
         for index, score, box in zip(indices, scores, boxes):
             yield from_canvas(score, box, side, view.size(index)).softmax(0).numpy()
+
+
+def _scaled(images: Tensor, scale: float) -> Tensor:
+    size = [round(scale * side) for side in images.shape[-2:]]
+    return images if scale == 1 else _resized(images, size)
+
+
+def _resized(maps: Tensor, size: Sequence[int]) -> Tensor:
+    return F.interpolate(maps, size=size, mode="bilinear", align_corners=False)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -83,29 +97,20 @@ def multiscale_maximum(run: Callable[[Tensor], Tensor], images: Tensor, scales: 
     """
     if not scales or not all(0 < scale <= 1 for scale in scales):
         raise ParameterError(f"scales {list(scales)}", "factors above 0 and at most 1, as in (1, 0.75, 0.5)")
-    largest = None
-    for scale in sorted(scales, reverse=True):
-        size = [round(scale * side) for side in images.shape[-2:]]
-        resized = images if scale == 1 else F.interpolate(images, size=size, mode="bilinear", align_corners=False)
-        volume = run(resized).float()
-        if largest is None:
-            largest = volume
-        else:
-            grown = F.interpolate(volume, size=largest.shape[-2:], mode="bilinear", align_corners=False)
-            largest = torch.maximum(largest, grown)
+    largest, *smaller = (run(_scaled(images, scale)).float() for scale in sorted(scales, reverse=True))
+    for volume in smaller:
+        largest = torch.maximum(largest, _resized(volume, largest.shape[-2:]))
     return largest
 
 
 @torch.inference_mode()
 def volumes(net: nn.Module, run: Callable[[Tensor], Tensor], view: TrainView, side: int,
-            scales: Sequence[float] = SCALES, batch: int = 32) -> Iterator[tuple[int, Tensor, Box]]:
+            scales: Sequence[float] = SCALES) -> Iterator[tuple[int, Tensor, Box]]:
     """Yield (index, volume (K, h, w) on the canvas, box of the image on it) of every image of a view.
 
     net: in evaluation mode. run: one of its methods, see `multiscale_maximum`. side: canvas side in pixels.
     """
-    for first in range(0, len(view), batch):
-        indices = range(first, min(first + batch, len(view)))
-        images, boxes = view.canvas(indices, side)
+    for indices, images, boxes in batches_of(view, side):
         found = multiscale_maximum(run, normalise(images.to(device_of(net))), scales).cpu()
         yield from zip(indices, found, boxes)
 
@@ -126,13 +131,11 @@ def multiscale_mean(run: Callable[[Tensor], tuple[Tensor, Tensor]], images: Tens
         raise ParameterError(f"scales {list(scales)}", "factors above 0, as in (1, 0.5, 1.5, 2)")
     total, best = 0, None
     for scale in scales:
-        size = [round(scale * side) for side in images.shape[-2:]]
-        resized = images if scale == 1 else F.interpolate(images, size=size, mode="bilinear", align_corners=False)
+        resized = _scaled(images, scale)
         maps, scores = run(torch.cat([resized, resized.flip(3)]))
         plain, mirrored = maps.float().chunk(2)
         scores = torch.maximum(*scores.float().chunk(2))
-        both = (plain + mirrored.flip(3)) / 2
-        total = total + F.interpolate(both, size=images.shape[-2:], mode="bilinear", align_corners=False)
+        total = total + _resized((plain + mirrored.flip(3)) / 2, images.shape[-2:])
         best = scores if best is None else torch.maximum(best, scores)
     return total / len(scales), best
 
@@ -144,10 +147,7 @@ def averaged_maps(net: nn.Module, run: Callable[[Tensor], tuple[Tensor, Tensor]]
 
     net: in evaluation mode. run: see `multiscale_mean`. side: canvas side in pixels.
     """
-    batch = images_at_once(round(side * max(scales, default=1)), looks=2)
-    for first in range(0, len(view), batch):
-        indices = range(first, min(first + batch, len(view)))
-        images, boxes = view.canvas(indices, side)
+    for indices, images, boxes in batches_of(view, side, images_at_once(round(side * max(scales, default=1)), looks=2)):
         maps, scores = multiscale_mean(run, normalise(images.to(device_of(net))), scales)
         for index, image_maps, image_scores, box in zip(indices, maps.cpu(), scores.cpu(), boxes):
             yield from_canvas(image_maps, box, side, view.size(index)), image_scores

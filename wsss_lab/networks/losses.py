@@ -3,7 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor
 
-IGNORE = 255
+from wsss_lab.data.canvas import IGNORE
 
 
 def tag_loss(scores: Tensor, tags: Tensor) -> Tensor:

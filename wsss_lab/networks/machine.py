@@ -13,28 +13,24 @@ from wsss_lab.errors import ParameterError, SetupError
 from wsss_lab.networks.keeping import checkpoint_folder
 from wsss_lab.settings import checked, variable
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Where to compute: the GPU when there is one, the CPU without changes.
-
 
 def resolve_device(name: str | None = None) -> torch.device:
-    """The device to compute on.
+    """The device to compute on: the GPU when there is one, the CPU without changes.
 
     name: "auto", "cpu" or "cuda"; None reads the environment variable WSSS_DEVICE ("auto" when unset).
     Raises ParameterError for another name and SetupError for "cuda" on a machine without a usable GPU.
     """
     name = checked("device", name) if name else variable("WSSS_DEVICE") or "auto"
-    if name == "cuda" and not torch.cuda.is_available():
-        raise SetupError(
-            "DEVICE=cuda, but torch sees no usable GPU",
-            "an NVIDIA GPU with a driver that torch.cuda.is_available() accepts",
-            "use DEVICE=auto, or run 'make doctor' for the state of the driver",
-        )
-    use_gpu = name == "cuda" or (name == "auto" and torch.cuda.is_available())
-    return torch.device("cuda" if use_gpu else "cpu")
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    elif name == "cuda" and not torch.cuda.is_available():
+        raise SetupError("DEVICE=cuda, but torch sees no usable GPU",
+                         "an NVIDIA GPU with a driver that torch.cuda.is_available() accepts",
+                         "use DEVICE=auto, or run 'make doctor' for the state of the driver")
+    return torch.device(name)
 
 
-def place(net: torch.nn.Module) -> torch.nn.Module:
+def place(net: nn.Module) -> nn.Module:
     """The network on the chosen device, channels last (the faster layout for convolutions on both kinds)."""
     return net.to(resolve_device(), memory_format=torch.channels_last)
 
@@ -66,20 +62,18 @@ class Machine:
     @classmethod
     def here(cls) -> "Machine":
         """The settings in force. Raises ParameterError for a value that makes no sense."""
-        device = resolve_device()
-        minutes, workers = variable("WSSS_CHECKPOINT_MINUTES"), variable("WSSS_WORKERS")
-        return cls(device, variable("WSSS_PRECISION") or _usual_precision(device), variable("WSSS_PARTS") or 1,
-                   checkpoint_folder(), MINUTES if minutes is None else minutes,
-                   _usual_workers(device) if workers is None else workers)
+        device, precision, workers = resolve_device(), "fp32", 0
+        if device.type == "cuda":
+            precision = "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+            cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+            workers = min(WORKERS, cores)
+        minutes, asked_workers = variable("WSSS_CHECKPOINT_MINUTES"), variable("WSSS_WORKERS")
+        return cls(device, variable("WSSS_PRECISION") or precision, variable("WSSS_PARTS") or 1, checkpoint_folder(),
+                   MINUTES if minutes is None else minutes, workers if asked_workers is None else asked_workers)
 
     def autocast(self) -> torch.autocast:
-        """Mixed precision where it is asked for."""
-        return torch.autocast(self.device.type, PRECISIONS[self.precision] if self.mixed else None, enabled=self.mixed)
-
-    @property
-    def mixed(self) -> bool:
-        """Whether matrix products are taken in half precision."""
-        return self.precision != "fp32"
+        """Matrix products in half precision where that is asked for."""
+        return torch.autocast(self.device.type, PRECISIONS[self.precision], enabled=self.precision != "fp32")
 
     def scaler(self) -> torch.amp.GradScaler:
         """Keeps gradients in the range of fp16; does nothing otherwise. Its usual first factor of 65,536 costs a short
@@ -87,29 +81,13 @@ class Machine:
         return torch.amp.GradScaler(self.device.type, init_scale=1024.0, enabled=self.precision == "fp16")
 
 
-def _usual_precision(device: torch.device) -> str:
-    if device.type != "cuda":
-        return "fp32"
-    return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
-
-
-def _usual_workers(device: torch.device) -> int:
-    if device.type != "cuda":
-        return 0
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(WORKERS, cores)
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# One training on several processes, each with a GPU of its own: every one works through its part of each batch.
-#
-# All processes draw the same batches, so that the training is the one that a single process with the same batch size
-# would do, up to rounding (and to dropout, which each process draws for its own part).
-
-
 @dataclass(frozen=True)
 class Ranks:
-    """Which of how many processes this is. number: from 0."""
+    """One training on several processes: which of how many this is, from 0. Each has a GPU of its own.
+
+    All draw the same batches and work through their part of each, so that the training is the one that a single process
+    with the same batch size would do, up to rounding (and to dropout, which each process draws for its own part).
+    """
 
     number: int = 0
     count: int = 1

@@ -4,18 +4,19 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from wsss_lab.networks.trunks import SHAPES, freeze_batch_norms, shape_named
+from wsss_lab.errors import one_of
+from wsss_lab.networks.trunks import SHAPES, freeze_batch_norms
 from wsss_lab.networks.weights import load_into
 
 #: First layer of the stage with the last stride (32), and of the one with stride 16.
 _LAST_STRIDE, _FIRST_TRAINED = 14, 7
 
 
-def mobilenet_trunk(variant: str) -> nn.Sequential:
-    """``torchvision.models.mobilenet_v2().features`` with its last strides removed.
+def mobilenet_trunk(variant: str, _blocks: tuple = ()) -> nn.Sequential:
+    """``torchvision.models.mobilenet_v2().features`` with its last strides removed: 1280 channels.
 
     variant: a key of SHAPES. "VGG-16" and "LowRes" keep all strides (32); the others remove the
-    last one (16), and "ROI" adds the 3x3 stride-1 max pooling. Output has 1280 channels.
+    last one (16), and "ROI" adds the 3x3 stride-1 max pooling.
 
     Here a removed stride is always made up for by a dilation of 2: with the few photographs that this trunk is meant
     for, later layers can't learn to live without it. So "HighRes" gives the map of "LowRes" on a finer grid, and
@@ -23,25 +24,20 @@ def mobilenet_trunk(variant: str) -> nn.Sequential:
     """
     from torchvision.models import mobilenet_v2
 
-    shape_named(variant)
-    features = mobilenet_v2(weights=None).features
+    one_of("network variant", variant, SHAPES)
+    layers = list(mobilenet_v2(weights=None).features)
+    channels = layers[-1][0].out_channels
     if variant in ("HighRes", "ROI", "DeepLab"):
-        _dilate_last_stage(features)
-    layers = list(features)
+        for index, stage in enumerate(layers[_LAST_STRIDE:], start=_LAST_STRIDE):
+            for layer in stage.modules():
+                if isinstance(layer, nn.Conv2d) and layer.kernel_size == (3, 3):  # the depthwise ones
+                    rate = 2 if index > _LAST_STRIDE else 1
+                    layer.stride, layer.dilation, layer.padding = (1, 1), (rate, rate), (rate, rate)
     if variant == "ROI":
         layers.append(SHAPES[variant].pools[4].layer())
     trunk = nn.Sequential(*layers)
-    trunk.out_channels = features[-1][0].out_channels
+    trunk.out_channels = channels
     return trunk
-
-
-def _dilate_last_stage(features: nn.Sequential) -> None:
-    """Replace the last stride by a dilation of the depthwise convolutions behind it."""
-    for index in range(_LAST_STRIDE, len(features)):
-        for layer in features[index].modules():
-            if isinstance(layer, nn.Conv2d) and layer.kernel_size == (3, 3):
-                dilation = 2 if index > _LAST_STRIDE else 1
-                layer.stride, layer.dilation, layer.padding = (1, 1), (dilation,) * 2, (dilation,) * 2
 
 
 def copy_features(source: dict[str, Tensor], trunk: nn.Sequential, origin: str | Path = "start weights") -> None:

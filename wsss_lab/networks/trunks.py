@@ -1,4 +1,4 @@
-"""Trunks of networks, each an nn.Sequential with `out_channels` and `stride`: VGG, ResNet and MobileNet."""
+"""VGG and ResNet trunks, each an nn.Sequential with `out_channels`, and what copies start weights into trunks."""
 
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from wsss_lab.errors import ParameterError, WeightsError
+from wsss_lab.errors import WeightsError, one_of
 from wsss_lab.networks.weights import load_into
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -61,13 +61,6 @@ SHAPES = {
 }
 
 
-def shape_named(name: str) -> TrunkShape:
-    """The TrunkShape called `name`; ParameterError lists the known names."""
-    if name not in SHAPES:
-        raise ParameterError(f"network variant '{name}' is not known", " or ".join(SHAPES))
-    return SHAPES[name]
-
-
 def vgg_trunk(variant: str, blocks=VGG16_BLOCKS) -> nn.Sequential:
     """A VGG trunk from the image to the end of conv5/pool5.
 
@@ -75,11 +68,10 @@ def vgg_trunk(variant: str, blocks=VGG16_BLOCKS) -> nn.Sequential:
     Input (B, 3, H, W), output (B, channels of conv5, h, w). `trunk.out_channels` holds the channel count.
     Convolution weights of all variants have the same shapes and order, so they share start weights.
     """
-    shape = shape_named(variant)
+    shape = SHAPES[one_of("network variant", variant, SHAPES)]
     layers: list[nn.Module] = []
     channels = 3
-    first = 5 - len(blocks)
-    for number, (convolutions, width) in enumerate(blocks, start=first):
+    for number, (convolutions, width) in enumerate(blocks, start=5 - len(blocks)):
         dilation = shape.conv5_dilation if number == 4 else 1
         for _ in range(convolutions):
             layers += [nn.Conv2d(channels, width, 3, padding=dilation, dilation=dilation), nn.ReLU(inplace=False)]
@@ -97,29 +89,23 @@ def convolutions(trunk: nn.Module) -> list[nn.Conv2d]:
 
 
 def copy_convolutions(source: dict[str, Tensor], trunk: nn.Sequential, origin: str | Path = "start weights") -> None:
-    """Copy start weights into a trunk by order, as pools shift the layer numbers between variants.
+    """Copy start weights into a VGG by order, as pools shift the layer numbers between variants.
 
     source: the state dict of a trunk, or of torchvision's ``vgg16()``, whose linear ``classifier.*`` is left out.
     origin: where they come from, for the error. Raises WeightsError when they hold other convolutions.
     """
     targets = convolutions(trunk)
-    own = {name: value for name, value in source.items() if not name.startswith("classifier.")}
-    weights = [value for name, value in own.items() if name.endswith("weight")]
-    biases = [value for name, value in own.items() if name.endswith("bias")]
-    found, wanted = ([tuple(value.shape) for value in values] for values in (weights, [t.weight for t in targets]))
+    weights, biases = ([value for name, value in source.items()
+                        if name.endswith(kind) and not name.startswith("classifier.")] for kind in ("weight", "bias"))
+    found, wanted = ([tuple(each.shape) for each in tensors] for tensors in (weights, [t.weight for t in targets]))
     if found != wanted or len(biases) != len(weights):
-        raise WeightsError(
-            f"'{origin}' is for another architecture: {len(weights)} layers with weights {_ends(found)}",
-            f"the {len(wanted)} convolutions {_ends(wanted)} of the trunk, with biases",
-            "give weights of this architecture, for VGG-16 those of torchvision's vgg16",
-        )
+        ends = f" from {found[0]} to {found[-1]}" if found else ""
+        raise WeightsError(f"'{origin}' is for another architecture: {len(weights)} layers with weights{ends}",
+                           f"the {len(wanted)} convolutions from {wanted[0]} to {wanted[-1]} of the trunk, with biases",
+                           "give weights of this architecture, for VGG-16 those of torchvision's vgg16")
     for layer, weight, bias in zip(targets, weights, biases):
         layer.weight.data.copy_(weight)
         layer.bias.data.copy_(bias)
-
-
-def _ends(shapes: list[tuple[int, ...]]) -> str:
-    return f"from {shapes[0]} to {shapes[-1]}" if shapes else ""
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -148,24 +134,22 @@ _EXPANSION = 4  # a bottleneck gives four times its inner channels
 def resnet_trunk(variant: str, blocks=RESNET101_BLOCKS) -> nn.Sequential:
     """A ResNet of bottlenecks from the image to the end of its last stage.
 
-    variant: "Stride16" for the trunk of Araslanov & Roth 2020; any key of wsss_lab.networks.trunks.SHAPES for that of
-    DeepLab v2, the only one that the other papers use. blocks: (bottlenecks, inner channels) of the four stages.
+    variant: "Stride16" for the trunk of Araslanov & Roth 2020; any key of SHAPES for that of DeepLab v2, the only one
+    that the other papers use. blocks: (bottlenecks, inner channels) of the four stages.
     Input (B, 3, H, W), output (B, 4 * inner channels, h, w) at stride 8, or 16 with "Stride16". With a stem narrower
     than 64 channels (small images) every variant is the same trunk, at stride 4. Layers are named as in torchvision's
     ``resnet101``, whose state dict fits; `trunk.out_channels` holds the channel count.
     Raises ParameterError for an unknown variant.
     """
-    if variant not in (*SHAPES, "Stride16"):
-        raise ParameterError(f"network variant '{variant}' is not known", " or ".join((*SHAPES, "Stride16")))
+    one_of("network variant", variant, (*SHAPES, "Stride16"))
     stem = blocks[0][1]
-    stages = _STAGES_16 if variant == "Stride16" and stem >= _WIDE_STEM else _STAGES
-    layers: OrderedDict[str, nn.Module] = OrderedDict()
-    kernel, stride = (7, 2) if stem >= _WIDE_STEM else (5, 1)
-    layers["conv1"] = nn.Conv2d(3, stem, kernel, stride, padding=kernel // 2, bias=False)
-    layers["bn1"] = nn.BatchNorm2d(stem)
-    layers["relu"] = nn.ReLU(inplace=True)
-    layers["maxpool"] = nn.MaxPool2d(3, 2, padding=1)
+    wide = stem >= _WIDE_STEM
+    kernel, stride = (7, 2) if wide else (5, 1)
+    layers: OrderedDict[str, nn.Module] = OrderedDict(
+        conv1=nn.Conv2d(3, stem, kernel, stride, padding=kernel // 2, bias=False), bn1=nn.BatchNorm2d(stem),
+        relu=nn.ReLU(inplace=True), maxpool=nn.MaxPool2d(3, 2, padding=1))
     channels = stem
+    stages = _STAGES_16 if variant == "Stride16" and wide else _STAGES
     for number, ((count, inner), (step, dilation)) in enumerate(zip(blocks, stages), start=1):
         layers[f"layer{number}"] = _stage(channels, count, inner, step, dilation)
         channels = _EXPANSION * inner
@@ -183,12 +167,19 @@ def _stage(channels: int, count: int, inner: int, stride: int, dilation: int) ->
     return nn.Sequential(first, *(Bottleneck(width, inner, dilation=dilation) for _ in range(count - 1)))
 
 
-def copy_layers(source: dict[str, Tensor], trunk: nn.Sequential, origin: str | Path = "start weights") -> None:
-    """Load the start weights of a trunk, or torchvision's ``resnet101``, whose ``fc.*`` is left out.
+#: What names of the 1000-way linear layer start with.
+_CLASSIFIER = ("fc", "linear")
 
+
+def copy_layers(source: dict[str, Tensor], trunk: nn.Sequential, origin: str | Path = "start weights") -> None:
+    """Load the start weights of a ResNet or WideResNet, or published ones, whose 1000-way linear layer is left out.
+
+    Files older than the batch counters of PyTorch's batch norms are taken too: the counters keep their value.
     origin: where they come from, for the error. Raises WeightsError when they are for another architecture.
     """
-    load_into(trunk, {name: value for name, value in source.items() if not name.startswith("fc.")}, origin)
+    counters = {name: value for name, value in trunk.state_dict().items() if name.endswith("num_batches_tracked")}
+    layers = {name: value for name, value in source.items() if not name.startswith(_CLASSIFIER)}
+    load_into(trunk, counters | layers, origin)
 
 
 def freeze_batch_norms(net: nn.Module) -> None:
@@ -196,5 +187,4 @@ def freeze_batch_norms(net: nn.Module) -> None:
     for layer in net.modules():
         if isinstance(layer, nn.BatchNorm2d):
             layer.eval()
-            layer.weight.requires_grad_(False)
-            layer.bias.requires_grad_(False)
+            layer.requires_grad_(False)

@@ -20,11 +20,8 @@ from wsss_lab.errors import DataError, WeightsError
 from wsss_lab.networks.inference import device_of, eval_mode
 from wsss_lab.networks.weights import load_into, read_weights
 
-#: Name of the weights file in the folder WSSS_WEIGHTS.
-WEIGHTS_FILE = "u2netp_saliency.pth"
-
-#: Side of the square that images are stretched to.
-INPUT_SIDE = 320
+WEIGHTS_FILE = "u2netp_saliency.pth"  # its name in the folder WSSS_WEIGHTS
+INPUT_SIDE = 320  # of the square that images are stretched to
 
 _WIDTH = 64  # channels between stages
 _INNER = 16  # channels inside a stage
@@ -79,11 +76,9 @@ class ResidualUBlock(nn.Module):
 
 
 class U2NetP(nn.Module):
-    """A U-Net of small U-Nets with a fused side output per stage: (B, 3, H, W) -> saliency logits (B, 1, H,
-    W).
+    """A U-Net of small U-Nets with a fused side output per stage: (B, 3, H, W) -> saliency logits (B, 1, H, W).
 
-    Input: see `prepare`. Source: Qin et al. 2020, Sec. 3.2 and Table 1 (the small variant, 1.13 M
-    parameters).
+    Input: see `prepare`. Source: Qin et al. 2020, Sec. 3.2 and Table 1 (the small variant, 1.13 M parameters).
     """
 
     def __init__(self):
@@ -110,18 +105,6 @@ class U2NetP(nn.Module):
         return self.out(torch.cat(sides, 1))
 
 
-def load_u2netp(path: str | Path) -> U2NetP:
-    """U2-Net-P with the weights of a file (`WEIGHTS_FILE` or a folder that holds it), in evaluation mode.
-
-    Raises WeightsError when the file is missing, damaged or for another architecture.
-    """
-    path = Path(path)
-    path = path / WEIGHTS_FILE if path.is_dir() else path
-    net = U2NetP()
-    load_into(net, read_weights(path), path)
-    return net.to(memory_format=torch.channels_last).eval()  # about twice as fast on a CPU
-
-
 def prepare(image: np.ndarray) -> Tensor:
     """What the network was trained on: uint8 (H, W, 3) RGB -> float32 (1, 3, 320, 320).
 
@@ -137,19 +120,17 @@ def prepare(image: np.ndarray) -> Tensor:
 
 
 @torch.no_grad()
-def predict(net: U2NetP, images: Sequence[np.ndarray] | np.ndarray, batch: int = 1) -> list[np.ndarray]:
+def predict(net: U2NetP, images: Sequence[np.ndarray]) -> list[np.ndarray]:
     """Saliency of each image at its own size: float32 (H, W) in [0, 1].
 
-    images: a list of uint8 (H, W, 3), RGB, of any sizes, or one array (B, H, W, 3).
-    batch: images per pass; more than one only pays on a GPU. Raises DataError for another kind of image.
+    images: uint8 (H, W, 3), RGB, of any sizes. Raises DataError for another kind of image.
     """
     maps = []
     with eval_mode(net):
-        for start in range(0, len(images), batch):
-            part = images[start:start + batch]
-            saliency = net(torch.cat([prepare(image) for image in part]).to(device_of(net))).sigmoid().cpu()
-            maps += [F.interpolate(one[None], size=image.shape[:2], mode="bilinear", align_corners=False)[0,
-            0].numpy() for one, image in zip(saliency, part)]
+        for image in images:
+            saliency = net(prepare(image).to(device_of(net))).sigmoid().cpu()
+            resized = F.interpolate(saliency, size=image.shape[:2], mode="bilinear", align_corners=False)
+            maps.append(resized[0, 0].numpy())
     return maps
 
 
@@ -158,8 +139,6 @@ def _halve(x: Tensor) -> Tensor:
 
 
 def _resize_like(x: Tensor, reference: Tensor) -> Tensor:
-    if x.shape[-2:] == reference.shape[-2:]:
-        return x
     return F.interpolate(x, size=reference.shape[-2:], mode="bilinear", align_corners=False)
 
 
@@ -171,14 +150,10 @@ def _resize_like(x: Tensor, reference: Tensor) -> Tensor:
 # `rebnconv(L-1)d` to `rebnconv1d`. A batch norm in evaluation mode is linear, so it is folded into its convolution.
 
 
-EPSILON = 1e-5  # of the batch norms
-
-
 def convert(source: str | Path, target: str | Path) -> Path:
-    """Write published weights as a file for `load_u2netp`; it appears under its name complete or not at all.
+    """Write the published weights u2netp.pth as those of `U2NetP`; the file appears complete or not at all.
 
-    source: u2netp.pth    target: the file to write    returns: target
-    Raises WeightsError for a source that is missing, damaged or of another network.
+    Returns target. Raises WeightsError for a source that is missing, damaged or of another network.
     """
     target = Path(target)
     temporary = target.with_name(f"{target.name}.tmp")
@@ -194,22 +169,15 @@ def convert(source: str | Path, target: str | Path) -> Path:
 
 def check_original(path: str | Path) -> dict[str, Tensor]:
     """The parameters of a published file for `U2NetP`; WeightsError for a file of another kind or network."""
-    state = fold(read_weights(path), path)
-    load_into(U2NetP(), state, path)
-    return state
-
-
-def fold(state: dict[str, Tensor], path: str | Path) -> dict[str, Tensor]:
-    """Published parameters, by their names there, as those of `U2NetP`: float32, batch norms folded.
-
-    path: where they come from, for the message. Raises WeightsError for names that are missing.
-    """
+    state, net = read_weights(path), U2NetP()
     try:
-        return {f"{ours}.{kind}": value for ours, theirs in _names().items()
-                for kind, value in _convolution(state, theirs).items()}
+        folded = {f"{ours}.{kind}": value for ours, theirs in _names(net).items()
+                  for kind, value in _convolution(state, theirs).items()}
     except KeyError as error:
         raise WeightsError(f"'{path}' has no parameter {error}", "the file u2netp.pth of the network's authors",
                            "u2net.pth, without p, is the larger network: take the small one") from error
+    load_into(net, folded, path)
+    return folded
 
 
 def _convolution(state: dict[str, Tensor], name: str) -> dict[str, Tensor]:
@@ -217,14 +185,13 @@ def _convolution(state: dict[str, Tensor], name: str) -> dict[str, Tensor]:
     if not name.rpartition(".")[2].startswith("rebnconv"):
         return {kind: state[f"{name}.{kind}"] for kind in ("weight", "bias")}
     norm = {kind: state[f"{name}.bn_s1.{kind}"] for kind in ("weight", "bias", "running_mean", "running_var")}
-    gain = norm["weight"] / (norm["running_var"] + EPSILON).sqrt()
+    gain = norm["weight"] / (norm["running_var"] + 1e-5).sqrt()
     bias = (state[f"{name}.conv_s1.bias"] - norm["running_mean"]) * gain + norm["bias"]
     return {"weight": state[f"{name}.conv_s1.weight"] * gain[:, None, None, None], "bias": bias}
 
 
-def _names() -> dict[str, str]:
+def _names(net: U2NetP) -> dict[str, str]:
     """The published name of every layer of U2NetP."""
-    net = U2NetP()
     names = {"out": "outconv"} | {f"side.{index}": f"side{index + 1}" for index in range(len(net.side))}
     stages = [(f"enc.{index}", f"stage{index + 1}", block) for index, block in enumerate(net.enc)]
     stages += [(f"dec.{index}", f"stage{len(net.dec) - index}d", block) for index, block in enumerate(net.dec)]

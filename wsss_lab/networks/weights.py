@@ -37,20 +37,19 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
 
 def _state_dict(content: object, path: Path) -> dict[str, Tensor]:
     """The named tensors that a file is, or has one dictionary of."""
-    if _named_tensors(content):
+    def is_state(value: object) -> bool:
+        return isinstance(value, dict) and bool(value) and all(
+            isinstance(name, str) and isinstance(each, Tensor) for name, each in value.items())
+
+    if is_state(content):
         return content
-    parts = [key for key, value in content.items() if _named_tensors(value)] if isinstance(content, dict) else []
+    parts = [key for key, value in content.items() if is_state(value)] if isinstance(content, dict) else []
     if len(parts) != 1:
-        found = f"but several: {', '.join(map(str, parts))}" if parts else ""
-        raise WeightsError(f"'{path}' holds no state dict {found}".rstrip(),
+        found = f" but several: {', '.join(map(str, parts))}" if parts else ""
+        raise WeightsError(f"'{path}' holds no state dict{found}",
                            "a dictionary of named tensors, by itself or as 'state_dict' of another one",
                            "save it by itself with torch.save")
     return content[parts[0]]
-
-
-def _named_tensors(content: object) -> bool:
-    return isinstance(content, dict) and bool(content) and all(
-        isinstance(name, str) and isinstance(value, Tensor) for name, value in content.items())
 
 
 def plain_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -68,12 +67,10 @@ def load_into(net: nn.Module, state: dict[str, Tensor], path: str | Path) -> Non
     """Load a state dict into a network; WeightsError names what doesn't fit."""
     state = plain_names(state)
     own = net.state_dict()
-    missing = sorted(own.keys() - state.keys())
-    unknown = sorted(state.keys() - own.keys())
-    other = sorted(name for name in own.keys() & state.keys() if own[name].shape != state[name].shape)
-    if missing or unknown or other:
-        found = [f"{len(names)} {what} (first: {names[0]})"
-                 for what, names in (("missing", missing), ("unknown", unknown), ("of another shape", other)) if names]
+    wrong = {"missing": own.keys() - state.keys(), "unknown": state.keys() - own.keys(),
+             "of another shape": {name for name in own.keys() & state.keys() if own[name].shape != state[name].shape}}
+    if any(wrong.values()):
+        found = [f"{len(names)} {what} (first: {min(names)})" for what, names in wrong.items() if names]
         raise WeightsError(f"'{path}' is for another architecture: " + ", ".join(found),
                            f"the {len(own)} tensors of {type(net).__name__}",
                            "give weights of this architecture ('make doctor' lists the files that are looked for)")

@@ -5,13 +5,12 @@ names are those of the released code of Ahn & Kwak 2018, which Araslanov & Roth 
 """
 
 from collections import OrderedDict
-from pathlib import Path
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wsss_lab.networks.trunks import shape_named
-from wsss_lab.networks.weights import load_into
+from wsss_lab.errors import one_of
+from wsss_lab.networks.trunks import SHAPES
 
 #: (stem channels,), then per stage (blocks, stride, dilation, output channels of each convolution of a block): two
 #: convolutions make a plain block, three a bottleneck. Stages are called b2, b3, ... Output stride 8.
@@ -38,8 +37,6 @@ TOY_WIDE_RESNET = (
 
 #: Channel dropout by the width of a bottleneck. Narrower ones have no channels to spare, and none.
 _DROPOUT = {2048: 0.3, 4096: 0.5}
-#: What names of the 1000-way linear layer start with.
-_CLASSIFIER = ("fc", "linear")
 
 
 class Block(nn.Module):
@@ -65,9 +62,8 @@ class Block(nn.Module):
             self.add_module(f"conv_branch{step}", nn.Conv2d(
                 width, outputs, kernel, stride if step == "2a" else 1, kernel // 2 * rate, rate, bias=False))
             width = outputs
-        self.conv_branch1 = None
-        if inputs != width or stride != 1:
-            self.conv_branch1 = nn.Conv2d(inputs, width, 1, stride, bias=False)
+        reshapes = inputs != width or stride != 1
+        self.conv_branch1 = nn.Conv2d(inputs, width, 1, stride, bias=False) if reshapes else None
 
     def forward(self, x: Tensor) -> Tensor:
         return self.add_residual(x, self.activate(x))
@@ -97,10 +93,10 @@ def wide_resnet_trunk(variant: str, blocks=WIDE_RESNET38) -> nn.Sequential:
     TOY_WIDE_RESNET). Layers are named as in the PyTorch conversion ``ilsvrc-cls_rna-a1_cls1000_ep-0001.pth`` of the
     published weights; `trunk.out_channels` holds the channel count. Raises ParameterError for an unknown variant.
     """
-    shape_named(variant)
-    (stem, ), *stages = blocks
-    layers: OrderedDict[str, nn.Module] = OrderedDict(conv1a=nn.Conv2d(3, stem, 3, padding=1, bias=False))
-    width, reached = stem, 1
+    one_of("network variant", variant, SHAPES)
+    (width,), *stages = blocks
+    layers: OrderedDict[str, nn.Module] = OrderedDict(conv1a=nn.Conv2d(3, width, 3, padding=1, bias=False))
+    reached = 1
     for number, (count, stride, dilation, *channels) in enumerate(stages, start=2):
         for index in range(count):
             # The first convolution of a stage still reads the grid of the stage before: its dilation is that one's.
@@ -113,14 +109,3 @@ def wide_resnet_trunk(variant: str, blocks=WIDE_RESNET38) -> nn.Sequential:
     trunk = nn.Sequential(layers)
     trunk.out_channels = width
     return trunk
-
-
-def copy_layers(source: dict[str, Tensor], trunk: nn.Sequential, origin: str | Path = "start weights") -> None:
-    """Load the start weights of a trunk, or the published ones, whose 1000-way linear layer is left out.
-
-    The published file is older than the batch counters of PyTorch's batch norms; they keep their value if missing.
-    origin: where the weights come from, for the error. Raises WeightsError when they are for another architecture.
-    """
-    counters = {name: value for name, value in trunk.state_dict().items() if name.endswith("num_batches_tracked")}
-    layers = {name: value for name, value in source.items() if not name.startswith(_CLASSIFIER)}
-    load_into(trunk, counters | layers, origin)

@@ -4,7 +4,7 @@ The network's attention is its teacher: the segmentation loss pulls the label ma
 same network gives for the tags of a training image (Secs. 4 to 6). No mask is read.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import NamedTuple
 
@@ -15,11 +15,11 @@ from torch import Tensor
 
 from wsss_lab.data.canvas import from_canvas, normalise
 from wsss_lab.data.views import TrainView
-from wsss_lab.errors import ParameterError
+from wsss_lab.errors import one_of
 from wsss_lab.networks.backbones import Backbone
 from wsss_lab.networks.batches import pixel_batches
 from wsss_lab.networks.fit import Curves, Schedule, fit
-from wsss_lab.networks.inference import device_of
+from wsss_lab.networks.inference import batches_of, device_of
 from wsss_lab.networks.machine import place
 from wsss_lab.refinement.crf_rnn import ITERATIONS, message_kernel, unary
 from wsss_lab.refinement.dense_crf import label_frames
@@ -35,10 +35,10 @@ _LEAST = 1e-6
 class Method:
     """The switches of one training; the defaults are the full approach.
 
-    attention: see wsss_lab.seeds.top_down. aggregation: one of wsss_lab.seeds.fusion_net.AGGREGATIONS. weight:
-    lambda of Eq. (13), 0 = the classification loss alone. prior: whether attention is part of the unary (Eq. 11).
-    iterations: of the CRF-RNN, 0 = without. compared: which p^S stands in Eq. (15), that of the CRF-RNN ("crf"), of
-    Eq. (1) ("softmax") or the mean of both losses ("both").
+    attention: see wsss_lab.seeds.top_down. aggregation: one of wsss_lab.seeds.fusion_net.AGGREGATIONS. weight: lambda
+    of Eq. (13), 0 = the classification loss alone. prior: whether attention is part of the unary (Eq. 11). iterations:
+    of the CRF-RNN, 0 = without. compared: which p^S stands in Eq. (15), that of the CRF-RNN ("crf"), of Eq. (1)
+    ("softmax") or the mean of both losses ("both").
     """
 
     attention: Attention = field(default_factory=Attention)
@@ -49,8 +49,7 @@ class Method:
     compared: str = "both"
 
     def __post_init__(self):
-        if self.compared not in COMPARED:
-            raise ParameterError(f"compared='{self.compared}'", " or ".join(COMPARED))
+        one_of("compared", self.compared, COMPARED)
 
     def settings(self) -> dict:
         """As plain JSON values, for the settings of a step."""
@@ -105,8 +104,7 @@ class Losses:
     """
 
     def __init__(self, method: Method, warm_up: int):
-        self.method, self.warm_up = method, warm_up
-        self.curves = Curves()
+        self.method, self.warm_up, self.curves = method, warm_up, Curves()
 
     def __call__(self, net: FusionNet, pixels: Tensor, tags: Tensor) -> Tensor:
         """Total loss of a batch. pixels: uint8 (B, 3, H, W), as augmented. tags: (B, C) in {0, 1}."""
@@ -171,8 +169,8 @@ def train_fusion(view: TrainView, start: dict[str, Tensor], backbone: dict, sche
 
 def restore_fusion(state: dict[str, Tensor], backbone: dict, method: dict) -> FusionNet:
     """The trained network in evaluation mode on the chosen device."""
-    labels = len(state["classifier.bias"])
-    net = Method.from_settings(method).network(Backbone.from_settings(backbone), labels - 1)
+    classes = len(state["classifier.bias"]) - 1
+    net = Method.from_settings(method).network(Backbone.from_settings(backbone), classes)
     net.load_state_dict(state)
     return place(net).eval()
 
@@ -181,21 +179,18 @@ def restore_fusion(state: dict[str, Tensor], backbone: dict, method: dict) -> Fu
 # Labels and attention from the trained network of Roy & Todorovic 2017 (Secs. 4, 5 and 7).
 
 
-PRIORS = ("attention", "image", "none")
 TAGS = ("predicted", "known")
 PRESENCE = 0.5  # p(y|x) of a class that is predicted; our choice
 
 
 class Seen(NamedTuple):
-    """What the network says of a batch. maps: f, before Eq. (1); attention: p^A (Eq. 4) or None where it isn't asked
-    for, both (B, K, h, w). scores: logits (B, K). present: bool (B, K), the labels that get attention. kernel: of the
-    CRF-RNN."""
+    """What the network says of a batch."""
 
-    maps: Tensor
-    attention: Tensor | None
-    scores: Tensor
-    present: Tensor
-    kernel: Tensor
+    maps: Tensor  # f, before Eq. (1): (B, K, h, w)
+    attention: Tensor | None  # p^A (Eq. 4) of the same shape, None where it isn't asked for
+    scores: Tensor  # logits (B, K)
+    present: Tensor  # bool (B, K), the labels that get attention
+    kernel: Tensor  # of the CRF-RNN
 
 
 def predicted_labels(scores: Tensor) -> Tensor:
@@ -210,18 +205,15 @@ def predicted_labels(scores: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def looked_at(net: FusionNet, method: Method, view: TrainView, side: int, tags: str, attend: bool = True,
-              batch: int = 16) -> Iterator[tuple[range, np.ndarray, Seen]]:
+def looked_at(net: FusionNet, method: Method, view: TrainView, side: int, tags: str,
+              attend: bool = True) -> Iterator[tuple[range, np.ndarray, Seen]]:
     """Yield (indices, boxes, Seen) of the images of a view, batch by batch.
 
     tags: "predicted", as a method at test time must do, or "known". attend: whether attention is worked out. Raises
     ParameterError for another word.
     """
-    if tags not in TAGS:
-        raise ParameterError(f"tags='{tags}' is not known", " or ".join(TAGS))
-    for first in range(0, len(view), batch):
-        indices = range(first, min(first + batch, len(view)))
-        images, boxes = view.canvas(indices, side)
+    one_of("tags", tags, TAGS)
+    for indices, images, boxes in batches_of(view, side, 16):
         images = images.to(device_of(net))
         features = net.features(normalise(images))
         maps = net.scores(features).float()
@@ -236,14 +228,12 @@ def looked_at(net: FusionNet, method: Method, view: TrainView, side: int, tags: 
 def fused(net: FusionNet, seen: Seen, prior: str = "attention") -> Tensor:
     """Probabilities of all labels (B, K, h, w): p^S with a prior, after the network's CRF-RNN.
 
-    prior: "attention", p^A of every position (Eq. 11); "image", p(y|x) at all of them; "none".
-    Raises ParameterError for another word.
+    prior: "attention", p^A of every position (Eq. 11); "image", p(y|x) at all of them; "none"; else ParameterError.
     """
-    if prior not in PRIORS:
-        raise ParameterError(f"prior='{prior}' is not known", " or ".join(PRIORS))
     p_s = seen.maps.softmax(1)
-    other = torch.ones_like(p_s) if prior == "none" else seen.scores.sigmoid()[..., None, None]
-    return net.crf(unary(p_s, seen.attention if prior == "attention" else other), seen.kernel)
+    priors = {"attention": seen.attention, "image": seen.scores.sigmoid()[..., None, None],
+              "none": torch.ones_like(p_s)}
+    return net.crf(unary(p_s, priors[one_of("prior", prior, priors)]), seen.kernel)
 
 
 @torch.no_grad()
@@ -276,18 +266,20 @@ def attention_maps(view: TrainView, state: dict[str, Tensor], backbone: dict, me
 
     method: may differ from the trained one in its attention. tags: see `looked_at`.
     """
-    net = restore_fusion(state, backbone, method)
-    batches = looked_at(net, Method.from_settings(method), view, backbone["side"], tags)
-    return {"maps": np.concatenate([seen.attention.cpu().numpy().astype(np.float16) for _, _, seen in batches])}
+    return _maps(view, state, backbone, method, lambda seen: seen.attention, tags)
 
 
-@torch.no_grad()
 def class_maps(view: TrainView, state: dict, backbone: dict, method: dict) -> dict:
     """The label maps f of all classes, negative values 0: {"maps": float16 (N, C, h, w)} on the canvas.
 
     Divided by their maximum they are class activation maps: each score is a sum over positions of its own map.
     """
+    return _maps(view, state, backbone, method, lambda seen: seen.maps[:, 1:].relu(), attend=False)
+
+
+@torch.no_grad()
+def _maps(view: TrainView, state: dict, backbone: dict, method: dict, of: Callable[[Seen], Tensor], tags: str = "known",
+          attend: bool = True) -> dict:
     net = restore_fusion(state, backbone, method)
-    batches = looked_at(net, Method.from_settings(method), view, backbone["side"], "known", attend=False)
-    return {"maps": np.concatenate([seen.maps[:, 1:].relu().cpu().numpy().astype(np.float16)
-                                    for _, _, seen in batches])}
+    batches = looked_at(net, Method.from_settings(method), view, backbone["side"], tags, attend)
+    return {"maps": np.concatenate([of(seen).cpu().numpy().astype(np.float16) for _, _, seen in batches])}

@@ -9,7 +9,7 @@ from torch import Tensor
 from wsss_lab.data import frames
 from wsss_lab.data.canvas import from_canvas
 from wsss_lab.data.views import TrainView
-from wsss_lab.errors import ParameterError
+from wsss_lab.errors import one_of
 from wsss_lab.networks.backbones import Backbone
 from wsss_lab.networks.batches import augmentation, labelled_batches
 from wsss_lab.networks.fit import Curves, Schedule, fit
@@ -34,8 +34,7 @@ def joint_losses(net: AttentionNet, images: Tensor, labels: Tensor, tags: Tensor
     "pixel", as if there were no classification loss (returned as 0).
     Returns (l_c, l_s), scalars; l_s is the mean over pixels.
     """
-    if gradient not in GRADIENTS:
-        raise ParameterError(f"gradient '{gradient}' is not known", " or ".join(GRADIENTS))
+    one_of("gradient", gradient, GRADIENTS)
     scores = net.scores(images)
     pixels = pixel_loss(scores, labels)
     if gradient == "pixel":
@@ -85,8 +84,7 @@ def adapt(scores: np.ndarray, tags: np.ndarray, absent: str = "excluded") -> np.
     >>> adapt(scores, tags).tolist(), adapt(scores, tags, absent="zero").tolist()
     ([[1]], [[2]])
     """
-    if absent not in ABSENT:
-        raise ParameterError(f"absent='{absent}' is not known", " or ".join(ABSENT))
+    one_of("absent", absent, ABSENT)
     present = np.concatenate([[True], np.asarray(tags, bool)])[:, None, None]
     return np.where(present, scores, -np.inf if absent == "excluded" else 0).argmax(0).astype(np.uint8)
 

@@ -11,31 +11,24 @@ from torch import Tensor
 from wsss_lab.data.canvas import normalise
 from wsss_lab.data.resized_crop import crop_and_jitter
 from wsss_lab.data.views import TrainView
-from wsss_lab.errors import ParameterError
+from wsss_lab.errors import one_of
 from wsss_lab.fusion.confident import BACKGROUND_CONFIDENCE, CONFIDENCE, LEAST, confident_labels
 from wsss_lab.networks.backbones import Backbone
 from wsss_lab.networks.batches import pixel_batches
 from wsss_lab.networks.deeplab_v3plus import DeepLabV3Plus
 from wsss_lab.networks.fit import Curves, Schedule, fit
 from wsss_lab.networks.inference import averaged_maps, device_of
+from wsss_lab.networks.losses import IGNORE
 from wsss_lab.networks.machine import place
 from wsss_lab.refinement.dense_crf import label_frames
 from wsss_lab.refinement.pamr import DILATIONS, ITERATIONS, pamr_present, pamr_steps
-from wsss_lab.seeds.weighted_pooling import (
-    EPSILON,
-    FLOOR,
-    POWER,
-    class_scores,
-    masks_of,
-    soft_margin_loss,
-    with_background,
-)
+from wsss_lab.seeds import weighted_pooling
+from wsss_lab.seeds.weighted_pooling import class_scores, masks_of, soft_margin_loss, with_background
 
 # ---------------------------------------------------------------------------------------------------------------------
 # The self-supervised pixel loss of Araslanov & Roth 2020 (App. B.2).
 
 
-IGNORE = 255
 AVERAGES = ("released", "paper")
 
 
@@ -65,8 +58,7 @@ def balanced_pixel_loss(scores: Tensor, labels: Tensor, average: str = "released
     over the pixels of an image, images weighted by their share of the batch's labelled pixels.
     Returns a scalar, 0 without any label. Raises ParameterError for another average.
     """
-    if average not in AVERAGES:
-        raise ParameterError(f"average '{average}' is not known", " or ".join(AVERAGES))
+    one_of("average", average, AVERAGES)
     weights = class_weights(labels, scores.shape[1])
     known = labels != IGNORE
     of_pixel = weights.gather(1, labels.flatten(1).clamp(max=scores.shape[1] - 1)).view(labels.shape)
@@ -83,15 +75,14 @@ class Method:
     """The switches of the paper's ablations; the defaults are its final model (Sec. 4.3).
 
     power, floor: p and lambda of the size penalty; penalty: False leaves it out. epsilon: of the weighted pooling.
-    psi, gate, cue, aspp_statistics: see wsss_lab.networks.deeplab_v3plus. dilations, iterations,
-    bandwidth: of PAMR, 0 iterations = without it. average: see wsss_lab.segmenter.single_stage. least: see
-    wsss_lab.fusion.confident.
+    psi, gate, cue, aspp_statistics: see wsss_lab.networks.deeplab_v3plus. dilations, iterations, bandwidth: of PAMR, 0
+    iterations = without it. average: see `balanced_pixel_loss`. least: see wsss_lab.fusion.confident.
     """
 
-    power: float = POWER
-    floor: float = FLOOR
+    power: float = weighted_pooling.POWER
+    floor: float = weighted_pooling.FLOOR
     penalty: bool = True
-    epsilon: float = EPSILON
+    epsilon: float = weighted_pooling.EPSILON
     psi: float = 0.3
     gate: str = "stochastic"
     cue: str = "released"
@@ -134,8 +125,7 @@ class Losses:
     """
 
     def __init__(self, method: Method, warm_up: int, snapshot: int = 0):
-        self.method, self.warm_up, self.snapshot = method, warm_up, snapshot
-        self.curves = Curves()
+        self.method, self.warm_up, self.snapshot, self.curves = method, warm_up, snapshot, Curves()
         self.kept: dict[str, Tensor] = {}
 
     def __call__(self, net: DeepLabV3Plus, pixels: Tensor, tags: Tensor) -> Tensor:
@@ -215,8 +205,7 @@ def keep_present(masks: np.ndarray, present: np.ndarray, power: float = 1.0) -> 
 def present_classes(view: TrainView, index: int, scores: Tensor, tags: str) -> np.ndarray:
     """Classes that may be labelled in an image, bool (C,): "known", its tags; "predicted", those whose score (C,), a
     logit, means a confidence of at least PRESENCE. Raises ParameterError for another word."""
-    if tags not in TAGS:
-        raise ParameterError(f"tags='{tags}' is not known", " or ".join(TAGS))
+    one_of("tags", tags, TAGS)
     return view.tags[index] if tags == "known" else scores.sigmoid().numpy() >= PRESENCE
 
 
@@ -243,8 +232,7 @@ def segment_single_stage(view: TrainView, state: dict[str, Tensor], backbone: di
             scores.append(score.numpy())
             yield keep_present(each.numpy(), present_classes(view, index, score, tags), power)
 
-    labels = label_frames(view, masks(), crf)
-    return labels | {"scores": np.stack(scores)}
+    return label_frames(view, masks(), crf) | {"scores": np.stack(scores)}
 
 
 @torch.inference_mode()

@@ -50,13 +50,6 @@ def train_segmenter(view: TrainView, pseudo_masks: np.ndarray, start: dict[str, 
     return {"state": net.cpu().state_dict(), "history": history}
 
 
-def restore_segmenter(state: dict[str, Tensor], backbone: dict, labels: int, head: str = "largefov") -> DeepLab:
-    """The trained network in evaluation mode on the chosen device."""
-    net = deeplab(Backbone.from_settings(backbone), labels, head)
-    net.load_state_dict(state)
-    return place(net).eval()
-
-
 def segment(view: TrainView, state: dict[str, Tensor], backbone: dict, head: str = "largefov",
             crf: dict | None = None) -> dict:
     """Label every image of a view with a trained network; image tags are not used.
@@ -64,12 +57,12 @@ def segment(view: TrainView, state: dict[str, Tensor], backbone: dict, head: str
     crf: dense CRF parameters for post-processing (`crf-postproc` of Oh et al. 2017) with all labels; None = off.
     Returns {"masks": frame (N, Hmax, Wmax) uint8 of labels}.
     """
-    side, labels = backbone["side"], len(view.classes) + 1
-    net = restore_segmenter(state, backbone, labels, head)
-    parameters = CrfParameters(**crf) if crf else None
+    net = deeplab(Backbone.from_settings(backbone), len(view.classes) + 1, head)
+    net.load_state_dict(state)
+    net, parameters = place(net).eval(), CrfParameters(**crf) if crf else None
 
-    def masks():
-        for index, probabilities in enumerate(label_probabilities(net, view, side)):
+    def masks() -> Iterator[np.ndarray]:
+        for index, probabilities in enumerate(label_probabilities(net, view, backbone["side"])):
             if parameters is not None:
                 probabilities = refine_probabilities(view.image(index), probabilities, parameters)
             yield probabilities.argmax(0).astype(np.uint8)
@@ -114,8 +107,5 @@ def segment_second_stage(view: TrainView, state: dict[str, Tensor], backbone: di
         scores = net(images).float()
         return scores.softmax(1), scores.amax((2, 3))
 
-    def masks() -> Iterator[np.ndarray]:
-        for each, _ in averaged_maps(net, run, view, backbone["side"], scales):
-            yield each.numpy()
-
-    return label_frames(view, masks(), crf)
+    masks = (each.numpy() for each, _ in averaged_maps(net, run, view, backbone["side"], scales))
+    return label_frames(view, masks, crf)

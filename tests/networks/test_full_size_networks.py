@@ -1,4 +1,4 @@
-"""The networks of the profile `voc` beside what the papers print: parameters, sizes, start weights, looks at an image.
+"""The networks of the profile `voc` beside what the papers print: parameters, sizes, start weights.
 
 Everything but the start weights stays on torch's meta device: shapes only, nothing is allocated or computed.
 """
@@ -10,33 +10,29 @@ from typing import NamedTuple
 import pytest
 import torch
 from torch import nn
-from torchvision.models import (
-    ResNet50_Weights,
-    ResNet101_Weights,
-    VGG16_Weights,
-    resnet50,
-    resnet101,
-    vgg16,
-)
+from torchvision.models import ResNet50_Weights, ResNet101_Weights, VGG16_Weights, resnet50, resnet101, vgg16
 
 from wsss_lab.networks.deeplab_v3plus import AffinityNet, DeepLabV3Plus, v3plus_trunk
 from wsss_lab.networks.heads import attention_net, deeplab, gap_net
-from wsss_lab.networks.inference import multiscale_maximum, multiscale_mean
 from wsss_lab.networks.trunks import SHAPES, convolutions
-from wsss_lab.papers.araslanov2020 import route as araslanov2020_values
-from wsss_lab.papers.chaudhry2017 import route as chaudhry2017_values
-from wsss_lab.papers.lee2021 import route as lee2021_values
-from wsss_lab.papers.oh2017 import route as oh2017_values
-from wsss_lab.papers.roy2017 import route as roy2017_values
+from wsss_lab.papers.araslanov2020 import route as araslanov2020
+from wsss_lab.papers.chaudhry2017 import route as chaudhry2017
+from wsss_lab.papers.lee2021 import route as lee2021
+from wsss_lab.papers.oh2017 import route as oh2017
+from wsss_lab.papers.roy2017 import route as roy2017
 from wsss_lab.seeds.gap_cam import cam_net
 from wsss_lab.seeds.saliency_supervision import localisation_net
 from wsss_lab.segmenter.fusion import Method as FusionMethod
 from wsss_lab.segmenter.single_stage import Method as SingleStageMethod
 
 torch.set_num_threads(1)
-OH, DCSP, ROY, ONE, EPS = (paper.SCALES["voc"] for paper in (
-    oh2017_values, chaudhry2017_values, roy2017_values, araslanov2020_values, lee2021_values))
+OH, DCSP, ROY, ONE, EPS = (paper.SCALES["voc"] for paper in (oh2017, chaudhry2017, roy2017, araslanov2020, lee2021))
 CLASSES, LABELS = 20, 21
+
+
+def on_meta(build):
+    with torch.device("meta"):
+        return build()
 
 
 # --- parameters, worked out by hand ----------------------------------------------------------------------------------
@@ -113,7 +109,7 @@ def cam_case(net, trunk, channels, stride):
 
 
 def segmenter_case(name, parameters):
-    net, head = lee2021_values.SEGMENTERS[name]
+    net, head = lee2021.SEGMENTERS[name]
     return Case(lambda: deeplab(EPS.nets[net], LABELS, head), parameters, LABELS, 8)
 
 
@@ -158,8 +154,7 @@ CASES = {
 @pytest.fixture(scope="module")
 def networks():
     """Every case's network on the meta device, in evaluation mode."""
-    with torch.device("meta"):
-        return {name: case.build().eval() for name, case in CASES.items()}
+    return on_meta(lambda: {name: case.build().eval() for name, case in CASES.items()})
 
 
 @pytest.fixture(scope="module")
@@ -247,7 +242,7 @@ def test_the_printed_input_gives_the_printed_map(normless, name, printed):
     side = EPS.main.side if name == "EPS" else OH.backbone.side
     assert (OH.backbone.side, DCSP.main.side, DCSP.second.side, ROY.backbone.side, ONE.main.side) == (321,) * 5
     assert maps_of(normless[name], torch.empty(1, 3, side, side, device="meta")).shape[-2:] == (printed, printed)
-    assert (ONE.mask_side, lee2021_values.PUBLISHED.map_side, EPS.main.side) == (81, 56, 448)
+    assert (ONE.mask_side, lee2021.PUBLISHED.map_side, EPS.main.side) == (81, 56, 448)
 
 
 def test_attention_of_roy_ends_at_pool_4_and_meets_one_weight_per_cell(networks):
@@ -288,11 +283,6 @@ def loaded(backbone, trunk, source):
             for name, value in trunk.state_dict().items()}
 
 
-def on_meta(build):
-    with torch.device("meta"):
-        return build()
-
-
 #: Places of the convolutions in torchvision's vgg16().features.
 VGG_PLACES = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
 
@@ -324,40 +314,3 @@ def test_every_tensor_of_the_wide_resnet_is_filled_from_the_published_layout():
     found = loaded(ONE.main, trunk, source | {"linear1000.weight": torch.zeros(1).expand(1000, 4096)})
     assert {name: found[name] for name in source} == {name: value.flatten()[0].item() for name, value in source.items()}
     assert replace(ONE.main, side=448) == EPS.main  # the same trunk, from the same file
-
-
-# --- looking at several scales ---------------------------------------------------------------------------------------
-
-
-class Looks:
-    """Calls a network and writes down the shapes that it is given."""
-
-    def __init__(self, net, run):
-        self.net, self.run, self.shapes = net, run, []
-
-    def __call__(self, images):
-        self.shapes.append(tuple(images.shape))
-        return self.run(self.net, images)
-
-
-@pytest.mark.parametrize("name", ["DCSP ResNet-101", "DCSP VGG16"])
-def test_dcsp_looks_at_three_sizes_without_mirror_images_and_keeps_the_largest(normless, name):
-    look = Looks(normless[name], lambda net, images: net.scores(images))
-    found = multiscale_maximum(look, torch.empty(5, 3, 321, 321, device="meta"), DCSP.scales)
-    assert look.shapes == [(5, 3, side, side) for side in (321, 241, 160)]
-    assert found.shape == (5, LABELS, 41, 41)
-
-
-@pytest.mark.parametrize(("name", "scales", "sides"), [
-    ("ONE", ONE.scales, (321, 160, 482, 642)), ("ONE ResNet-50", ONE.exchanged_scales, (448, 336, 560, 672)),
-    ("EPS", EPS.scales, (448, 224, 672, 896))])
-def test_the_later_papers_average_eight_looks_four_sizes_with_a_mirror_image_each(normless, name, scales, sides):
-    def run(net, images):
-        maps = maps_of(net, images)
-        return maps, maps.amax((2, 3))
-
-    look, images = Looks(normless[name], run), torch.empty(3, 3, sides[0], sides[0], device="meta")
-    maps, scores = multiscale_mean(look, images, scales)
-    assert look.shapes == [(2 * 3, 3, side, side) for side in sides]  # an image and its mirror image in one batch
-    planes = CASES[name].planes
-    assert maps.shape == (3, planes, sides[0], sides[0]) and scores.shape == (3, planes)

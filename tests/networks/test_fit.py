@@ -1,21 +1,26 @@
-"""Trainings that are interrupted, in half precision, or in parts because memory is short."""
+"""The training loop: its schedule, and trainings that are interrupted, in half precision, or in parts."""
 
 import time
+from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from tiny_views import BACKBONE
 from torch import nn
 
-from wsss_lab.errors import TrainingError
+from wsss_lab.errors import ParameterError, SetupError, TrainingError
 from wsss_lab.lab.compute import compute
 from wsss_lab.lab.steps import Step
 from wsss_lab.lab.store import Store
 from wsss_lab.networks import machine
+from wsss_lab.networks.backbones import pretrain
 from wsss_lab.networks.fit import Curves, Schedule, fit
 from wsss_lab.networks.keeping import checkpoint_folder
-from wsss_lab.networks.machine import Machine
+from wsss_lab.networks.machine import Machine, resolve_device
 
 torch.set_num_threads(1)
 SGD = Schedule(8, 6, 0.1, "sgd", "poly")
@@ -55,6 +60,10 @@ def draw(generator):
     return x, x[:, :2] * 2
 
 
+def squared_error(net, x, y):
+    return F.mse_loss(net(x), y)
+
+
 def train(schedule=SGD, loss=None, seed=1):
     net, loss = network(), loss or Loss()
     history = fit(net, draw, loss, schedule, seed)
@@ -66,12 +75,71 @@ def keep_checkpoints(monkeypatch, folder, minutes="0"):
     monkeypatch.setenv("WSSS_CHECKPOINT_MINUTES", minutes)
 
 
+# --- the loop --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("policy", "expected"), [
+    ("constant", [1, 1, 1, 1]), ("step", [1, 1, 0.1, 0.1]), ("poly", [1, 0.75**0.9, 0.5**0.9, 0.25**0.9]),
+    ("cosine", [1, (1 + 0.5**0.5) / 2, 0.5, (1 - 0.5**0.5) / 2])])
+@pytest.mark.parametrize("optimiser", ["AdamW", "SGD"])
+def test_each_iteration_has_the_learning_rates_of_its_policy(monkeypatch, policy, expected, optimiser):
+    """Also inside the training: the first iteration has the whole rate, and new layers a multiple of the trunk's."""
+    schedule = Schedule(4, 6, 0.5, optimiser.lower(), policy, decay_every=2, trunk_lr=0.1, head_lr=3.0)
+    assert [schedule.factor(iteration) for iteration in range(4)] == pytest.approx(expected)
+    kind, rates = getattr(torch.optim, optimiser), []
+
+    class Recording(kind):
+        def step(self, closure=None):
+            rates.append([group["lr"] for group in self.param_groups])
+            return super().step(closure)
+
+    monkeypatch.setattr(torch.optim, optimiser, Recording)
+    net = nn.Sequential(OrderedDict(trunk=nn.Linear(4, 8), head=nn.Linear(8, 2)))
+    fit(net, draw, squared_error, schedule, 0)
+    assert rates == [pytest.approx([0.05 * each, 1.5 * each]) for each in expected]
+
+
+@pytest.mark.parametrize("wrong", [{"policy": "linear"}, {"optimiser": "adam"}])
+def test_unknown_words_are_refused(wrong):
+    with pytest.raises(ParameterError, match=f"'{list(wrong.values())[0]}' is not known"):
+        train(replace(SGD, **wrong))
+
+
+def test_training_lowers_the_loss_and_is_repeatable():
+    schedule = Schedule(80, 6, 0.1, weight_decay=0.0)
+    history, weights, _ = train(schedule)
+    again, found, _ = train(schedule)
+    assert np.mean(history[-20:]) < 0.3 * history[0] and again == history
+    assert all(torch.equal(found[name], weights[name]) for name in weights)
+
+
+def test_a_loss_that_is_not_a_number_names_the_iteration():
+    calls = iter(range(10))
+    with pytest.raises(TrainingError, match="nan at iteration 4 of 8") as caught:
+        train(loss=lambda net, x, y: net(x).mean() * (float("nan") if next(calls) == 3 else 1.0))
+    assert "lower the learning rate (now 0.1)" in caught.value.fix
+
+
+def test_a_trunk_without_a_learning_rate_does_not_move():
+    net = nn.Sequential(OrderedDict(trunk=nn.Linear(4, 3), head=nn.Linear(3, 2)))
+    before = {name: value.clone() for name, value in net.named_parameters()}
+    fit(net, draw, squared_error, Schedule(3, 6, trunk_lr=0.0), 0)
+    assert [name for name, value in net.named_parameters() if not torch.equal(value, before[name])] == [
+        "head.weight", "head.bias"]
+
+
+def test_pretraining_learns_two_colours():
+    labels = np.arange(200) % 2
+    images = np.zeros((200, 32, 32, 3), np.uint8)
+    images[labels == 1, :, :, 0] = 200
+    assert pretrain(images, labels, BACKBONE, Schedule(15, 16).settings(), 0)["accuracy"] == 1.0
+
+
 # --- interrupted -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("schedule", [SGD, ADAM])
-@pytest.mark.parametrize("stop_at", [1, 5])
-@pytest.mark.parametrize(("first", "then"), [("0", "0"), ("2", "2"), ("2", "0"), ("0", "2")])
+@pytest.mark.parametrize(("stop_at", "first", "then"), [(1, "0", "0"), (5, "0", "2"), (5, "2", "0"), (1, "2", "2")])
 def test_an_interrupted_training_ends_as_one_that_was_not(tmp_path, monkeypatch, schedule, stop_at, first, then):
     """Also where batches are drawn ahead by workers, in either half."""
     history, weights, whole = train(schedule)
@@ -227,7 +295,7 @@ def test_half_precision_is_nearly_the_same_training_with_full_weights(monkeypatc
 
 def test_a_cpu_computes_in_full_precision_and_without_workers_unless_told_otherwise():
     here = Machine.here()
-    assert (here.precision, here.mixed, here.parts, here.checkpoints, here.workers) == ("fp32", False, 1, None, 0)
+    assert (here.precision, here.parts, here.checkpoints, here.workers) == ("fp32", 1, None, 0)
 
 
 @pytest.mark.parametrize(("cores", "expected"), [(2, 2), (16, 8)])
@@ -240,20 +308,29 @@ def test_beside_a_gpu_there_is_a_worker_per_core_but_no_more_than_8(monkeypatch,
     assert Machine.here().workers == 12
 
 
+def test_devices(monkeypatch):
+    assert resolve_device("cpu").type == "cpu"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert resolve_device("auto").type == "cpu"
+    with pytest.raises(SetupError, match="DEVICE=cuda"):
+        resolve_device("cuda")
+    with pytest.raises(ParameterError, match="device=tpu"):
+        resolve_device("tpu")
+
+
 # --- curves ----------------------------------------------------------------------------------------------------------
 
 
 def test_curves_count_iterations_and_join_parts():
     curves = Curves()
     for iteration in range(3):
-        assert curves.iteration == iteration
+        curves.begin()
+        curves.write({"loss": 9.0, "new": 1.0})  # an attempt for which memory is too small
         curves.begin()
         for part in (1.0, 4.0):
             assert curves.iteration == iteration
             curves.write({"loss": part + iteration} | ({"late": torch.tensor(part)} if iteration == 2 else {}))
         curves.join((2 / 3, 1 / 3))
     assert curves == {"loss": [2, 3, 4], "late": [2]}
-    curves.begin()
-    curves.write({"loss": 9.0, "new": 1.0})
-    curves.undo()
-    assert curves == {"loss": [2, 3, 4], "late": [2]} and curves.iteration == 3
+    curves.write({"loss": 7})  # a loss of its own, without a training
+    assert curves["loss"][-1] == 7 and curves.iteration == 4

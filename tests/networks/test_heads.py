@@ -1,4 +1,4 @@
-"""The attention network: pooling after linear class filters is CAM, and what changes when it isn't linear."""
+"""Heads: their layers and start, pooling after linear class filters is CAM, and what changes when it isn't linear."""
 
 import pytest
 import torch
@@ -7,12 +7,59 @@ from torch import nn
 
 from wsss_lab.errors import ParameterError
 from wsss_lab.networks.backbones import Backbone
-from wsss_lab.networks.heads import AttentionNet, attention_net
+from wsss_lab.networks.heads import AttentionNet, attention_net, deeplab, gap_net
 from wsss_lab.networks.trunks import TOY_BLOCKS, TOY_RESNET_BLOCKS, convolutions
 
 torch.set_num_threads(1)
-VGG = Backbone("vgg", TOY_BLOCKS, width=8, aspp=(1, 2), dropout=0.0, side=32)
-RESNET = Backbone("resnet", TOY_RESNET_BLOCKS, width=8, aspp=(1, 2), dropout=0.0, side=32)
+VGG = Backbone("vgg", TOY_BLOCKS, width=16, aspp=(1, 2), dropout=0.0, side=64)
+RESNET = Backbone("resnet", TOY_RESNET_BLOCKS, width=8, aspp=(1, 2, 3, 4), dropout=0.0, side=64)
+
+
+# --- classifiers (Oh et al. 2017) and DeepLab ------------------------------------------------------------------------
+
+
+def test_the_mean_of_the_class_maps_is_the_score():
+    net, x = gap_net("HighRes", VGG, 8).eval(), torch.randn(2, 3, 64, 64)
+    assert torch.allclose(net.class_maps(x).mean((2, 3)), net(x), atol=1e-5)
+
+
+def test_the_roi_window_is_three_by_three():
+    """A change two cells away from a position can't reach it through the pooled window and the 1x1 layers."""
+    net = gap_net("ROI", VGG, 8).eval()
+    features = torch.zeros(1, 64, 7, 7)
+    touched = features.clone()
+    touched[..., 3, 3] = 9.0
+    pool, head = net.trunk[-1], net.head
+    moved = (head(pool(touched)) - head(pool(features))).abs().amax(1)[0] > 0
+    assert moved[2:5, 2:5].any() and not moved[:2].any() and not moved[5:].any()
+
+
+def test_each_branch_behind_a_vgg_has_an_fc6_and_an_fc7_of_its_own():
+    torch.manual_seed(0)
+    net = deeplab(VGG, 3, "aspp-fc").eval()
+    first, second = net.classifier.branches
+    for rate, branch in zip((1, 2), (first, second)):
+        layers = convolutions(branch)
+        assert [(layer.kernel_size[0], layer.dilation[0], layer.out_channels) for layer in layers] == [
+            (3, rate, 16), (1, 1, 16), (1, 1, 3)]
+        assert layers[-1].weight.std().item() == pytest.approx(0.01, rel=0.4)
+        assert layers[0].weight.std().item() == pytest.approx((2 / (9 * 64)) ** 0.5, rel=0.1)  # He et al. 2015
+    x = torch.randn(2, 3, 64, 64)
+    with torch.inference_mode():
+        features = net.head(net.trunk(x))
+        assert torch.equal(features, net.trunk(x))
+        torch.testing.assert_close(net(x), first(features) + second(features))
+        assert not torch.allclose(first(features), second(features), atol=1e-4)
+
+
+@pytest.mark.parametrize(("wrong", "problem"), [
+    (lambda: deeplab(VGG, 3, "big"), "head 'big'"), (lambda: attention_net(VGG, 3, "min"), "global pooling 'min'")])
+def test_unknown_names_are_refused(wrong, problem):
+    with pytest.raises(ParameterError, match=problem):
+        wrong()
+
+
+# --- the attention network (Chaudhry et al. 2017) --------------------------------------------------------------------
 
 
 def tiny(pooling="average", labels=4):
@@ -39,9 +86,6 @@ class WithRelu(AttentionNet):
 
     def class_maps(self, x):
         return self.attention(self.scores(x).relu())
-
-
-# --- pooling and CAM -------------------------------------------------------------------------------------------------
 
 
 def test_volumes_by_hand():
@@ -83,21 +127,11 @@ def test_the_volume_is_the_class_activation_map_up_to_its_bias():
 
 
 def test_the_equality_needs_average_pooling_and_no_step_between_the_volumes():
-    x = images()
-    largest = tiny("max")
+    x, largest = images(), tiny("max")
     assert not torch.allclose(largest(x), as_linear(largest, largest.scores(x).amax((2, 3))), atol=1e-3)
-    assert not torch.allclose(largest(x), tiny()(x), atol=1e-3)
-    bent = WithRelu(*(tiny().trunk, tiny().head), 4).double()
+    bent = WithRelu(tiny().trunk, tiny().head, 4).double()
     bent.load_state_dict(tiny().state_dict())
     assert not torch.allclose(bent(x), as_linear(bent, bent.scores(x).mean((2, 3))), atol=1e-3)
-
-
-def test_max_pooling_reads_one_position_and_average_pooling_all():
-    for pooling, count in (("average", 16), ("max", 1)):
-        volume = torch.randn(1, 1, 4, 4, dtype=torch.float64).requires_grad_()
-        tiny(pooling).pool(volume).sum().backward()
-        assert int((volume.grad != 0).sum()) == count
-        assert float(volume.grad.sum()) == pytest.approx(1)
 
 
 @pytest.mark.parametrize("pooling", ["average", "max"])
@@ -105,41 +139,17 @@ def test_gradients_of_the_scores(pooling):
     assert torch.autograd.gradcheck(tiny(pooling), images(1, 6).requires_grad_())
 
 
-def test_pooling_has_a_known_name():
-    with pytest.raises(ParameterError, match="global pooling 'min'"):
-        attention_net(VGG, 3, "min")
-
-
-# --- on a backbone ---------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("backbone", [VGG, RESNET], ids=["vgg", "resnet"])
-def test_sizes_of_what_comes_out(backbone):
-    net = attention_net(backbone, 4).eval()
-    x = torch.randn(2, 3, 32, 32)
-    with torch.no_grad():
-        assert net.scores(x).shape == (2, 4, 8, 8)
-        assert net.class_maps(x).shape == (2, 3, 8, 8)
-        assert net(x).shape == (2, 3)
-        assert torch.allclose(net(x), net.class_maps(x).mean((2, 3)), atol=1e-6)
-
-
 @pytest.mark.parametrize(("backbone", "layers"), [(VGG, 3), (RESNET, 1)], ids=["vgg", "resnet"])
-def test_the_segmentation_head_is_the_sum_of_its_branches(backbone, layers):
-    """Behind a VGG each branch has an fc6 and an fc7."""
-    net = attention_net(backbone, 3).eval()
-    features = torch.randn(1, net.trunk.out_channels, 8, 8)
-    first, second = net.head.branches
-    assert len(convolutions(first)) == len(convolutions(second)) == layers
-    with torch.no_grad():
-        assert torch.equal(net.head(features), first(features) + second(features))
-
-
-def test_new_filters_start_from_a_narrow_gaussian_and_no_bias():
+def test_the_segmentation_head_is_the_sum_of_branches_that_start_from_a_narrow_gaussian(backbone, layers):
     torch.manual_seed(0)
-    net = attention_net(Backbone("resnet", TOY_RESNET_BLOCKS, aspp=(1, 2, 3, 4)), 21)
-    for layer in (net.attention, *net.head.branches):
-        assert float(layer.weight.detach().std()) == pytest.approx(0.01, rel=0.15)
-        assert not layer.bias.any()
-    assert net.attention.weight.shape == (20, 21, 1, 1)
-    assert [branch.dilation for branch in net.head.branches] == [(1, 1), (2, 2), (3, 3), (4, 4)]
+    net, x = attention_net(backbone, 21).eval(), torch.randn(2, 3, 64, 64)
+    branches = net.head.branches
+    last = [convolutions(branch)[-1] for branch in branches]
+    assert [len(convolutions(branch)) for branch in branches] == [layers] * len(backbone.aspp)
+    assert [convolutions(branch)[0].dilation[0] for branch in branches] == list(backbone.aspp)
+    for layer in (net.attention, *last):
+        assert float(layer.weight.detach().std()) == pytest.approx(0.01, rel=0.2) and not layer.bias.any()
+    with torch.inference_mode():
+        torch.testing.assert_close(net.scores(x), sum(branch(net.trunk(x)) for branch in branches))
+        assert net.scores(x).shape == (2, 21, 16, 16) and net.class_maps(x).shape == (2, 20, 16, 16)
+        assert torch.allclose(net(x), net.class_maps(x).mean((2, 3)), atol=1e-6)

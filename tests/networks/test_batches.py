@@ -1,40 +1,31 @@
-"""Batches drawn ahead by threads: the same trainings, errors at their place, no thread left, a shared cache."""
+"""Batches: what they hold, and drawn ahead by threads: the same trainings, errors at their place, no thread left."""
 
 import signal
 import threading
 import time
-from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from tiny_views import BACKBONE, write_photographs
+from tiny_views import blobs, write_photographs
 from torch import nn
 
-from wsss_lab.data.canvas import augment, canvas_box, scale_crop
+from wsss_lab.data.canvas import augment, label_canvas, normalise, scale_crop
 from wsss_lab.data.folder import VocFolder
-from wsss_lab.data.pixels import CanvasCache, JpegFiles
+from wsss_lab.data.pixels import JpegFiles
 from wsss_lab.data.resized_crop import crop_and_jitter
 from wsss_lab.data.views import every
 from wsss_lab.errors import DataError
-from wsss_lab.networks.backbones import Backbone
+from wsss_lab.evaluation.scoring import ground_truth
 from wsss_lab.networks.batches import DEPTH, Batches, ahead, labelled_batches, pixel_batches, tagged_batches
-from wsss_lab.networks.deeplab_v3plus import v3plus_trunk
 from wsss_lab.networks.fit import Curves, Schedule, fit
 from wsss_lab.networks.machine import Machine
-from wsss_lab.networks.trunks import TOY_BLOCKS, vgg_trunk
-from wsss_lab.networks.wide_resnet import TOY_WIDE_RESNET
 from wsss_lab.seeds.saliency_supervision import scale_and_jitter
-from wsss_lab.seeds.training import train_classifier
-from wsss_lab.segmenter.single_stage import Losses, Method, train_single_stage
-from wsss_lab.segmenter.training import train_segmenter
 
 torch.set_num_threads(1)
 SCHEDULE = Schedule(6, 4, 0.05, "sgd", "poly")
-WIDE = Backbone("wide_resnet", TOY_WIDE_RESNET, width=16, aspp=(1, 2), dropout=0.0, side=32)
-METHOD = Method(dilations=(1, 2), iterations=3, aspp_statistics="trained")
 
 
 @pytest.fixture(autouse=True)
@@ -103,51 +94,59 @@ def test_a_training_with_dropout_is_the_same_to_the_bit(monkeypatch, workers):
     assert again == history and len(history) == 6 and same(found, state)
 
 
-def classifier(view):
-    start = vgg_trunk("HighRes", TOY_BLOCKS).state_dict()
-    return train_classifier(view, start, "HighRes", BACKBONE, SCHEDULE.settings(), 0)
+def test_batches_of_photographs_are_the_same_to_the_bit(folder):
+    """Each on a view of its own, whose cache is empty."""
+    masks, found = np.random.default_rng(0).integers(0, 3, (3, 24, 36), np.uint8), []
+    for workers in (0, 3):
+        next_batch = labelled_batches(folder.train_view("train"), masks, 32, 4, crop_and_jitter)
+        with ahead(next_batch, generator(), 4, machine(workers)) as batches:
+            found.append([tensor for batch in batches for tensor in batch])
+    assert len(found[0]) == 4 * 4 and all(torch.equal(*pair) for pair in zip(*found, strict=True))
 
 
-def segmenter(view):
-    start = vgg_trunk("DeepLab", TOY_BLOCKS).state_dict()
-    labels = np.random.default_rng(0).integers(0, 3, (len(view), 24, 36), np.uint8)
-    return train_segmenter(view, labels, start, BACKBONE, SCHEDULE.settings(), 0)
+# --- batches of a view -----------------------------------------------------------------------------------------------
 
 
-def single_stage(view, iterations=6, snapshot=2):
-    schedule = replace(SCHEDULE, iterations=iterations, policy="constant").settings()
-    return train_single_stage(view, v3plus_trunk(WIDE).state_dict(), WIDE.settings(), schedule, 0, METHOD.settings(),
-                              1, snapshot)
-
-
-@pytest.mark.parametrize("training", [classifier, segmenter, single_stage])
-def test_trainings_on_photographs_are_the_same_to_the_bit(folder, monkeypatch, training):
-    """With tags, with labels and with pixels; each on a view of its own, whose cache is empty."""
-    results = []
-    for workers in ("0", "3"):
-        monkeypatch.setenv("WSSS_WORKERS", workers)
-        torch.manual_seed(9)
-        results.append(training(folder.train_view("train")))
-    assert results[0]["history"] == results[1]["history"] and np.ptp(results[0]["history"]) > 0
-    assert same(results[0]["state"], results[1]["state"])
+def test_a_batch_holds_the_images_labels_and_tags_that_belong_together():
+    """Red images show a cat, green ones a dog: what is drawn belongs together, whatever the jitter."""
+    labelled = blobs([(32, 32), (16, 32), (32, 32), (40, 24)])
+    view, masks = labelled.train_view(), ground_truth(labelled)["masks"]
+    pixels, tags = pixel_batches(view, 32, 8, crop_and_jitter)(generator())
+    assert (pixels.shape, pixels.dtype, tags.shape, tags.dtype) == ((8, 3, 32, 32), torch.uint8, (8, 2), torch.float32)
+    excess = (pixels[:, 0].float() - pixels[:, 1].float()).flatten(1)
+    assert torch.equal(excess.amax(1) > 60, tags[:, 0] == 1) and torch.equal(excess.amin(1) < -60, tags[:, 1] == 1)
+    images, labels, same_pixels, same_tags = labelled_batches(view, masks, 32, 8, crop_and_jitter)(generator())
+    assert torch.equal(same_pixels, pixels) and torch.equal(same_tags, tags) and torch.equal(images, normalise(pixels))
+    for label, tag in zip(labels, tags):
+        assert set(label.unique().tolist()) - {0} == set((tag.nonzero()[:, 0] + 1).tolist())
+    assert tags.sum(0).min() > 0
+    for found, expected in zip(tagged_batches(view, 32, 8, crop_and_jitter)(generator()), (images, tags), strict=True):
+        assert torch.equal(found, expected)
 
 
 CHANGES = [augment, crop_and_jitter, partial(scale_crop, low=0.5, high=1.5),
-           partial(scale_and_jitter, scales=(0.5, 1.5))]
+           partial(scale_and_jitter, scales=(0.6, 1.1))]
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_batches_use_no_random_numbers_but_the_generators(folder, change):
+def test_augmentations_are_done_later_with_the_numbers_of_their_turn_and_no_others(folder, change):
     """Dropout draws from torch's global generator meanwhile."""
-    view = folder.train_view("train")
-    batches = [tagged_batches(view, 32, 2, change), pixel_batches(view, 32, 2, change),
-               labelled_batches(view, np.zeros((3, 24, 36), np.uint8), 32, 2, change)]
-    for next_batch in batches:
-        torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
-        one, other = next_batch(generator()), next_batch(generator())
-        assert all(torch.equal(*pair) for pair in zip(one, other, strict=True))
-        assert torch.equal(torch.get_rng_state(), torch_state)
-        assert np.array_equal(np.random.get_state()[1], numpy_state)  # noqa: NPY002
+    view, masks = folder.train_view("train"), np.random.default_rng(0).integers(0, 3, (3, 24, 36), np.uint8)
+    batches = labelled_batches(view, masks, 32, 4, change)
+    torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    at_once, later = generator(), generator()
+    indices = torch.randint(3, (4,), generator=at_once)
+    labels = torch.from_numpy(np.stack([label_canvas(masks[index], 32) for index in indices]))
+    expected, expected_labels = change(view.canvas(indices, 32)[0], labels, at_once)
+    drawn = batches.draw(later)
+    assert torch.equal(later.get_state(), at_once.get_state())  # the next batch is drawn from the same numbers
+    _, found_labels, found, _ = batches.finish(*drawn)
+    assert torch.equal(found, expected) and torch.equal(found_labels, expected_labels)
+    assert torch.equal(torch.get_rng_state(), torch_state)
+    assert np.array_equal(np.random.get_state()[1], numpy_state)  # noqa: NPY002
+
+
+# --- drawn ahead -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("workers", [0, 1, 2])
@@ -234,12 +233,6 @@ def test_for_a_gpu_batches_are_pinned_ahead_and_finished_in_their_turn(monkeypat
     assert happened == [("device 1", False), ("pin", False), ("pin", False), ("finish", True)]
 
 
-def test_batches_in_two_steps_are_a_function_of_a_generator():
-    steps = Batches(draw, lambda x, y: (x + 1, y))
-    x, y = steps(generator())
-    assert torch.equal(x, draw(generator())[0] + 1) and torch.equal(y, draw(generator())[1])
-
-
 # --- ends ------------------------------------------------------------------------------------------------------------
 
 
@@ -259,12 +252,12 @@ def test_an_error_in_drawing_is_raised_at_its_batch(monkeypatch, workers):
     assert trained == [0, 1, 2] and caught.value.fix == "remove it"
 
 
-def test_a_damaged_photograph_is_named(tmp_path, monkeypatch):
-    monkeypatch.setenv("WSSS_WORKERS", "3")
+def test_a_damaged_photograph_is_named(tmp_path):
     view = VocFolder(write_photographs(tmp_path / "root", masks=False)).train_view("train")
     (tmp_path / "root/JPEGImages/p1.jpg").write_bytes(b"\xff\xd8 no more")
-    with pytest.raises(DataError, match=r"p1\.jpg is damaged or truncated"):
-        classifier(view)
+    with (pytest.raises(DataError, match=r"p1\.jpg is damaged or truncated"),
+          ahead(tagged_batches(view, 32, 8), generator(), 2, machine(3)) as batches):
+        list(batches)
 
 
 @pytest.mark.parametrize("problem", [ValueError, KeyboardInterrupt])
@@ -296,101 +289,3 @@ def test_ctrl_c_while_a_batch_is_awaited_ends_the_threads(monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         train(slow)
     assert len(drawn) <= 1 + 1 + DEPTH  # no batch was begun after that
-
-
-# --- the cache -------------------------------------------------------------------------------------------------------
-
-
-def canvas(key):
-    return np.full((10, 10, 3), key, np.uint8), canvas_box(10, 10, 10)
-
-
-def in_threads(*calls):
-    threads = [threading.Thread(target=call) for call in calls]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-
-
-def test_what_two_threads_make_at_once_counts_once():
-    cache, together, made = CanvasCache(limit_bytes=650), threading.Barrier(2), []  # room for two of 300 bytes
-
-    def make():
-        together.wait(10)
-        return canvas(1)
-
-    in_threads(*[lambda: cache.get((1, 10), make)] * 2)
-    cache.get((2, 10), lambda: canvas(2))
-    for key in (1, 2):
-        assert cache.get((key, 10), lambda key=key: made.append(key) or canvas(key))[0][0, 0, 0] == key
-    assert made == []
-
-
-def test_other_canvases_can_be_had_while_one_is_made():
-    cache, asked, had = CanvasCache(limit_bytes=650), threading.Event(), threading.Event()
-
-    def slow():
-        asked.set()
-        assert had.wait(10)
-        return canvas(1)
-
-    def other():
-        asked.wait(10)
-        cache.get((2, 10), lambda: canvas(2))
-        had.set()
-
-    in_threads(lambda: cache.get((1, 10), slow), other)
-    assert had.is_set()
-
-
-def test_the_cache_keeps_to_its_limit_under_many_threads():
-    cache, wrong = CanvasCache(limit_bytes=1000), []  # room for three
-
-    def use(seed):
-        for key in np.random.default_rng(seed).integers(0, 9, 400).tolist():
-            if cache.get((key, 10), lambda key=key: canvas(key))[0][0, 0, 0] != key:
-                wrong.append(key)
-
-    in_threads(*[partial(use, seed) for seed in range(8)])
-    made = []
-    for key in range(9):
-        cache.get((key, 10), lambda key=key: made.append(key) or canvas(key))
-    assert not wrong and len(made) >= 6
-    made.clear()
-    for key in (8, 7, 6, 5):  # exactly the last three are kept: nothing is counted that isn't there
-        cache.get((key, 10), lambda key=key: made.append(key) or canvas(key))
-    assert made == [5]
-
-
-# --- the snapshot of the single stage --------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("workers", "parts"), [("0", "1"), ("2", "1"), ("2", "2")])
-def test_a_snapshot_is_the_network_after_as_many_iterations_whoever_draws(folder, monkeypatch, workers, parts):
-    monkeypatch.setenv("WSSS_WORKERS", workers)
-    monkeypatch.setenv("WSSS_PARTS", parts)
-    view = folder.train_view("train")
-    torch.manual_seed(9)
-    whole = single_stage(view, iterations=4, snapshot=2)
-    torch.manual_seed(9)
-    short = single_stage(view, iterations=2, snapshot=2)
-    assert same(whole["early"], short["state"]) and not same(whole["early"], whole["state"])
-    assert short["early"] == {}
-
-
-def test_a_snapshot_is_taken_once_and_before_the_forward_pass():
-    torch.manual_seed(0)
-    net = METHOD.network(WIDE, 2).train()
-    net.prepare()
-    losses, pixels = Losses(METHOD, warm_up=9, snapshot=1), torch.full((2, 3, 32, 32), 99, dtype=torch.uint8)
-    tags = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
-    losses(net, pixels, tags)
-    before = {name: value.clone() for name, value in net.state_dict().items()}
-    assert losses.kept == {}
-    losses.curves.begin()
-    for _ in range(2):  # two parts, or a second attempt
-        losses(net, pixels, tags)
-        assert same(losses.kept, before)
-    losses.curves.join((0.5, 0.5))
-    assert not same(net.state_dict(), before)  # batch norms have moved

@@ -1,8 +1,8 @@
-"""One network, one training: the method's switches, the loss step by step, warm-up, snapshot, curves."""
+"""One network, one training (Araslanov & Roth 2020): the loss by hand and step by step, training, labels, pictures."""
 
 import json
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 
 import numpy as np
@@ -12,25 +12,35 @@ import torch.nn.functional as F
 from tiny_views import blobs
 from torch import nn
 
+from wsss_lab.data import frames
 from wsss_lab.data.canvas import normalise
 from wsss_lab.data.resized_crop import crop_and_jitter
-from wsss_lab.errors import ParameterError, WeightsError
+from wsss_lab.errors import ParameterError
 from wsss_lab.fusion.confident import confident_labels
 from wsss_lab.networks.backbones import Backbone
 from wsss_lab.networks.batches import pixel_batches
 from wsss_lab.networks.deeplab_v3plus import DeepLabV3Plus, v3plus_trunk
 from wsss_lab.networks.fit import Schedule
+from wsss_lab.networks.inference import averaged_maps
+from wsss_lab.networks.losses import IGNORE
 from wsss_lab.networks.machine import place
 from wsss_lab.networks.wide_resnet import TOY_WIDE_RESNET
+from wsss_lab.refinement.dense_crf import V1, label_image
 from wsss_lab.refinement.pamr import pamr
+from wsss_lab.seeds.weighted_pooling import class_scores, masks_of
+from wsss_lab.segmenter import single_stage
 from wsss_lab.segmenter.single_stage import (
-    IGNORE,
+    PRESENCE,
     Losses,
     Method,
     balanced_pixel_loss,
     class_weights,
+    keep_present,
+    present_classes,
     restore_single_stage,
+    segment_single_stage,
     train_single_stage,
+    training_pictures,
 )
 
 torch.set_num_threads(1)
@@ -85,18 +95,13 @@ def coloured(count=2, side=16):
 # --- the method ------------------------------------------------------------------------------------------------------
 
 
-def test_the_defaults_are_the_final_model_of_the_paper():
+def test_the_defaults_are_the_final_model_of_the_paper_and_settings_survive_json():
+    assert Method(**json.loads(json.dumps(METHOD.settings()))).settings() == METHOD.settings()
     assert Method().settings() == {
         "power": 3.0, "floor": 0.01, "penalty": True, "epsilon": 1.0, "psi": 0.3, "gate": "stochastic",
         "cue": "released", "dilations": [1, 2, 4, 8, 12, 24], "iterations": 10, "bandwidth": "released",
         "average": "released", "least": 0.2, "aspp_statistics": "frozen",
     }  # fmt: skip
-
-
-def test_settings_survive_json():
-    method = replace(METHOD, psi=0.5, gate="none")
-    again = Method(**json.loads(json.dumps(method.settings())))
-    assert again.settings() == method.settings()
 
 
 def test_the_network_has_the_methods_switches():
@@ -105,31 +110,15 @@ def test_the_network_has_the_methods_switches():
     assert isinstance(net, DeepLabV3Plus) and net.decoder[-1].out_channels == 5
 
 
-def test_refined_masks_are_pamr_on_the_grid_of_the_masks():
+@pytest.mark.parametrize(("iterations", "bandwidth"), [(3, "released"), (3, "paper"), (0, "released")])
+def test_refined_masks_are_pamr_on_the_grid_of_the_masks(iterations, bandwidth):
     pixels, scores, tags = coloured()
-    masks = torch.cat([torch.ones(2, 1, 8, 8), scores], 1).softmax(1)
-    found = METHOD.refined(pixels, masks, tags)
+    masks = with_background(scores).softmax(1)
+    found = replace(METHOD, iterations=iterations, bandwidth=bandwidth).refined(pixels, masks, tags)
     small = F.interpolate(pixels / 255, size=(8, 8), mode="bilinear", align_corners=True)
-    expected = pamr(small, masks, (1, 2), 3)
+    expected = pamr(small, masks, (1, 2), iterations, bandwidth)
     torch.testing.assert_close(found[:, :2], expected[:, :2])
     assert not found[:, 2].any() and expected[:, 2].all()
-    assert not torch.allclose(found[:, :2], masks[:, :2], atol=1e-2)
-
-
-def test_without_pamr_masks_stay_as_they_are():
-    pixels, scores, tags = coloured()
-    masks = torch.cat([torch.ones(2, 1, 8, 8), scores], 1).softmax(1)
-    found = replace(METHOD, iterations=0).refined(pixels, masks, tags)
-    assert torch.equal(found[:, :2], masks[:, :2]) and not found[:, 2].any()
-
-
-def test_the_printed_bandwidth_is_handed_on():
-    pixels, scores, tags = coloured()
-    masks = torch.cat([torch.ones(2, 1, 8, 8), scores], 1).softmax(1)
-    found = replace(METHOD, bandwidth="paper").refined(pixels, masks, tags)
-    small = F.interpolate(pixels / 255, size=(8, 8), mode="bilinear", align_corners=True)
-    torch.testing.assert_close(found[:, :2], pamr(small, masks, (1, 2), 3, "paper")[:, :2])
-    assert not torch.allclose(found, METHOD.refined(pixels, masks, tags), atol=1e-3)
 
 
 def test_pseudo_labels_are_those_of_grown_masks():
@@ -147,9 +136,13 @@ def test_pseudo_labels_are_those_of_grown_masks():
 # --- the loss --------------------------------------------------------------------------------------------------------
 
 
+def with_background(scores):
+    return torch.cat([torch.ones_like(scores[:, :1]), scores], 1)
+
+
 def terms_literally(scores, tags, power=3.0, floor=0.01, epsilon=1.0):
     """Eqs. (3), (5) and (6): both terms of the class scores and the classification loss."""
-    masks = torch.cat([torch.ones_like(scores[:, :1]), scores], 1).softmax(1)[:, 1:]
+    masks = with_background(scores).softmax(1)[:, 1:]
     pooled = (masks * scores).sum((2, 3)) / (epsilon + masks.sum((2, 3)))
     size = masks.mean((2, 3))
     penalty = (1 - size) ** power * (floor + size).log()
@@ -163,10 +156,10 @@ def test_the_loss_is_both_losses_step_by_step():
     losses = Losses(METHOD, warm_up=0)
     found = losses(Scores(scores), pixels, tags)
     _, _, classification = terms_literally(scores, tags)
-    masks = torch.cat([torch.ones(2, 1, 8, 8), scores], 1).softmax(1)
+    masks = with_background(scores).softmax(1)
     labels, kept = METHOD.pseudo_labels(METHOD.refined(pixels, masks, tags), tags, (16, 16))
     assert kept.all() and set(labels.unique().tolist()) == {0, 1, 255}
-    padded = torch.cat([torch.ones(2, 1, 8, 8), scores], 1)
+    padded = with_background(scores)
     grown = F.interpolate(padded, size=(16, 16), mode="bilinear", align_corners=True)
     segmentation = balanced_pixel_loss(grown, labels)
     assert segmentation > 0.01
@@ -236,24 +229,15 @@ def test_pseudo_labels_are_constants_to_the_gradient():
     Losses(METHOD, warm_up=0)(net, pixels, tags).backward()
     again = scores.clone().requires_grad_()
     with torch.no_grad():
-        masks = torch.cat([torch.ones(2, 1, 8, 8), scores], 1).softmax(1)
+        masks = with_background(scores).softmax(1)
         labels, _ = METHOD.pseudo_labels(METHOD.refined(pixels, masks, tags), tags, (16, 16))
-    padded = torch.cat([torch.ones(2, 1, 8, 8), again], 1)
+    padded = with_background(again)
     grown = F.interpolate(padded, size=(16, 16), mode="bilinear", align_corners=True)
     (terms_literally(again, tags)[2] + balanced_pixel_loss(grown, labels)).backward()
     torch.testing.assert_close(net.scores.grad, again.grad, rtol=1e-4, atol=1e-7)
 
 
 # --- training --------------------------------------------------------------------------------------------------------
-
-
-def test_a_batch_is_images_as_bytes_and_their_tags(view):
-    pixels, tags = pixel_batches(view, 32, 6, crop_and_jitter)(torch.Generator().manual_seed(0))
-    assert (pixels.shape, pixels.dtype) == ((6, 3, 32, 32), torch.uint8)
-    assert (tags.shape, tags.dtype) == ((6, 2), torch.float32)
-    excess = pixels[:, 0].float() - pixels[:, 1].float()  # cats are red and dogs green, whatever the jitter
-    assert torch.equal(excess.flatten(1).amax(1) > 60, tags[:, 0] == 1)
-    assert torch.equal(excess.flatten(1).amin(1) < -60, tags[:, 1] == 1)
 
 
 def test_the_first_loss_is_that_of_the_start_weights(view, start):
@@ -280,38 +264,29 @@ def test_what_a_training_returns(trained):
     assert trained["curves"]["segmentation"][:2] == [0, 0]
 
 
-def test_equal_seeds_give_equal_networks(view, start, trained):
-    again, other = train(view, start), train(view, start, seed=1)
+def test_equal_seeds_give_equal_networks_and_images_and_tags_are_enough(view, start, trained):
+    """The masks of a guarded view raise when they are read."""
+    again, other = train(view.guarded(), start), train(view, start, seed=1)
     assert all(torch.equal(value, trained["state"][name]) for name, value in again["state"].items())
-    assert again["history"] == trained["history"] and again["history"] != other["history"]
+    assert again["history"] == trained["history"] != other["history"]
 
 
-def test_a_snapshot_is_the_network_after_as_many_iterations(view, start, trained):
-    """With a constant learning rate a shorter training ends there."""
-    short = train(view, start, schedule=replace(SCHEDULE, iterations=3))
-    assert trained["early"].keys() == short["state"].keys()
-    assert all(torch.equal(value, trained["early"][name]) for name, value in short["state"].items())
-    assert any(not torch.equal(value, trained["early"][name]) for name, value in trained["state"].items())
-    assert short["early"] == {}
+@pytest.mark.parametrize(("workers", "parts"), [("0", "1"), ("2", "2")])
+def test_a_snapshot_is_the_network_after_as_many_iterations(view, start, monkeypatch, workers, parts):
+    """With a constant learning rate a shorter training ends there. It is taken before a forward pass, and once."""
+    monkeypatch.setenv("WSSS_WORKERS", workers)
+    monkeypatch.setenv("WSSS_PARTS", parts)
+    whole, short = (train(view, start, schedule=replace(SCHEDULE, iterations=count, batch=4), snapshot=3)
+                    for count in (4, 3))
+    assert whole["early"].keys() == short["state"].keys() and short["early"] == {}
+    assert all(torch.equal(value, whole["early"][name]) for name, value in short["state"].items())
+    assert any(not torch.equal(value, whole["early"][name]) for name, value in whole["state"].items())
 
 
 def test_training_changes_the_network_and_not_what_is_frozen(start, trained):
     state = trained["state"]
     changed = {name for name, value in start.items() if not torch.equal(value, state[f"trunk.{name}"])}
     assert changed and not any(name.startswith(("conv1a.", "b2.")) or "bn" in name for name in changed)
-
-
-def test_images_and_tags_are_enough(view, start, trained):
-    """The masks of a guarded view raise when they are read."""
-    found = train(view.guarded(), start)
-    assert found["history"] == trained["history"]
-
-
-def test_frozen_statistics_of_the_aspp_stay_at_0_and_1(view, start, trained):
-    frozen = train(view, start, replace(METHOD, aspp_statistics="frozen"), replace(SCHEDULE, iterations=1))["state"]
-    means = [name for name in frozen if name.startswith("aspp.") and name.endswith("running_mean")]
-    assert means and not any(frozen[name].any() for name in means)
-    assert all(trained["state"][name].any() for name in means)
 
 
 @pytest.mark.parametrize("method", [
@@ -321,22 +296,9 @@ def test_frozen_statistics_of_the_aspp_stay_at_0_and_1(view, start, trained):
 def test_every_switch_trains(view, start, method):
     found = train(view, start, method, replace(SCHEDULE, iterations=2), warm_up=1)
     assert np.isfinite(found["history"]).all()
-    restore_single_stage(found["state"], BACKBONE.settings(), method.settings())
-
-
-def test_a_restored_network_is_the_trained_one_in_evaluation_mode(trained):
-    net = restore_single_stage(trained["state"], BACKBONE.settings(), METHOD.settings())
-    assert not net.training and net.decoder[-1].out_channels == 2
-    assert all(torch.equal(value, trained["state"][name]) for name, value in net.state_dict().items())
-    images = normalise(torch.randint(0, 256, (1, 3, 32, 32), dtype=torch.uint8))
-    with torch.inference_mode():
-        assert torch.equal(net(images), net(images))
-
-
-def test_weights_of_another_trunk_are_refused(view):
-    other = replace(BACKBONE, family="mobilenet")
-    with pytest.raises(WeightsError, match="start weights"):
-        train(view, v3plus_trunk(other).state_dict())
+    net = restore_single_stage(found["state"], BACKBONE.settings(), method.settings())
+    assert not net.training
+    assert all(torch.equal(value, found["state"][name]) for name, value in net.state_dict().items())
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -397,14 +359,6 @@ def test_a_single_label_weighs_nothing():
     assert balanced_pixel_loss(torch.randn(1, 4, 8, 8), torch.full((1, 8, 8), 2)) == 0
 
 
-def test_a_label_that_is_missing_weighs_most():
-    weights = class_weights(some_labels(), 4)[:-1]
-    assert torch.equal(weights.argmax(1), torch.full((2,), 3)) and (weights < 1).all()
-
-
-# --- the loss --------------------------------------------------------------------------------------------------------
-
-
 def test_the_loss_of_one_image_by_hand():
     """Equal scores: -log of a half at each of three labelled pixels of four, weights 1/4, 1/4 and 2/4."""
     labels = torch.tensor([[[0, 0], [1, IGNORE]]])
@@ -419,17 +373,6 @@ def test_the_loss_is_a_literal_loop(average, seed):
     scores, labels = some_scores(seed=seed), some_labels(seed=seed)
     assert balanced_pixel_loss(scores, labels, average).item() == pytest.approx(
         literally(scores, labels, average), rel=1e-5)
-
-
-def test_the_printed_average_prefers_images_with_many_labels():
-    """Two images, one with all of its 100 pixels labelled, one with 4: shares 100 / 104 and 4 / 104."""
-    scores, labels = some_scores(2, 3, 10, 10), some_labels(3, 10, 10)[:2]
-    labels[0] = torch.arange(100).view(10, 10) % 3
-    labels[1] = IGNORE
-    labels[1, 0, :4] = torch.tensor([0, 1, 2, 1])
-    one, two = (balanced_pixel_loss(scores[i:i + 1], labels[i:i + 1]).item() for i in (0, 1))
-    assert balanced_pixel_loss(scores, labels, "paper").item() == pytest.approx((100 * one + 4 * two) / 104, rel=1e-5)
-    assert balanced_pixel_loss(scores, labels).item() == pytest.approx((one + two) / 2, rel=1e-5)
 
 
 def test_an_image_without_labels_halves_the_released_average_only():
@@ -461,7 +404,173 @@ def test_gradients_of_the_loss(average):
     assert torch.autograd.gradcheck(loss, (some_scores().requires_grad_(),), eps=1e-2, atol=1e-4, rtol=1e-2)
 
 
-def test_another_average_is_refused():
-    with pytest.raises(ParameterError, match="average 'mean' is not known") as caught:
-        balanced_pixel_loss(torch.zeros(1, 2, 1, 1), torch.zeros(1, 1, 1, dtype=torch.long), "mean")
-    assert caught.value.expected == "released or paper"
+# ---------------------------------------------------------------------------------------------------------------------
+# Labels of the trained network: absent classes, the background's power, scales, and pictures of training.
+
+
+SIZES = ((32, 32), (24, 32), (32, 20))
+SCALES = (1.0, 0.5)
+
+
+@pytest.fixture(scope="module")
+def labelled():
+    return blobs(SIZES).train_view()
+
+
+@pytest.fixture(scope="module")
+def state():
+    """A network that knows nothing, with scores large enough for all three labels to win somewhere."""
+    torch.manual_seed(0)
+    state = METHOD.network(BACKBONE, 2).state_dict()
+    state["decoder.4.weight"] *= 60
+    state["decoder.4.bias"] = torch.tensor([-1.0, -1.0])
+    return state
+
+
+def segment(labelled, state, **options):
+    return segment_single_stage(labelled, state, BACKBONE.settings(), METHOD.settings(), SCALES, **options)
+
+
+@pytest.fixture(scope="module")
+def averaged(labelled, state):
+    """Masks and class scores of every image, averaged over scales."""
+    net = restore_single_stage(state, BACKBONE.settings(), METHOD.settings())
+
+    def run(images):
+        scores = net(images)
+        return masks_of(scores), sum(class_scores(scores))
+
+    return [(masks.numpy(), scores) for masks, scores in averaged_maps(net, run, labelled, 32, SCALES)]
+
+
+# --- which classes may be labelled -----------------------------------------------------------------------------------
+
+
+def test_a_confidence_of_10_percent_is_present(monkeypatch):
+    assert PRESENCE == 0.1
+    view = blobs([(16, 16)])
+    edge = math.log(0.1 / 0.9)
+    scores = torch.tensor([edge + 1e-3, edge - 1e-3])
+    assert present_classes(view, 0, scores, "predicted").tolist() == [True, False]
+    assert present_classes(view, 0, -scores, "predicted").tolist() == [True, True]
+    monkeypatch.setattr(single_stage, "PRESENCE", 0.5)  # which floats hold exactly
+    assert present_classes(view, 0, torch.tensor([0.0, -1e-6]), "predicted").tolist() == [True, False]
+
+
+def test_known_tags_are_those_of_the_image():
+    view = blobs([(16, 16)] * 2)
+    for index, expected in enumerate(([True, False], [False, True])):
+        assert present_classes(view, index, torch.tensor([-9.0, 9.0]), "known").tolist() == expected
+
+
+@pytest.mark.parametrize(("wrong", "message", "expected"), [
+    (lambda view, state: segment(view, state, tags="guessed"), "tags 'guessed' is not known", "predicted or known"),
+    (lambda *_: balanced_pixel_loss(torch.zeros(1, 2, 1, 1), torch.zeros(1, 1, 1, dtype=torch.long), "mean"),
+     "average 'mean' is not known", "released or paper")])
+def test_words_that_mean_nothing_are_refused(labelled, state, wrong, message, expected):
+    with pytest.raises(ParameterError, match=message) as caught:
+        wrong(labelled, state)
+    assert caught.value.expected == expected
+
+
+def test_masks_of_absent_classes_go_and_the_background_is_raised():
+    masks = np.array([[0.5, 0.2], [0.3, 0.1], [0.2, 0.7]], np.float64)[:, None]
+    found = keep_present(masks, np.array([False, True]), 3.0)
+    assert found.dtype == np.float32 and found.shape == (3, 1, 2)
+    np.testing.assert_allclose(found[:, 0], [[0.125, 0.008], [0, 0], [0.2, 0.7]], rtol=1e-6)
+    np.testing.assert_allclose(keep_present(masks, np.array([True, True])), masks, rtol=1e-6)
+    assert masks[0, 0, 0] == 0.5  # what came in is left alone
+
+
+# --- labels ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("tags", ["predicted", "known"])
+@pytest.mark.parametrize("power", [1.0, 3.0])
+def test_labels_are_the_largest_of_the_kept_masks(labelled, state, averaged, tags, power):
+    found = segment(labelled, state, tags=tags, power=power)
+    for index, (masks, scores) in enumerate(averaged):
+        present = labelled.tags[index] if tags == "known" else torch.sigmoid(scores).numpy() >= 0.1
+        expected = [masks[0] ** power, *(masks[1 + c] * present[c] for c in range(2))]
+        np.testing.assert_array_equal(frames.rows_of(labelled, found["masks"])[index], np.argmax(expected, 0))
+        np.testing.assert_allclose(found["scores"][index], scores, rtol=1e-5)
+    np.testing.assert_array_equal(found["masks"], found["refined"])
+    assert found["scores"].shape == (3, 2) and found["scores"].dtype == np.float32
+
+
+def test_classes_below_the_least_confidence_lose_their_pixels(labelled, state, monkeypatch):
+    """At a least confidence of 1/2, as the second class of this network is never that sure."""
+    plain = segment(labelled, state)
+    monkeypatch.setattr(single_stage, "PRESENCE", 0.5)
+    found = segment(labelled, state)
+    assert (plain["masks"] == 2).any() and not (found["masks"] == 2).any() and (found["masks"] == 1).any()
+    np.testing.assert_array_equal(found["scores"], plain["scores"])
+
+
+def test_known_tags_and_the_power_make_a_difference(labelled, state):
+    plain = segment(labelled, state)["masks"]
+    known, cubed = segment(labelled, state, tags="known")["masks"], segment(labelled, state, power=3.0)["masks"]
+    assert (known != plain).any() and (cubed != plain).any()
+    inside = frames.rows_of(labelled, cubed)
+    before = frames.rows_of(labelled, plain)
+    for index in range(3):
+        assert set(np.unique(frames.rows_of(labelled, known)[index])) <= {0, 1 + index % 2}
+        assert (before[index][inside[index] == 0] == 0).all()  # a weaker background wins no pixel
+
+
+def test_the_crf_refines_kept_masks(labelled, state, averaged):
+    crf = V1.scaled(0.1)
+    found = segment(labelled, state, tags="known", crf=asdict(crf))
+    for index, (masks, _) in enumerate(averaged):
+        plain, refined = label_image(labelled.image(index), keep_present(masks, labelled.tags[index]), crf)
+        np.testing.assert_array_equal(frames.rows_of(labelled, found["masks"])[index], plain)
+        np.testing.assert_array_equal(frames.rows_of(labelled, found["refined"])[index], refined)
+    assert (found["masks"] != found["refined"]).any()
+
+
+def test_class_scores_are_those_of_the_method(labelled, state):
+    """Without the penalty they are larger; a floor of lambda near 1 hardly has one."""
+    scores = {}
+    for name, method in (("paper", METHOD), ("none", Method(penalty=False)), ("strict", Method(floor=1e-6))):
+        scores[name] = segment_single_stage(labelled, state, BACKBONE.settings(), method.settings(), SCALES)["scores"]
+    assert (scores["none"] > scores["paper"]).all() and (scores["paper"] > scores["strict"]).all()
+
+
+# --- pictures of training --------------------------------------------------------------------------------------------
+
+
+def pictures(labelled, state, images, method=METHOD):
+    return training_pictures(labelled, state, BACKBONE.settings(), method.settings(), images)
+
+
+@pytest.fixture(scope="module")
+def taken(labelled, state):
+    return pictures(labelled, state, (2, 0))
+
+
+def test_pictures_hold_the_masks_before_and_after_each_iteration(labelled, state, taken):
+    assert taken["masks"].shape == (2, 4, 3, 16, 16) and taken["masks"].dtype == np.float16
+    net = restore_single_stage(state, BACKBONE.settings(), METHOD.settings())
+    for row, index in enumerate((2, 0)):
+        canvas, _ = labelled.canvas([index], 32)
+        with torch.inference_mode():
+            masks = masks_of(net(normalise(canvas)))
+        small = F.interpolate(canvas / 255, size=(16, 16), mode="bilinear", align_corners=True)
+        for iteration in range(4):
+            present = torch.tensor([True, *labelled.tags[index].tolist()]).view(3, 1, 1)
+            expected = pamr(small, masks, (1, 2), iteration)[0] * present
+            np.testing.assert_allclose(taken["masks"][row, iteration], expected, atol=1e-3)
+
+
+def test_pictures_show_the_pseudo_ground_truth_of_the_loss(labelled, taken):
+    assert taken["labels"].shape == (2, 32, 32) and taken["labels"].dtype == np.uint8
+    tags = torch.tensor(labelled.tags[[2, 0]])
+    refined = torch.from_numpy(taken["masks"][:, -1]).float()
+    expected, kept = METHOD.pseudo_labels(refined, tags, (32, 32))
+    assert kept.all()
+    assert (taken["labels"] == expected.numpy()).mean() > 0.99  # masks are stored in half precision
+
+
+def test_pictures_are_taken_in_the_order_asked_for(labelled, state, taken):
+    np.testing.assert_allclose(pictures(labelled, state, [0])["masks"][0], taken["masks"][1], atol=2e-3)
+    assert pictures(labelled, state, [1], Method(iterations=0))["masks"].shape == (1, 1, 3, 16, 16)

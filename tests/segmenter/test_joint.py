@@ -11,10 +11,9 @@ from torch import nn
 
 from wsss_lab.data import frames
 from wsss_lab.data.canvas import from_canvas, normalise
-from wsss_lab.errors import ParameterError, TrainingError
+from wsss_lab.errors import ParameterError
 from wsss_lab.evaluation.scoring import ground_truth
 from wsss_lab.networks.backbones import Backbone
-from wsss_lab.networks.batches import labelled_batches
 from wsss_lab.networks.fit import Schedule
 from wsss_lab.networks.heads import AttentionNet
 from wsss_lab.networks.trunks import TOY_RESNET_BLOCKS
@@ -97,22 +96,16 @@ def test_both_terms_by_hand():
     assert classification.item() == pytest.approx(-(math.log(sigmoid[0]) + math.log(1 - sigmoid[1])) / 2)
 
 
-def test_the_pixel_term_is_a_mean_over_pixels_and_the_other_one_does_not_grow_with_the_image():
-    volume = torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
-    labels = torch.randint(0, 3, (2, 4, 4), generator=torch.Generator().manual_seed(1))
-    tags = torch.tensor([[1.0, 0.0], [1.0, 1.0]])
+def test_void_pixels_say_nothing_and_no_term_grows_with_the_image():
+    generator = torch.Generator().manual_seed(0)
+    volume, tags = torch.randn(2, 3, 4, 4, generator=generator), torch.tensor([[1.0, 0.0], [1.0, 1.0]])
+    labels = torch.randint(0, 3, (2, 4, 4), generator=generator)
     once = joint_losses(transparent(), volume, labels, tags)
     tiled = joint_losses(transparent(), volume.repeat(1, 1, 3, 3), labels.repeat(1, 3, 3), tags)
-    for first, second in zip(once, tiled):
-        assert second.item() == pytest.approx(first.item(), rel=1e-5)
-
-
-def test_void_pixels_say_nothing():
-    volume = torch.randn(1, 3, 2, 2, generator=torch.Generator().manual_seed(0))
-    labels = torch.tensor([[[1, 255], [2, 255]]], dtype=torch.uint8)
-    tags = torch.ones(1, 2)
-    alone = joint_losses(transparent(), volume[..., :1], labels[..., :1], tags)[1]
-    assert joint_losses(transparent(), volume, labels, tags)[1].item() == pytest.approx(alone.item())
+    void = torch.cat([labels, torch.full_like(labels, 255)], 2)
+    beside = joint_losses(transparent(), torch.cat([volume, volume.flip(3)], 3), void, tags)
+    torch.testing.assert_close(torch.stack(tiled), torch.stack(once), rtol=1e-5, atol=0)
+    torch.testing.assert_close(beside[1], once[1])
 
 
 def test_without_the_classification_term_it_is_0_and_the_other_is_the_same():
@@ -123,10 +116,14 @@ def test_without_the_classification_term_it_is_0_and_the_other_is_the_same():
     assert len({pixels.item() for _, pixels in found.values()}) == 1
 
 
-def test_the_gradient_has_a_known_name():
-    with pytest.raises(ParameterError, match="gradient 'half'") as caught:
-        joint_losses(transparent(), torch.zeros(1, 3, 1, 1), torch.zeros(1, 1, 1), torch.ones(1, 2), "half")
-    assert caught.value.expected == "joint or released or pixel"
+@pytest.mark.parametrize(("wrong", "problem", "expected"), [
+    (lambda: joint_losses(transparent(), torch.zeros(1, 3, 1, 1), torch.zeros(1, 1, 1), torch.ones(1, 2), "half"),
+     "gradient 'half'", "joint or released or pixel"),
+    (lambda: adapt(np.zeros((2, 1, 1)), np.array([True]), "minus"), "absent 'minus'", "excluded or zero")])
+def test_words_that_mean_nothing_are_refused(wrong, problem, expected):
+    with pytest.raises(ParameterError, match=problem) as caught:
+        wrong()
+    assert caught.value.expected == expected
 
 
 # --- what each term reaches ------------------------------------------------------------------------------------------
@@ -154,17 +151,12 @@ def gradients(gradient, terms):
     return {name: each for name, each in zip(names, found) if each is not None and each.abs().sum() > 0}
 
 
-def parts(found):
-    return {name.split(".")[0] for name in found}
-
-
 @pytest.mark.parametrize(("gradient", "reached"), [
     ("joint", {"trunk", "head", "attention"}), ("released", {"attention"}), ("pixel", set()),
 ])
 def test_what_each_term_of_the_loss_reaches(gradient, reached):
-    assert parts(gradients(gradient, [0])) == reached
-    assert parts(gradients(gradient, [1])) == {"trunk", "head"}
-    assert parts(gradients(gradient, [0, 1])) == reached | {"trunk", "head"}
+    for terms, expected in (([0], reached), ([1], {"trunk", "head"}), ([0, 1], reached | {"trunk", "head"})):
+        assert {name.split(".")[0] for name in gradients(gradient, terms)} == expected
 
 
 def test_joint_gradients_are_the_sum_of_both_terms_and_released_ones_are_not():
@@ -194,12 +186,9 @@ def test_released_training_moves_the_shared_layers_as_pixels_alone_do(view, cues
 # --- training --------------------------------------------------------------------------------------------------------
 
 
-def test_the_network_learns_its_cues(trained):
+def test_the_network_learns_its_cues_and_the_history_is_the_sum_of_both_terms(view, cues, states, trained):
     assert trained["pixel"][-1] < 0.5 * trained["pixel"][0]
     assert trained["classification"][-1] < 0.5 * trained["classification"][0]
-
-
-def test_the_history_is_the_sum_of_both_terms(view, cues, states, trained):
     assert len(trained["history"]) == len(trained["pixel"]) == len(trained["classification"]) == 300
     assert np.add(trained["pixel"], trained["classification"]) == pytest.approx(trained["history"], rel=1e-5)
     alone = train_joint(view, cues, states["vgg"], BACKBONE, schedule(), 0, "pixel")
@@ -212,49 +201,8 @@ def test_training_goes_on_from_the_given_state_and_repeats_with_its_seed(view, c
     first, again, other = (train_joint(view, cues, states["vgg"], BACKBONE, schedule(), seed) for seed in (1, 1, 2))
     assert first["history"] == again["history"] != other["history"]
     assert changed(first["state"], again["state"]) == set()
-
-
-def test_random_scale_is_passed_on(view, cues, states):
-    plain, scaled = (train_joint(view, cues, states["vgg"], BACKBONE, schedule(), 0, random_scale=each)["history"]
-                     for each in (None, (0.5, 1.5)))
-    assert plain != scaled
-
-
-def test_a_batch_holds_the_labels_and_tags_of_its_images(view, cues, labelled):
-    """Red images show a cat, green ones a dog: what is drawn belongs together."""
-    draw = labelled_batches(view, cues, 32, 8)
-    images, labels, pixels, tags = draw(torch.Generator().manual_seed(0))
-    assert torch.equal(normalise(pixels), images) and tags.shape == (8, 2)
-    for label, tag in zip(labels, tags):
-        shown = set(label.unique().tolist()) - {0}
-        assert shown == set((tag.nonzero()[:, 0] + 1).tolist())
-    assert tags.sum(0).min() > 0
-
-
-def test_each_round_starts_with_the_full_learning_rate_and_ends_near_0(view, cues, states, monkeypatch):
-    rates = []
-
-    class Recording(torch.optim.SGD):
-        def step(self, closure=None):
-            rates.append([group["lr"] for group in self.param_groups])
-            return super().step(closure)
-
-    monkeypatch.setattr(torch.optim, "SGD", Recording)
-    plan = Schedule(4, 4, 1e-3, "sgd", "poly", head_lr=10.0)
-    assert plan.factor(0) == 1 and plan.factor(4) == 0
-    state = states["vgg"]
-    for seed in (0, 1):
-        state = train_joint(view, cues, state, BACKBONE, plan.settings(), seed)["state"]
-    one_round = [1e-3 * (1 - step / 4) ** 0.9 for step in range(4)]
-    assert [trunk for trunk, _ in rates] == pytest.approx(2 * one_round)
-    assert [behind for _, behind in rates] == pytest.approx([10 * rate for rate in 2 * one_round])
-    assert rates[0] == [1e-3, 1e-2]
-
-
-def test_a_loss_that_is_not_a_number_stops_the_round(view, cues, states):
-    broken = {key: value * float("nan") for key, value in states["vgg"].items()}
-    with pytest.raises(TrainingError, match="nan at iteration 1 of 2"):
-        train_joint(view, cues, broken, BACKBONE, schedule(), 0)
+    scaled = train_joint(view, cues, states["vgg"], BACKBONE, schedule(), 1, random_scale=(0.5, 1.5))
+    assert scaled["history"] != first["history"]
 
 
 # --- adapted cues ----------------------------------------------------------------------------------------------------
@@ -296,12 +244,6 @@ def test_where_all_scores_that_count_are_negative_the_released_mask_gives_an_abs
     assert set(np.unique(adapt(scores, tags))) == {0}
     assert set(np.unique(adapt(scores, tags, "zero"))) == {2}
     assert set(np.unique(adapt(scores + 6, tags, "zero"))) == {0}
-
-
-def test_masking_has_a_known_name():
-    with pytest.raises(ParameterError, match="absent='minus'") as caught:
-        adapt(np.zeros((2, 1, 1)), np.array([True]), "minus")
-    assert caught.value.expected == "excluded or zero"
 
 
 def retagged(tags):
@@ -368,16 +310,10 @@ def test_one_scale_is_the_plain_output_and_three_are_the_maximum(trained, view):
         np.testing.assert_array_equal(merged[index], three[index].argmax(0))
 
 
-def test_predictions_do_not_look_at_tags(trained, view):
-    views = view, retagged(~view.tags)
-    found, other = (segment_multiscale(each, trained["state"], BACKBONE)["masks"] for each in views)
-    np.testing.assert_array_equal(found, other)
-
-
-def test_class_filters_are_dropped(trained, view):
+def test_predictions_look_neither_at_tags_nor_at_class_filters(trained, view):
     other = {key: value * (5 if key.startswith("attention") else 1) for key, value in trained["state"].items()}
     np.testing.assert_array_equal(segment_multiscale(view, trained["state"], BACKBONE)["masks"],
-                                  segment_multiscale(view, other, BACKBONE)["masks"])
+                                  segment_multiscale(retagged(~view.tags), other, BACKBONE)["masks"])
 
 
 def test_postprocessing_is_a_crf_on_the_softmax_of_the_merged_scores(trained, view):

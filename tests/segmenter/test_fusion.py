@@ -1,21 +1,22 @@
-"""The losses and the training of Roy & Todorovic 2017: Eqs. 13 to 15 by hand, what each switch changes."""
+"""Roy & Todorovic 2017: the losses by hand, what each switch changes, and labels of the trained network."""
 
 import math
-from dataclasses import replace
+from dataclasses import asdict
 
 import numpy as np
 import pytest
 import torch
-from tiny_views import BACKBONE, blobs
+from tiny_views import BACKBONE, blobs, make_view
 from torch import nn
 
-from wsss_lab.data.canvas import normalise
+from wsss_lab.data import frames
+from wsss_lab.data.canvas import from_canvas, normalise
 from wsss_lab.errors import ParameterError
 from wsss_lab.networks.backbones import Backbone
 from wsss_lab.networks.fit import Schedule
 from wsss_lab.networks.trunks import TOY_BLOCKS, vgg_trunk
-from wsss_lab.refinement.crf_rnn import bilateral_kernel, unary
-from wsss_lab.seeds.fusion_net import FusionNet
+from wsss_lab.refinement.crf_rnn import LEAST_ATTENTION, CrfRnn, bilateral_kernel, unary
+from wsss_lab.refinement.dense_crf import V2
 from wsss_lab.seeds.top_down import Attention, cell_weights
 from wsss_lab.segmenter import fusion
 from wsss_lab.segmenter.fusion import (
@@ -23,9 +24,16 @@ from wsss_lab.segmenter.fusion import (
     WEIGHT,
     Losses,
     Method,
+    Seen,
+    attention_maps,
     attention_of,
+    class_maps,
     classification_loss,
+    fused,
+    looked_at,
+    predicted_labels,
     restore_fusion,
+    segment_fusion,
     segmentation_loss,
     train_fusion,
     with_background,
@@ -33,6 +41,7 @@ from wsss_lab.segmenter.fusion import (
 
 torch.set_num_threads(1)
 SIDE, GRID = 32, (8, 8)
+SIZES = ((SIDE, SIDE), (16, SIDE), (SIDE, SIDE), (40, 24))
 POTTS = 1 - torch.eye(3)
 
 
@@ -46,7 +55,7 @@ def schedule(iterations=3, **others):
 
 @pytest.fixture(scope="module")
 def labelled():
-    return blobs([(SIDE, SIDE), (16, SIDE), (SIDE, SIDE), (40, 24)])
+    return blobs(SIZES)
 
 
 @pytest.fixture(scope="module")
@@ -206,10 +215,6 @@ def test_the_total_is_the_sum_of_what_is_compared(batch, compared, prior):
     assert abs(before - after) > 1e-4
 
 
-def test_lambda_is_the_papers():
-    assert Method().weight == WEIGHT == 1.5
-
-
 @pytest.mark.parametrize("compared", COMPARED)
 def test_without_a_crf_the_label_maps_are_compared(batch, compared):
     """What would be compared after no iteration is the product with the attention, its own target."""
@@ -237,11 +242,6 @@ def test_attention_teaches_and_is_not_taught(batch):
     for each, expected in zip(found, torch.autograd.grad(total, list(net.parameters())), strict=True):
         torch.testing.assert_close(each, expected)
     assert all(each.any() for each in found)
-
-
-def test_the_background_is_present_in_every_image():
-    tags = torch.tensor([[False, True], [False, False]])
-    assert with_background(tags).tolist() == [[True, False, True], [True, False, False]]
 
 
 def test_attention_is_worked_out_in_full_precision(batch):
@@ -353,14 +353,7 @@ def test_a_trained_network_comes_back_as_it_was(view, start):
 def test_settings_come_back_as_the_method():
     method = Method(Attention("steps", layers="last"), "GAP", 0.5, False, 2, "softmax")
     assert Method.from_settings(method.settings()) == method != Method()
-    assert Method.from_settings(Method().settings()) == Method()
-    assert replace(Method(), attention=Attention("none")) != Method()
-
-
-@pytest.mark.parametrize("make", [lambda: Method(compared="after"), lambda: Method(attention=Attention("all"))])
-def test_words_that_mean_nothing_are_refused(make):
-    with pytest.raises(ParameterError, match=r"compared='after'|neighbours='all'"):
-        make()
+    assert Method().weight == WEIGHT == 1.5  # the paper's lambda
 
 
 @pytest.mark.parametrize("kind", ["FCL", "GMP"])
@@ -375,13 +368,187 @@ def test_the_network_gives_label_maps_and_scores_of_the_image(batch, kind):
         assert net.aggregation.weight.shape == (3, *GRID)
 
 
-def test_attention_of_a_vgg_ends_at_pool_4():
-    blocks = ((2, 2), (2, 2), (3, 2), (3, 2), (3, 2))
-    net = FusionNet(Backbone(blocks=blocks, width=2, dilation=2, side=64), 3)
-    below, above = net.trunk[:net.cut], net.upper
-    kinds = [[isinstance(layer, kind) for layer in below].count(True) for kind in (nn.Conv2d, nn.MaxPool2d)]
-    assert kinds == [10, 4] and isinstance(below[-1], nn.MaxPool2d)
-    assert [layer.kernel_size for layer in above if isinstance(layer, nn.Conv2d)] == [(3, 3)] * 4 + [(1, 1)] * 2
-    assert above[-1] is net.classifier and isinstance(above[0], nn.Conv2d)
-    features = net.features(torch.zeros(1, 3, 64, 64))
-    assert features.shape[2:] == net.scores(features).shape[2:] == (8, 8), "one grid from pool-4 up"
+# --- labels of the trained network ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def state(view, start):
+    return train(view, start, iterations=25, lr=4e-3)["state"]
+
+
+def segment(view, state, **options):
+    return segment_fusion(view, state, BACKBONE, Method().settings(), **options)
+
+
+def retagged(tags):
+    """The same images with other tags."""
+    labelled = blobs(SIZES)
+    return make_view([labelled.image(row) for row in range(4)], [labelled.mask(row) for row in range(4)],
+                     tags).train_view()
+
+
+# --- predicted labels ------------------------------------------------------------------------------------------------
+
+
+def test_predicted_labels_by_hand():
+    """Logits above 0 are a p(y|x) above one half; the likeliest class is there in any case, and the background."""
+    scores = torch.tensor([[-9.0, 0.1, 3.0, -0.1], [9.0, -5.0, -4.0, -6.0], [0.0, 0.0, 1e-3, 0.0], [1, -1, 2, 2]])
+    assert predicted_labels(scores).tolist() == [
+        [True, True, True, False], [True, False, True, False], [True, False, True, False], [True, False, True, True]]
+
+
+# --- what stands beside p^S (Eq. 11) ---------------------------------------------------------------------------------
+
+
+def with_crf(iterations=3):
+    """A network of which nothing but its CRF-RNN matters."""
+    net = nn.Module()
+    net.crf = CrfRnn(3, iterations).requires_grad_(False)
+    return net
+
+
+def one_cell():
+    """Probabilities (1/2, 1/4, 1/4) of one cell, attention (1/8, 7/8, 0), image scores of p (1/2, 3/4, 1/5)."""
+    maps = torch.tensor([1 / 2, 1 / 4, 1 / 4]).log().view(1, 3, 1, 1)
+    attention = torch.tensor([1 / 8, 7 / 8, 0]).view(1, 3, 1, 1)
+    scores = torch.tensor([[1 / 2, 3 / 4, 1 / 5]]).logit()
+    return Seen(maps, attention, scores, torch.tensor([[True, True, False]]), torch.zeros(1, 49, 1, 1))
+
+
+@pytest.mark.parametrize(("prior", "products"), [
+    ("attention", [1 / 16, 7 / 32, LEAST_ATTENTION / 4]), ("image", [1 / 4, 3 / 16, 1 / 20]),
+    ("none", [1 / 2, 1 / 4, 1 / 4])])
+def test_priors_by_hand(prior, products):
+    """Without any neighbour, what the CRF-RNN gives is the product divided by its sum."""
+    found = fused(with_crf(), one_cell(), prior).flatten()
+    assert found.tolist() == pytest.approx([value / sum(products) for value in products], rel=1e-5)
+
+
+def test_priors_of_many_cells_are_refined_by_the_networks_own_crf():
+    generator = torch.Generator().manual_seed(0)
+    maps, scores = torch.randn(2, 3, *GRID, generator=generator), torch.randn(2, 3, generator=generator)
+    attention = torch.rand(2, 3, *GRID, generator=generator)
+    images = torch.randint(0, 256, (2, 3, SIDE, SIDE), generator=generator, dtype=torch.uint8)
+    seen = Seen(maps, attention, scores, torch.ones(2, 3, dtype=torch.bool), bilateral_kernel(images, GRID))
+    beside = {"attention": attention.clamp(min=LEAST_ATTENTION), "image": scores.sigmoid()[..., None, None],
+              "none": torch.ones(1)}
+    for prior in beside:
+        for net in (with_crf(0), with_crf(3)):
+            expected = net.crf(-(maps.softmax(1) * beside[prior]).log(), seen.kernel)
+            torch.testing.assert_close(fused(net, seen, prior), expected)
+    assert not torch.allclose(fused(with_crf(0), seen), fused(with_crf(3), seen), atol=1e-3)
+
+
+# --- looking at a view -----------------------------------------------------------------------------------------------
+
+
+def test_what_is_seen_are_the_networks_maps_and_its_attention(view, state):
+    net = restore_fusion(state, BACKBONE, Method().settings())
+    for tags in ("known", "predicted"):
+        (_, _, seen), = looked_at(net, Method(), view, SIDE, tags)
+        pixels, _ = view.canvas(range(4), SIDE)
+        maps, scores = net(normalise(pixels))
+        present = predicted_labels(scores)
+        if tags == "known":
+            present = torch.cat([torch.ones(4, 1, dtype=torch.bool), torch.tensor(view.tags)], 1)
+        torch.testing.assert_close(seen.maps, maps)
+        torch.testing.assert_close(seen.scores, scores)
+        assert torch.equal(seen.present, present) and seen.present.dtype == torch.bool
+        torch.testing.assert_close(seen.attention, Attention().label_attention(
+            net, net.features(normalise(pixels)), present, cell_weights(pixels, GRID)))
+        torch.testing.assert_close(seen.kernel, bilateral_kernel(pixels, GRID))
+        assert not seen.maps.requires_grad
+
+
+# --- labels of a view ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("prior", "tags", "iterations"), [
+    ("attention", "predicted", None), ("none", "predicted", 0), ("image", "predicted", 1), ("attention", "known", 2)])
+def test_labels_are_the_likeliest_at_image_size(view, state, prior, tags, iterations):
+    found = segment(view, state, prior=prior, tags=tags, iterations=iterations)
+    net = restore_fusion(state, BACKBONE, Method().settings())
+    if iterations is not None:
+        net.crf.iterations = iterations
+    (_, boxes, seen), = looked_at(net, Method(), view, SIDE, tags)
+    q = fused(net, seen, prior).detach()
+    expected = [from_canvas(each, box, SIDE, size).argmax(0).numpy() for each, box, size in zip(q, boxes, SIZES)]
+    assert found["masks"].shape == (4, 40, 32) and found["masks"].dtype == np.uint8
+    for labels, each in zip(frames.rows_of(view, found["masks"]), expected, strict=True):
+        np.testing.assert_array_equal(labels, each)
+    assert (found["masks"][1, 16:] == 255).all() and np.array_equal(found["masks"], found["refined"])
+    assert found["scores"].dtype == np.float32
+    np.testing.assert_allclose(found["scores"], seen.scores.numpy(), rtol=1e-5)
+
+
+def test_the_trained_number_of_iterations_is_the_default(view, start):
+    method = Method(iterations=1)
+    state = train(view, start, method, iterations=2)["state"]
+    found = {count: segment_fusion(view, state, BACKBONE, method.settings(), iterations=count)["masks"]
+             for count in (None, 0, 1)}
+    assert np.array_equal(found[None], found[1])
+
+
+def test_priors_and_iterations_change_labels_and_no_score(view, state):
+    plain = segment(view, state)
+    for options in ({"prior": "none"}, {"prior": "image"}, {"iterations": 0}):
+        other = segment(view, state, **options)
+        assert not np.array_equal(other["masks"], plain["masks"]), options
+        assert np.array_equal(other["scores"], plain["scores"])
+
+
+def test_tags_are_not_looked_at_unless_they_are_known(view, state):
+    """An image of a cat that is said to show a dog has a dog in it only if its tags are believed."""
+    swapped = retagged(~view.tags)
+    plain, same = segment(view, state), segment(swapped, state)
+    assert all(np.array_equal(plain[name], same[name]) for name in plain)
+    assert np.array_equal(plain["masks"], segment(view, state, tags="known")["masks"]), "it has learned its tags"
+    assert not np.array_equal(plain["masks"], segment(swapped, state, tags="known")["masks"])
+
+
+def test_a_dense_crf_refines_what_the_network_gives(view, state):
+    found = segment(view, state, iterations=0, crf=asdict(V2))
+    assert np.array_equal(found["masks"], segment(view, state, iterations=0)["masks"])
+    assert not np.array_equal(found["refined"], found["masks"]) and (found["refined"][1, 16:] == 255).all()
+
+
+@pytest.mark.parametrize(("wrong", "message", "expected"), [
+    (lambda *network: segment(*network, prior="pixel"), "prior 'pixel'", "attention or image or none"),
+    (lambda *network: segment(*network, tags="true"), "tags 'true'", "predicted or known"),
+    (lambda *_: Method(compared="after"), "compared 'after'", "both or crf or softmax")])
+def test_words_that_mean_nothing_are_refused(view, state, wrong, message, expected):
+    with pytest.raises(ParameterError, match=message) as caught:
+        wrong(view, state)
+    assert caught.value.expected == expected
+
+
+# --- maps of a view --------------------------------------------------------------------------------------------------
+
+
+def test_attention_maps_are_shared_by_the_known_labels(view, state):
+    maps = attention_maps(view, state, BACKBONE, Method().settings())["maps"]
+    assert maps.shape == (4, 3, *GRID) and maps.dtype == np.float16 and maps.min() >= 0
+    np.testing.assert_allclose(maps.astype(float).sum(1), 1, atol=2e-3)
+    shown = maps[:, 1:].any((2, 3))
+    assert np.array_equal(shown, view.tags)
+    (_, _, seen), = looked_at(restore_fusion(state, BACKBONE, Method().settings()), Method(), view, SIDE, "known")
+    np.testing.assert_allclose(maps, seen.attention.numpy(), atol=1e-3)
+
+
+def test_attention_maps_of_another_attention_and_of_predicted_labels(view, state):
+    plain = attention_maps(view, state, BACKBONE, Method().settings())["maps"]
+    parents = Method(Attention("none", activation=0.0)).settings()
+    assert np.abs(attention_maps(view, state, BACKBONE, parents)["maps"] - plain).max() > 0.05
+    swapped = retagged(~view.tags)
+    known = attention_maps(swapped, state, BACKBONE, Method().settings())["maps"]
+    assert np.array_equal(known[:, 1:].any((2, 3)), swapped.tags)
+    assert np.array_equal(attention_maps(swapped, state, BACKBONE, Method().settings(), "predicted")["maps"], plain)
+
+
+def test_class_maps_are_the_positive_label_maps(view, state):
+    maps = class_maps(view, state, BACKBONE, Method().settings())["maps"]
+    assert maps.shape == (4, 2, *GRID) and maps.dtype == np.float16
+    with torch.no_grad():
+        expected, _ = restore_fusion(state, BACKBONE, Method().settings())(normalise(view.canvas(range(4), SIDE)[0]))
+    assert (expected[:, 1:] < 0).any() and (maps >= 0).all()
+    np.testing.assert_allclose(maps, expected[:, 1:].clamp(min=0).numpy(), rtol=1e-3, atol=1e-3)

@@ -1,0 +1,71 @@
+"""The cache of canvases that several threads read and fill."""
+
+import threading
+from functools import partial
+
+import numpy as np
+
+from wsss_lab.data.canvas import canvas_box
+from wsss_lab.data.pixels import CanvasCache
+
+
+def canvas(key):
+    return np.full((10, 10, 3), key, np.uint8), canvas_box(10, 10, 10)
+
+
+def in_threads(*calls):
+    threads = [threading.Thread(target=call) for call in calls]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def test_what_two_threads_make_at_once_counts_once():
+    cache, together, made = CanvasCache(limit_bytes=650), threading.Barrier(2), []  # room for two of 300 bytes
+
+    def make():
+        together.wait(10)
+        return canvas(1)
+
+    in_threads(*[lambda: cache.get((1, 10), make)] * 2)
+    cache.get((2, 10), lambda: canvas(2))
+    for key in (1, 2):
+        assert cache.get((key, 10), lambda key=key: made.append(key) or canvas(key))[0][0, 0, 0] == key
+    assert made == []
+
+
+def test_other_canvases_can_be_had_while_one_is_made():
+    cache, asked, had = CanvasCache(limit_bytes=650), threading.Event(), threading.Event()
+
+    def slow():
+        asked.set()
+        assert had.wait(10)
+        return canvas(1)
+
+    def other():
+        asked.wait(10)
+        cache.get((2, 10), lambda: canvas(2))
+        had.set()
+
+    in_threads(lambda: cache.get((1, 10), slow), other)
+    assert had.is_set()
+
+
+def test_the_cache_keeps_to_its_limit_under_many_threads():
+    cache, wrong = CanvasCache(limit_bytes=1000), []  # room for three
+
+    def use(seed):
+        for key in np.random.default_rng(seed).integers(0, 9, 400).tolist():
+            if cache.get((key, 10), lambda key=key: canvas(key))[0][0, 0, 0] != key:
+                wrong.append(key)
+
+    in_threads(*[partial(use, seed) for seed in range(8)])
+    made = []
+    for key in range(9):
+        cache.get((key, 10), lambda key=key: made.append(key) or canvas(key))
+    assert not wrong and len(made) >= 6
+    made.clear()
+    for key in (8, 7, 6, 5):  # exactly the last three are kept: nothing is counted that isn't there
+        cache.get((key, 10), lambda key=key: made.append(key) or canvas(key))
+    assert made == [5]

@@ -1,0 +1,334 @@
+"""DeepLabv3+ with a gate: early features of every trunk, gate and cue injection by hand, what reaches the decoder."""
+
+from dataclasses import replace
+from functools import partial
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from wsss_lab.errors import ParameterError
+from wsss_lab.networks.backbones import Backbone
+from wsss_lab.networks.deeplab_v3plus import (
+    CueInjection,
+    DeepLabV3Plus,
+    channels_read,
+    freeze_trunk,
+    gate,
+    read_by,
+    readers,
+    v3plus_trunk,
+)
+from wsss_lab.networks.trunks import (
+    RESNET50_BLOCKS,
+    TOY_BLOCKS,
+    TOY_RESNET_BLOCKS,
+    TOY_RESNET_DEEP_BLOCKS,
+    VGG16_BLOCKS,
+)
+from wsss_lab.networks.wide_resnet import TOY_WIDE_RESNET, WIDE_RESNET38
+
+torch.set_num_threads(1)
+WIDE = Backbone("wide_resnet", TOY_WIDE_RESNET, width=16, aspp=(1, 2, 3), dropout=0.0, side=32)
+FAMILIES = {"wide_resnet": WIDE, "vgg": replace(WIDE, family="vgg", blocks=TOY_BLOCKS),
+            "resnet": replace(WIDE, family="resnet", blocks=TOY_RESNET_BLOCKS),
+            "mobilenet": replace(WIDE, family="mobilenet", blocks=())}
+
+
+def build(backbone=WIDE, outputs=3, **options):
+    torch.manual_seed(0)
+    return DeepLabV3Plus(backbone, outputs, **options)
+
+
+def images(count=2, side=32, seed=1):
+    return torch.randn(count, 3, side, side, generator=torch.Generator().manual_seed(seed))
+
+
+def features(*shape, seed=0):
+    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+# --- early features, and frozen first layers -------------------------------------------------------------------------
+
+
+#: (family, variant, blocks, (channels, side) of shallow, of deep, side of the image). Small trunks have half the
+#: strides, except MobileNet, which has one size.
+SIZES = [
+    ("vgg", "DeepLab", VGG16_BLOCKS, (256, 81), (512, 41), 321),
+    ("resnet", "Stride16", RESNET50_BLOCKS, (256, 81), (2048, 21), 321),
+    ("mobilenet", "DeepLab", (), (24, 81), (1280, 21), 321),
+    ("wide_resnet", "DeepLab", TOY_WIDE_RESNET, (24, 32), (64, 16), 64),
+    ("vgg", "DeepLab", TOY_BLOCKS, (32, 32), (64, 16), 64),
+    ("resnet", "Stride16", TOY_RESNET_BLOCKS, (32, 32), (64, 16), 64),
+    ("resnet", "DeepLab", TOY_RESNET_DEEP_BLOCKS, (32, 32), (64, 16), 64),
+]
+
+
+@pytest.mark.parametrize(("family", "variant", "blocks", "shallow", "deep", "side"), SIZES)
+def test_early_features_have_the_channels_and_the_stride_of_conv3(family, variant, blocks, shallow, deep, side):
+    with torch.device("meta"):  # shapes only: nothing is allocated
+        trunk = Backbone(family, blocks).trunk(variant)
+        found = read_by(trunk, readers(family, trunk)[:1], torch.empty(2, 3, side, side))
+    assert [tuple(each.shape) for each in found] == [(2, size[0], size[1], size[1]) for size in (shallow, deep)]
+    assert (channels_read(trunk, readers(family, trunk)[0]), trunk.out_channels) == (shallow[0], deep[0])
+
+
+def conv3(family, trunk, x):
+    """The early features, layer by layer."""
+    if family == "wide_resnet":
+        return F.relu(trunk.b4.bn_branch2a(trunk.b3(trunk.b2(trunk.conv1a(x)))))
+    if family == "resnet":
+        return trunk.layer1(trunk.maxpool(trunk.relu(trunk.bn1(trunk.conv1(x)))))
+    if family == "mobilenet":
+        return trunk[3](trunk[2](trunk[1](trunk[0](x))))
+    conv2 = F.max_pool2d(F.relu(trunk[0](x)), 3, 2, padding=1)
+    return F.relu(trunk[3](conv2))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_early_features_are_conv3_and_late_ones_the_trunks_and_every_layer_computes_once(family):
+    torch.manual_seed(0)
+    trunk, x, calls = FAMILIES[family].trunk("DeepLab"), images(side=64), []
+    trunk(images(4, 64) * 2 + 1)  # so that norms do something in evaluation mode too
+    with torch.inference_mode():
+        expected = conv3(family, trunk.eval(), x), trunk(x)
+        leaves = [layer for layer in trunk.modules() if isinstance(layer, nn.Conv2d | nn.BatchNorm2d)]
+        for layer in leaves:
+            layer.register_forward_hook(lambda layer, *_: calls.append(layer))
+        found = read_by(trunk, readers(family, trunk)[:1], x)
+    for one, other in zip(found, expected, strict=True):
+        assert torch.equal(one, other) and one.std() > 0
+    assert len(calls) == len(leaves) and set(calls) == set(leaves)
+
+
+def moved_by_a_step(net):
+    """Names of what a step of training changes."""
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    optimiser = torch.optim.SGD([each for each in net.parameters() if each.requires_grad], lr=0.1, weight_decay=0.1)
+    net(images(2, 64) * 2 + 1).square().sum().backward()
+    optimiser.step()
+    return {name for name, value in net.state_dict().items() if not torch.equal(value, before[name])}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_step_of_training_moves_no_norm_of_the_trunk_and_none_of_its_first_layers(family):
+    net = build(FAMILIES[family]).train()
+    net.prepare()
+    moved = moved_by_a_step(net)
+    norms = tuple(f"trunk.{name}." for name, layer in net.trunk.named_modules() if isinstance(layer, nn.BatchNorm2d))
+    first = {"wide_resnet": ("trunk.conv1a.", "trunk.b2."), "resnet": ("trunk.conv1.",), "vgg": (),
+             "mobilenet": tuple(f"trunk.{index}." for index in range(7))}[family]
+    trunk = {name for name in net.state_dict() if name.startswith("trunk.")}
+    assert moved & trunk == {name for name in trunk if not name.startswith((*norms, *first))} != set()
+    assert {name.split(".")[0] for name in moved} == {"trunk", "aspp", "merge", "cue", "decoder", "skip"}
+    assert {f"{part}.1.running_mean" for part in ("merge", "skip")} <= moved  # of new layers outside the ASPP
+
+
+def test_the_first_layers_of_wideresnet_38_are_the_stem_and_three_blocks():
+    with torch.device("meta"):
+        trunk = Backbone("wide_resnet", WIDE_RESNET38).trunk("DeepLab").train()
+    freeze_trunk("wide_resnet", trunk)
+    frozen = {name.split(".")[0] for name, value in trunk.named_parameters() if "conv" in name
+              and not value.requires_grad}
+    assert frozen == {"conv1a", "b2", "b2_1", "b2_2"}
+    assert trunk.b6.dropout.training and trunk.b7.dropout.training
+
+
+# --- the gate --------------------------------------------------------------------------------------------------------
+
+
+def eq_9(deep, shallow, psi, r):
+    """As it is printed, for any r."""
+    return (1 - r) * (deep - psi * shallow) / (1 - psi) + r * shallow
+
+
+@pytest.mark.parametrize("psi", [0.1, 0.3, 0.5, 0.7])
+def test_the_expected_value_is_the_deep_feature(psi):
+    """Monte Carlo over 40000 draws, to five standard errors."""
+    torch.manual_seed(0)
+    deep, shallow = features(6), features(6, seed=1)
+    drawn = gate(deep.expand(40000, 6), shallow.expand(40000, 6), psi, training=True)
+    error = (drawn.mean(0) - deep).abs() / (drawn.std(0) / 200)
+    assert (error < 5).all() and (drawn.std(0) > 0.01).all()
+
+
+def test_each_element_is_one_of_both_terms_of_eq_9_drawn_on_its_own():
+    torch.manual_seed(0)
+    deep, shallow = features(2, 2, 50, 50), features(2, 2, 50, 50, seed=1)
+    drawn = gate(deep, shallow, 0.3, training=True)
+    taken = (drawn == shallow).double()
+    torch.testing.assert_close(drawn, eq_9(deep, shallow, 0.3, taken))
+    assert taken.mean().item() == pytest.approx(0.3, abs=0.02)
+    correlations = torch.corrcoef(taken.flatten(2).flatten(0, 1))[~torch.eye(4, dtype=torch.bool)]
+    assert correlations.abs().max() < 0.1
+
+
+def test_eq_9_with_the_rate_itself_as_r_cancels_to_the_deep_feature():
+    """So the paper's "simply summed" deterministic gate cannot be meant as Eq. (9) with r = psi."""
+    deep, shallow = features(4, 5), features(4, 5, seed=1)
+    for psi in (0.3, 0.5):
+        torch.testing.assert_close(eq_9(deep, shallow, psi, psi), deep)
+        assert not torch.allclose(gate(deep, shallow, psi, training=False), deep)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_rate_of_0_passes_the_deep_features(training):
+    deep = features(3, 4)
+    assert torch.equal(gate(deep, features(3, 4, seed=1), 0.0, training), deep)
+
+
+def test_at_inference_both_are_mixed_as_in_eq_10_and_nothing_is_drawn():
+    deep, shallow = torch.tensor([1.0, 0.0, -2.0]), torch.tensor([0.0, 10.0, 4.0])
+    state = torch.get_rng_state()
+    assert gate(deep, shallow, 0.3, training=False).tolist() == pytest.approx([0.7, 3.0, -0.2])
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_gradients_flow_to_both_features():
+    def seeded(deep, shallow):
+        torch.manual_seed(3)
+        return gate(deep, shallow, 0.4, training=True)
+
+    inputs = features(2, 5).requires_grad_(), features(2, 5, seed=1).requires_grad_()
+    assert torch.autograd.gradcheck(seeded, inputs)
+    assert torch.autograd.gradcheck(partial(gate, psi=0.4, training=False), inputs)
+
+
+@pytest.mark.parametrize("psi", [-0.1, 1.0, 1.5])
+def test_a_rate_that_means_nothing_is_refused(psi):
+    with pytest.raises(ParameterError, match="mixing rate psi="):
+        gate(torch.zeros(1), torch.zeros(1), psi, training=True)
+
+
+# --- cue injection ---------------------------------------------------------------------------------------------------
+
+
+def injection(form, shallow=3, width=4):
+    """A module whose last layers change nothing but negative values, and whose cues are easy to read."""
+    torch.manual_seed(0)
+    module = CueInjection(shallow, width, form).double()
+    with torch.no_grad():
+        module.last[0].weight.copy_(torch.eye(width)[..., None, None])
+    module.last[1].eps = 0.0
+    return module.eval()
+
+
+@pytest.mark.parametrize(("form", "over", "one"), [("paper", (2, 3), 0), ("released", (0, 2, 3), 1)])
+def test_cues_are_injected_as_in_eq_11(form, over, one):
+    """Literally; as printed with the statistics of each image, as released with the batch's and a gain of 1 + z."""
+    module, shallow, deep = injection(form), 3 * features(2, 3, 5, 6) + 2, features(2, 4, 5, 6, seed=1)
+    module.normalise.train()
+    kernel, norm = module.cues[0].weight[:, :, 0, 0], module.cues[1]
+    values = torch.einsum("ok,bkhw->bohw", kernel, deep) / (1 + norm.eps) ** 0.5
+    z, b = values.clamp(min=0).flatten(2).max(2).values[..., None, None].chunk(2, 1)
+    projected = torch.einsum("ok,bkhw->bohw", module.project.weight[:, :, 0, 0], shallow)
+    mu = projected.mean(over, keepdim=True)
+    sigma = (projected - mu).square().mean(over, keepdim=True).sqrt()
+    expected = ((one + z) * (projected - mu) / sigma + b).clamp(min=0)
+    torch.testing.assert_close(module(shallow, deep), expected, rtol=1e-4, atol=1e-5)
+    assert z.min() > 0 or b.min() > 0
+    shuffled = deep.flatten(2)[..., torch.randperm(30)].view(deep.shape)  # no position of it is passed on
+    torch.testing.assert_close(module(shallow, shuffled), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_released_form_uses_what_it_learned_of_batches_when_it_is_not_trained():
+    """The statistics of Eq. (11) as printed are always those of the image."""
+    released, paper = (injection(form) for form in ("released", "paper"))
+    shallow, deep = features(1, 3, 5, 6), features(1, 4, 5, 6, seed=1)
+    lifted = shallow + 5 * shallow.new_ones(1, 3, 1, 1)
+    assert torch.allclose(paper(shallow, deep), paper(lifted, deep))
+    assert not torch.allclose(released(shallow, deep), released(lifted, deep))
+    assert not list(released.normalise.parameters()) and not list(paper.normalise.parameters())
+
+
+def test_without_injection_deep_features_are_not_read():
+    module, shallow = injection("none"), features(2, 3, 5, 6)
+    one, other = (module(shallow, features(2, 4, 5, 6, seed=seed)) for seed in (1, 2))
+    assert torch.equal(one, other) and not hasattr(module, "cues") and one.shape == (2, 4, 5, 6) and one.min() == 0
+
+
+def test_gradients_reach_the_deep_features_through_the_cues():
+    shallow, deep = features(1, 3, 4, 4), features(1, 4, 4, 4, seed=1).requires_grad_()
+    injection("released")(shallow, deep).sum().backward()
+    reached = (deep.grad != 0).any(1).sum().item()
+    assert 0 < reached <= 8  # at most the position of each of the eight maxima
+
+
+# --- the network; the full one is in test_full_size_networks.py ------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["stochastic", "deterministic", "none"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_scores_come_on_the_grid_of_the_skip_connection(family, mode):
+    net = build(FAMILIES[family], mode=mode).eval()
+    with torch.inference_mode():
+        shallow, deep = net.features(images())
+        scores = net(images()[..., :24])  # an image need not be square
+    side = 8 if family == "mobilenet" else 16  # the small trunks have half the strides
+    assert deep.shape == (2, 16, side, side) and shallow.shape[-2:] == (side, side)
+    assert scores.shape == (2, 3, side, side * 3 // 4)
+
+
+def test_deep_features_are_merged_from_context_and_skip():
+    net = build().eval()
+    with torch.inference_mode():
+        early, late = read_by(net.trunk, readers("wide_resnet", net.trunk)[:1], images())
+        shallow, deep = net.features(images())
+        context = F.interpolate(net.aspp(late), size=(16, 16), mode="bilinear", align_corners=True)
+        assert torch.equal(shallow, early)
+        torch.testing.assert_close(deep, net.merge(torch.cat([context, net.skip(early)], 1)))
+
+
+@pytest.mark.parametrize(("mode", "training"), [
+    ("stochastic", True), ("stochastic", False), ("deterministic", True), ("deterministic", False)])
+def test_a_trained_network_draws_unless_its_gate_is_deterministic(mode, training):
+    net = build(mode=mode, psi=0.4).eval()
+    net.training = training  # of the gate alone
+    with torch.inference_mode():
+        torch.manual_seed(1)
+        one, other = net(images()), net(images())
+        shallow, deep = net.features(images())
+        torch.manual_seed(1)
+        expected = net.decoder(gate(deep, net.cue(shallow, deep), 0.4, training and mode == "stochastic"))
+    assert torch.equal(one, other) != (training and mode == "stochastic")
+    torch.testing.assert_close(one, expected)
+
+
+def test_without_a_gate_the_decoder_gets_the_deep_features_alone_as_with_a_rate_of_0():
+    plain, gated = build(mode="none").eval(), build(psi=0.0).eval()
+    assert plain.cue is None and not any(name.startswith("cue") for name in plain.state_dict())
+    plain.load_state_dict({name: value for name, value in gated.state_dict().items() if not name.startswith("cue")})
+    with torch.inference_mode():
+        assert torch.equal(plain(images()), plain.decoder(plain.features(images())[1]))
+        torch.testing.assert_close(gated(images()), plain(images()))
+
+
+def test_new_convolutions_start_as_he_et_al_and_the_trunk_is_left_alone():
+    wide = replace(WIDE, width=64, dropout=0.5)
+    net = build(wide)
+    for layer in (net.merge[0], net.decoder[0][0], net.aspp.project[0]):
+        assert layer.weight.std().item() == pytest.approx((2 / layer.weight[0].numel()) ** 0.5, rel=0.1)
+    assert not net.decoder[-1].bias.any() and net.aspp.project[-1].p == 0.5
+    assert [layer.p for layer in net.decoder if isinstance(layer, nn.Dropout)] == [0.5, 0.1]
+    torch.manual_seed(0)
+    trunk = v3plus_trunk(wide)
+    assert all(torch.equal(value, net.trunk.state_dict()[name]) for name, value in trunk.state_dict().items())
+
+
+@pytest.mark.parametrize("statistics", ["frozen", "trained"])
+def test_statistics_of_the_aspp_follow_the_batches_only_where_they_should(statistics):
+    net = build(aspp_statistics=statistics).train()
+    net.prepare()
+    moved = moved_by_a_step(net)
+    running = {name for name in net.state_dict() if name.startswith("aspp") and "running" in name}
+    assert running and running & moved == (running if statistics == "trained" else set())
+    assert {f"aspp.convs.0.1.{name}" for name in ("weight", "bias")} <= moved  # scale and shift learn either way
+
+
+@pytest.mark.parametrize(("options", "complaint"), [
+    ({"mode": "random"}, "gate 'random' is not known"), ({"cue": "film"}, "cue injection 'film' is not known"),
+    ({"aspp_statistics": "moving"}, "aspp_statistics 'moving' is not known")])
+def test_unknown_words_are_refused(options, complaint):
+    with pytest.raises(ParameterError, match=complaint):
+        build(**options)

@@ -1,0 +1,183 @@
+"""Looking at images: probabilities at image size, the maximum and the mean over scales against literal loops."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from tiny_views import BACKBONE, blobs
+from torch import nn
+
+from wsss_lab.data.canvas import from_canvas, normalise
+from wsss_lab.errors import ParameterError
+from wsss_lab.networks import inference
+from wsss_lab.networks.backbones import Backbone
+from wsss_lab.networks.heads import attention_net
+from wsss_lab.networks.inference import (
+    SCALES,
+    averaged_maps,
+    batches_of,
+    label_probabilities,
+    multiscale_maximum,
+    multiscale_mean,
+    volumes,
+)
+
+torch.set_num_threads(1)
+SIZES = ((32, 32), (20, 32), (32, 18), (40, 24), (16, 16))
+
+
+@pytest.fixture(scope="module")
+def view():
+    return blobs(SIZES).train_view()
+
+
+@pytest.fixture(scope="module")
+def net():
+    """Three maps at stride 4, and scores of two classes."""
+    torch.manual_seed(0)
+    net = attention_net(Backbone.from_settings(BACKBONE), 3).eval()
+    nn.init.normal_(net.attention.weight)
+    return net
+
+
+@pytest.fixture
+def run():
+    """Three maps at stride 2 that tell left from right, and their mean as scores of two classes."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, 3, 3, padding=1)).eval()
+
+    def maps_and_scores(images):
+        maps = net(images)
+        return maps, maps.mean((2, 3))[:, :2]
+
+    return maps_and_scores
+
+
+def images(count=2, height=24, width=20):
+    return torch.randn(count, 3, height, width, generator=torch.Generator().manual_seed(1))
+
+
+def resized(maps, size):
+    return F.interpolate(maps, size=size, mode="bilinear", align_corners=False)
+
+
+def test_batches_hold_every_image_once_and_in_order(view):
+    canvases, boxes = view.canvas(range(5), 32)
+    for batch, expected in ((2, [[0, 1], [2, 3], [4]]), (32, [[0, 1, 2, 3, 4]])):
+        found = list(batches_of(view, 32, batch))
+        assert [list(indices) for indices, _, _ in found] == expected
+        assert torch.equal(torch.cat([each for _, each, _ in found]), canvases)
+        assert torch.equal(torch.cat([each for _, _, each in found]), boxes)
+
+
+def test_probabilities_are_those_of_every_label_at_image_size(view, net):
+    whole, boxes = view.canvas(range(5), 32)
+    with torch.inference_mode():
+        scores = net.scores(normalise(whole))
+    labels = nn.Sequential(net.trunk, net.head)
+    for index, found in enumerate(label_probabilities(labels, view, 32)):
+        grown = from_canvas(scores[index], boxes[index], 32, SIZES[index])  # before the softmax, not after it
+        torch.testing.assert_close(torch.from_numpy(found), grown.softmax(0), rtol=1e-4, atol=1e-5)
+
+
+# --- the maximum over scales -----------------------------------------------------------------------------------------
+
+
+@torch.inference_mode()
+def test_the_maximum_is_that_of_the_resized_volumes(net):
+    looks, seen = images(2, 32, 40), []
+
+    def run(each):
+        seen.append(tuple(each.shape[2:]))
+        return net.class_maps(each)
+
+    found, volumes_of_sides = multiscale_maximum(run, looks), []
+    assert SCALES == (1.0, 0.75, 0.5) and seen == [(32, 40), (24, 30), (16, 20)]
+    for size in seen:
+        volumes_of_sides.append(resized(net.class_maps(resized(looks, size)), (8, 10)))
+    torch.testing.assert_close(found, torch.stack(volumes_of_sides).amax(0))
+    wins = torch.stack(volumes_of_sides).argmax(0).unique(return_counts=True)[1]
+    assert len(wins) == 3 and (wins > 10).all()  # each scale has its say
+    assert torch.equal(multiscale_maximum(run, looks, (1.0,)), run(looks))
+    first, second = (multiscale_maximum(run, looks, scales) for scales in ((0.5, 1.0), (1.0, 0.5)))
+    assert torch.equal(first, second) and multiscale_maximum(run, looks, (0.5, 0.75)).shape[-2:] == (6, 8)
+
+
+@pytest.mark.parametrize("scales", [(), (0.0,), (1.0, -0.5), (1.5, 1.0), (float("nan"),)])
+def test_scales_outside_0_to_1_are_refused(scales):
+    with pytest.raises(ParameterError, match="scales") as caught:
+        multiscale_maximum(lambda x: x, torch.zeros(1, 3, 4, 4), scales)
+    assert "at most 1" in caught.value.expected
+
+
+def test_volumes_of_a_view_come_one_by_one_with_their_boxes(net, view):
+    found, (canvases, boxes) = list(volumes(net, net.scores, view, 32)), view.canvas(range(5), 32)
+    with torch.inference_mode():
+        expected = multiscale_maximum(net.scores, normalise(canvases))
+    for index, (position, volume, box) in enumerate(found):
+        torch.testing.assert_close(volume, expected[index], rtol=1e-4, atol=1e-5)
+        assert position == index and torch.equal(box, boxes[index])
+
+
+# --- the mean over scales and mirror images --------------------------------------------------------------------------
+
+
+def literally(run, images, scales):
+    """Image by image, scale by scale, as it is and mirrored; maps are brought back before the mean."""
+    results = []
+    for image in images:
+        maps, scores = [], []
+        for scale in scales:
+            scaled = resized(image[None], [round(scale * side) for side in image.shape[1:]])
+            for mirror in (False, True):
+                found, score = run(scaled.flip(3) if mirror else scaled)
+                found = found.flip(3) if mirror else found
+                maps.append(resized(found, image.shape[1:])[0])
+                scores.append(score[0])
+        results.append((torch.stack(maps).mean(0), torch.stack(scores).amax(0)))
+    return tuple(torch.stack(each) for each in zip(*results))
+
+
+@pytest.mark.parametrize("scales", [(1.0,), (0.5,), (1.0, 0.5, 1.5, 2.0)])
+@torch.no_grad()
+def test_the_mean_is_a_literal_loop(run, scales):
+    maps, scores = multiscale_mean(run, images(), scales)
+    expected_maps, expected_scores = literally(run, images(), scales)
+    torch.testing.assert_close(maps, expected_maps, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(scores, expected_scores, rtol=1e-4, atol=1e-5)
+    assert maps.shape == (2, 3, 24, 20) and scores.shape == (2, 2)
+    mirrored, same = multiscale_mean(run, images().flip(3), scales)
+    torch.testing.assert_close(mirrored, maps.flip(3), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(same, scores)
+
+
+@torch.no_grad()
+def test_scores_are_the_largest_of_each_class():
+    """Made up: the score is the mean of the image and of its negative, so that each is best somewhere else."""
+    def run(each):
+        left = each[:, 0, :, :each.shape[3] // 2].mean((1, 2))
+        return each[:, :1], torch.stack([left, -left], 1)
+
+    ramp = torch.linspace(0, 1, 8).expand(1, 3, 8, 8)
+    _, scores = multiscale_mean(run, ramp, (1.0, 0.5))
+    assert scores.tolist()[0] == pytest.approx([11 / 14, -3 / 14])
+
+
+@pytest.mark.parametrize("scales", [(), (1.0, 0.0), (-1.0,)])
+def test_scales_that_mean_nothing_are_refused(run, scales):
+    with pytest.raises(ParameterError, match="scales"):
+        multiscale_mean(run, images(), scales)
+
+
+@pytest.mark.parametrize("batch", [1, 2, 32])
+def test_averaged_maps_of_a_view_have_the_size_of_its_images(run, view, batch, monkeypatch):
+    monkeypatch.setattr(inference, "PIXELS_AT_ONCE", batch * 2 * 32**2)
+    batches, net = [], nn.Linear(1, 1)
+    found = list(averaged_maps(net, lambda x: batches.append(len(x) // 2) or run(x), view, 32, (1.0, 0.5)))
+    assert len(found) == 5 and max(batches) == min(batch, 5)
+    for index, (maps, scores) in enumerate(found):
+        canvas, boxes = view.canvas([index], 32)
+        with torch.no_grad():
+            expected, expected_scores = literally(run, normalise(canvas), (1.0, 0.5))
+        assert maps.shape == (3, *view.size(index)) and maps.dtype == scores.dtype == torch.float32
+        torch.testing.assert_close(maps, from_canvas(expected[0], boxes[0], 32, view.size(index)), rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(scores, expected_scores[0], rtol=1e-3, atol=1e-4)

@@ -1,0 +1,163 @@
+"""VGG, ResNet and MobileNetV2 trunks: strides, dilations, start weights, and what is frozen of them."""
+
+import pytest
+import torch
+from torch import nn
+from torchvision.models import mobilenet_v2, resnet50, vgg16_bn
+
+from wsss_lab.errors import ParameterError, WeightsError
+from wsss_lab.networks.backbones import Backbone
+from wsss_lab.networks.heads import attention_net, gap_net, output_size
+from wsss_lab.networks.trunks import (
+    RESNET50_BLOCKS,
+    RESNET101_BLOCKS,
+    TOY_BLOCKS,
+    TOY_RESNET_BLOCKS,
+    TOY_RESNET_DEEP_BLOCKS,
+    convolutions,
+    copy_layers,
+    resnet_trunk,
+    vgg_trunk,
+)
+from wsss_lab.networks.wide_resnet import TOY_WIDE_RESNET, WIDE_RESNET38, wide_resnet_trunk
+
+torch.set_num_threads(1)
+VGG = Backbone("vgg", TOY_BLOCKS, width=16, dilation=4, aspp=(1, 2), dropout=0.0, side=64)
+RESNET = Backbone("resnet", TOY_RESNET_BLOCKS, width=8, aspp=(1, 2), dropout=0.0, side=64)
+WIDE = Backbone("wide_resnet", TOY_WIDE_RESNET, width=8, aspp=(1, 2), dropout=0.0, side=64)
+MOBILE = Backbone("mobilenet", (), width=8, dilation=2, aspp=(1, 2), dropout=0.0, side=64)
+
+
+def on_meta(build):
+    """Shapes only: nothing is allocated."""
+    with torch.device("meta"):
+        return build()
+
+
+# --- architectures; the full ones are compared with the published ones in test_full_size_networks.py -----------------
+
+
+@pytest.mark.parametrize(("backbone", "sizes"), [(VGG, (8, 16, 16, 16)), (MOBILE, (2, 4, 4, 4)), (RESNET, [16] * 4)])
+def test_small_maps_keep_the_ratio_of_low_to_high_resolution(backbone, sizes):
+    found = [output_size(gap_net(variant, backbone, 3).eval(), 64)[0]
+             for variant in ("LowRes", "HighRes", "ROI", "DeepLab")]
+    assert found == list(sizes)
+
+
+def test_the_deeplab_variant_of_a_vgg_dilates_conv5_and_fc6_only():
+    thin = Backbone("vgg", ((2, 2), (2, 2), (3, 2), (3, 2), (3, 2)), width=2)
+    dilations = [layer.dilation[0] for layer in convolutions(gap_net("DeepLab", thin, 20))]
+    assert dilations == [1] * 10 + [2] * 3 + [12, 1, 1]
+
+
+@pytest.mark.parametrize(("variant", "blocks", "strided", "dilations"), [
+    ("DeepLab", RESNET101_BLOCKS, {"layer2.0.conv2"}, {1: 1, 2: 1, 3: 2, 4: 4}),
+    ("Stride16", RESNET50_BLOCKS, {"layer2.0.conv2", "layer3.0.conv2"}, {1: 1, 2: 1, 3: 1, 4: 2})])
+def test_the_last_stages_of_a_resnet_are_dilated_instead_of_strided(variant, blocks, strided, dilations):
+    spatial = {name: layer for name, layer in on_meta(lambda: resnet_trunk(variant, blocks)).named_modules()
+               if isinstance(layer, nn.Conv2d) and layer.kernel_size == (3, 3)}
+    assert {name for name, layer in spatial.items() if layer.stride == (2, 2)} == strided
+    assert {(int(name[5]), layer.dilation[0]) for name, layer in spatial.items()} == set(dilations.items())
+
+
+@pytest.mark.parametrize("blocks", [TOY_RESNET_BLOCKS, TOY_RESNET_DEEP_BLOCKS])
+def test_behind_a_narrow_stem_every_resnet_is_the_same(blocks):
+    first, second = resnet_trunk("DeepLab", blocks).eval(), resnet_trunk("Stride16", blocks).eval()
+    copy_layers(first.state_dict(), second)
+    x = torch.randn(1, 3, 64, 64)
+    with torch.inference_mode():
+        assert torch.equal(first(x), second(x)) and second(x).shape == (1, 64, 16, 16)
+
+
+def test_the_deeper_small_resnet_only_has_more_bottlenecks():
+    plain, deep = ({name: value.shape for name, value in resnet_trunk("DeepLab", blocks).state_dict().items()}
+                   for blocks in (TOY_RESNET_BLOCKS, TOY_RESNET_DEEP_BLOCKS))
+    assert {name: deep[name] for name in plain} == plain
+    assert {name[:8] for name in deep.keys() - plain.keys()} == {"layer2.1", "layer3.1"}
+
+
+def test_the_high_resolution_map_of_a_mobilenet_holds_the_low_resolution_one():
+    """A dilation in place of the last stride computes the same function on a denser grid."""
+    low, high = gap_net("LowRes", MOBILE, 3).eval(), gap_net("HighRes", MOBILE, 3).eval()
+    high.load_state_dict(low.state_dict())
+    x = torch.randn(1, 3, 64, 64)
+    with torch.inference_mode():
+        assert torch.allclose(high.class_maps(x)[..., ::2, ::2], low.class_maps(x), atol=1e-5)
+
+
+@pytest.mark.parametrize("backbone", [VGG, RESNET, WIDE, Backbone("wide_resnet", WIDE_RESNET38)])
+def test_a_backbone_is_its_settings(backbone):
+    assert Backbone.from_settings(backbone.settings()) == backbone
+    assert isinstance(backbone.settings()["blocks"][0], list)
+
+
+@pytest.mark.parametrize(("wrong", "problem"), [
+    *((lambda backbone=backbone: backbone.trunk("Medium"), "network variant 'Medium' is not known")
+      for backbone in (VGG, RESNET, WIDE, MOBILE)),
+    (lambda: Backbone("alexnet"), "backbone family 'alexnet' is not known")])
+def test_unknown_names_are_refused(wrong, problem):
+    with pytest.raises(ParameterError, match=problem):
+        wrong()
+
+
+# --- start weights ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("backbone", [VGG, RESNET, WIDE])
+def test_a_trunk_takes_the_weights_of_another_variant(backbone):
+    source, trunk = backbone.trunk("VGG-16"), backbone.trunk("DeepLab")
+    source(torch.randn(2, 3, 64, 64))  # moves statistics and counters
+    backbone.load_start(trunk, source.state_dict())
+    pairs = zip(source.state_dict().values(), trunk.state_dict().values(), strict=True)
+    assert all(torch.equal(*pair) for pair in pairs)
+
+
+def test_a_mobilenet_takes_torchvisions_features():
+    source, trunk = mobilenet_v2(weights=None).state_dict(), MOBILE.trunk("HighRes")
+    MOBILE.load_start(trunk, source)
+    assert all(torch.equal(value, source[f"features.{name}"]) for name, value in trunk.state_dict().items())
+
+
+def renamed(state, old, new):
+    return {name.replace(old, new): value for name, value in state.items()}
+
+
+@pytest.mark.parametrize(("backbone", "source", "problem"), [
+    (VGG, lambda own: vgg_trunk("HighRes", ((1, 8), (1, 8))).state_dict(), "2 layers with weights from "),
+    (VGG, lambda own: on_meta(vgg16_bn).state_dict(), "26 layers with weights"),
+    (VGG, lambda own: {}, "0 layers with weights"),
+    (RESNET, lambda own: vgg_trunk("VGG-16", TOY_BLOCKS).state_dict(), "missing.*unknown"),
+    (RESNET, lambda own: resnet_trunk("DeepLab", ((1, 8), (1, 16), (1, 16), (1, 32))).state_dict(), "of another shape"),
+    (RESNET, lambda own: resnet_trunk("DeepLab", ((1, 8), (1, 16), (2, 16), (1, 16))).state_dict(), "unknown"),
+    (RESNET, lambda own: on_meta(resnet50).state_dict(), "of another shape"),
+    (MOBILE, lambda own: vgg_trunk("VGG-16", TOY_BLOCKS).state_dict(), "312 missing"),
+    (WIDE, lambda own: renamed(own, "conv_branch2b1", "conv_branch2c"),
+     r"5 missing \(first: b2.conv_branch2b1.*5 unknown"),
+    (WIDE, lambda own: own | {"b2.conv_branch2a.weight": torch.zeros(16, 9, 3, 3)},
+     r"1 of another shape \(first: b2.conv_branch2a.weight"),
+    (WIDE, lambda own: on_meta(lambda: wide_resnet_trunk("DeepLab")).state_dict(), "missing.*unknown.*another shape"),
+    (WIDE, lambda own: {}, "missing")])
+def test_weights_of_another_architecture_are_refused(backbone, source, problem):
+    trunk = backbone.trunk("DeepLab")
+    before = {name: value.clone() for name, value in trunk.state_dict().items()}
+    with pytest.raises(WeightsError, match=f"'start.pth' is for another architecture: .*{problem}"):
+        backbone.load_start(trunk, source(before), "start.pth")
+    assert all(torch.equal(value, before[name]) for name, value in trunk.state_dict().items())
+
+
+# --- what a training leaves as it was pre-trained --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("backbone", [VGG, RESNET, WIDE, MOBILE])
+def test_a_step_of_training_moves_no_batch_norm_and_no_frozen_layer(backbone):
+    net = (gap_net("HighRes", backbone, 3) if backbone == MOBILE else attention_net(backbone, 3)).train()
+    backbone.prepare(net)
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    optimiser = torch.optim.SGD([each for each in net.parameters() if each.requires_grad], lr=0.1, weight_decay=0.1)
+    net(torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)) + 3).square().sum().backward()
+    optimiser.step()
+    norms = tuple(f"{name}." for name, layer in net.named_modules() if isinstance(layer, nn.BatchNorm2d))
+    start = tuple(f"trunk.{index}." for index in range(7)) if backbone == MOBILE else ()
+    assert bool(norms) == (backbone != VGG)
+    moved = {name for name, value in net.state_dict().items() if not torch.equal(value, before[name])}
+    assert moved == {name for name in before if not name.startswith((*norms, *start))}

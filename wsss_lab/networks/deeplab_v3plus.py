@@ -217,7 +217,6 @@ class AffinityNet(nn.Module):
 
     def __init__(self, backbone: Backbone):
         super().__init__()
-        self.family = backbone.family
         self.trunk = v3plus_trunk(backbone)
         self._readers = readers(backbone.family, self.trunk)[1:]
         channels = [*(channels_read(self.trunk, index) for index in self._readers), self.trunk.out_channels]

@@ -6,6 +6,7 @@ same network gives for the tags of a training image (Secs. 4 to 6). No mask is r
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -16,11 +17,10 @@ from torch import Tensor
 from wsss_lab.data.canvas import from_canvas, normalise
 from wsss_lab.data.views import TrainView
 from wsss_lab.errors import one_of
-from wsss_lab.networks.backbones import Backbone
+from wsss_lab.networks.backbones import Backbone, restore, train
 from wsss_lab.networks.batches import pixel_batches
-from wsss_lab.networks.fit import Curves, Schedule, fit
+from wsss_lab.networks.fit import Curves
 from wsss_lab.networks.inference import batches_of, device_of
-from wsss_lab.networks.machine import place
 from wsss_lab.refinement.crf_rnn import ITERATIONS, message_kernel, unary
 from wsss_lab.refinement.dense_crf import label_frames
 from wsss_lab.seeds.fusion_net import FusionNet
@@ -157,22 +157,17 @@ def train_fusion(view: TrainView, start: dict[str, Tensor], backbone: dict, sche
     start: state dict of the pre-trained trunk. method: settings of `Method`. warm_up: see `Losses`.
     Returns {"state": state dict, "history": total loss per iteration, "curves": see `Losses`}.
     """
-    backbone, schedule, method = Backbone.from_settings(backbone), Schedule(**schedule), Method.from_settings(method)
-    torch.manual_seed(seed)
-    net = method.network(backbone, len(view.classes))
-    backbone.load_start(net.trunk, start)
+    method = Method.from_settings(method)
     losses = Losses(method, warm_up)
-    history = fit(place(net), pixel_batches(view, backbone.side, schedule.batch), losses, schedule, seed,
-                  prepare=backbone.prepare)
-    return {"state": net.cpu().state_dict(), "history": history, "curves": dict(losses.curves)}
+    trained = train(lambda backbone: method.network(backbone, len(view.classes)), partial(pixel_batches, view), losses,
+                    start, backbone, schedule, seed)
+    return trained | {"curves": dict(losses.curves)}
 
 
 def restore_fusion(state: dict[str, Tensor], backbone: dict, method: dict) -> FusionNet:
     """The trained network in evaluation mode on the chosen device."""
     classes = len(state["classifier.bias"]) - 1
-    net = Method.from_settings(method).network(Backbone.from_settings(backbone), classes)
-    net.load_state_dict(state)
-    return place(net).eval()
+    return restore(Method.from_settings(method).network(Backbone.from_settings(backbone), classes), state)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -13,13 +14,12 @@ from wsss_lab.data.resized_crop import crop_and_jitter
 from wsss_lab.data.views import TrainView
 from wsss_lab.errors import one_of
 from wsss_lab.fusion.confident import BACKGROUND_CONFIDENCE, CONFIDENCE, LEAST, confident_labels
-from wsss_lab.networks.backbones import Backbone
+from wsss_lab.networks.backbones import Backbone, restore, train
 from wsss_lab.networks.batches import pixel_batches
 from wsss_lab.networks.deeplab_v3plus import DeepLabV3Plus
-from wsss_lab.networks.fit import Curves, Schedule, fit
+from wsss_lab.networks.fit import Curves
 from wsss_lab.networks.inference import averaged_maps, device_of
 from wsss_lab.networks.losses import IGNORE
-from wsss_lab.networks.machine import place
 from wsss_lab.refinement.dense_crf import label_frames
 from wsss_lab.refinement.pamr import DILATIONS, ITERATIONS, pamr_present, pamr_steps
 from wsss_lab.seeds import weighted_pooling
@@ -161,22 +161,18 @@ def train_single_stage(view: TrainView, start: dict[str, Tensor], backbone: dict
     Returns {"state": state dict, "history": total loss per iteration, "curves": see `Losses`, "early": the kept state
     dict, empty without a snapshot}.
     """
-    backbone, schedule, method = Backbone.from_settings(backbone), Schedule(**schedule), Method(**method)
-    torch.manual_seed(seed)
-    net = method.network(backbone, len(view.classes))
-    backbone.load_start(net.trunk, start)
+    method = Method(**method)
     losses = Losses(method, warm_up, snapshot)
-    batches = pixel_batches(view, backbone.side, schedule.batch, crop_and_jitter)
-    history = fit(place(net), batches, losses, schedule, seed, prepare=net.prepare)
-    return {"state": net.cpu().state_dict(), "history": history, "curves": dict(losses.curves), "early": losses.kept}
+    trained = train(lambda backbone: method.network(backbone, len(view.classes)),
+                    partial(pixel_batches, view, change=crop_and_jitter), losses, start, backbone, schedule, seed,
+                    lambda _backbone, net: net.prepare())
+    return trained | {"curves": dict(losses.curves), "early": losses.kept}
 
 
 def restore_single_stage(state: dict[str, Tensor], backbone: dict, method: dict) -> DeepLabV3Plus:
     """The trained network in evaluation mode on the chosen device."""
     classes = len(state["decoder.4.bias"])
-    net = Method(**method).network(Backbone.from_settings(backbone), classes)
-    net.load_state_dict(state)
-    return place(net).eval()
+    return restore(Method(**method).network(Backbone.from_settings(backbone), classes), state)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -1,23 +1,21 @@
 """Training of a segmentation network on pseudo-masks, and its predictions."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import numpy as np
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from wsss_lab.data import frames
 from wsss_lab.data.resized_crop import crop_and_jitter
 from wsss_lab.data.views import TrainView
-from wsss_lab.networks.backbones import Backbone
+from wsss_lab.networks.backbones import Backbone, restore, train
 from wsss_lab.networks.batches import labelled_batches
 from wsss_lab.networks.deeplab_v3plus import DeepLabV3Plus
-from wsss_lab.networks.fit import Schedule, fit
 from wsss_lab.networks.heads import DeepLab, deeplab
 from wsss_lab.networks.inference import averaged_maps, label_probabilities
 from wsss_lab.networks.losses import pixel_loss
-from wsss_lab.networks.machine import place
 from wsss_lab.refinement.constrain_to_boundary import boundary_loss, crf_targets
 from wsss_lab.refinement.dense_crf import CrfParameters, label_frames, refine_probabilities
 
@@ -30,10 +28,6 @@ def train_segmenter(view: TrainView, pseudo_masks: np.ndarray, start: dict[str, 
     crf_loss: CRF parameters on the canvas; adds the constrain-to-boundary loss of SEC (Table 4), None = off.
     Returns {"state": state dict, "history": loss per iteration}.
     """
-    backbone, schedule = Backbone.from_settings(backbone), Schedule(**schedule)
-    torch.manual_seed(seed)
-    net = deeplab(backbone, len(view.classes) + 1, head)
-    backbone.load_start(net.trunk, start)
     crf = CrfParameters(**crf_loss) if crf_loss else None
 
     def loss_of(net: DeepLab, images: Tensor, labels: Tensor, pixels: Tensor, _tags: Tensor) -> Tensor:
@@ -45,9 +39,8 @@ def train_segmenter(view: TrainView, pseudo_masks: np.ndarray, start: dict[str, 
             loss = loss + boundary_loss(log_probabilities, targets)
         return loss
 
-    history = fit(place(net), labelled_batches(view, pseudo_masks, backbone.side, schedule.batch), loss_of, schedule,
-                  seed, prepare=backbone.prepare)
-    return {"state": net.cpu().state_dict(), "history": history}
+    return train(lambda backbone: deeplab(backbone, len(view.classes) + 1, head),
+                 partial(labelled_batches, view, pseudo_masks), loss_of, start, backbone, schedule, seed)
 
 
 def segment(view: TrainView, state: dict[str, Tensor], backbone: dict, head: str = "largefov",
@@ -57,9 +50,8 @@ def segment(view: TrainView, state: dict[str, Tensor], backbone: dict, head: str
     crf: dense CRF parameters for post-processing (`crf-postproc` of Oh et al. 2017) with all labels; None = off.
     Returns {"masks": frame (N, Hmax, Wmax) uint8 of labels}.
     """
-    net = deeplab(Backbone.from_settings(backbone), len(view.classes) + 1, head)
-    net.load_state_dict(state)
-    net, parameters = place(net).eval(), CrfParameters(**crf) if crf else None
+    net = restore(deeplab(Backbone.from_settings(backbone), len(view.classes) + 1, head), state)
+    parameters = CrfParameters(**crf) if crf else None
 
     def masks() -> Iterator[np.ndarray]:
         for index, probabilities in enumerate(label_probabilities(net, view, backbone["side"])):
@@ -82,26 +74,21 @@ def train_second_stage(view: TrainView, pseudo_masks: np.ndarray, start: dict[st
     aspp_statistics: see wsss_lab.networks.deeplab_v3plus.
     Returns {"state": state dict, "history": loss per iteration}.
     """
-    backbone, schedule = Backbone.from_settings(backbone), Schedule(**schedule)
-    torch.manual_seed(seed)
-    net = DeepLabV3Plus(backbone, len(view.classes) + 1, mode="none", aspp_statistics=aspp_statistics)
-    backbone.load_start(net.trunk, start)
+    def build(backbone: Backbone) -> DeepLabV3Plus:
+        return DeepLabV3Plus(backbone, len(view.classes) + 1, mode="none", aspp_statistics=aspp_statistics)
 
     def loss_of(net: DeepLabV3Plus, images: Tensor, labels: Tensor, _pixels: Tensor, _tags: Tensor) -> Tensor:
         scores = F.interpolate(net(images), size=labels.shape[-2:], mode="bilinear", align_corners=True)
         return pixel_loss(scores, labels)
 
-    batches = labelled_batches(view, pseudo_masks, backbone.side, schedule.batch, crop_and_jitter)
-    history = fit(place(net), batches, loss_of, schedule, seed, prepare=net.prepare)
-    return {"state": net.cpu().state_dict(), "history": history}
+    return train(build, partial(labelled_batches, view, pseudo_masks, change=crop_and_jitter), loss_of, start, backbone,
+                 schedule, seed, lambda _backbone, net: net.prepare())
 
 
 def segment_second_stage(view: TrainView, state: dict[str, Tensor], backbone: dict, scales: Sequence[float],
                          crf: dict | None = None) -> dict:
     """Label every image of a view without its tags: {"masks": frame, "refined": frame after the CRF}."""
-    net = DeepLabV3Plus(Backbone.from_settings(backbone), len(view.classes) + 1, mode="none")
-    net.load_state_dict(state)
-    net = place(net).eval()
+    net = restore(DeepLabV3Plus(Backbone.from_settings(backbone), len(view.classes) + 1, mode="none"), state)
 
     def run(images: Tensor) -> tuple[Tensor, Tensor]:
         scores = net(images).float()

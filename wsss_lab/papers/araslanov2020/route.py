@@ -6,23 +6,21 @@ here; `run.compute` does that.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property
+from dataclasses import dataclass, field, replace
 from types import ModuleType
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from wsss_lab.data.canvas import normalise
 from wsss_lab.data.resized_crop import crop_and_jitter
 from wsss_lab.data.views import TrainView
-from wsss_lab.evaluation import scoring
 from wsss_lab.lab.profiles import unknown_name
 from wsss_lab.lab.rehearsal import scale_of
-from wsss_lab.lab.steps import EVALUATION_READS, Output, Step, seeded_step
-from wsss_lab.lab.worlds import World, open_world, weights_file
-from wsss_lab.networks.backbones import Backbone, pretrain
+from wsss_lab.lab.steps import Step
+from wsss_lab.lab.worlds import open_world
+from wsss_lab.networks.backbones import Backbone
 from wsss_lab.networks.batches import pixel_batches
 from wsss_lab.networks.deeplab_v3plus import v3plus_trunk
 from wsss_lab.networks.fit import Schedule, make_optimiser
@@ -39,7 +37,7 @@ from wsss_lab.networks.trunks import (
 from wsss_lab.networks.wide_resnet import TOY_WIDE_RESNET, WIDE_RESNET38
 from wsss_lab.papers.chaudhry2017 import route as chaudhry2017
 from wsss_lab.papers.oh2017 import route as oh2017
-from wsss_lab.papers.oh2017 import route as oh2017_values
+from wsss_lab.papers.route import PaperRoute, pretrained, start_file
 from wsss_lab.refinement.dense_crf import V1, CrfParameters
 from wsss_lab.refinement.pamr import DILATIONS, affinities
 from wsss_lab.seeds.gap_cam import cam_net, label_cams, train_cam
@@ -97,29 +95,20 @@ def measure_memory(view: TrainView, backbone: dict, schedule: dict, method: dict
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         loss = Losses(method, warm_up=0)(net, pixels, tags)
-    held |= {weight.data_ptr(): _bytes(weight) for weight in net.parameters()}  # activations among them count once
+    held |= {weight.data_ptr(): weight.nbytes for weight in net.parameters()}  # activations among them count once
     optimiser = make_optimiser(net, schedule)
     loss.backward()  # frees activations, whose places others may take
     optimiser.step()
     state = [value for values in optimiser.state.values() for value in values.values() if isinstance(value, Tensor)]
     gradients = [weight.grad for weight in net.parameters() if weight.grad is not None]
-    total = sum(held.values()) + sum(map(_bytes, [*gradients, *state]))
-    return {"training": total, **_pamr_bytes(net, pixels, tags, method)}
-
-
-def _pamr_bytes(net: nn.Module, pixels: Tensor, tags: Tensor, method: Method) -> dict[str, int]:
+    total = sum(held.values()) + sum(each.nbytes for each in (*gradients, *state))
     with torch.no_grad():
         height, width = masks_of(net(pixels.float() / 255)).shape[-2:]
         small = torch.nn.functional.interpolate(pixels.float() / 255, size=(height, width), mode="bilinear")
         weights = affinities(small, method.dilations, method.bandwidth)
-    planes = len(tags) * (1 + int(tags.sum(1).max()))
-    border = 2 * max(method.dilations)
+    planes, border = len(tags) * (1 + int(tags.sum(1).max())), 2 * max(method.dilations)
     one_iteration = 4 * planes * (height * width + (height + border) * (width + border))
-    return {"pamr_iteration": one_iteration, "pamr_weights": _bytes(weights)}
-
-
-def _bytes(tensor: Tensor) -> int:
-    return tensor.numel() * tensor.element_size()
+    return {"training": total, "pamr_iteration": one_iteration, "pamr_weights": weights.nbytes}
 
 
 @dataclass(frozen=True)
@@ -202,7 +191,7 @@ _TOY_NETS = {"VGG16": replace(_TOY, family="vgg", blocks=TOY_BLOCKS),
              "ResNet-101": replace(_TOY, family="resnet", blocks=TOY_RESNET_DEEP_BLOCKS)}
 _TOY_SCHEDULE = Schedule(120, 16, 0.02, "sgd", "poly", head_lr=PUBLISHED.head_lr)
 _TOY_LABELLED = Schedule(300, 8, 1e-3, head_lr=3.0)
-_PHOTO = replace(oh2017_values.SCALES["photos"].backbone, width=32, aspp=_SMALL_ASPP)
+_PHOTO = replace(oh2017.SCALES["photos"].backbone, width=32, aspp=_SMALL_ASPP)
 _PHOTO_SCHEDULE = Schedule(160, 8, 1e-4, head_lr=10.0)
 _PAPER = Backbone("wide_resnet", WIDE_RESNET38, PUBLISHED.width, aspp=PUBLISHED.aspp, dropout=PUBLISHED.dropout,
                   side=PUBLISHED.side)
@@ -231,7 +220,7 @@ SCALES = {
 #: File names looked for in the folder WSSS_WEIGHTS, by backbone.
 START_WEIGHTS = {"main": "ilsvrc-cls_rna-a1_cls1000_ep-0001.pth", "VGG16": "vgg16_imagenet.pth",
                  "ResNet-50": "resnet50_imagenet.pth", "ResNet-101": "resnet101_imagenet.pth",
-                 "mobilenet": oh2017_values.START_WEIGHTS["mobilenet"]}
+                 "mobilenet": oh2017.START_WEIGHTS["mobilenet"]}
 
 
 REFERENCE = Method(psi=PUBLISHED.reference_psi)  # what Tables 1a, 1b and 7 change one thing of
@@ -315,43 +304,40 @@ def trained_nets(profile: str) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True)
-class Route:
+class Route(PaperRoute):
     """The steps of one full run of the paper at one seed, on one world.
 
     starts: start weights by backbone, "main" and names of Table 9. guided: the route of Oh et al. 2017 on the same
-    world, whose ground truth full supervision takes. profile: its name. Every method returns a Step; equal arguments
-    give the same step.
+    world, whose ground truth full supervision takes. profile: its name.
     """
 
-    world: World
-    scale: Scale
-    seed: int
     starts: dict[str, Any]
     guided: oh2017.Route
     profile: str
 
-    # --- one network, one training -------------------------------------------------------------------------------
+    def backbone(self, net: str = "main") -> Backbone:
+        """A backbone, "main" or a name of Table 9."""
+        return self.scale.main if net == "main" else self.scale.nets[net]
 
-    def method(self, name: str) -> dict:
-        """Settings of a row's method: kernels on this profile's masks, statistics as it keeps them."""
-        method = ROWS[name].method
-        statistics = self.scale.aspp_statistics
+    def method(self, name: str) -> Method:
+        """A row's method: kernels on this profile's masks, statistics as it keeps them."""
+        method, statistics = ROWS[name].method, self.scale.aspp_statistics
         if name == "other ASPP statistics":
             statistics = "trained" if statistics == "frozen" else "frozen"
-        return replace(method, dilations=self.scale.dilations(method.dilations), aspp_statistics=statistics).settings()
+        return replace(method, dilations=self.scale.dilations(method.dilations), aspp_statistics=statistics)
+
+    # --- one network, one training -------------------------------------------------------------------------------
 
     def trained(self, name: str) -> Step:
         """The network of a row of ROWS."""
         if name not in ROWS:
             raise unknown_name("row", name, list(ROWS))
         net = ROWS[name].net
-        schedule = self._schedule(net)
-        iterations = schedule.iterations
-        return self._step("segmenter", train_single_stage, f"train {name}",
-                          {"backbone": self.backbone(net), "schedule": schedule.settings(), "seed": self.seed,
-                           "method": self.method(name), "warm_up": round(PUBLISHED.warm_up * iterations),
-                           "snapshot": round(self.scale.snapshot * iterations) if name == "ours" else 0},
-                          {"view": self.world.train_view("train"), "start": self.starts[net]})
+        schedule = self.scale.schedules.get(net, self.scale.schedule)
+        snapshot = round(self.scale.snapshot * schedule.iterations) if name == "ours" else 0
+        return self.step(train_single_stage, f"train {name}", view="train", start=self.starts[net],
+                         backbone=self.backbone(net), schedule=schedule, method=self.method(name),
+                         warm_up=round(PUBLISHED.warm_up * schedule.iterations), snapshot=snapshot)
 
     def prediction(self, name: str, split: str = "val", tags: str = "predicted", exchanged: bool = False,
                    power: float = 1.0) -> Step:
@@ -361,71 +347,60 @@ class Route:
         tags: "predicted" or "known". exchanged: with the scales of App. F. power: of the background, 3 as in the
         released code.
         """
-        trained = self.trained(name)
         label = f"labels of {split} by {name}" + (", tags known" if tags == "known" else "")
         label += (", scales of App. F" if exchanged else "") + (f", background to the {power:g}" if power != 1 else "")
-        return self._step("segmenter", segment_single_stage, label,
-                          {"backbone": self.backbone(ROWS[name].net), "method": self.method(name),
-                           "scales": self._scales(exchanged), "tags": tags, "power": power,
-                           "crf": None if name in SWITCHES else self.crf},
-                          {"view": self.world.train_view(split), "state": trained["state"]})
+        return self.step(segment_single_stage, label, view=split, state=self.trained(name)["state"],
+                         backbone=self.backbone(ROWS[name].net), method=self.method(name),
+                         scales=self._scales(exchanged), tags=tags, power=power,
+                         crf=None if name in SWITCHES else self.crf(PUBLISHED.crf))
 
-    def pictures(self, images: tuple[int, ...], late: bool = False, split: str = "train") -> Step:
-        """Masks, refined masks and pseudo ground truth of images inside the training of "ours": early or at its end."""
-        trained = self.trained("ours")
-        return self._step("segmenter", training_pictures, f"pictures of {'the end of ' if late else ''}training",
-                          {"backbone": self.backbone(), "method": self.method("ours"), "images": list(images)},
-                          {"view": self.world.train_view(split), "state": trained["state" if late else "early"]})
+    def pictures(self, images: tuple[int, ...], late: bool = False) -> Step:
+        """Masks, refined masks and pseudo ground truth of training images inside the training of "ours": early or at
+        its end."""
+        return self.step(training_pictures, f"pictures of {'the end of ' if late else ''}training", view="train",
+                         state=self.trained("ours")["state" if late else "early"], backbone=self.backbone(),
+                         method=self.method("ours"), images=list(images))
+
+    def pooled(self, images: tuple[int, ...]) -> Step:
+        """The maps of training images from which both ways of pooling start (Fig. 4)."""
+        return self.step(pooled_maps, "maps that are pooled", "segmenter", view="train",
+                         cam_state=self.cam()["state"], state=self.trained("ours")["state"], backbone=self.backbone(),
+                         method=self.method("ours"), images=list(images))
 
     def memory(self) -> Step:
         """Memory of a training iteration, and of PAMR inside it."""
-        return seeded_step(None, "evaluation", measure_memory, "memory of PAMR and of training",
-                           {"backbone": self.backbone(), "schedule": self.scale.schedule.settings(),
-                            "method": self.method("ours")}, {"view": self.world.train_view("train")})
+        return self.step(measure_memory, "memory of PAMR and of training", "evaluation",
+                         view=self.world.train_view("train"), backbone=self.backbone(), schedule=self.scale.schedule,
+                         method=self.method("ours"))
 
     # --- the baseline and the two-stage extension ----------------------------------------------------------------
 
     def cam(self, net: str = "main") -> Step:
         """The CAM baseline's classifier."""
-        return self._step("seeds", train_cam, f"train CAM{self._of(net)}",
-                          {"backbone": self.backbone(net), "schedule": self.scale.cam.settings(), "seed": self.seed},
-                          {"view": self.world.train_view("train"), "start": self.starts[net]})
+        return self.step(train_cam, f"train CAM{_of(net)}", view="train", start=self.starts[net],
+                         backbone=self.backbone(net), schedule=self.scale.cam)
 
     def cam_labels(self, net: str = "main", split: str = "val", exchanged: bool = False) -> Step:
         """Labels of a split by CAMs of its tags; arguments and outputs as for `prediction`."""
-        label = f"CAM labels of {split}{self._of(net)}" + (", scales of App. F" if exchanged else "")
-        return self._step("seeds", label_cams, label,
-                          {"backbone": self.backbone(net), "scales": self._scales(exchanged), "crf": self.crf},
-                          {"view": self.world.train_view(split), "state": self.cam(net)["state"]})
+        return self.step(label_cams, f"CAM labels of {split}{_of(net)}" + ", scales of App. F" * exchanged, view=split,
+                         state=self.cam(net)["state"], backbone=self.backbone(net), scales=self._scales(exchanged),
+                         crf=self.crf(PUBLISHED.crf))
 
     def second(self, labels: str = "ours", net: str = "ResNet-101") -> Step:
         """A DeepLabv3+ trained on labels of the train split: "ours" (with tags and CRF) or "full", the ground truth."""
         if labels not in ("ours", "full"):
             raise unknown_name("kind of labels", labels, ["ours", "full"])
-        taught = self.guided.truth("train")["masks"] if labels == "full" else self.pseudo_masks()
-        return self._step("segmenter", train_second_stage, f"second stage on {labels}{self._of(net)}",
-                          {"backbone": self.backbone(net), "schedule": self.scale.second.settings(), "seed": self.seed,
-                           "aspp_statistics": self.scale.aspp_statistics},
-                          {"view": self.world.train_view("train"), "pseudo_masks": taught, "start": self.starts[net]})
-
-    def pseudo_masks(self) -> Output:
-        """Our labels of the train split, with its tags and the CRF."""
-        return self.prediction("ours", "train", "known")["refined"]
+        taught = (self.guided.truth("train")["masks"] if labels == "full" else
+                  self.prediction("ours", "train", "known")["refined"])
+        return self.step(train_second_stage, f"second stage on {labels}{_of(net)}", view="train", pseudo_masks=taught,
+                         start=self.starts[net], backbone=self.backbone(net), schedule=self.scale.second,
+                         aspp_statistics=self.scale.aspp_statistics)
 
     def second_labels(self, labels: str = "ours", net: str = "ResNet-101", split: str = "val") -> Step:
         """Labels of a split by a second-stage network, tags not used; outputs as for `prediction`."""
-        name = f"labels of {split} by the second stage on {labels}{self._of(net)}"
-        return self._step("segmenter", segment_second_stage, name,
-                          {"backbone": self.backbone(net), "scales": self._scales(False), "crf": self.crf},
-                          {"view": self.world.train_view(split), "state": self.second(labels, net)["state"]})
-
-    # --- evaluation ----------------------------------------------------------------------------------------------
-
-    def score(self, labels: Step, split: str = "val", crf: bool = False) -> Step:
-        """Confusion matrices, per image, of a step's labels, without or after the dense CRF."""
-        return seeded_step(None, "evaluation", scoring.score_masks, f"score of {labels.label}{' + CRF' * crf}", {},
-                           {"view": self.world.eval_view(split), "masks": labels["refined" if crf else "masks"]},
-                           EVALUATION_READS)
+        return self.step(segment_second_stage, f"labels of {split} by the second stage on {labels}{_of(net)}",
+                         view=split, state=self.second(labels, net)["state"], backbone=self.backbone(net),
+                         scales=self._scales(False), crf=self.crf(PUBLISHED.crf))
 
     # --- helpers -------------------------------------------------------------------------------------------------
 
@@ -433,26 +408,12 @@ class Route:
         """The route of another paper on the same world, at the same seed."""
         return paper.routes(self.profile, self.seed + 1, getattr(self.world, "seed", 0))[self.seed]
 
-    @cached_property
-    def crf(self) -> dict:
-        """The dense CRF's parameters for images of this profile, its position widths scaled with their size."""
-        return asdict(PUBLISHED.crf.scaled(self.scale.image_scale))
-
-    def backbone(self, net: str = "main") -> dict:
-        """Settings of a backbone, "main" or a name of Table 9."""
-        return (self.scale.main if net == "main" else self.scale.nets[net]).settings()
-
-    def _schedule(self, net: str) -> Schedule:
-        return self.scale.schedules.get(net, self.scale.schedule)
-
     def _scales(self, exchanged: bool) -> tuple[float, ...]:
         return self.scale.exchanged_scales if exchanged else self.scale.scales
 
-    def _of(self, net: str) -> str:
-        return "" if net == "main" else f" ({net})"
 
-    def _step(self, *arguments) -> Step:
-        return seeded_step(self.seed, *arguments)
+def _of(net: str) -> str:
+    return "" if net == "main" else f" ({net})"
 
 
 def routes(profile: str, seeds: int, world_seed: int = 0) -> list[Route]:
@@ -461,30 +422,16 @@ def routes(profile: str, seeds: int, world_seed: int = 0) -> list[Route]:
     Toy backbones that earlier papers pre-train too share their start weights with them. Raises WeightsError or
     DataError when the folders that the profile reads don't hold what it needs.
     """
-    scale, guided = scale_of(SCALES, profile), oh2017.routes(profile, seeds, world_seed)
-    starts = _toy_starts(profile, scale, world_seed) if scale.pretraining else _files(scale)
-    return [Route(open_world(profile, world_seed), scale, each.seed, starts, each, profile) for each in guided]
-
-
-def _toy_starts(profile: str, scale: Scale, world_seed: int) -> dict[str, Any]:
-    """Start weights pre-trained on crops; VGG's and the shallow ResNet's are those of the earlier papers."""
-    earlier = chaudhry2017.routes(profile, 1, world_seed)[0].starts
-    crops = open_world(profile, world_seed).crops()
-
-    def own(backbone: Backbone, name: str) -> Output:
-        return Step("networks", pretrain, {"backbone": backbone.settings(), "schedule": scale.pretraining.settings(),
-                                           "seed": world_seed},
-                    {"images": crops["images"], "labels": crops["labels"]}, f"pre-training of {name} on crops")["state"]
-
-    return {"main": own(scale.main, "WideResNet"), "VGG16": earlier["second"], "ResNet-50": earlier["main"],
-            "ResNet-101": own(scale.nets["ResNet-101"], "deep ResNet")}
-
-
-def _files(scale: Scale) -> dict[str, Any]:
-    """Start weights from the folder WSSS_WEIGHTS, each of them looked at before anything runs."""
-    def start(name: str, backbone: Backbone):
-        file = START_WEIGHTS["mobilenet" if backbone.family == "mobilenet" else name]
-        trunk = v3plus_trunk(backbone)
-        return weights_file(file, lambda state, path: backbone.load_start(trunk, state, path))
-
-    return {name: start(name, backbone) for name, backbone in {"main": scale.main, **scale.nets}.items()}
+    world, scale, guided = open_world(profile, world_seed), scale_of(SCALES, profile), oh2017.routes(
+        profile, seeds, world_seed)
+    if scale.pretraining:
+        earlier = chaudhry2017.routes(profile, 1, world_seed)[0].starts
+        starts = {"main": pretrained(scale.main, scale.pretraining, world, "pre-training of WideResNet on crops"),
+                  "VGG16": earlier["second"], "ResNet-50": earlier["main"],
+                  "ResNet-101": pretrained(scale.nets["ResNet-101"], scale.pretraining, world,
+                                           "pre-training of deep ResNet on crops")}
+    else:
+        starts = {name: start_file(START_WEIGHTS["mobilenet" if backbone.family == "mobilenet" else name], backbone,
+                                   v3plus_trunk(backbone))
+                  for name, backbone in {"main": scale.main, **scale.nets}.items()}
+    return [Route(world, scale, each.seed, starts, each, profile) for each in guided]

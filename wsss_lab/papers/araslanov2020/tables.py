@@ -1,20 +1,18 @@
-"""The measured tables of Araslanov & Roth 2020: ablations, pseudo-masks, two stages, backbones; and its switches.
+"""What is measured of Araslanov & Roth 2020, and its tables: ablations, pseudo-masks, stages, backbones, switches."""
 
-The tables that compare with other methods are in araslanov2020_tables_compared.
-"""
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
 
-from collections.abc import Callable
-
-import numpy as np
 import pandas as pd
 
-from wsss_lab.evaluation.confusion import iou, mean_iou, nan_mean
-from wsss_lab.evaluation.intervals import Interval, difference_interval, interval
+from wsss_lab.evaluation.confusion import mean_iou, nan_mean
 from wsss_lab.lab.profiles import has_test
 from wsss_lab.lab.published import mismatches
 from wsss_lab.lab.session import Session
-from wsss_lab.lab.steps import Step
-from wsss_lab.measure.tables import NOT_RUN, Table
+from wsss_lab.lab.steps import Output, Step
+from wsss_lab.measure.quantities import NotMeasured, Quantity, Source, cached, figure, mean
+from wsss_lab.measure.tables import NOT_RUN, REFERENCE, Column, Table, ends, measured, table
 from wsss_lab.papers.araslanov2020.route import (
     EXCHANGED,
     GATE_ROWS,
@@ -31,63 +29,44 @@ from wsss_lab.papers.araslanov2020.route import (
     trained_rows,
 )
 from wsss_lab.papers.shared_evidence import SeededEvidence
+from wsss_lab.papers.shared_pictures import class_iou
 from wsss_lab.papers.shared_tables import (
     FAMILIES,
+    LABEL_QUALITY,
     NO_TEST,
     TAGS_KNOWN,
     TAGS_UNUSED,
-    label_quality,
-    labels_used,
-    miou,
-    miou_gain,
+    labels_of,
     printed_slips,
     protocol,
-    score_cells,
-    split_cells,
     words_on_test,
 )
 from wsss_lab.seeds.gap_cam import train_cam
 from wsss_lab.segmenter.single_stage import train_single_stage
 from wsss_lab.segmenter.training import train_second_stage
 
-
-class Evidence(SeededEvidence):
-    """Stored scores of a session, stacked over its S seeds.
-
-    Confusions are (S, N, K, K + 1) counts per seed and image; rows are keys of araslanov2020.ROWS. crf: after the dense
-    CRF. The other arguments are those of the route's methods of the same name.
-    """
-
-    def confusions(self, row: str, crf: bool = False, split: str = "val", tags: str = "predicted",
-                   exchanged: bool = False, power: float = 1.0, void: bool = False) -> np.ndarray:
-        """Confusions of a row's labels; void=True counts void pixels as background."""
-        return self.stack(lambda route: route.score(route.prediction(row, split, tags, exchanged, power), split, crf),
-                          "with_void" if void else "confusions")
-
-    def cam_confusions(self, net: str = "main", crf: bool = False, split: str = "val", exchanged: bool = False,
-                       void: bool = False) -> np.ndarray:
-        """Confusions of the CAM baseline's labels, tags known."""
-        return self.stack(lambda route: route.score(route.cam_labels(net, split, exchanged), split, crf),
-                          "with_void" if void else "confusions")
-
-    def second_confusions(self, labels: str = "ours", net: str = "ResNet-101", crf: bool = False, split: str = "val",
-                          void: bool = False) -> np.ndarray:
-        """Confusions of a network of the second stage."""
-        return self.stack(lambda route: route.score(route.second_labels(labels, net, split), split, crf),
-                          "with_void" if void else "confusions")
-
-    def curves(self, row: str) -> dict[str, np.ndarray]:
-        """What a training wrote down per iteration, name -> (S, iterations); shorter where it starts after the warm-up,
-        see wsss_lab.segmenter.single_stage.Losses."""
-        each = self.stack(lambda route: route.trained(row), "curves")
-        return {name: np.array([curves[name] for curves in each]) for name in each[0]}
+#: Backbones by their names for readers, and the row of ROWS with the final method on each.
+NETS = {"main": "WideResNet-38", **{net: net for net in EXCHANGED}}
+ROW_OF = {"main": "ours", **{net: net for net in EXCHANGED}}
+LOST = "lost"  # a printed cell that the paper's text, where the numbers were read, has not kept
+NO_XCEPTION = "not run: torchvision has no Xception-65"
 
 
-IOU = "_iou_pct"  # ends the names of printed columns of IoU
+# --- what is measured -------------------------------------------------------------------------------------------------
 
-#: Our rows of Tables 3, 5 and 6 under their printed names, and whether the dense CRF follows.
-OWN_METHODS = {"Ours": False, "Ours + CRF": True}
-FULL = {"DeepLabv3+ on ground truth": False, "DeepLabv3+ on ground truth + CRF": True}  # not in the paper's tables
+
+def row_of(route: Route, row: str) -> str:
+    """A row of ROWS; raises NotMeasured where the profile doesn't train it."""
+    if row in ROWS and net_of(route, ROWS[row].net) and row not in trained_rows(route.profile):
+        raise NotMeasured(f"profile {route.profile} doesn't train the row '{row}'")
+    return row
+
+
+def net_of(route: Route, net: str) -> str:
+    """A backbone; raises NotMeasured where the profile doesn't train it."""
+    if net in EXCHANGED and net not in trained_nets(route.profile):
+        raise NotMeasured(f"profile {route.profile} doesn't train the backbone '{net}'")
+    return net
 
 
 def trains_second(profile: str) -> bool:
@@ -95,94 +74,297 @@ def trains_second(profile: str) -> bool:
     return "ResNet-101" in trained_nets(profile)
 
 
-def scales_of(run: Session, exchanged: bool = False) -> str:
-    """How test images are looked at: words for `protocol`. exchanged: with the scales of App. F."""
-    scale = run.route.scale
-    *others, last = (f"{each:g}" for each in (scale.exchanged_scales if exchanged else scale.scales))
-    return f"masks averaged over scales {', '.join(others)} and {last} and mirror images"
+def split_of(route: Route, split: str) -> str:
+    """A split; raises NotMeasured for a test split without masks."""
+    if split == "test" and not has_test(route.profile):
+        raise NotMeasured(f"profile {route.profile} has no test split with masks")
+    return split
+
+
+def named(name: str, crf: bool, split: str = "val") -> str:
+    return name + " + CRF" * crf + f" on {split}" * (split != "val")
+
+
+def _miou(name: str, labels: Callable[[Route, str], Step], crf: bool, split: str) -> Quantity:
+    """Mean IoU of labels, before or after the dense CRF. labels: from route and split to the step that makes them."""
+
+    def confusions(route: Route) -> Output:
+        made = labels(route, split_of(route, split))
+        return route.score(made, split, "refined" if crf else "masks")["confusions"]
+
+    return figure(named(name, crf, split), confusions, mean_iou)
+
+
+@cached
+def miou(row: str, crf: bool = False, split: str = "val", tags: str = "predicted", exchanged: bool = False,
+         power: float = 1.0) -> Quantity:
+    """Mean IoU of a row of ROWS; arguments as those of Route.prediction."""
+    return _miou(row, lambda route, split: route.prediction(row_of(route, row), split, tags, exchanged, power), crf,
+                 split)
+
+
+def known(net: str = "main", crf: bool = False, split: str = "val", exchanged: bool = False) -> Quantity:
+    """Mean IoU of the final model on one of the backbones NETS, tags known. exchanged: at the scales of App. F."""
+    return miou(ROW_OF[net], crf, split, "known", exchanged)
+
+
+@cached
+def cam(net: str = "main", crf: bool = False, split: str = "val", exchanged: bool = False) -> Quantity:
+    """The same of the CAM baseline."""
+    return _miou("CAM", lambda route, split: route.cam_labels(net_of(route, net), split, exchanged), crf, split)
+
+
+@cached
+def second(net: str = "ResNet-101", crf: bool = False, split: str = "val", labels: str = "ours") -> Quantity:
+    """Mean IoU of a network trained on our labels (Table 8), or on the ground truth ("full")."""
+
+    def made(route: Route, split: str) -> Step:
+        net_of(route, "ResNet-101")  # a profile trains all second stages or none
+        return route.second_labels(labels, net, split)
+
+    return _miou(f"second network, {NETS[net]}", made, crf, split)
+
+
+@cached
+def of(which: str, score: Quantity) -> Quantity:
+    """Another statistic of the confusions behind a mIoU: a key of LABEL_QUALITY."""
+    return figure(f"{which} of {score.name}", score.sources, LABEL_QUALITY[which])
+
+
+@cached
+def curves(row: str) -> Source:
+    """What a training wrote down per iteration, see wsss_lab.segmenter.single_stage.Losses."""
+    return lambda route: route.trained(row_of(route, row))["curves"]
+
+
+# --- what tables share ------------------------------------------------------------------------------------------------
+
+#: Our results in Tables 3, 5, 6 and 8: what a network is trained on, its backbone, and whether the dense CRF follows.
+#: On "tags" it is the single stage, on labels ("ours") or the ground truth ("full") one of the second stage.
+SINGLE = {"Ours": ("tags", "main", False), "Ours + CRF": ("tags", "main", True)}
+FULL = {"DeepLabv3+ on ground truth": ("full", "main", False),
+        "DeepLabv3+ on ground truth + CRF": ("full", "main", True)}  # not in the paper's tables
+
+
+def own_score(taught: str, net: str, crf: bool, split: str = "val") -> Quantity:
+    return miou("ours", crf, split) if taught == "tags" else second(net, crf, split, taught)
+
+
+def own_training(route: Route, taught: str, net: str) -> Step | None:
+    """The training behind one of our results; None where the profile doesn't run it."""
+    if taught == "tags":
+        return route.trained("ours")
+    return route.second(taught, net) if trains_second(route.profile) else None
+
+
+def split_columns(run: Session, split: str) -> dict[str, Column]:
+    """The paper's score on a split and ours, of lines with our result under "own"; others show their reason "why"."""
+    def score(line: Mapping[str, Any]) -> Quantity | None:
+        return own_score(*line["own"], split) if "own" in line else None
+
+    why = NO_TEST if split == "test" and not has_test(run.profile) else NOT_RUN
+    return {f"{split} paper": f"{split}_miou_pct", f"{split} ours": score,
+            f"{split} 95 %": ends(lambda line: score(line) or (line.get("why") if split == "val" else None), why)}
+
+
+def own_columns(run: Session) -> dict[str, Column]:
+    """Network and labels of our results, and the source of each line."""
+    def of_training(show: Callable[[Step], str]) -> Column:
+        def cell(line: Mapping[str, Any]) -> str | None:
+            step = own_training(run.route, *line["own"][:2]) if "own" in line else None
+            return show(step) if step else None
+
+        return cell
+
+    measured_here = of_training(lambda step: "measured")
+    return {"network": of_training(lambda step: FAMILIES[step.settings["backbone"]["family"]]),
+            "labels used": of_training(lambda step: labels_of(run, step)),
+            "source": lambda line: measured_here(line) or line.get("source")}
+
+
+def quoted(printed: pd.DataFrame) -> list[dict]:
+    """Printed lines, those of the single stage with our result."""
+    return [line | {"source": "quoted"} | ({"own": SINGLE[line["method"]]} if line["method"] in SINGLE else {})
+            for line in printed.to_dict("records")]
 
 
 def tables_protocol(run: Session, split: str = "val", known: bool = False, exchanged: bool = False) -> str:
-    """The sentence under a table of scores. known: labels were made with the image's tags, as in Tables 2 and 9."""
-    return protocol(run, scales_of(run, exchanged), split, TAGS_KNOWN if known else TAGS_UNUSED)
+    """The sentence under a table of scores. known: labels were made with the image's tags, as in Tables 2 and 9.
+    exchanged: at the scales of App. F."""
+    scale = run.route.scale
+    *others, last = (f"{each:g}" for each in (scale.exchanged_scales if exchanged else scale.scales))
+    return protocol(run, f"masks averaged over scales {', '.join(others)} and {last} and mirror images", split,
+                    TAGS_KNOWN if known else TAGS_UNUSED)
 
 
-def network_name(route: Route, net: str = "main") -> str:
-    """The family of a backbone, "main" or a name of Table 9, as it is run in this profile."""
-    return FAMILIES[route.backbone(net)["family"]]
+def labels_used(run: Session, row: str = "ours") -> str:
+    return f"Labels that training rests on: {labels_of(run, run.route.trained(row))}."
 
 
-def own_cells(evidence: Evidence, crf: bool) -> dict:
-    """Our cells of the final model in Tables 3 and 8."""
-    route, tested = evidence.run.route, has_test(evidence.run.profile)
-    return {**split_cells(lambda split: evidence.confusions("ours", crf, split), tested), "source": "measured",
-            "network": network_name(route), "labels used": evidence.protocol(route.trained("ours"))}
+# --- Tables 1a, 1b, 1c and 7: one thing changed at a time -------------------------------------------------------------
 
 
-def second_cells(evidence: Evidence, labels: str, net: str, crf: bool) -> dict:
-    """Our cells of a network trained on labels ("ours") or on the ground truth ("full"), in Tables 3 and 8."""
-    run = evidence.run
-    if not trains_second(run.profile):
-        return {"val 95 %": NOT_RUN, "test 95 %": NOT_RUN}
-    scores = split_cells(lambda split: evidence.second_confusions(labels, net, crf, split), has_test(run.profile))
-    return {**scores, "source": "measured", "network": network_name(run.route, net),
-            "labels used": evidence.protocol(run.route.second(labels, net))}
+def table1a(run: Session) -> Table:
+    """The size penalty: p and lambda, and no penalty."""
+    lines = []
+    for line in run.published("table1a").to_dict("records"):
+        penalised = line["mask_penalty"] == "yes"
+        paper = [LOST if penalised and pd.isna(line[name]) else line[name]  # without penalty it is in the text alone
+                 for name in ("val_miou_pct", "val_miou_crf_pct")]
+        lines.append(line | {"row": penalty_row(line["p"], line["lambda"]) if penalised else "no penalty",
+                             "penalty": "yes" if penalised else "no", "val paper": paper[0],
+                             "val + CRF paper": paper[1], "remark": None if paper == [LOST, LOST] else line["note"]})
+    note = (f" {LOST}: of the table's grid the paper's text has kept what its sentences repeat. "
+            f"{_gain_words('p = 3, lambda = 0.01')}")
+    return _ablation(run, lines, {"penalty": "penalty", "p": "p", "lambda": "lambda"}, "reference",
+                     "Size penalty (Eqs. 4 and 5)", note, {"remark": "remark"}, {"lambda": 3})
 
 
-# --- Tables 3 and 4 --------------------------------------------------------------------------------------------------
+def table1b(run: Session) -> Table:
+    """PAMR's kernel: none, and the dilations of the others."""
+    none, small, other, shape, last, best = run.published("table1b")["val_miou_pct"]
+    small, large = f"{small:g} or {other:g}", f"{shape:g} or {last:g}"
+    lines = [{"row": row, "kernel": _dashes(kernel) or "no PAMR", "val paper": paper,
+              "gain paper": paper - none if row == "reference" else None,
+              "dilations here": _dashes(run.route.scale.dilations(kernel)) or None}
+             for (row, kernel), paper in zip(KERNELS.items(), (none, small, small, large, large, best), strict=True)]
+    note = (f" 'or': the paper's text has lost which of two kernels has which value; of the two small ones it names "
+            "1-2-4-8, and 1-2-4 is our choice of the other. dilations here: the same shares of our masks. "
+            f"{_gain_words('no PAMR')}")
+    return _ablation(run, lines, {"kernel": "kernel", "dilations here": "dilations here"}, "no PAMR",
+                     "Kernel of PAMR (Eqs. 7 and 8)", note)
+
+
+def table1c(run: Session) -> Table:
+    """The gate: mixing rates with and without Global Cue Injection, no gate, a deterministic one."""
+    lines = [line | {"row": row} for line, row in zip(_printed(run, "table1c", 0), GATE_ROWS, strict=True)]
+    lines += [{"row": gate_row(psi, injected), "config": f"psi={psi:g}{'' if injected else ' w/o GCI'}"}
+              for psi in PSIS for injected in (True, False) if gate_row(psi, injected) not in GATE_ROWS]
+    note = (" GCI: Global Cue Injection; SG: stochastic gate. The deterministic gate takes Eq. 10 in training too, "
+            "since Eq. 9 with r = psi gives back the deep features. Rows without a printed number are not in the "
+            f"paper. {_gain_words('the first row')}")
+    return _ablation(run, lines, {"gate": "config"}, "reference", "Stochastic gate (Eqs. 9 to 11)", note)
+
+
+def table7(run: Session) -> Table:
+    """Number of iterations of PAMR."""
+    rows = {count: row for row, count in ITERATION_ROWS.items()}
+    lines = [line | {"row": rows[line["pamr_iterations"]]} for line in _printed(run, "table7", 1)]
+    return _ablation(run, lines, {"iterations": "pamr_iterations"}, "reference", "Iterations of PAMR in training",
+                     f" {_gain_words('10 iterations')}")
+
+
+def _dashes(kernel: Sequence[int]) -> str:
+    return "-".join(map(str, kernel))
+
+
+def _printed(run: Session, name: str, reference: int) -> list[dict]:
+    """Lines of an ablation with their printed scores and differences. reference: the place of the line that gains are
+    over."""
+    frame = run.published(name)
+    plain, refined = frame["val_miou_pct"], frame["val_miou_crf_pct"]
+    return frame.assign(**{"val paper": plain, "gain paper": (plain - plain[reference]).drop(reference),
+                           "val + CRF paper": refined, "CRF adds paper": refined - plain}).to_dict("records")
+
+
+def _gain_words(reference: str) -> str:
+    return (f"gain: over {reference}, in percentage points and without CRF, paired by image and seed. CRF adds: mIoU "
+            "with CRF over that without. fg P and R: precision and recall without CRF, means over classes.")
+
+
+def _ablation(run: Session, lines: list[dict], first: Mapping[str, Column], reference: str, changed: str, note: str,
+              last: Mapping[str, Column] | None = None, decimals: int | Mapping[str, int] = 1) -> Table:
+    """lines: "row", of ROWS, and what is printed of it, such as "val paper". reference: the row that gains are over.
+    first, last: columns before and after the numbers."""
+    columns = dict(first)
+    for what, quantity in {
+            "val": miou, "gain": lambda row: REFERENCE if row == reference else miou(row) - miou(reference),
+            "val + CRF": lambda row: miou(row, True), "CRF adds": lambda row: miou(row, True) - miou(row)}.items():
+        if any(f"{what} paper" in line for line in lines):
+            columns[f"{what} paper"] = f"{what} paper"
+        columns |= measured(what, lambda line, quantity=quantity: quantity(line["row"]),
+                            unmeasured=NOT_RUN if what == "val" else None)
+    columns |= {f"fg {which[0].upper()}": lambda line, which=which: of(which, miou(line["row"]))
+                for which in ("precision", "recall")}
+    settings = (f" What a row does not say: psi = {ROWS['reference'].method.psi:g} with GCI, p = 3, lambda = 0.01, "
+                "10 iterations of PAMR.")
+    return table(run, lines, columns | dict(last or {}), f"{changed}: mIoU in per cent",
+                 f"{tables_protocol(run)}{settings}{note} {labels_used(run, reference)}", decimals)
+
+
+# --- Tables 2 to 9 ----------------------------------------------------------------------------------------------------
+
+
+def table2(run: Session) -> Table:
+    """Pseudo-masks of train and val with tags known: the single stage against CAM, and quoted methods."""
+    ours = {"CAM (baseline)": cam, "CAM + CRF": partial(cam, crf=True), "Ours": known,
+            "Ours + CRF": partial(known, crf=True)}
+    base, *others = run.published("table2").to_dict("records")
+
+    def gain(line: Mapping[str, Any], split: str) -> Quantity | None:
+        score = ours.get(line["method"])
+        return score(split=split) - cam(split=split) if score and score is not cam else None
+
+    def score(line: Mapping[str, Any], split: str) -> Quantity | None:
+        return ours[line["method"]](split=split) if line["method"] in ours else None
+
+    columns = {"method": "method", "reference": "reference"}
+    for split in ("train", "val"):
+        paper = f"{split}_miou_pct"
+        columns |= {
+            f"{split} paper": paper, **measured(split, partial(score, split=split)),
+            f"{split} gain paper": lambda line, paper=paper: (
+                line[paper] - base[paper] if line["method"] in SINGLE else None),
+            **measured(f"{split} gain", partial(gain, split=split))}
+    columns["source"] = lambda line: "measured" if line["method"] in ours else "quoted"
+    note = (f" Train: the {len(run.view('train'))} training images; their masks only score. Classes that are not tags "
+            "get no pixel. gain: over the first row, CAM without CRF, in percentage points. CAM + CRF is not in the "
+            f"paper's table. {labels_used(run)}")
+    return table(run, [base, {"method": "CAM + CRF"}, *others], columns,
+                 "Pseudo-masks with tags known, mIoU in per cent", tables_protocol(run, known=True) + note)
 
 
 def table3(run: Session) -> Table:
     """State of the art as printed, our rows of the paper's method, and the same network on the ground truth."""
-    evidence, rows = Evidence(run), []
-    for _, row in run.published("table3").iterrows():
-        measured = {"source": "quoted"}
-        if row["method"] in OWN_METHODS:
-            measured = own_cells(evidence, OWN_METHODS[row["method"]])
-        rows.append({**{name: row[name] for name in ("group", "method", "reference", "backbone", "supervision")},
-                     "depends on": row["dependence"], "val paper": row["val_miou_pct"],
-                     "test paper": row["test_miou_pct"], "remark": row["note"], **measured})
-    rows += [{"group": "fully supervised", "method": method, "supervision": "F",
-              **second_cells(evidence, "full", "main", crf)} for method, crf in FULL.items()]
-    order = ["group", "method", "reference", "backbone", "supervision", "depends on", "val paper", "val ours",
-             "val 95 %", "test paper", "test ours", "test 95 %", "network", "labels used", "remark", "source"]
+    lines = quoted(run.published("table3"))
+    lines += [{"group": "fully supervised", "method": method, "supervision": "F", "own": own}
+              for method, own in FULL.items()]
+    own = own_columns(run)
     note = (" Quoted rows are as printed, measured by others on VOC. I image tags, S saliency, D additional data, "
             "F masks. network, labels used: of our rows. The last rows, not in the paper's table, train the network of "
             f"our single stage on the ground truth. {words_on_test(run, has_test(run.profile))}")
-    return Table(pd.DataFrame(rows).reindex(columns=order), "Methods compared, mIoU in per cent",
-                 tables_protocol(run) + note)
+    return table(run, lines, {
+        **{name: name for name in ("group", "method", "reference", "backbone", "supervision")},
+        "depends on": "dependence", **split_columns(run, "val"), **split_columns(run, "test"),
+        "network": own["network"], "labels used": own["labels used"], "remark": "note", "source": own["source"],
+    }, "Methods compared, mIoU in per cent", tables_protocol(run) + note)
 
 
 def table4(run: Session) -> Table:
     """Related work by its number of stages as printed, and what this collection trains for the paper's own methods."""
-    evidence, route, rows = Evidence(run), run.route, []
-    printed = run.published("table4").rename(columns={
-        "stages_as_printed": "stages", "stages_total": "stages in all", "training_cycles": "cycles", "psr": "PSR"})
-    for _, row in printed.iterrows():
-        counted = {"source": "quoted"}
-        if row["method"] == "Ours":
-            counted = _stage_cells(evidence, route.trained("ours"))
-        rows.append(row.to_dict() | counted)
-    rows.append({"method": "CAM (the paper's baseline)", **_stage_cells(evidence, route.cam())})
-    if trains_second(run.profile):
-        rows.append({"method": "Ours + DeepLabv3+", **_stage_cells(evidence, route.second())})
+    route, printed = run.route, run.published("table4")
+    lines = printed.to_dict("records")
+    lines += [{"method": "CAM (the paper's baseline)"}, *[{"method": "Ours + DeepLabv3+"}] * trains_second(run.profile)]
+    steps = {"Ours": lambda: route.trained("ours"), "CAM (the paper's baseline)": route.cam,
+             "Ours + DeepLabv3+": route.second}
+
+    def counted(count: Callable[[Step], Any]) -> Column:
+        return lambda line: count(steps[line["method"]]()) if line["method"] in steps else None
+
+    trainings = {train_cam, train_single_stage, train_second_stage}
     note = ("As printed: extras beyond image tags (S saliency, D additional data, or earlier work), number of stages "
             "(sets of weights that are learnt apart, with results saved between them), training cycles of the same "
             "model, and whether a standalone segmentation network is trained at the end (PSR). here: counted from what "
             "this collection trains, pre-training left out. The last rows are not in the paper's table. "
             f"Kept as printed: {printed_slips(run, 'table4')}.")
-    return Table(pd.DataFrame(rows), "Related work by stages", note)
-
-
-def _stage_cells(evidence: Evidence, step: Step) -> dict:
-    """What a training rests on, counted from the graph of steps."""
-    trainings = {each for each in (*step.ancestors(), step)
-                 if each.function in (train_cam, train_single_stage, train_second_stage)}
-    return {"stages here": len(trainings), "extras here": "; ".join(evidence.beyond_tags(step)) or "none",
-            "PSR here": "yes" if step.function is train_second_stage else "no", "source": "measured"}
-
-
-# --- Tables 5 and 6 --------------------------------------------------------------------------------------------------
+    return table(run, lines, {
+        **{name: name for name in ("method", "venue", "year", "reference", "extras")}, "stages": "stages_as_printed",
+        "stages in all": "stages_total", "cycles": "training_cycles", "PSR": "psr",
+        "source": lambda line: "measured" if line["method"] in steps else "quoted",
+        "stages here": counted(lambda step: sum(each.function in trainings for each in (*step.ancestors(), step))),
+        "extras here": counted(lambda step: "; ".join(SeededEvidence(run).beyond_tags(step)) or "none"),
+        "PSR here": counted(lambda step: "yes" if step.function is train_second_stage else "no"),
+    }, "Related work by stages", note)
 
 
 def table5(run: Session) -> Table:
@@ -197,73 +379,103 @@ def table6(run: Session) -> Table:
 
 def _class_table(run: Session, name: str, split: str) -> Table:
     """Table 5 or 6: a line for each printed one and for full supervision, classes of the run's own world."""
-    evidence, rows = Evidence(run), []
-    for _, row in run.published(name).iterrows():
-        printed = {column.removesuffix(IOU): row[column] for column in row.index if column.endswith(IOU)}
-        mean = printed.pop("mean")
-        cells = {"group": row["group"], "method": row["method"], "reference": row["reference"],
-                 "backbone": row["backbone_mark"], "saliency or extra data": row["saliency_or_extra_data"],
-                 "mean paper": mean, "mean of printed cells": float(np.mean(list(printed.values()))),
-                 "mean ours": None, "95 %": None, "source": "quoted"}
-        ours = None
-        if row["method"] in OWN_METHODS:
-            crf = OWN_METHODS[row["method"]]
-            ours = _measured(run, split, True, lambda crf=crf: evidence.confusions("ours", crf, split))
-        rows.append(cells | _class_cells(run, ours, printed))
-    for method, crf in FULL.items():
-        ours = _measured(run, split, trains_second(run.profile),
-                         lambda crf=crf: evidence.second_confusions("full", "main", crf, split))
-        rows.append({"group": "fully supervised", "method": method, **_class_cells(run, ours, {})})
-    frame = pd.DataFrame(rows)
-    frame["source"] = frame.pop("source")  # to the end
-    there = split == "val" or has_test(run.profile)
+    printed, there = run.published(name), split == "val" or has_test(run.profile)
+    classes = [column for column in printed if column.endswith("_iou_pct") and column != "mean_iou_pct"]
+    lines = quoted(printed.assign(cells=printed[classes].mean(axis=1)))
+    lines += [{"group": "fully supervised", "method": method, "own": own}
+              for method, own in FULL.items()]
+    found = class_iou(run, {line["method"]: own_score(*line["own"], split).sources[0] for line in lines
+                            if there and "own" in line and own_training(run.route, *line["own"][:2])})
+
+    def of_classes(show: Callable[[pd.Series], float]) -> Column:
+        return lambda line: show(found.loc[line["method"]]) if line["method"] in found.index else None
+
+    columns = {
+        "group": "group", "method": "method", "reference": "reference", "backbone": "backbone_mark",
+        "saliency or extra data": "saliency_or_extra_data", "mean paper": "mean_iou_pct",
+        "mean of printed cells": "cells",
+        "mean ours": of_classes(lambda values: float(nan_mean(values.to_numpy()))),
+        "95 %": ends(lambda line: own_score(*line["own"], split) if "own" in line else None,
+                     NOT_RUN if there else NO_TEST)}
+    for label in ("background", *run.world.classes):
+        if f"{label}_iou_pct" in classes:
+            columns[f"{label} paper"] = f"{label}_iou_pct"
+        columns[f"{label} ours"] = of_classes(lambda values, label=label: values[label])
+    columns["source"] = lambda line: "measured" if line["method"] in found.index else line.get("source")
     where = tables_protocol(run, split) if there else (
         f"paper: PASCAL VOC 2012 {split}; {run.world.name} has {NO_TEST}: nothing is measured in this profile.")
     slips = mismatches(run.paper)
     slips = "; ".join(slips["detail"][(slips["artifact"] == name) & (slips["kind"] == "class mean vs printed mean")])
     note = (" Means are over background and all classes, ours of the cells of their line. A class is compared where "
             "both data sets have it (the paper prints a line per class). A mean that disagrees with its cells in print "
-            f"is kept: {slips}. {labels_used(evidence, run.route.trained('ours'))} The last rows train on masks.")
-    return Table(frame, f"IoU of each class, {split}, per cent", where + note, {"mean of printed cells": 2})
+            f"is kept: {slips}. {labels_used(run)} The last rows train on masks.")
+    return table(run, lines, columns, f"IoU of each class, {split}, per cent", where + note,
+                 {"mean of printed cells": 2})
 
 
-def _measured(run: Session, split: str, trained: bool, confusions: Callable[[], np.ndarray]) -> np.ndarray | str:
-    """Confusions of a line of Table 5 or 6, or why there are none."""
-    if split == "test" and not has_test(run.profile):
-        return NO_TEST
-    return confusions() if trained else NOT_RUN
+def table8(run: Session) -> Table:
+    """A DeepLabv3+ trained on our pseudo labels, against the single stage and quoted methods."""
+    single = run.published("table3").set_index("method", drop=False).loc[list(SINGLE)]
+    lines = quoted(run.published("table8"))
+    for line in lines:
+        if line["group"] == "two stage":
+            here = line["backbone"] == "ResNet-101"
+            line |= {"own": ("ours", "ResNet-101", False)} if here else {"why": NO_XCEPTION}
+            line["gain"] = line["val_miou_pct"] - single.loc["Ours + CRF", "val_miou_pct"]
+    lines += [{"group": "two stage", "method": "Ours + DeepLabv3+" + " + CRF" * crf, "backbone": NETS[net],
+               "supervision": "I", "own": ("ours", net, crf)}
+              for net, crf in (("ResNet-101", True), ("main", False), ("main", True))]
+    lines += [{"group": "single stage", "supervision": "I", "own": SINGLE[line["method"]],
+               **{name: line[name] for name in ("method", "backbone", "val_miou_pct", "test_miou_pct")}}
+              for line in single.to_dict("records")]
+    lines += [{"group": "fully supervised", "method": method, "supervision": "F", "backbone": NETS["main"], "own": own}
+              for method, own in FULL.items()]
+
+    def gain(line: Mapping[str, Any]) -> Quantity | str | None:
+        if line.get("own") == SINGLE["Ours + CRF"]:
+            return REFERENCE
+        return own_score(*line["own"]) - miou("ours", True) if "own" in line and line["group"] == "two stage" else None
+
+    note = (" Quoted rows are as printed, measured by others on VOC. Two stages: trained on the labels that our single "
+            "stage gives the training images, with their tags and the CRF. gain: on val, over the single stage with "
+            "CRF, in percentage points. The rows after the paper's last one are not in its table; those of the single "
+            f"stage have its numbers of Table 3. network, labels used: of our rows. "
+            f"{words_on_test(run, has_test(run.profile))}")
+    return table(run, lines, {
+        **{name: name for name in ("group", "method", "reference", "backbone", "supervision")},
+        **split_columns(run, "val"), "gain paper": "gain", **measured("gain", gain, unmeasured=None),
+        **split_columns(run, "test"), **own_columns(run),
+    }, "A second stage on our labels, mIoU in per cent", tables_protocol(run) + note)
 
 
-def _class_cells(run: Session, ours: np.ndarray | str | None, printed: dict[str, float]) -> dict:
-    """IoU per class of a line beside printed ones of the same name, in per cent, and our mean.
+def table9(run: Session) -> Table:
+    """CAM and the single stage by backbone, tags known, at the scales of App. F."""
+    net_named = {name: net for net, name in NETS.items()}
+    lines = [{"backbone": line["backbone"], "crf": crf, "CAM": line[f"baseline_cam{'_crf' * crf}_val_miou_pct"],
+              "single stage": line[f"ours{'_crf' * crf}_val_miou_pct"],
+              "nets": list(NETS) if line["backbone"] == "Mean" else [net_named[line["backbone"]]]}
+             for crf in (False, True) for line in run.published("table9").to_dict("records")]
 
-    ours: confusions (S, N, K, K + 1), why there are none, or None for a quoted line.
-    """
-    labels, cells, values = ("background", *run.world.classes), {}, {}
-    if isinstance(ours, str):
-        cells = {"95 %": ours}
-    elif ours is not None:
-        per_class = 100 * nan_mean(iou(ours.sum(1)).T)
-        values = dict(zip(labels, per_class.tolist()))
-        cells = {"mean ours": float(nan_mean(per_class)), "95 %": miou(ours).ends, "source": "measured"}
-    for label in labels:
-        if label in printed:
-            cells[f"{label} paper"] = printed[label]
-        cells[f"{label} ours"] = values.get(label)
-    return cells
+    def over_nets(score: Callable[..., Quantity], line: Mapping[str, Any]) -> Quantity:
+        return mean("", [score(net, line["crf"], exchanged=True) for net in line["nets"]])
+
+    def network(line: Mapping[str, Any]) -> str | None:
+        net, *others = line["nets"]
+        return None if others else FAMILIES[run.route.backbone(net_of(run.route, net)).family]
+
+    note = (" Classes that are not tags get no pixel. network: the family run in this profile. gain: over CAM of the "
+            "same line, in percentage points, paired by image and seed. Mean: of the four backbones. VGG16 ends at "
+            f"conv5 here; the released code goes on with fc6 and fc7 as convolutions. {labels_used(run)}")
+    return table(run, lines, {
+        "backbone": "backbone", "CRF": lambda line: "yes" if line["crf"] else "no", "network": network,
+        "CAM paper": "CAM", **measured("CAM", partial(over_nets, cam)),
+        "single stage paper": "single stage", **measured("single stage", partial(over_nets, known)),
+        "gain paper": lambda line: line["single stage"] - line["CAM"],
+        **measured("gain", lambda line: over_nets(known, line) - over_nets(cam, line), unmeasured=None),
+    }, "Backbones, tags known, mIoU in per cent", tables_protocol(run, known=True, exchanged=True) + note)
 
 
-LOST = "lost"  # a printed cell that the paper's text, where the numbers were read, has not kept
-NO_XCEPTION = "not run: torchvision has no Xception-65"
-
-SPLITS = ("train", "val")  # of Table 2
-
-#: The rows of Table 1c that it doesn't print: the other mixing rates.
-MORE_PSIS = {gate_row(psi, injected): f"psi={psi:g}{'' if injected else ' w/o GCI'}"
-             for psi in PSIS for injected in (True, False) if gate_row(psi, injected) not in GATE_ROWS}
-
-#: Second stages of Table 8: (labels, backbone).
-SECOND = (("ours", "ResNet-101"), ("ours", "main"), ("full", "main"))
+# --- what the paper leaves open ---------------------------------------------------------------------------------------
 
 #: What `switches` says of the rows of SWITCHES; the last one depends on the profile.
 SWITCH_WORDS = {
@@ -276,324 +488,50 @@ SWITCH_WORDS = {
 }
 
 
-def steps(route: Route, profile: str) -> list[Step]:
-    """Everything that the tables read, for one seed."""
-    trained = trained_rows(profile)
-    labels = [(route.prediction(row), "val") for row in trained if row not in (*EXCHANGED, *SWITCHES)]
-    labels += [(route.prediction(row, power=PUBLISHED.background_power), "val") for row in ("ours", "reference")]
-    for split in SPLITS:
-        labels += [(route.prediction("ours", split, "known"), split), (route.cam_labels("main", split), split)]
-    for net in trained_nets(profile):
-        labels += [(route.prediction(_row_of(net), tags="known", exchanged=True), "val"),
-                   (route.cam_labels(net, exchanged=True), "val")]
-    tested = ("val", "test") if has_test(profile) else ("val",)
-    if has_test(profile):
-        labels.append((route.prediction("ours", "test"), "test"))
-    if trains_second(profile):
-        labels += [(route.second_labels(*second, split), split) for second in SECOND for split in tested]
-    scored = [route.score(made, split, crf) for made, split in labels for crf in (False, True)]
-    return scored + [route.score(route.prediction(row)) for row in SWITCHES if row in trained]
-
-
-# --- Tables 1a, 1b, 1c and 7: one thing changed at a time ------------------------------------------------------------
-
-
-def table1a(run: Session) -> Table:
-    """The size penalty: p and lambda, and no penalty."""
-    printed, lines = run.published("table1a"), []
-    for _, row in printed.iterrows():
-        penalised = row["mask_penalty"] == "yes"
-        lost = LOST if penalised else None  # the row without penalty is in the text alone
-        cells = {"penalty": "yes" if penalised else "no", "p": row["p"], "lambda": row["lambda"],
-                 "val paper": row["val_miou_pct"], "val + CRF paper": row["val_miou_crf_pct"]}
-        cells = {name: lost if name.endswith("paper") and pd.isna(value) else value for name, value in cells.items()}
-        if not cells["val paper"] == cells["val + CRF paper"] == LOST:
-            cells["remark"] = row["note"]
-        lines.append((cells, penalty_row(row["p"], row["lambda"]) if penalised else "no penalty"))
-    note = (f" {LOST}: of the table's grid the paper's text has kept what its sentences repeat. "
-            f"{_gain_words('p = 3, lambda = 0.01')}")
-    return _ablation(run, lines, "reference", "Size penalty (Eqs. 4 and 5)", note, {"lambda": 3})
-
-
-def table1b(run: Session) -> Table:
-    """PAMR's kernel: none, and the dilations of the others."""
-    none, small, other, shape, last, best = run.published("table1b")["val_miou_pct"]
-    small, large = f"{small:g} or {other:g}", f"{shape:g} or {last:g}"
-    lines = []
-    for (row, kernel), paper in zip(KERNELS.items(), (none, small, small, large, large, best)):
-        dilations = run.route.scale.dilations(kernel)
-        cells = {"kernel": "-".join(map(str, kernel)) or "no PAMR",
-                 "dilations here": "-".join(map(str, dilations)) or None, "val paper": paper}
-        if row == "reference":
-            cells["gain paper"] = paper - none
-        lines.append((cells, row))
-    note = (f" 'or': the paper's text has lost which of two kernels has which value; of the two small ones it names "
-            "1-2-4-8, and 1-2-4 is our choice of the other. dilations here: the same shares of our masks. "
-            f"{_gain_words('no PAMR')}")
-    return _ablation(run, lines, "no PAMR", "Kernel of PAMR (Eqs. 7 and 8)", note)
-
-
-def table1c(run: Session) -> Table:
-    """The gate: mixing rates with and without Global Cue Injection, no gate, a deterministic one."""
-    printed, lines = run.published("table1c"), []
-    first = printed["val_miou_pct"].iloc[0]
-    for (_, row), name in zip(printed.iterrows(), GATE_ROWS, strict=True):
-        cells = {"gate": row["config"], **_printed_cells(row)}
-        if name != "reference":
-            cells["gain paper"] = row["val_miou_pct"] - first
-        lines.append((cells, name))
-    lines += [({"gate": words}, name) for name, words in MORE_PSIS.items()]
-    note = (" GCI: Global Cue Injection; SG: stochastic gate. The deterministic gate takes Eq. 10 in training too, "
-            "since Eq. 9 with r = psi gives back the deep features. Rows without a printed number are not in the "
-            f"paper. {_gain_words('the first row')}")
-    return _ablation(run, lines, "reference", "Stochastic gate (Eqs. 9 to 11)", note)
-
-
-def table7(run: Session) -> Table:
-    """Number of iterations of PAMR."""
-    names = {count: row for row, count in ITERATION_ROWS.items()}
-    printed = run.published("table7").set_index("pamr_iterations")
-    lines = []
-    for count, row in printed.iterrows():
-        cells = {"iterations": count, **_printed_cells(row)}
-        if names[count] != "reference":
-            cells["gain paper"] = row["val_miou_pct"] - printed["val_miou_pct"][10]
-        lines.append((cells, names[count]))
-    return _ablation(run, lines, "reference", "Iterations of PAMR in training", f" {_gain_words('10 iterations')}")
-
-
-def _printed_cells(row: pd.Series) -> dict:
-    plain, refined = row["val_miou_pct"], row["val_miou_crf_pct"]
-    return {"val paper": plain, "val + CRF paper": refined, "CRF adds paper": refined - plain}
-
-
-def _gain_words(reference: str) -> str:
-    return (f"gain: over {reference}, in percentage points and without CRF, paired by image and seed. CRF adds: mIoU "
-            "with CRF over that without. fg P and R: precision and recall without CRF, means over classes.")
-
-
-def _ablation(run: Session, lines: list[tuple[dict, str]], reference: str, changed: str, note: str,
-              decimals: dict[str, int] | None = None) -> Table:
-    """lines: what a line says before our numbers, and its row of ROWS. reference: the row that gains are over."""
-    evidence = Evidence(run)
-    frame = pd.DataFrame([cells | _ablation_cells(evidence, row, reference) for cells, row in lines])
-    numbers = [f"{what} {of}" for what in ("val", "gain", "val + CRF", "CRF adds") for of in ("paper", "ours", "95 %")]
-    numbers += ["fg P", "fg R"]
-    first = [name for name in frame if name not in (*numbers, "remark")]
-    order = [name for name in (*first, *numbers, "remark") if name in frame]
-    psi = ROWS["reference"].method.psi
-    settings = f" What a row does not say: psi = {psi:g} with GCI, p = 3, lambda = 0.01, 10 iterations of PAMR."
-    return Table(frame[order], f"{changed}: mIoU in per cent",
-                 f"{tables_protocol(run)}{settings}{note} {labels_used(evidence, run.route.trained(reference))}",
-                 decimals or 1)
-
-
-def _ablation_cells(evidence: Evidence, row: str, reference: str) -> dict:
-    trained = trained_rows(evidence.run.profile)
-    if row not in trained:
-        return {"val 95 %": NOT_RUN}
-    plain, refined = evidence.confusions(row), evidence.confusions(row, True)
-    quality = label_quality(plain)
-    cells = {**score_cells(miou(plain), "val"), **score_cells(miou(refined), "val + CRF"),
-             **score_cells(miou_gain(refined, plain), "CRF adds"), "fg P": quality["fg P"], "fg R": quality["fg R"]}
-    if row == reference:
-        return cells | {"gain 95 %": "reference"}
-    return cells | score_cells(miou_gain(plain, evidence.confusions(reference)), "gain")
-
-
-# --- Tables 2, 8 and 9 -----------------------------------------------------------------------------------------------
-
-
-def table2(run: Session) -> Table:
-    """Pseudo-masks of train and val with tags known: the single stage against CAM, and quoted methods."""
-    evidence, printed, rows = Evidence(run), run.published("table2"), []
-    base = printed.iloc[0]
-    for _, row in printed.iterrows():
-        cells = {"method": row["method"], "reference": row["reference"], "source": "quoted"}
-        for split in SPLITS:
-            paper = row[f"{split}_miou_pct"]
-            cells[f"{split} paper"] = paper
-            if row["method"] in OWN_METHODS:
-                cells[f"{split} gain paper"] = paper - base[f"{split}_miou_pct"]
-        if row["method"] in OWN_METHODS:
-            crf = OWN_METHODS[row["method"]]
-            known = [evidence.confusions("ours", crf, split, tags="known") for split in SPLITS]
-            cells |= _against_cam(evidence, known)
-        rows.append(cells)
-        if row["method"] == base["method"]:
-            cells |= _against_cam(evidence, [evidence.cam_confusions("main", False, split) for split in SPLITS], False)
-            refined = [evidence.cam_confusions("main", True, split) for split in SPLITS]
-            rows.append({"method": "CAM + CRF", **_against_cam(evidence, refined)})
-    order = [f"{split}{what}" for split in SPLITS
-             for what in (" paper", " ours", " 95 %", " gain paper", " gain ours", " gain 95 %")]
-    frame = pd.DataFrame(rows).reindex(columns=["method", "reference", *order, "source"])
-    note = (f" Train: the {len(run.view('train'))} training images; their masks only score. Classes that are not tags "
-            "get no pixel. gain: over the first row, CAM without CRF, in percentage points. CAM + CRF is not in the "
-            f"paper's table. {labels_used(evidence, run.route.trained('ours'))}")
-    return Table(frame, "Pseudo-masks with tags known, mIoU in per cent", tables_protocol(run, known=True) + note)
-
-
-def _against_cam(evidence: Evidence, confusions: list[np.ndarray], gains: bool = True) -> dict:
-    """Our cells of a line of Table 2. confusions: (S, N, K, K + 1) of train and val. gains: over CAM without CRF."""
-    cells = {"source": "measured"}
-    for split, each in zip(SPLITS, confusions):
-        cells |= score_cells(miou(each), split)
-        if gains:
-            gain = miou_gain(each, evidence.cam_confusions("main", False, split))
-            cells |= score_cells(gain, f"{split} gain")
-    return cells
-
-
-def table8(run: Session) -> Table:
-    """A DeepLabv3+ trained on our pseudo labels, against the single stage and quoted methods."""
-    evidence, rows = Evidence(run), []
-    single = run.published("table3").set_index("method").loc["Ours + CRF", "val_miou_pct"]
-    for _, row in run.published("table8").iterrows():
-        cells = {**{name: row[name] for name in ("group", "method", "reference", "backbone", "supervision")},
-                 "val paper": row["val_miou_pct"], "test paper": row["test_miou_pct"], "source": "quoted"}
-        if row["group"] == "two stage":
-            cells["gain paper"] = row["val_miou_pct"] - single
-            run_here = row["backbone"] == "ResNet-101"
-            cells |= _two_stage_cells(evidence, "ResNet-101", False) if run_here else {"val 95 %": NO_XCEPTION}
-        rows.append(cells)
-    named = {"group": "two stage", "method": "Ours + DeepLabv3+", "supervision": "I"}
-    rows += [{**named, "method": named["method"] + (" + CRF" if crf else ""), "backbone": backbone,
-              **_two_stage_cells(evidence, net, crf)}
-             for net, backbone, crf in (("ResNet-101", "ResNet-101", True), ("main", "WideResNet-38", False),
-                                        ("main", "WideResNet-38", True))]
-    printed = run.published("table3").set_index("method")
-    rows += [{"group": "single stage", "method": method, "backbone": "WideResNet-38", "supervision": "I",
-              "val paper": printed.loc[method, "val_miou_pct"], "test paper": printed.loc[method, "test_miou_pct"],
-              **own_cells(evidence, crf), "gain 95 %": "reference" if crf else None}
-             for method, crf in OWN_METHODS.items()]
-    rows += [{"group": "fully supervised", "method": f"DeepLabv3+ on ground truth{' + CRF' * crf}", "supervision": "F",
-              "backbone": "WideResNet-38", **second_cells(evidence, "full", "main", crf)} for crf in (False, True)]
-    order = ["group", "method", "reference", "backbone", "supervision", "val paper", "val ours", "val 95 %",
-             "gain paper", "gain ours", "gain 95 %", "test paper", "test ours", "test 95 %", "network", "labels used",
-             "source"]
-    note = (" Quoted rows are as printed, measured by others on VOC. Two stages: trained on the labels that our single "
-            "stage gives the training images, with their tags and the CRF. gain: on val, over the single stage with "
-            "CRF, in percentage points. The rows after the paper's last one are not in its table; those of the single "
-            f"stage have its numbers of Table 3. network, labels used: of our rows. "
-            f"{words_on_test(run, has_test(run.profile))}")
-    return Table(pd.DataFrame(rows).reindex(columns=order), "A second stage on our labels, mIoU in per cent",
-                 tables_protocol(run) + note)
-
-
-def _two_stage_cells(evidence: Evidence, net: str, crf: bool) -> dict:
-    cells = second_cells(evidence, "ours", net, crf)
-    if not trains_second(evidence.run.profile):
-        return cells
-    gain = miou_gain(evidence.second_confusions("ours", net, crf), evidence.confusions("ours", True))
-    return cells | score_cells(gain, "gain")
-
-
-def table9(run: Session) -> Table:
-    """CAM and the single stage by backbone, tags known, at the scales of App. F."""
-    evidence, rows = Evidence(run), []
-    printed = run.published("table9")
-    backbones = [name for name in printed["backbone"] if name != "Mean"]
-    for crf in (False, True):
-        mark = "_crf" if crf else ""
-        for _, row in printed.iterrows():
-            nets = [_net_of(name) for name in (backbones if row["backbone"] == "Mean" else [row["backbone"]])]
-            cam, ours = row[f"baseline_cam{mark}_val_miou_pct"], row[f"ours{mark}_val_miou_pct"]
-            rows.append({"backbone": row["backbone"], "CRF": "yes" if crf else "no", "CAM paper": cam,
-                         "single stage paper": ours, "gain paper": ours - cam, **_backbone_cells(evidence, nets, crf)})
-    order = ["backbone", "CRF", "network", "CAM paper", "CAM ours", "CAM 95 %", "single stage paper",
-             "single stage ours", "single stage 95 %", "gain paper", "gain ours", "gain 95 %"]
-    note = (" Classes that are not tags get no pixel. network: the family run in this profile. gain: over CAM of the "
-            "same line, in percentage points, paired by image and seed. Mean: of the four backbones. VGG16 ends at "
-            "conv5 here; the released code goes on with fc6 and fc7 as convolutions. "
-            f"{labels_used(evidence, run.route.trained('ours'))}")
-    return Table(pd.DataFrame(rows).reindex(columns=order), "Backbones, tags known, mIoU in per cent",
-                 tables_protocol(run, known=True, exchanged=True) + note)
-
-
-def _net_of(backbone: str) -> str:
-    return backbone if backbone in EXCHANGED else "main"
-
-
-def _row_of(net: str) -> str:
-    return "ours" if net == "main" else net
-
-
-def _backbone_cells(evidence: Evidence, nets: list[str], crf: bool) -> dict:
-    """Our cells of a line of Table 9: mean over the backbones."""
-    run = evidence.run
-    if not set(nets) <= set(trained_nets(run.profile)):
-        return {"CAM 95 %": NOT_RUN, "single stage 95 %": NOT_RUN}
-    cam = np.stack([evidence.cam_confusions(net, crf, exchanged=True) for net in nets], 2)
-    ours = np.stack([evidence.confusions(_row_of(net), crf, tags="known", exchanged=True) for net in nets], 2)
-    gain = difference_interval(ours, cam, _mean_over_nets).percent("pp")
-    network = network_name(run.route, nets[0]) if len(nets) == 1 else None
-    return {"network": network, **score_cells(_net_interval(cam), "CAM"),
-            **score_cells(_net_interval(ours), "single stage"), **score_cells(gain, "gain")}
-
-
-def _net_interval(confusions: np.ndarray) -> Interval:
-    return interval(confusions, _mean_over_nets).percent()
-
-
-def _mean_over_nets(sums: np.ndarray) -> np.ndarray:
-    """Mean IoU of each network, mean over them. sums: (R, nets, K, K + 1)."""
-    return mean_iou(sums).mean(-1)
-
-
-# --- what the paper leaves open --------------------------------------------------------------------------------------
-
-
 def switches(run: Session) -> Table:
     """Where paper and released code differ or say nothing: the other choice, against the one taken."""
-    evidence, route = Evidence(run), run.route
-    reference, ours, known = {"row": "reference"}, {"row": "ours"}, {"row": "ours", "tags": "known"}
-    statistics = route.method("other ASPP statistics")["aspp_statistics"]
-    power = {"power": PUBLISHED.background_power}
-    to_power = f"background's mask to the power {PUBLISHED.background_power:g} before labelling, as released"
-    lines = [("nothing: psi = 0.5", reference, None), ("nothing: psi = 0.3, the final model", ours, reference),
-             *((SWITCH_WORDS[name].format(statistics), {"row": name}, reference) for name in SWITCHES),
-             (to_power, reference | power, reference), (to_power, ours | power, ours),
-             ("tags known at test time", known, ours),
-             ("tags known, scales of App. F", known | {"exchanged": True}, known)]
-    rows = [_switch_cells(evidence, *line) for line in lines]
-    full = {"changed": "plain DeepLabv3+ on the ground truth", "compared with": "psi = 0.3", "val 95 %": NOT_RUN}
-    if trains_second(run.profile):
-        both = [evidence.second_confusions("full", "main", crf) for crf in (False, True)]
-        full |= _compared_cells(both, [evidence.confusions("ours", crf) for crf in (False, True)])
-        full["labels used"] = evidence.protocol(route.second("full", "main"))
-    order = ["changed", "compared with", *(f"{what} {of}" for what in ("val", "gain", "val + CRF", "gain + CRF")
-                                           for of in ("ours", "95 %")), "labels used"]
+    route = run.route
+
+    def other_scales(crf: bool) -> Quantity:
+        if route.scale.exchanged_scales == route.scale.scales:
+            raise NotMeasured("the scales of App. F are those of all tables")
+        return known(crf=crf, exchanged=True)
+
+    reference, ours = partial(miou, "reference"), partial(miou, "ours")
+    psi = {row: f"psi = {ROWS[row].method.psi:g}" for row in ("reference", "ours")}
+    statistics, power = route.method("other ASPP statistics").aspp_statistics, PUBLISHED.background_power
+    to_power = f"background's mask to the power {power:g} before labelling, as released"
+    plain = [(SWITCH_WORDS[row].format(statistics), psi["reference"], partial(miou, row), reference, row)
+             for row in SWITCHES]
+    lines = [dict(zip(("changed", "against", "score", "base", "row"), line, strict=True)) for line in (
+        (f"nothing: {psi['reference']}", None, reference, None, "reference"),
+        (f"nothing: {psi['ours']}, the final model", psi["reference"], ours, reference, "ours"), *plain,
+        (to_power, psi["reference"], partial(reference, power=power), reference, "reference"),
+        (to_power, psi["ours"], partial(ours, power=power), ours, "ours"),
+        ("tags known at test time", psi["ours"], known, ours, "ours"),
+        ("tags known, scales of App. F", f"{psi['ours']}, tags known", other_scales, known, "ours"),
+        ("plain DeepLabv3+ on the ground truth", psi["ours"], partial(second, "main", labels="full"), ours, None))]
+
+    def score(line: Mapping[str, Any], crf: bool) -> Quantity | None:
+        return line["score"](crf=crf) if not crf or line["row"] not in SWITCHES else None
+
+    def gain(line: Mapping[str, Any], crf: bool) -> Quantity | str | None:
+        found = score(line, crf)
+        return REFERENCE if line["base"] is None else found and found - line["base"](crf=crf)
+
+    def labels(line: Mapping[str, Any]) -> str | None:
+        score(line, crf=False)
+        step = route.trained(row_of(route, line["row"])) if line["row"] else own_training(route, "full", "main")
+        return labels_of(run, step) if step else None
+
+    columns = {"changed": "changed", "compared with": "against"}
+    for mark, crf in (("", False), (" + CRF", True)):
+        columns |= measured(f"val{mark}", partial(score, crf=crf), unmeasured=None if crf else NOT_RUN)
+        columns |= measured(f"gain{mark}", partial(gain, crf=crf), unmeasured=None)
     note = (" gain: over what the row is compared with, in percentage points, paired by image and seed. The paper "
             "prints none of these comparisons. Rows that change the training are scored without CRF alone.")
-    return Table(pd.DataFrame([*rows, full]).reindex(columns=order), "Switches of the method: mIoU in per cent",
+    return table(run, lines, columns | {"labels used": labels}, "Switches of the method: mIoU in per cent",
                  tables_protocol(run) + note)
-
-
-def _switch_cells(evidence: Evidence, changed: str, what: dict, against: dict | None) -> dict:
-    """what, against: arguments of Evidence.confusions."""
-    run = evidence.run
-    cells = {"changed": changed, "val 95 %": NOT_RUN}
-    if against:
-        cells["compared with"] = (f"psi = {ROWS[against['row']].method.psi:g}"
-                                  + (", tags known" if against.get("tags") == "known" else ""))
-    same = what.get("exchanged") and run.route.scale.exchanged_scales == run.route.scale.scales
-    if same or what["row"] not in trained_rows(run.profile):
-        return cells
-    crfs = (False,) if what["row"] in SWITCHES else (False, True)
-    pairs = [[evidence.confusions(crf=crf, **each) for crf in crfs] for each in (what, against or what)]
-    cells |= _compared_cells(*pairs)
-    if not against:
-        cells |= {name: None for name in cells if name.startswith("gain")}
-        cells |= {"gain 95 %": "reference", "gain + CRF 95 %": "reference"}
-    return cells | {"labels used": evidence.protocol(run.route.trained(what["row"]))}
-
-
-def _compared_cells(what: list[np.ndarray], against: list[np.ndarray]) -> dict:
-    """Scores and gains of confusions without and with CRF."""
-    cells = {}
-    for mark, ours, base in zip(("", " + CRF"), what, against):
-        cells |= score_cells(miou(ours), f"val{mark}") | score_cells(miou_gain(ours, base), f"gain{mark}")
-    return cells
 
 
 TABLES = {"table1a": table1a, "table1b": table1b, "table1c": table1c, "table2": table2, "table3": table3,

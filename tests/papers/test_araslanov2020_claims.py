@@ -10,37 +10,30 @@ from printed import Printed, decide, decided
 from wsss_lab.errors import LabError
 from wsss_lab.evaluation.confusion import iou
 from wsss_lab.lab.published import published
+from wsss_lab.measure.claims import claim_steps
+from wsss_lab.measure.quantities import NotMeasured, steps_of
 from wsss_lab.papers.araslanov2020 import claims
 from wsss_lab.papers.araslanov2020.claims import (
     BARE,
-    CAM,
     CLAIMS,
     FINAL,
     HIGH,
     NO_EPSILON,
     NO_GCI,
-    OURS,
     PENALTIES,
+    PLAIN,
     REFERENCE,
     WALKED,
     crf_rnn,
-    curves,
     in_training,
-    known,
     lost,
-    miou,
-    of,
     penalty_share,
-    precision,
-    recall,
-    second,
     trend,
 )
 from wsss_lab.papers.araslanov2020.route import ROWS, Route
-from wsss_lab.papers.lee2021 import route as lee2021
+from wsss_lab.papers.araslanov2020.tables import NETS, cam, curves, known, miou, of, second
 from wsss_lab.papers.roy2017 import route as roy2017
 
-NETS = ("VGG16", "ResNet-50", "ResNet-101")
 SMALLEST_FLOOR = [rows[2] for rows in PENALTIES.values()]
 
 
@@ -64,21 +57,21 @@ def printed_figures() -> dict:
               crf_rnn("test"): 53.7, WALKED: 59.7, second(): 65.7, second(split="test"): 66.6, second(crf=True): 66.0,
               second("main"): 65.0, second("main", True): 65.5}
     for split, values in (("train", (64.7, 66.9, 48.0, 48.0)), ("val", (63.4, 65.3, 46.8, 46.0))):
-        found |= {known(kind, crf, split): values[2 * (kind == CAM) + crf] for kind in (OURS, CAM) for crf in (0, 1)}
-    table9 = {"WideResNet-38": "main"} | dict(zip(NETS, NETS))
-    for row in published("araslanov2020", "table9").itertuples():
-        if (net := table9.get(row.backbone)) is None:
-            continue
-        values = {OURS: (row.ours_val_miou_pct, row.ours_crf_val_miou_pct),
-                  CAM: (row.baseline_cam_val_miou_pct, row.baseline_cam_crf_val_miou_pct)}
-        found |= {known(kind, crf, net=net, exchanged=True): value[crf] for kind, value in values.items()
-                  for crf in (False, True)}
-        if net != "main":
-            found |= {known(OURS, crf, net=net): values[OURS][crf] - 0.5 for crf in (False, True)}
+        found |= {score(crf=bool(crf), split=split): values[2 * (score is cam) + crf]
+                  for score in (known, cam) for crf in (0, 1)}
+    table9 = published("araslanov2020", "table9").set_index("backbone")
+    for net, backbone in NETS.items():
+        row = table9.loc[backbone]
+        for crf, mark in ((False, ""), (True, "_crf")):
+            ours = row[f"ours{mark}_val_miou_pct"]
+            found |= {known(net, crf, exchanged=True): ours,
+                      cam(net, crf, exchanged=True): row[f"baseline_cam{mark}_val_miou_pct"]}
+            found |= {known(net, crf): ours - 0.5} if net != "main" else {}
     for row in ROWS:  # of the foreground, made up
-        found |= {of(recall, miou(row)): 65.0 + 5 * (row in SMALLEST_FLOOR) - 5 * (row == "no penalty" or row in BARE),
-                  of(precision, miou(row)): 70.0 - 5 * (row in SMALLEST_FLOOR) + 5 * (row in BARE)}
-    found |= {of(statistic, known(kind)): 60.0 for statistic in (recall, precision) for kind in (OURS, CAM)}
+        less = 5 * (row == "no penalty" or row in BARE)
+        found |= {of("recall", miou(row)): 65.0 + 5 * (row in SMALLEST_FLOOR) - less,
+                  of("precision", miou(row)): 70.0 - 5 * (row in SMALLEST_FLOOR) + 5 * (row in BARE)}
+    found |= {of(which, score()): 60.0 for which in ("recall", "precision") for score in (known, cam)}
     table5 = published("araslanov2020", "table5").set_index("method").filter(like="_iou_pct").iloc[:, :-1]  # no mean
     worse = 100 * (table5.loc["CRF-RNN"] > table5.loc["Ours + CRF"]).mean()
     found |= {lost(FINAL, crf_rnn()): worse, lost(crf_rnn(), FINAL): 100 - worse,
@@ -92,11 +85,11 @@ FIGURES = printed_figures()
 MEMORY = {"training": 1000, "pamr_iteration": 9, "pamr_weights": 50}
 
 
-def results(changes=(), memory=(), loss=1.0, policy="constant", arrays=True, **options) -> Printed:
+def results(changes=(), memory=(), loss=1.0, policy="constant", **options) -> Printed:
     """loss: the last classification loss of a training, of the first one's size."""
     falling = loss ** np.linspace(0, 1, 60)
     recorded = {"classification": falling.tolist(), "absent score": [-1.0] * 60}
-    route = SimpleNamespace(method=lambda row: {"dilations": [1, 2, len(row)]},
+    route = SimpleNamespace(method=lambda row: SimpleNamespace(dilations=[1, 2, len(row)]),
                             scale=SimpleNamespace(schedule=SimpleNamespace(policy=policy)))
     return Printed(FIGURES | dict(changes), {Route.memory: MEMORY | dict(memory),
                                              **{curves(row): recorded for row in (REFERENCE, NO_EPSILON)}},
@@ -114,8 +107,8 @@ def test_the_papers_own_numbers_reproduce_every_claim_that_can_be_tested():
     assert len(frame) == 33 and failed.empty, failed[["measured", "verdict", "why"]].to_string()
 
 
-PLAIN, TABLE9 = miou(REFERENCE), {"net": "VGG16", "exchanged": True}
-RECALL_WITHOUT = {of(recall, miou("no penalty")): 70.0}
+VGG16 = {"net": "VGG16", "exchanged": True}
+RECALL_WITHOUT = {of("recall", miou("no penalty")): 70.0}
 
 
 @pytest.mark.parametrize("claim, changes, verdict", [
@@ -125,8 +118,8 @@ RECALL_WITHOUT = {of(recall, miou("no penalty")): 70.0}
     ("C01", {PLAIN: 50.0}, "reproduced"),  # both with CRF
     ("C02", {miou(PENALTIES[0][2]): 66.0}, "not reproduced"),
     ("C02", {miou(PENALTIES[0][1]): 40.0}, "reproduced"),  # a trend, not every step
-    ("C03", {of(recall, miou(row)): 60.0 for row in SMALLEST_FLOOR}, "not reproduced"),
-    ("C03", {of(precision, miou(row)): 75.0 for row in SMALLEST_FLOOR}, "not reproduced"),
+    ("C03", {of("recall", miou(row)): 60.0 for row in SMALLEST_FLOOR}, "not reproduced"),
+    ("C03", {of("precision", miou(row)): 75.0 for row in SMALLEST_FLOOR}, "not reproduced"),
     ("C04", {miou(HIGH): 61.0, miou(HIGH, True): 61.5}, "direction only"),
     ("C04", {miou(HIGH): 57.0}, "not reproduced"),  # the CRF helps it too
     ("C05", {miou("no penalty"): 58.5}, "direction only"),
@@ -146,15 +139,15 @@ RECALL_WITHOUT = {of(recall, miou("no penalty")): 70.0}
     ("C12", {miou("psi=0.1"): None}, "not testable here"),
     ("C13", {miou("psi=0.7, no GCI", True): 72.0}, "not reproduced"),  # with CRF it is worse
     ("C13", {miou(NO_GCI): 58.0, miou("psi=0.7, no GCI"): 58.0}, "not reproduced"),  # it is competitive for no psi
-    ("C14", {of(recall, miou(row)): 90.0 for row in BARE}, "not reproduced"),
-    ("C14", {of(precision, miou(row)): 60.0 for row in BARE}, "not reproduced"),
+    ("C14", {of("recall", miou(row)): 90.0 for row in BARE}, "not reproduced"),
+    ("C14", {of("precision", miou(row)): 60.0 for row in BARE}, "not reproduced"),
     ("C14", {miou("psi=0.7, no GCI", True): 72.0}, "not reproduced"),
     ("C15", {miou("15 iterations"): 60.0}, "not reproduced"),
     ("C15", {miou("15 iterations"): 59.8}, "reproduced"),  # worse by 0.4 pp only
     ("C15", {miou("5 iterations", True): 61.3}, "not reproduced"),  # 0.9 pp with CRF
     ("C15", {miou("15 iterations", True): 63.0}, "not reproduced"),  # 0.8 pp behind with CRF
-    ("C17", {known(OURS): 55.0}, "direction only"),  # on one of both splits
-    ("C17", {known(OURS): 45.0}, "not reproduced"),
+    ("C17", {known(): 55.0}, "direction only"),  # on one of both splits
+    ("C17", {known(): 45.0}, "not reproduced"),
     ("C18", {WALKED: 64.0}, "direction only"),
     ("C18", {WALKED: 68.0}, "not reproduced"),
     ("C19", {FINAL: 60.7}, "direction only"),
@@ -164,20 +157,20 @@ RECALL_WITHOUT = {of(recall, miou("no penalty")): 70.0}
     ("C20", {crf_rnn(): 63.0}, "not reproduced"),
     ("C22", {second(): 64.0}, "direction only"),
     ("C22", {second(split="test"): 64.0}, "not reproduced"),  # without CRF
-    ("C23", {known(CAM, **TABLE9): 56.0}, "not reproduced"),
-    ("C23", {known(CAM, **TABLE9): 15.0}, "reproduced"),
-    ("C24", {known(CAM, **TABLE9): 30.0}, "not reproduced"),
-    ("C24", {known(OURS, True, **TABLE9): 40.0}, "not reproduced"),  # it harms both, CAM more
-    ("C25", {known(OURS, True, net="ResNet-50", exchanged=True): 66.0}, "not reproduced"),  # one of both is behind
-    ("C25", {known(OURS, True, **TABLE9): 70.0}, "not reproduced"),
+    ("C23", {cam(**VGG16): 56.0}, "not reproduced"),
+    ("C23", {cam(**VGG16): 15.0}, "reproduced"),
+    ("C24", {cam(**VGG16): 30.0}, "not reproduced"),
+    ("C24", {known(crf=True, **VGG16): 40.0}, "not reproduced"),  # it harms both, CAM more
+    ("C25", {known("ResNet-50", True, exchanged=True): 66.0}, "not reproduced"),  # one of both is behind
+    ("C25", {known(crf=True, **VGG16): 70.0}, "not reproduced"),
     ("C27", RECALL_WITHOUT, "not reproduced"),
     ("C29", {trend(1): -0.5}, "not reproduced"),  # it decreases with epsilon = 1 too
     ("C29", {trend(1): -0.04}, "reproduced"),
     ("C29", {trend(0): 0.5, trend(1): 0.5}, "not reproduced"),
     ("C29", {miou(NO_EPSILON): 61.0}, "not reproduced"),
     ("C30", {penalty_share(True): 0.9}, "not reproduced"),
-    ("C31", {known(OURS, net="VGG16"): 60.0}, "not reproduced"),
-    ("C31", {known(OURS, net="VGG16"): 40.0}, "not reproduced"),  # more than slightly
+    ("C31", {known("VGG16"): 60.0}, "not reproduced"),
+    ("C31", {known("VGG16"): 40.0}, "not reproduced"),  # more than slightly
     ("C33", {lost(FINAL, crf_rnn()): 0.0}, "inconclusive"),
 ])  # fmt: skip
 def test_verdict_when_one_figure_changes(claim, changes, verdict):
@@ -193,7 +186,7 @@ def test_verdict_when_one_figure_changes(claim, changes, verdict):
     ("C16", {"memory": {"pamr_iteration": 21}}, "not reproduced"),
     ("C09", {"changes": {miou(NO_GCI): None}, "profile": "photos"}, "reproduced"),  # the only gated row there
     ("C19", {"changes": {miou("ours", True, "test"): None}, "profile": "photos"}, "reproduced"),
-    ("C24", {"changes": {known(CAM, **TABLE9): None}, "profile": "photos"}, "reproduced"),
+    ("C24", {"changes": {cam(**VGG16): None}, "profile": "photos"}, "reproduced"),
 ])  # fmt: skip
 def test_verdict_with_noise_few_trainings_or_another_profile(claim, options, verdict):
     row = row_of(claim, **options)
@@ -280,59 +273,32 @@ def test_analytic_claims_fail_with_other_formulas(monkeypatch, claim, name, wron
     assert row_of(claim)["verdict"] == "not reproduced"
 
 
-# --- steps -----------------------------------------------------------------------------------------------------------
+# --- what is read ----------------------------------------------------------------------------------------------------
 
 
-class MadeUp:
-    """A store that holds some steps, with made-up results."""
-
-    def __init__(self, steps):
-        self.steps, self.rng = set(steps), np.random.default_rng(0)
-
-    def __contains__(self, step):
-        return step in self.steps
-
-    def load(self, step):
-        if step.function.__name__ == "score_masks":
-            return {"confusions": self.rng.integers(1, 99, (4, 3, 4))}
-        curves = {name: self.rng.random(12).tolist() for name in (
-            "classification", "absent score", "absent pooling", "absent penalty", "kept images", "labelled pixels")}
-        return MEMORY | {"curves": curves}
-
-
-def session(routes, profile):
-    steps = [step for route in routes for step in claims.steps(route, profile)]
-    return SimpleNamespace(profile=profile, routes=routes, route=routes[0], store=MadeUp(steps))
-
-
-def test_every_source_is_found_and_what_it_reads_decides_the_claims():
-    run = session(araslanov2020_routes("quick", 1), "quick")
-    for name, each in CLAIMS.items():
-        assert all(source(run.route).steps for source in (*each.reads, *each.tells)), name
-    for split in ("val", "test"):
-        assert roy2017.routes("quick", 1)[0].scored("full", split) in run.store
-    walked = lee2021.routes("quick", 1)[0].walked("CAM", "train")
-    assert any(step.function is walked.function and step.input_keys == walked.input_keys
-               for each in run.store.steps for step in each.parents)
-    frame = claims.decide(run).set_index("claim_id")
-    assert set(frame.index[frame["verdict"] == "not testable here"].str[-3:]) == {"C21", "C32"}
+def test_claims_read_what_they_name_of_this_and_other_papers():
+    labels = {step.label for step in claim_steps(CLAIMS, araslanov2020_routes("quick", 1)[0])}
+    walked = "score of pseudo-masks of train by CAM and random walk, refined, seed 0"
+    assert {walked, "memory of PAMR and of training", "train epsilon=0, seed 0"} <= labels
+    assert {roy2017.routes("quick", 1)[0].scored("full", split).label for split in ("val", "test")} <= labels
 
 
 def test_what_photographs_leave_out_is_named(monkeypatch):
     monkeypatch.setattr(Route, "beside", lambda route, paper: {roy2017: roy2017_routes("photos", 1)[0]}[paper])
-    run = session(araslanov2020_routes("photos", 1), "photos")
-    frame = claims.decide(run).set_index("claim_id")
-    reasons = frame["why"][frame["verdict"] == "not testable here"]
-    assert set(reasons.index.str[-2:]) == {"01", "02", "03", "04", "05", "07", "08", "10", "11", "12", "13", "14", "15",
-                                           "18", "21", "22", "23", "25", "27", "29", "31", "32"}
-    for claim, reason in (("C10", "profile photos doesn't train the row 'deterministic gate'"),
-                          ("C22", "profile photos doesn't train the backbone 'ResNet-101'"),
-                          ("C25", "profile photos trains one backbone, and the rule compares several")):
-        assert reason in reasons[f"araslanov2020-{claim}"]
-    assert not any("second stage" in step.label or "test" in step.label for step in run.store.steps)
+    route, reasons = araslanov2020_routes("photos", 1)[0], {}
+    for name, each in CLAIMS.items():
+        try:
+            steps_of(each.reads, route)
+        except NotMeasured as missing:
+            reasons[name] = str(missing)
+    assert " ".join(reasons) == "C01 C02 C03 C04 C05 C07 C08 C10 C11 C12 C13 C14 C15 C18 C22 C23 C25 C27 C29 C31"
+    assert reasons["C10"] == "profile photos doesn't train the row 'deterministic gate'"
+    assert reasons["C18"] == "profile photos doesn't train AffinityNet, with which the rule compares"
+    assert reasons["C22"] == "profile photos doesn't train the backbone 'ResNet-101'"
+    assert not any("second stage" in step.label or "test" in step.label for step in claim_steps(CLAIMS, route))
 
 
-@pytest.mark.parametrize("mistyped", [miou("refrence"), known(CAM, net="VGG17"), known("CAMs")])
+@pytest.mark.parametrize("mistyped", [miou("refrence"), cam("VGG17")])
 def test_a_mistyped_row_is_an_error(mistyped):
     with pytest.raises((KeyError, LabError)):
         mistyped.sources[0](araslanov2020_routes("quick", 1)[0])

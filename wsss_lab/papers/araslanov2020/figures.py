@@ -19,19 +19,7 @@ from wsss_lab.lab.plots import Drawn, Panel
 from wsss_lab.lab.session import Session
 from wsss_lab.lab.steps import Output, Step
 from wsss_lab.networks.deeplab_v3plus import gate
-from wsss_lab.papers.araslanov2020.route import (
-    FLOORS,
-    GATE_ROWS,
-    ITERATION_ROWS,
-    KERNELS,
-    OURS,
-    POWERS,
-    PSIS,
-    SWITCHES,
-    gate_row,
-    penalty_row,
-    trained_rows,
-)
+from wsss_lab.papers.araslanov2020 import route as paper
 from wsss_lab.papers.araslanov2020.tables import curves, miou
 from wsss_lab.papers.shared_pictures import SplitPictures, over_seeds, per_cent
 from wsss_lab.refinement.pamr import RING, affinities
@@ -429,7 +417,7 @@ def _draw_gate(axes: "Axes", deep: float = 1.0, shallow: float = 0.2, draws: int
     """The two values that the gate gives an element, by how often; returns the numbers in words."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        drawn = gate(torch.full((draws,), deep), torch.full((draws,), shallow), OURS.psi, training=True).numpy()
+        drawn = gate(torch.full((draws,), deep), torch.full((draws,), shallow), paper.OURS.psi, training=True).numpy()
     values, counts = np.unique(drawn.round(4), return_counts=True)
     low, high = zip(values, shares := 100 * counts / draws)
     axes.bar(values, shares, 0.16, color=["#56B4E9", "#D55E00"])
@@ -444,7 +432,7 @@ def _draw_gate(axes: "Axes", deep: float = 1.0, shallow: float = 0.2, draws: int
     axes.grid(visible=False, axis="x")
     axes.set(xlim=(-0.15, 1.85), ylim=(0, 114))
     _label(axes, f"one element: $x^{{(d)}}$ = {deep:g}, $x^{{(s)}}$ = {shallow:g}", "draws (%)")
-    return (f"with x(d) {deep:g}, x(s) {shallow:g} and psi {OURS.psi:g} it is {low[0]:.2f} in {low[1]:.0f} % and "
+    return (f"with x(d) {deep:g}, x(s) {shallow:g} and psi {paper.OURS.psi:g} it is {low[0]:.2f} in {low[1]:.0f} % and "
             f"{high[0]:.2f} in {high[1]:.0f} % of {draws} draws, {drawn.mean():.2f} on average, as x(d)")
 
 
@@ -468,8 +456,8 @@ def penalty_curves(_run: Session) -> Drawn:
     """The focal penalty of small masks (Eqs. 4 and 5) against the mean of the mask, by p and by lambda."""
     figure, (left, right) = _charts(2, (7.6, 2.9))
     even, small = torch.linspace(0, 1, 401), torch.logspace(-4, 0, 401)
-    lines = [(left, even, power, pooling.FLOOR, f"p = {power}" + " (Eq. 4)" * (power == 0)) for power in POWERS]
-    lines += [(right, small, pooling.POWER, floor, f"λ = {floor:g}") for floor in FLOORS]
+    lines = [(left, even, power, pooling.FLOOR, f"p = {power}" + " (Eq. 4)" * (power == 0)) for power in paper.POWERS]
+    lines += [(right, small, pooling.POWER, floor, f"λ = {floor:g}") for floor in paper.FLOORS]
     for number, (axes, size, power, floor, label) in enumerate(lines):
         axes.plot(size, pooling.size_penalty(size.view(1, -1, 1, 1), power, floor)[0], lw=1.8, label=label,
                   **charts.line_style(number))
@@ -541,12 +529,13 @@ def _label(axes: "Axes", x: str, y: str = "", title: str = "") -> None:
 
 #: Rows that change one thing of the reference, by the part of the method that it belongs to.
 ABLATIONS = {
-    "Size penalty": ["no penalty", *(penalty_row(power, floor) for power in POWERS for floor in FLOORS)],
-    "PAMR's kernel": list(KERNELS),
-    "PAMR's iterations": list(ITERATION_ROWS),
+    "Size penalty": ["no penalty", *(paper.penalty_row(power, floor)
+                                     for power in paper.POWERS for floor in paper.FLOORS)],
+    "PAMR's kernel": list(paper.KERNELS),
+    "PAMR's iterations": list(paper.ITERATION_ROWS),
     "Gate and cue injection": list(dict.fromkeys(
-        [*GATE_ROWS, *(gate_row(psi, injected) for psi in PSIS for injected in (True, False))])),
-    "Paper against code": list(SWITCHES),
+        [*paper.GATE_ROWS, *(paper.gate_row(psi, injected) for psi in paper.PSIS for injected in (True, False))])),
+    "Paper against code": list(paper.SWITCHES),
 }
 
 
@@ -560,10 +549,10 @@ def printed_scores(run: Session) -> dict[str, float]:
     """Val mIoU in per cent, without CRF, that the paper prints for rows of Tables 1a, 1b, 1c and 7; those that are lost
     in its text, or whose row is, are left out."""
     grid, kernels, gates, counts = (run.published(f"table{number}") for number in ("1a", "1b", "1c", "7"))
-    rows = ["no penalty" if np.isnan(power) else penalty_row(power, floor)
+    rows = ["no penalty" if np.isnan(power) else paper.penalty_row(power, floor)
             for power, floor in zip(grid["p"], grid["lambda"])]
     rows += list(kernels["pamr_kernel_dilations"].map({"none (no PAMR)": "no PAMR", "1-2-4-8-12-24": "reference"}))
-    rows += [*GATE_ROWS, *counts["pamr_iterations"].map({count: row for row, count in ITERATION_ROWS.items()})]
+    rows += [*paper.GATE_ROWS, *paper.ITERATION_ROWS]
     scores = np.concatenate([each["val_miou_pct"] for each in (grid, kernels, gates, counts)])
     return {row: float(score) for row, score in zip(rows, scores, strict=True)
             if isinstance(row, str) and not np.isnan(score)}
@@ -571,7 +560,7 @@ def printed_scores(run: Session) -> dict[str, float]:
 
 def ablation_bars(run: Session) -> Drawn:
     """Every ablation as the difference of its val mIoU to the reference, the paper's beside ours."""
-    printed, trained = printed_scores(run), trained_rows(run.profile)
+    printed, trained = printed_scores(run), paper.trained_rows(run.profile)
     groups = {heading: [row for row in rows if row in trained and row != "reference"]
               for heading, rows in ABLATIONS.items()}
     groups = {heading: rows for heading, rows in groups.items() if rows}
@@ -616,22 +605,22 @@ def _once(axes: "Axes") -> tuple[list, list]:
 
 def kernels(run: Session) -> Drawn:
     """Val mIoU by the kernel of PAMR, from none to the widest, the paper's beside ours."""
-    printed, names = printed_scores(run), [_kernel_name(run, row) for row in KERNELS]
-    scores = {place: miou(row).interval(run.results) for place, row in enumerate(KERNELS)
-              if row in trained_rows(run.profile)}
+    printed, names = printed_scores(run), [_kernel_name(run, row) for row in paper.KERNELS]
+    scores = {place: miou(row).interval(run.results) for place, row in enumerate(paper.KERNELS)
+              if row in paper.trained_rows(run.profile)}
     figure, (axes,) = _charts(1, (6.6, 3.1))
     axes.vlines(list(scores), [each.low for each in scores.values()], [each.high for each in scores.values()],
                 color=charts.OUR_COLOUR, lw=1.6)
     axes.plot(list(scores), [each.mean for each in scores.values()], "o-", ms=5.5, lw=1.2, color=charts.OUR_COLOUR,
               label=f"ours: {run.world.name} val, 95 % interval")
-    axes.plot(range(len(KERNELS)), [printed.get(row, np.nan) for row in KERNELS], "D", mfc="none",
+    axes.plot(range(len(paper.KERNELS)), [printed.get(row, np.nan) for row in paper.KERNELS], "D", mfc="none",
               mec=charts.PAPER_COLOUR, mew=1.4, ms=6, label="paper: VOC 2012 val")
     for place, value in enumerate(run.published("table1b")["val_miou_pct"][1:-1]):  # the order of two is lost, twice
         axes.plot([(1, 2), (3, 4)][place // 2], [value] * 2, "D--", color=charts.PAPER_COLOUR, mfc="white", mew=0.9,
                   ms=4, lw=0.9, label="paper, one of the two")
     axes.grid(visible=False, axis="x")
-    axes.set_xticks(range(len(KERNELS)), names, fontsize=8)
-    axes.set_xlim(-0.5, len(KERNELS) - 0.5)
+    axes.set_xticks(range(len(paper.KERNELS)), names, fontsize=8)
+    axes.set_xlim(-0.5, len(paper.KERNELS) - 0.5)
     _label(axes, "dilations of PAMR's kernel", "val mIoU (%), without CRF")
     figure.legend(*_once(axes), fontsize=8, frameon=False, loc="outside upper center", ncol=3)
     facts = ", ".join(f"{names[place].splitlines()[0]} {each.mean:.1f}" for place, each in scores.items())
@@ -643,7 +632,7 @@ def kernels(run: Session) -> Drawn:
 
 def _kernel_name(run: Session, row: str) -> str:
     """The kernel as the paper writes it, and as it is on this profile's masks where that differs."""
-    kernel, here = KERNELS[row], run.route.scale.dilations(KERNELS[row])
+    kernel, here = paper.KERNELS[row], run.route.scale.dilations(paper.KERNELS[row])
     name = "-".join(map(str, kernel)) or "none"
     return name if here == kernel else f"{name}\nhere {'-'.join(map(str, here))}"
 
@@ -651,7 +640,7 @@ def _kernel_name(run: Session, row: str) -> str:
 def learning_curves(run: Session) -> Drawn:
     """Losses, labelled shares, and the two terms of the score of absent classes, over the training."""
     recorded = {row: run.results.each(curves(row)) for row in ("ours", "reference", "epsilon=0")
-                if row in trained_rows(run.profile)}
+                if row in paper.trained_rows(run.profile)}
     known = {row: {name: np.array([each[name] for each in of_row]) for name in of_row[0]}
              for row, of_row in recorded.items()}
     figure, (losses, shares, absent) = _charts(3, (10.4, 3.1))
@@ -686,8 +675,6 @@ def learning_curves(run: Session) -> Drawn:
 
 
 #: Artifact id -> function of a session: the paper's own, then those of this project.
-FIGURES: dict[str, Callable[[Session], Drawn]] = {
-    "fig1": fig1, "fig2": fig2, "fig3": fig3, "fig4": fig4, "fig5": fig5, "fig6": fig6, "fig7": fig7, "fig8": fig8,
-    "fig9": fig9, "fig10": fig10, "penalty_curves": penalty_curves, "pooling_limits": pooling_limits,
-    "learning_curves": learning_curves, "ablation_bars": ablation_bars, "kernels": kernels,
-}
+FIGURES: dict[str, Callable[[Session], Drawn]] = {draw.__name__: draw for draw in (
+    fig1, fig2, fig3, fig4, fig5, fig6, fig7, fig8, fig9, fig10, penalty_curves, pooling_limits, learning_curves,
+    ablation_bars, kernels)}

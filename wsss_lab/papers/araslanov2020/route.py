@@ -195,9 +195,9 @@ _PHOTO = replace(oh2017.SCALES["photos"].backbone, width=32, aspp=_SMALL_ASPP)
 _PHOTO_SCHEDULE = Schedule(160, 8, 1e-4, head_lr=10.0)
 _PAPER = Backbone("wide_resnet", WIDE_RESNET38, PUBLISHED.width, aspp=PUBLISHED.aspp, dropout=PUBLISHED.dropout,
                   side=PUBLISHED.side)
-_PAPER_BLOCKS = {"VGG16": ("vgg", VGG16_BLOCKS), "ResNet-50": ("resnet", RESNET50_BLOCKS),
-                 "ResNet-101": ("resnet", RESNET101_BLOCKS)}
-_PAPER_LR = {"ResNet-50": PUBLISHED.resnet50_lr}
+_PAPER_NETS = {name: replace(_PAPER, family=family, blocks=blocks, side=PUBLISHED.exchanged_side)
+               for name, family, blocks in (("VGG16", "vgg", VGG16_BLOCKS), ("ResNet-50", "resnet", RESNET50_BLOCKS),
+                                            ("ResNet-101", "resnet", RESNET101_BLOCKS))}
 _SMALL = {"mask_side": 32, "scales": (1.0, 0.75), "exchanged_scales": (1.0, 0.75, 1.25), "aspp_statistics": "trained",
           "image_scale": _TOY.side / PUBLISHED.side}
 
@@ -208,13 +208,10 @@ SCALES = {
                  **_SMALL),
     "photos": Scale(_PHOTO, _PHOTO_SCHEDULE, _PHOTO_SCHEDULE, _PHOTO_SCHEDULE, mask_side=64,
                     scales=(1.0,), exchanged_scales=(1.0,), aspp_statistics="trained"),
-    "voc": Scale(
-        _PAPER, paper_schedule(PUBLISHED.epochs), paper_schedule(PUBLISHED.cam_epochs),
-        paper_schedule(PUBLISHED.epochs),
-        {name: replace(_PAPER, family=family, blocks=blocks, side=PUBLISHED.exchanged_side)
-         for name, (family, blocks) in _PAPER_BLOCKS.items()},
-        {name: paper_schedule(epochs, _PAPER_LR.get(name, PUBLISHED.lr)) for name, epochs in PUBLISHED.epochs_of},
-    ),
+    "voc": Scale(_PAPER, paper_schedule(PUBLISHED.epochs), paper_schedule(PUBLISHED.cam_epochs),
+                 paper_schedule(PUBLISHED.epochs), _PAPER_NETS, {
+                     name: paper_schedule(epochs, PUBLISHED.resnet50_lr if name == "ResNet-50" else PUBLISHED.lr)
+                     for name, epochs in PUBLISHED.epochs_of}),
 }
 
 #: File names looked for in the folder WSSS_WEIGHTS, by backbone.
@@ -225,15 +222,6 @@ START_WEIGHTS = {"main": "ilsvrc-cls_rna-a1_cls1000_ep-0001.pth", "VGG16": "vgg1
 
 REFERENCE = Method(psi=PUBLISHED.reference_psi)  # what Tables 1a, 1b and 7 change one thing of
 OURS = Method()
-
-
-@dataclass(frozen=True)
-class Row:
-    """One trained network: what it changes of the method, and its backbone ("main", or a name of Table 9)."""
-
-    method: Method
-    net: str = "main"
-
 
 def penalty_row(power: float, floor: float) -> str:
     """The row of Table 1a with these p and lambda."""
@@ -272,30 +260,31 @@ SWITCHES = {
     "other ASPP statistics": REFERENCE,  # frozen where the profile trains them, and the other way round
 }
 
-ROWS = {
-    "ours": Row(OURS),
-    "reference": Row(REFERENCE),
-    "no penalty": Row(replace(REFERENCE, penalty=False)),
-    **{penalty_row(power, floor): Row(replace(REFERENCE, power=power, floor=floor))
-       for power in POWERS for floor in FLOORS},
-    **{name: Row(replace(REFERENCE, dilations=kernel) if kernel else replace(REFERENCE, iterations=0))
+#: Row -> method. Those named like a backbone of Table 9 train it, all others the main one.
+ROWS: dict[str, Method] = {
+    "ours": OURS,
+    "reference": REFERENCE,
+    "no penalty": replace(REFERENCE, penalty=False),
+    **{penalty_row(power, floor): replace(REFERENCE, power=power, floor=floor) for power in POWERS for floor in FLOORS},
+    **{name: replace(REFERENCE, dilations=kernel) if kernel else replace(REFERENCE, iterations=0)
        for name, kernel in KERNELS.items()},
-    **{name: Row(replace(REFERENCE, iterations=count)) for name, count in ITERATION_ROWS.items()},
-    **{gate_row(psi, injected): Row(replace(REFERENCE, psi=psi, cue="released" if injected else "none"))
+    **{name: replace(REFERENCE, iterations=count) for name, count in ITERATION_ROWS.items()},
+    **{gate_row(psi, injected): replace(REFERENCE, psi=psi, cue="released" if injected else "none")
        for psi in PSIS for injected in (True, False)},
-    "no gate": Row(replace(REFERENCE, gate="none")),
-    "deterministic gate": Row(replace(REFERENCE, gate="deterministic")),
-    **{name: Row(method) for name, method in SWITCHES.items()},
-    **{name: Row(OURS, name) for name in EXCHANGED},
+    "no gate": replace(REFERENCE, gate="none"),
+    "deterministic gate": replace(REFERENCE, gate="deterministic"),
+    **SWITCHES,
+    **dict.fromkeys(EXCHANGED, OURS),
 }
 
-#: Rows that a profile runs whose networks take minutes each on a CPU.
-_PHOTO_ROWS = ("ours", "reference", "no PAMR", "no gate")
+
+def net_of_row(row: str) -> str:
+    return row if row in EXCHANGED else "main"
 
 
 def trained_rows(profile: str) -> tuple[str, ...]:
-    """The rows of ROWS that a profile trains."""
-    return _PHOTO_ROWS if profile == "photos" else tuple(ROWS)
+    """The rows of ROWS that a profile trains; on photographs a network takes minutes on a CPU."""
+    return ("ours", "reference", "no PAMR", "no gate") if profile == "photos" else tuple(ROWS)
 
 
 def trained_nets(profile: str) -> tuple[str, ...]:
@@ -321,7 +310,7 @@ class Route(PaperRoute):
 
     def method(self, name: str) -> Method:
         """A row's method: kernels on this profile's masks, statistics as it keeps them."""
-        method, statistics = ROWS[name].method, self.scale.aspp_statistics
+        method, statistics = ROWS[name], self.scale.aspp_statistics
         if name == "other ASPP statistics":
             statistics = "trained" if statistics == "frozen" else "frozen"
         return replace(method, dilations=self.scale.dilations(method.dilations), aspp_statistics=statistics)
@@ -332,8 +321,7 @@ class Route(PaperRoute):
         """The network of a row of ROWS."""
         if name not in ROWS:
             raise unknown_name("row", name, list(ROWS))
-        net = ROWS[name].net
-        schedule = self.scale.schedules.get(net, self.scale.schedule)
+        net, schedule = net_of_row(name), self.scale.schedules.get(name, self.scale.schedule)
         snapshot = round(self.scale.snapshot * schedule.iterations) if name == "ours" else 0
         return self.step(train_single_stage, f"train {name}", view="train", start=self.starts[net],
                          backbone=self.backbone(net), schedule=schedule, method=self.method(name),
@@ -350,7 +338,7 @@ class Route(PaperRoute):
         label = f"labels of {split} by {name}" + (", tags known" if tags == "known" else "")
         label += (", scales of App. F" if exchanged else "") + (f", background to the {power:g}" if power != 1 else "")
         return self.step(segment_single_stage, label, view=split, state=self.trained(name)["state"],
-                         backbone=self.backbone(ROWS[name].net), method=self.method(name),
+                         backbone=self.backbone(net_of_row(name)), method=self.method(name),
                          scales=self._scales(exchanged), tags=tags, power=power,
                          crf=None if name in SWITCHES else self.crf(PUBLISHED.crf))
 

@@ -55,18 +55,18 @@ NO_XCEPTION = "not run: torchvision has no Xception-65"
 # --- what is measured -------------------------------------------------------------------------------------------------
 
 
-def row_of(route: Route, row: str) -> str:
-    """A row of ROWS; raises NotMeasured where the profile doesn't train it."""
-    if row in ROWS and net_of(route, ROWS[row].net) and row not in trained_rows(route.profile):
-        raise NotMeasured(f"profile {route.profile} doesn't train the row '{row}'")
-    return row
-
-
 def net_of(route: Route, net: str) -> str:
     """A backbone; raises NotMeasured where the profile doesn't train it."""
     if net in EXCHANGED and net not in trained_nets(route.profile):
         raise NotMeasured(f"profile {route.profile} doesn't train the backbone '{net}'")
     return net
+
+
+def row_of(route: Route, row: str) -> str:
+    """A row of ROWS; raises NotMeasured where the profile doesn't train it."""
+    if row in ROWS and row not in trained_rows(route.profile):
+        raise NotMeasured(f"profile {route.profile} doesn't train the row '{net_of(route, row)}'")
+    return row
 
 
 def trains_second(profile: str) -> bool:
@@ -286,7 +286,7 @@ def _ablation(run: Session, lines: list[dict], first: Mapping[str, Column], refe
                             unmeasured=NOT_RUN if what == "val" else None)
     columns |= {f"fg {which[0].upper()}": lambda line, which=which: of(which, miou(line["row"]))
                 for which in ("precision", "recall")}
-    settings = (f" What a row does not say: psi = {ROWS['reference'].method.psi:g} with GCI, p = 3, lambda = 0.01, "
+    settings = (f" What a row does not say: psi = {ROWS['reference'].psi:g} with GCI, p = 3, lambda = 0.01, "
                 "10 iterations of PAMR.")
     return table(run, lines, columns | dict(last or {}), f"{changed}: mIoU in per cent",
                  f"{tables_protocol(run)}{settings}{note} {labels_used(run, reference)}", decimals)
@@ -498,7 +498,7 @@ def switches(run: Session) -> Table:
         return known(crf=crf, exchanged=True)
 
     reference, ours = partial(miou, "reference"), partial(miou, "ours")
-    psi = {row: f"psi = {ROWS[row].method.psi:g}" for row in ("reference", "ours")}
+    psi = {row: f"psi = {ROWS[row].psi:g}" for row in ("reference", "ours")}
     statistics, power = route.method("other ASPP statistics").aspp_statistics, PUBLISHED.background_power
     to_power = f"background's mask to the power {power:g} before labelling, as released"
     plain = [(SWITCH_WORDS[row].format(statistics), psi["reference"], partial(miou, row), reference, row)

@@ -160,7 +160,6 @@ def test_labels_are_scored_before_or_after_the_crf(route):
     crf = route.prediction("ours").settings["crf"]
     assert crf == route.cam_labels().settings["crf"] == route.second_labels().settings["crf"]
     assert crf["bilateral_xy"] == pytest.approx(80 * 64 / 321)  # a length, which shrinks with the images
-    assert (crf["bilateral_rgb"], crf["bilateral_weight"], crf["spatial_weight"]) == (13, 10, 3)
     for output in ("masks", "refined"):
         step = route.score(route.prediction("ours"), "val", output)
         assert step.inputs["masks"] == route.prediction("ours")[output] and step.pixel_labels() == (EVALUATION_READS,)
@@ -209,32 +208,16 @@ def test_rows_labels_and_seeds_have_keys_of_their_own(routes):
     assert all(step(route) == step(other) for step in shared) and all(step(route) != step(other) for step in own)
 
 
-def test_the_world_seed_changes_everything(route):
-    other = araslanov2020.routes("quick", seeds=1, world_seed=1)[0]
-    assert other.starts["main"].key != route.starts["main"].key
-    assert all(other.trained(name).key != route.trained(name).key for name in ROWS)
-
-
-def every_step(route):
-    """Everything that tables, figures and claims may ask for at one seed."""
+def test_different_steps_have_different_labels(route):
     labels = [route.prediction(name) for name in ROWS]
-    labels += [route.prediction(name, *options) for name, options in product(("ours", "reference", *EXCHANGED), product(
-        ("val", "train"), ("predicted", "known"), (False, True), (1.0, 3.0)))]
+    labels += [route.prediction("ours", *options) for options in product(
+        ("val", "train"), ("predicted", "known"), (False, True), (1.0, 3.0))]
     labels += [route.cam_labels(*options)
                for options in product(trained_nets("quick"), ("val", "train"), (False, True))]
-    labels += [route.second_labels(*options) for options in product(
-        ("ours", "full"), ("ResNet-101", "main"), ("val", "test"))]
-    steps = [route.score(step, "val", output) for step, output in product(labels, ("masks", "refined"))]
-    return graph(*steps, route.memory(), route.pooled((0,)), route.pictures((0,)), route.pictures((0,), late=True))
-
-
-def test_different_steps_have_different_labels_which_say_their_seed_once(routes):
-    steps = graph(*(step for route in routes for step in every_step(route)))
-    labels = [(step.stage, step.label) for step in steps]
-    assert len(steps) > 400 and len(set(labels)) == len(labels)
-    of_one = [step.label for step in every_step(routes[1])]
-    assert not any(label.count("seed 1") > 1 for label in of_one) and not any("seed 0" in label for label in of_one)
-    assert routes[1].trained("ours").label == "train ours, seed 1"
+    labels += [route.second_labels(*options) for options in product(("ours", "full"), ("ResNet-101", "main"))]
+    steps = graph(*(route.score(step, "val", output) for step, output in product(labels, ("masks", "refined"))),
+                  route.memory(), route.pooled((0,)), route.pictures((0,)), route.pictures((0,), late=True))
+    assert len(steps) > 200 and len({(step.stage, step.label) for step in steps}) == len(steps)
 
 
 # --- what users can get wrong, and other profiles --------------------------------------------------------------------
@@ -303,12 +286,6 @@ def test_training_holds_weights_gradients_moments_and_activations():
     assert held > 1.5 * without and twice - without == pytest.approx(2 * (held - without), rel=0.01)
     assert held - sgd == pytest.approx(FLOAT * trained, rel=0.01)  # one moment less
     assert memory(replace(METHOD, gate="none"))["training"] < 0.97 * held
-
-
-def test_memory_is_measured_on_the_training_of_ours(route):
-    step = route.memory()
-    assert step.settings == {key: route.trained("ours").settings[key] for key in ("backbone", "schedule", "method")}
-    assert step.pixel_labels() == () and "seed" not in step.label and step.inputs["view"].split == "train"
 
 
 def test_pooled_maps_are_what_the_networks_pool():

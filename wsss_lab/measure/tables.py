@@ -47,16 +47,17 @@ def table(run: "Session", lines: pd.DataFrame | Iterable[Mapping[str, Any]], col
 
 
 def measured(name: str, of: Callable[[Mapping[str, Any]], Any], interval: str = "{} 95 %", ours: str = "{} ours",
-             unmeasured: str = NOT_RUN) -> dict[str, Column]:
+             unmeasured: str | None = NOT_RUN) -> dict[str, Column]:
     """Two columns: our figure, and its interval or why there is none.
 
-    of: from a line to a quantity, to None where the line has none, or to REFERENCE for what others are compared with.
+    of: from a line to a quantity, to None where the line has none, or to a word in the place of its interval: REFERENCE
+    for what others are compared with, or why there is no figure.
     """
-    return {ours.format(name): lambda line: None if of(line) == REFERENCE else of(line),
+    return {ours.format(name): lambda line: None if isinstance(of(line), str) else of(line),
             interval.format(name): ends(of, unmeasured)}
 
 
-def ends(of: Callable[[Mapping[str, Any]], Any], unmeasured: str = NOT_RUN) -> Column:
+def ends(of: Callable[[Mapping[str, Any]], Any], unmeasured: str | None = NOT_RUN) -> Column:
     """A column with the 95 % interval of a line's quantity, or why there is none."""
     return _Ends(of, unmeasured)
 
@@ -64,7 +65,7 @@ def ends(of: Callable[[Mapping[str, Any]], Any], unmeasured: str = NOT_RUN) -> C
 @dataclass(frozen=True)
 class _Ends:
     of: Callable[[Mapping[str, Any]], Any]
-    unmeasured: str
+    unmeasured: str | None
 
 
 def _cell(run: "Session", line: Mapping[str, Any], column: Column | _Ends) -> Any:

@@ -7,21 +7,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import permutations
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from wsss_lab.data.views import EvalView
-from wsss_lab.evaluation.boundaries import boundary_scores
-from wsss_lab.evaluation.co_occurrence import co_occurring_pairs, pair_sums
-from wsss_lab.evaluation.confusion import divide, iou, mean_iou, nan_mean, precision_recall_of_labels
-from wsss_lab.evaluation.intervals import correlation, rank_sums, ratio
+from wsss_lab.evaluation.confusion import divide, iou, mean_iou, nan_mean
+from wsss_lab.evaluation.intervals import correlation, rank_sums
 from wsss_lab.evaluation.precision_recall import sweep
-from wsss_lab.evaluation.saliency_scores import foreground_iou, foreground_precision_recall
-from wsss_lab.evaluation.scoring import score_salient_pixels
 from wsss_lab.lab.profiles import has_test, profile_named
-from wsss_lab.lab.session import Session
-from wsss_lab.lab.steps import EVALUATION_READS, Step, seeded_step
+from wsss_lab.lab.steps import Step
 from wsss_lab.measure.claims import (
     Claim,
     Condition,
@@ -33,9 +27,7 @@ from wsss_lab.measure.claims import (
     also,
     between,
     by_profile,
-    claim_steps,
     condition,
-    decide_all,
     every,
     holds,
     jointly,
@@ -44,14 +36,12 @@ from wsss_lab.measure.claims import (
     told,
     where_run,
 )
-from wsss_lab.measure.quantities import Derived, NotMeasured, Quantity, Results, Source, best, cached, figure
+from wsss_lab.measure.quantities import NotMeasured, Quantity, Results, Source, best, cached, figure
 from wsss_lab.papers.araslanov2020 import route as araslanov2020
 from wsss_lab.papers.chaudhry2017 import route as chaudhry2017
-from wsss_lab.papers.lee2021 import route as lee2021
 from wsss_lab.papers.lee2021.route import (
     DETECTORS,
     PUBLISHED,
-    ROWS,
     SCALES,
     SHARES,
     STRATEGY_ROWS,
@@ -59,43 +49,70 @@ from wsss_lab.papers.lee2021.route import (
     TAUS,
     Route,
     detector_row,
+    share_row,
+    tau_row,
+    taught,
+)
+from wsss_lab.papers.lee2021.tables import (
+    AFFINITY,
+    CAM,
+    CUTS,
+    EPS,
+    EXPANDED,
+    LOW_BACKGROUND,
+    Pair,
+    backgrounds,
+    boundary,
+    confused,
+    confusions,
+    contexts,
+    covered,
+    curves,
+    foreground,
+    found,
+    objects,
+    of_classes,
+    pairs_of,
+    pseudo,
+    scored_tags,
+    scored_view,
+    segmented,
+    selected_tags,
+    shown,
+    target,
 )
 from wsss_lab.papers.oh2017 import route as oh2017
-from wsss_lab.seeds.localisation import BACKGROUND, pseudo_masks
+from wsss_lab.seeds.localisation import BACKGROUND
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-
-EPS, CAM, UNSUPERVISED = "adaptive", "CAM", detector_row("unsupervised")
+UNSUPERVISED = detector_row("unsupervised")
 V1_VGG, V2_VGG, V1_RESNET, V2_RESNET = "V1, VGG16", "V2, VGG16", "V1, ResNet101", "V2, ResNet101"
-BOTH = ("val", "test")
 OTHERS = {V1_VGG: (CAM, "CAM + AffinityNet"), V1_RESNET: (CAM, "G2")}  # what else teaches these segmenters
 SUPERVISED = ("G2", "DCSP")  # methods with the saliency of a trained detector
-CUTS = (0.2, 0.3, 0.4)  # of saliency maps, besides the map selection's one half
-LOW_BACKGROUND = BACKGROUND / 2  # constant score beside which CAM's maps cover more of the image
 LOWEST = 0.25  # share of the classes, from below, that saliency ignores
-AFFINITY = "AffinityNet"
 LEARNED = "With the learned background map instead of the constant score"
-
-# --- what is read ----------------------------------------------------------------------------------------------------
-
-
-def in_world(route: Route, many: bool) -> Route:
-    """The route, or its counterpart on the world of many objects."""
-    if not many:
-        return route
-    if route.crowded is None:
-        where = "; there it is COCO 2014, in the folder that WSSS_COCO names" if route.profile == "voc" else ""
-        raise NotMeasured(f"profile {route.profile} has no world of many objects{where}")
-    return route.crowded
+MANY, MANY_MASKS = ([make(row) for row in (EPS, CAM)] for make in (
+    lambda row: segmented(row, V2_VGG, many=True), lambda row: pseudo(row, many=True)))
 
 
-def with_affinity(route: Route) -> Route:
-    """The route, where its profile trains AffinityNet."""
-    if route.scale.affinity is None:
-        raise NotMeasured(f"profile {route.profile} trains no AffinityNet")
-    return route
+# --- other papers, and what only claims read --------------------------------------------------------------------------
+
+#: Segmenters of other notebooks, no CRF, by ours of the same backbone: the paper, and from route and split to labels.
+ELSEWHERE: dict[str, dict[str, tuple[ModuleType, Callable[[Any, str], Step]]]] = {
+    V1_VGG: {"G2 of Oh et al.": (oh2017, lambda other, split: other.prediction(other.trained("G2"), split=split)),
+             "DCSP": (chaudhry2017, lambda other, split: other.prediction("VGG, S3 + adapt", split=split))},
+    V1_RESNET: {"DCSP": (chaudhry2017, lambda other, split: other.prediction("S3 + adapt", split=split)),
+                "two stages": (araslanov2020, lambda other, split: other.second_labels(split=split))},
+}
+
+
+def compares(profile: str) -> bool:
+    """Whether a profile compares with rows of other papers' notebooks: on drawn worlds."""
+    return profile_named(profile).world == "toyvoc"
+
+
+@cached
+def routes_of(paper: ModuleType, *how: Any) -> list:
+    return paper.routes(*how)
 
 
 def theirs(paper: ModuleType, make: Callable[[Any], Step], split: str) -> Source:
@@ -111,162 +128,15 @@ def theirs(paper: ModuleType, make: Callable[[Any], Step], split: str) -> Source
 
 
 @cached
-def routes_of(paper: ModuleType, *how: Any) -> list:
-    return paper.routes(*how)
-
-
-def compares(profile: str) -> bool:
-    """Whether a profile compares with rows of other papers' notebooks: on drawn worlds."""
-    return profile_named(profile).world == "toyvoc"
+def elsewhere(name: str, net: str, split: str) -> Quantity:
+    paper, make = ELSEWHERE[net][name]
+    return figure(name + " on test" * (split == "test"), theirs(paper, lambda other: make(other, split), split),
+                  mean_iou)
 
 
 def splits(profile: str) -> tuple[str, ...]:
     """The splits of claims on val and test: both, or val where a profile has no other with masks."""
-    return BOTH if has_test(profile) else BOTH[:1]
-
-
-def shown(labels: str) -> str:
-    """A name beside other methods: rows of EPS that differ by their saliency are "EPS" and "EPS (boxes)"."""
-    return ({EPS: "EPS"} | {detector_row(name): f"EPS ({name})" for name in DETECTORS[1:]}).get(labels, labels)
-
-
-def score_cuts(view: EvalView, saliency: np.ndarray, cuts: Sequence[float]) -> dict:
-    """Foreground counts of saliency maps at several thresholds in (0, 1]: {"counts": int64 (N, cuts, 4)}.
-
-    saliency: frame uint8, 255 = 1. Raises ParameterError as score_salient_pixels does.
-    """
-    return {"counts": np.stack([score_salient_pixels(view, saliency, cut)["counts"] for cut in cuts], 1)}
-
-
-def scored_view(route: Route) -> Any:
-    """The training images whose pseudo-masks are scored, with their masks."""
-    return route.world.eval_view(route.scored)
-
-
-def scored_tags(route: Route) -> Derived:
-    return Derived(lambda view: view.tags, scored_view(route))
-
-
-def wider_masks(route: Route) -> Step:
-    """Pseudo-masks of CAM at LOW_BACKGROUND: coverage without any cue for boundaries."""
-    return seeded_step(route.seed, "seeds", pseudo_masks,
-                       f"pseudo-masks of {route.scored} by CAM, background {LOW_BACKGROUND:g}",
-                       {"backbone": route.backbone, "scales": route.scale.scales, "background": LOW_BACKGROUND},
-                       {"view": route.world.train_view(route.scored), "state": route.trained(CAM)["state"]})
-
-
-#: Pseudo-masks whose surroundings are looked at. AffinityNet's affinities are taught by a dense CRF, which sees edges.
-IN_CONTEXT: dict[str, Callable[[Route], Step]] = {
-    "EPS": lambda route: route.masks(EPS), "CAM": lambda route: route.masks(CAM), "expanded": wider_masks,
-    AFFINITY: lambda route: with_affinity(route).walked(CAM),
-}
-
-
-@cached
-def contexts(method: str, output: str) -> Source:
-    """Co-occurrence counts of pseudo-masks of IN_CONTEXT; see wsss_lab.evaluation.co_occurrence."""
-    make = IN_CONTEXT[method]
-    return lambda route: route.contexts(make(route))[output]
-
-
-@cached
-def confusions(row: str, output: str = "masks", many: bool = False) -> Source:
-    """Confusions of a row's pseudo-masks. output: "masks", "learned" (with the learned background map), "refined" (by
-    the dense CRF) or "walked" (by AffinityNet). many: of the world of many objects."""
-    ROWS[row]  # a mistyped one is no row that a profile leaves out
-
-    def source(route: Route) -> Any:
-        if row not in lee2021.trained_rows(route.profile):
-            raise NotMeasured(f"profile {route.profile} doesn't train the row '{row}'")
-        route = in_world(route, many)
-        if output == "walked":
-            return route.score(with_affinity(route).walked(row))["confusions"]
-        return route.score(route.masks(row, crf=output == "refined"), output=output)["confusions"]
-
-    return source
-
-
-def covered(route: Route) -> Any:
-    """Confusions (N, K, K + 1) whose column 1 counts the salient pixels of each class."""
-    return route.covered(route.saliency(split=route.scored))["confusions"]
-
-
-@cached
-def backgrounds(row: str) -> Source:
-    """Confidence counts (N, 3, K, bins) of a row's maps."""
-    ROWS[row]
-    return lambda route: route.localisation_score(row)["counts"]
-
-
-def selected_share(route: Route) -> Derived:
-    """Share of the tags that EPS counts with the foreground, mean over the last tenth of its training."""
-    return Derived(lambda curves: np.mean(curves["selected tags"][-max(1, len(curves["selected tags"]) // 10):]),
-                   route.trained(EPS)["curves"])
-
-
-# --- quantities ------------------------------------------------------------------------------------------------------
-
-
-@cached
-def pseudo(row: str, output: str = "masks", many: bool = False) -> Quantity:
-    """mIoU of a row's pseudo-masks; arguments as for `confusions`."""
-    after = {"masks": "", "learned": ", learned", "refined": " + CRF", "walked": " + AffinityNet"}[output]
-    return figure(shown(row) + after, confusions(row, output, many), mean_iou)
-
-
-@cached
-def of_classes(row: str, chosen: tuple[bool, ...], of: str, output: str = "masks") -> Quantity:
-    """Mean IoU of chosen foreground classes, one flag for each, by a row's pseudo-masks. of: name of these classes."""
-    return figure(f"{shown(row)} on {of}", confusions(row, output),
-                  lambda summed: nan_mean(iou(summed)[..., 1:][..., np.array(chosen)]))
-
-
-@cached
-def found(row: str, which: str) -> Quantity:
-    """Foreground "precision" or "recall" of a row's pseudo-masks."""
-    return figure(row, confusions(row), lambda summed: getattr(precision_recall_of_labels(summed).foreground, which))
-
-
-@cached
-def boundary(row: str, which: str, tolerance: int = 0) -> Quantity:
-    """"f1", "recall" or "precision" of a row's boundaries at one of the tolerances of Table 1."""
-    ROWS[row]
-    words = "F1" if which == "f1" else which
-    return figure(f"{words} of {shown(row)}", lambda route: route.boundaries(route.masks(row))["counts"],
-                  lambda summed: getattr(boundary_scores(summed), which), lambda counts: counts[:, :, tolerance])
-
-
-@cached
-def segmented(labels: str, net: str, split: str = "val", crf: bool = False, many: bool = False) -> Quantity:
-    """mIoU of a segmenter taught by labels of TAUGHT. many: of the world of many objects."""
-    if not many and net not in TAUGHT[labels]:
-        raise KeyError(f"{net} on {labels}")
-
-    def source(route: Route) -> Any:
-        if not many and net not in lee2021.taught(route.profile).get(labels, ()):
-            raise NotMeasured(f"profile {route.profile} doesn't train the segmenter '{net}' on '{labels}'")
-        if split not in splits(route.profile):
-            raise NotMeasured(f"profile {route.profile} has no masks of {split}")
-        route = in_world(route, many)
-        return route.score(route.prediction(labels, net, split, crf), split)["confusions"]
-
-    return figure(shown(labels) + " + CRF" * crf + " on test" * (split == "test"), source, mean_iou)
-
-
-#: Segmenters of other notebooks, no CRF, by ours of the same backbone: the paper, and from route and split to labels.
-ELSEWHERE: dict[str, dict[str, tuple[ModuleType, Callable[[Any, str], Step]]]] = {
-    V1_VGG: {"G2 of Oh et al.": (oh2017, lambda other, split: other.prediction(other.trained("G2"), split=split)),
-             "DCSP": (chaudhry2017, lambda other, split: other.prediction("VGG, S3 + adapt", split=split))},
-    V1_RESNET: {"DCSP": (chaudhry2017, lambda other, split: other.prediction("S3 + adapt", split=split)),
-                "two stages": (araslanov2020, lambda other, split: other.second_labels(split=split))},
-}
-
-
-@cached
-def elsewhere(name: str, net: str, split: str) -> Quantity:
-    paper, make = ELSEWHERE[net][name]
-    source = theirs(paper, lambda other: make(other, split), split)
-    return figure(name + " on test" * (split == "test"), source, mean_iou)
+    return ("val", "test") if has_test(profile) else ("val",)
 
 
 def rivals(net: str, split: str, profile: str) -> dict[str, Quantity]:
@@ -281,60 +151,6 @@ LABELS = {name: figure(name, [theirs(paper, make, "train"), confusions(EPS)], me
           for name, (paper, make) in {
               "cues of DCSP": (chaudhry2017, lambda other: other.cues_of("S3 + adapt")),
               "single stage": (araslanov2020, lambda other: other.prediction("ours", "train", "known"))}.items()}
-
-
-@cached
-def foreground(of: str, which: str = "iou", cut: int | None = None) -> Quantity:
-    """Foreground "iou", "recall" or "precision" on val of the saliency that EPS estimates (of="estimated") or of one of
-    DETECTORS, cut at one half or at one of CUTS."""
-    if of not in ("estimated", *DETECTORS):
-        raise KeyError(of)
-
-    def source(route: Route) -> Any:
-        if of != "estimated" and detector_row(of) not in lee2021.trained_rows(route.profile):
-            raise NotMeasured(f"profile {route.profile} doesn't look at the detector '{of}'")
-        maps = route.estimated() if of == "estimated" else route.saliency(of, "val")
-        if cut is None:
-            return route.saliency_score(maps)["counts"]
-        return seeded_step(None, "evaluation", score_cuts, f"cuts of {maps.label}", {"cuts": CUTS},
-                           {"view": route.world.eval_view("val"), "saliency": maps["maps"]}, EVALUATION_READS)["counts"]
-
-    def score(summed: np.ndarray) -> np.ndarray:
-        return foreground_iou(summed) if which == "iou" else getattr(foreground_precision_recall(summed), which)
-
-    name = {"estimated": "estimated", "masks": "detector"}.get(of, of)
-    return figure(name if which == "iou" else f"{which} {name}", source, score,
-                  lambda counts: counts if cut is None else counts[:, :, cut])
-
-
-class Pair(NamedTuple):
-    """A class with the surroundings that go with it: 0-based indices and a name, as in "boat on water"."""
-
-    k: int
-    c: int
-    name: str
-
-
-@cached
-def confused(method: str, pair: Pair) -> Quantity:
-    """The confusion ratio m of a pair by pseudo-masks of IN_CONTEXT."""
-    return figure(f"{pair.name} {method}", [*(contexts(method, name) for name in ("false", "present", "confusions")),
-                                            scored_tags], ratio,
-                  lambda false, present, matrices, tags: pair_sums(false, present, matrices, tags[0], pair.k, pair.c),
-                  unit="")
-
-
-@cached
-def target(method: str, pair: Pair) -> Quantity:
-    """IoU of the pair's class on the images of the pair."""
-    return figure(f"{pair.name} {method}", [contexts(method, "confusions"), contexts(method, "present"), scored_tags],
-                  lambda summed: iou(summed)[..., pair.c + 1],
-                  lambda matrices, present, tags: of_images(matrices, present[..., pair.k] & tags[0][:, pair.c]))
-
-
-def of_images(sums: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-    """Per-image sums (S, N, ...) with those of other images set to 0; chosen: bool (S, N)."""
-    return np.where(chosen.reshape(*chosen.shape, *(1,) * (sums.ndim - 2)), sums, 0)
 
 
 def one_tag(tags: np.ndarray) -> np.ndarray:
@@ -365,15 +181,8 @@ ON_ONE_TAG = {row: figure(f"{shown(row)} on images with one tag", [confusions(ro
 @cached
 def follows(fact: str, words: str, sign: int) -> Quantity:
     """Rank correlation of an image's IoU with a fact of route.objects times `sign`, on the world of many objects."""
-    segmenter = segmented(EPS, V2_VGG, many=True)
-    return figure(f"rank correlation of IoU with {words}", [*segmenter.sources, objects(fact)], correlation,
+    return figure(f"rank correlation of IoU with {words}", [*MANY[0].sources, objects(fact)], correlation,
                   lambda matrices, facts: rank_sums(sign * facts[0].astype(float), image_iou(matrices)), unit="")
-
-
-@cached
-def objects(fact: str) -> Source:
-    """"objects" or "area" of the images of val of the world of many objects: (N,)."""
-    return lambda route: in_world(route, True).objects("val")[fact]
 
 
 def image_iou(matrices: np.ndarray) -> np.ndarray:
@@ -382,7 +191,7 @@ def image_iou(matrices: np.ndarray) -> np.ndarray:
     return nan_mean(np.where(shows, iou(matrices)[..., 1:], np.nan))
 
 
-# --- conditions that several claims share ----------------------------------------------------------------------------
+# --- conditions that several claims share -----------------------------------------------------------------------------
 
 
 def at_most(high: float, differences: Mapping[str, Quantity]) -> Condition:
@@ -390,11 +199,10 @@ def at_most(high: float, differences: Mapping[str, Quantity]) -> Condition:
     parts = {name: between(each, high=high) for name, each in differences.items()}
 
     def decide(claim: Claim, results: Results) -> Decision:
-        decided = {name: part.decide(claim, results) for name, part in parts.items()}
+        decided = [part.decide(claim, results) for part in parts.values()]
         name = max(differences, key=lambda each: differences[each].value(results))
         known = differences[name].interval(results)
-        return replace(jointly(decided.values()), measured=f"largest: {name} {known.number(known.mean)}",
-                       interval=known.ends)
+        return replace(jointly(decided), measured=f"largest: {name} {known.number(known.mean)}", interval=known.ends)
 
     return Condition(decide, tuple(dict.fromkeys(source for part in parts.values() for source in part.reads)))
 
@@ -409,82 +217,66 @@ def listed(text: str, quantities: Mapping[str, Quantity], *more: Quantity) -> Se
     return also(text.replace("{}", ", ".join(f"{name} {{}}" for name in quantities), 1), *quantities.values(), *more)
 
 
+# --- surroundings: C02 to C04 -----------------------------------------------------------------------------------------
+
+
 def over_pairs(condition_of: Callable[[list[Pair], list[str]], Condition], *methods: str) -> Condition:
-    """A condition on the pairs of a world and those of IN_CONTEXT that a profile has."""
-    reads = [scored_view, scored_tags, contexts("CAM", "known")]
-    reads += [contexts(method, name) for method in ("CAM", *methods) for name in ("false", "present", "confusions")]
-    more = [contexts(AFFINITY, name) for name in ("false", "present", "confusions")]
+    """A condition on the pairs of a world and on methods of `contexts`, AffinityNet too where a profile has it."""
+    counts = ("false", "present", "confusions")
+    reads = [scored_view, scored_tags, contexts(CAM, "known")]
+    reads += [contexts(method, name) for method in (CAM, *methods) for name in counts]
 
     def decide(claim: Claim, results: Results) -> Decision:
         known = [*methods, AFFINITY] if SCALES[results.run.profile].affinity else [*methods]
-        return condition_of(pairs_of(results), known).decide(claim, results)
+        return condition_of(pairs_of(results.first), known).decide(claim, results)
 
-    return Condition(decide, tuple(reads), tuple(more))
-
-
-def pairs_of(results: Results) -> list[Pair]:
-    """Classes with the surroundings that go with them, by the ground truth alone; NotMeasured where there are none."""
-    view = results.first(scored_view)
-    if not view.has_context:
-        raise NotMeasured("these images have no maps of their surroundings")
-    known, present = (np.asarray(results.first(contexts("CAM", name))) for name in ("known", "present"))
-    pairs = co_occurring_pairs(view.tags[known], present[known])
-    if not pairs:
-        raise NotMeasured("in these images no class keeps to one kind of surroundings")
-    return [Pair(k, c, f"{view.classes[c]} on {view.context_classes[k]}") for k, c in pairs]
+    return Condition(decide, tuple(reads), tuple(contexts(AFFINITY, name) for name in counts))
 
 
 def ratios(pairs: list[Pair], methods: Sequence[str]) -> Sentence:
     """Confusion ratios of each pair by each method, as in "boat on water CAM 0.74, EPS 0.10"."""
 
     def text(results: Results) -> str:
-        return "; ".join(f"{pair.name} " + ", ".join(f"{method} {confused(method, pair).value(results):.2f}"
+        return "; ".join(f"{pair.name} " + ", ".join(f"{shown(method)} {confused(method, pair).value(results):.2f}"
                                                      for method in methods) for pair in pairs)
 
     return Sentence(lambda results: f"Confusion ratios: {text(results)}.")
 
 
-# --- boundaries and surroundings: C01 to C04 -------------------------------------------------------------------------
-
-
-F1_WIDE = [boundary(row, "f1", 1) for row in (EPS, CAM)]
-NARROW, WIDE = (f"{100 * share:g} %" for share in PUBLISHED.boundary_shares)
-
-
 def confuses_least(pairs: list[Pair], methods: list[str]) -> Condition:
     """C02: less than CAM, and than CAM after AffinityNet where that is run."""
-    differences = {f"{pair.name}, {method} - EPS": confused(method, pair) - confused("EPS", pair)
-                   for pair in pairs for method in methods if method != "EPS"}
+    differences = {f"{pair.name}, {method} - EPS": confused(method, pair) - confused(EPS, pair)
+                   for pair in pairs for method in methods if method != EPS}
     return told(all_above(differences, "the confusion ratio between others and EPS"), ratios(pairs, methods),
                 "Not run here: SEAM, ICD, SGAN.")
 
 
 def segments_the_target_better(pairs: list[Pair], methods: list[str]) -> Condition:
     """C03: "much" is half of the least printed gain, "at equal confusion" that EPS doesn't confuse more than CAM."""
-    more = {f"{pair.name}, EPS - CAM": confused("EPS", pair) - confused("CAM", pair) for pair in pairs}
-    gains = [above(target("EPS", pair) - target("CAM", pair), half=6.35) for pair in pairs]
+    more = {f"{pair.name}, EPS - CAM": confused(EPS, pair) - confused(CAM, pair) for pair in pairs}
+    gains = [above(target(EPS, pair) - target(CAM, pair), half=6.35) for pair in pairs]
     return told(every(*gains, at_most(0.05, more)), ratios(pairs, methods), "Not run here: SGAN.")
 
 
 def expansion_confuses_more(pairs: list[Pair], methods: list[str]) -> Condition:
     """C04: the expansion method is CAM with half of its background score."""
     cues = "; CAM + AffinityNet is an expansion with cues for boundaries" * (AFFINITY in methods)
-    differences = {f"{pair.name}, expanded - CAM": confused("expanded", pair) - confused("CAM", pair) for pair in pairs}
+    differences = {f"{pair.name}, expanded - CAM": confused(EXPANDED, pair) - confused(CAM, pair) for pair in pairs}
     return told(all_above(differences, "the confusion ratio between expanded CAM and CAM"),
                 f"CAM expands with a background score of {LOW_BACKGROUND:g} instead of {BACKGROUND:g}{cues}.",
                 ratios(pairs, methods), "Not run here: SEAM.")
 
 
-# --- map selection and its parameters: C05 to C07, C17, C18 ----------------------------------------------------------
+# --- map selection and its parameters: C05 to C07, C17, C18 -----------------------------------------------------------
 
 STRATEGIES, LEARNED_STRATEGIES = ({row: pseudo(row, output) for row in STRATEGY_ROWS}
                                   for output in ("masks", "learned"))
 
 
-@sentence(selected_share)
+@sentence(curves(EPS))
 def tags_selected(results: Results) -> str:
-    return (f"At the end of its training the adaptive strategy counts {100 * results.stack(selected_share).mean():.0f} "
-            "% of the tags with the foreground, the naive one all of them.")
+    return (f"At the end of its training the adaptive strategy counts {selected_tags(results, EPS):.0f} % of the tags "
+            "with the foreground, the naive one all of them.")
 
 
 def named(results: Results, chosen: np.ndarray) -> str:
@@ -511,16 +303,11 @@ def class_reads(worse: str) -> tuple[Source, ...]:
     return scored_view, *(confusions(row, output) for row in (EPS, worse) for output in ("masks", "learned"))
 
 
-def recall_of_classes(salient: np.ndarray) -> np.ndarray:
-    """Which part of each class is salient: confusions (S, N, K, K + 1) of `covered` -> (C,), mean over the seeds."""
-    pooled = salient.sum(1)[:, 1:]
-    return divide(pooled[..., 1], pooled.sum(-1)).mean(0)
-
-
 @condition(covered, *class_reads("naive"))
 def ignored_classes_gain(claim: Claim, results: Results) -> Decision:
     """C06: the quarter of the classes of which least is salient gain, and more than the others."""
-    salient = recall_of_classes(results.stack(covered))
+    pooled = results.stack(covered).sum(1)[:, 1:]
+    salient = divide(pooled[..., 1], pooled.sum(-1)).mean(0)  # share of each class
     lowest = np.zeros(len(salient), bool)
     lowest[np.argsort(salient)[:max(1, round(LOWEST * np.isfinite(salient).sum()))]] = True
     own, others = gains_on(results, "naive", lowest)
@@ -554,9 +341,9 @@ def parameter(rows: Mapping[str, str], text: str) -> list[Sentence]:
     return [listed(f"{text} {{}} %.", known), spread, listed(f"{LEARNED}: {{}} %.", learned)]
 
 
-TAU = {f"{tau:g}": lee2021.tau_row(tau) for tau in TAUS}
+TAU = {f"{tau:g}": tau_row(tau) for tau in TAUS}
 FLAT = {f"tau {tau}": pseudo(row) for tau, row in TAU.items() if 0.3 <= float(tau) <= 0.5}
-SHARE = {f"{share:g}": lee2021.share_row(share) for share in SHARES}
+SHARE = {f"{share:g}": share_row(share) for share in SHARES}
 
 # --- accuracy and refinement: C08, C09, C20 --------------------------------------------------------------------------
 
@@ -566,19 +353,12 @@ GAIN = pseudo(EPS) - pseudo(CAM)
 @sentence(backgrounds(EPS), backgrounds(CAM))
 def best_backgrounds(results: Results) -> str:
     """What the constant background score does to EPS and CAM."""
-    (eps_at, eps), (cam_at, cam) = (at_best_background(results.stack(backgrounds(row))) for row in (EPS, CAM))
+    swept = {row: sweep(results.stack(backgrounds(row)).sum(1)) for row in (EPS, CAM)}
+    scores = {row: each.mean_iou.mean(0) for row, each in swept.items()}
+    best_ones = ", ".join(f"{shown(row)} {100 * each.max():.1f} % at {swept[row].thresholds[each.argmax()]:.2f}"
+                          for row, each in scores.items())
     return (f"Each with the background score that suits it best, chosen on these masks, instead of {BACKGROUND:g}: "
-            f"EPS {eps:.1f} % at {eps_at:.2f}, CAM {cam:.1f} % at {cam_at:.2f}.")
-
-
-def at_best_background(counts: np.ndarray) -> tuple[float, float]:
-    """The constant background score of greatest mIoU, and that mIoU in per cent, mean over the seeds.
-
-    counts: confidence counts (S, N, 3, K, bins). It is chosen on the pixel labels it is scored with.
-    """
-    swept = sweep(counts.sum(1))
-    each = swept.mean_iou.mean(0)
-    return float(swept.thresholds[each.argmax()]), 100 * float(each.max())
+            f"{best_ones}.")
 
 
 def refinement_adds_little(profile: str) -> Condition:
@@ -598,20 +378,22 @@ def refinement_adds_little(profile: str) -> Condition:
 # --- segmenters: C10 to C16, C21 -------------------------------------------------------------------------------------
 
 
+def ahead(ours: Mapping[str, str], net: str, rivals_on: Mapping[str, Mapping[str, Quantity]]) -> dict[str, Quantity]:
+    """How far a segmenter taught by rows of ours, name -> row, is ahead of rivals: split -> their names and figures."""
+    return {f"{name} - {other} on {split}": segmented(row, net, split) - theirs for split, others in rivals_on.items()
+            for name, row in ours.items() for other, theirs in others.items() if other not in ours}
+
+
 def beats_others(net: str, *sentences: Sentence) -> Condition:
     """EPS against every other method with one segmenter or its backbone, the best by half of the published size."""
 
     def choose(profile: str) -> Condition:
-        every_split = {split: rivals(net, split, profile) for split in splits(profile)}
-        ahead = {f"EPS - {name} on {split}": segmented(EPS, net, split) - each
-                 for split, others in every_split.items() for name, each in others.items()}
-        sized = [above(segmented(EPS, net, split) - best(*others.values()), half=True)
-                 for split, others in every_split.items()]
-        shown_all = {f"{split} {name}": each for split, others in every_split.items()
-                     for name, each in {"EPS": segmented(EPS, net, split), **others}.items()}
+        known = {split: {"EPS": segmented(EPS, net, split)} | rivals(net, split, profile) for split in splits(profile)}
+        sized = [above(eps - best(*others), half=True) for eps, *others in (each.values() for each in known.values())]
+        everything = {f"{split} {name}": score for split, each in known.items() for name, score in each.items()}
         alien = ", other papers' networks as in their notebooks" * compares(profile)
-        return told(every(all_above(ahead, "mIoU between EPS and others"), *sized),
-                    listed(f"All with {net}{alien}: {{}} %.", shown_all), *sentences)
+        return told(every(all_above(ahead({"EPS": EPS}, net, known), "mIoU between EPS and others"), *sized),
+                    listed(f"All with {net}{alien}: {{}} %.", everything), *sentences)
 
     return by_profile(choose)
 
@@ -631,7 +413,7 @@ def of_full(results: Results) -> str:
     return f"Taught by the ground truth it has {full:.1f} % on val, {reached}."
 
 
-@sentence(*(segmented(labels, V1_RESNET, split) for split in BOTH
+@sentence(*(segmented(labels, V1_RESNET, split) for split in ("val", "test")
             for labels in ("G2", *map(detector_row, DETECTORS[1:]))))
 def with_the_same_saliency(results: Results) -> str:
     """EPS with the detector that G2 uses, where it is another than its own."""
@@ -651,7 +433,8 @@ def every_segmenter() -> Condition:
     gains = {net: segmented(EPS, net) - segmented(CAM, net) for net in TAUGHT[CAM]}
     alike = {f"{a} - half of {b}": gains[a] - gains[b] / 2 for a, b in permutations(gains, 2)}
     heads = {split: {f"{backbone}, {names}": each for backbone in ("VGG16", "ResNet101") for names, each in apart(
-        {head: segmented(EPS, f"{head}, {backbone}", split) for head in ("V1", "V2")}).items()} for split in BOTH}
+        {head: segmented(EPS, f"{head}, {backbone}", split) for head in ("V1", "V2")}).items()}
+        for split in ("val", "test")}
     on_test = {name: each for name, each in heads["test"].items() if name.endswith("V1 - V2")}
     return told(every(all_above(gains, "mIoU between EPS and CAM"), all_above(alike, "a gain and half of another"),
                       at_most(1.5, heads["val"])), listed("EPS on val: {} %.", {net: segmented(EPS, net)
@@ -675,13 +458,12 @@ def stands_for_coco(results: Results) -> str:
 
 def every_detector_works(profile: str) -> Condition:
     """C15: EPS with each detector against every method without EPS; detectors at most 4 pp apart, in their order."""
-    detectors = [name for name in DETECTORS if detector_row(name) in lee2021.taught(profile)]
+    rows = {name: detector_row(name) for name in DETECTORS if detector_row(name) in taught(profile)}
     parts = []
     for split in splits(profile):
-        results = {name: segmented(detector_row(name), V1_RESNET, split) for name in detectors}
-        ahead = {f"{name} - {other} on {split}": ours - theirs for name, ours in results.items()
-                 for other, theirs in rivals(V1_RESNET, split, profile).items()}
-        parts += [all_above(ahead, f"mIoU between EPS and others on {split}"),
+        results = {name: segmented(row, V1_RESNET, split) for name, row in rows.items()}
+        others = {split: rivals(V1_RESNET, split, profile)}
+        parts += [all_above(ahead(rows, V1_RESNET, others), f"mIoU between EPS and others on {split}"),
                   at_most(4, {f"{names} on {split}": each for names, each in apart(results).items()}),
                   better_detectors(results, split)]
     return told(every(*parts), detectors_in_numbers, masks_in_numbers)
@@ -723,19 +505,18 @@ masks_in_numbers = also("Pseudo-masks with the constant background score, and wi
 
 def unsupervised_beats_supervised(profile: str) -> Condition:
     """C16: EPS with saliency that nobody trained against methods with a trained detector."""
-    ours = {split: segmented(UNSUPERVISED, V1_RESNET, split) for split in splits(profile)}
-    ahead = {f"EPS (unsupervised) - {name} on {split}": each - theirs for split, each in ours.items()
-             for name, theirs in rivals(V1_RESNET, split, profile).items() if name in SUPERVISED}
-    cam = {split: each - segmented(CAM, V1_RESNET, split) for split, each in ours.items()}
-    return told(all_above(ahead, "mIoU between EPS without supervised saliency and methods with it"),
+    others = {split: {name: each for name, each in rivals(V1_RESNET, split, profile).items() if name in SUPERVISED}
+              for split in splits(profile)}
+    cam = {split: segmented(UNSUPERVISED, V1_RESNET, split) - segmented(CAM, V1_RESNET, split) for split in others}
+    return told(all_above(ahead({shown(UNSUPERVISED): UNSUPERVISED}, V1_RESNET, others),
+                          "mIoU between EPS without supervised saliency and methods with it"),
                 with_the_same_saliency, listed("Unsupervised EPS against CAM: {}.", cam))
 
 
-@sentence(objects("objects"), *segmented(EPS, V2_VGG, many=True).sources)
+@sentence(objects("objects"), *MANY[0].sources)
 def few_and_many(results: Results) -> str:
     """IoU of an image by how many objects it shows."""
-    count = np.asarray(results.first(objects("objects")))
-    values = image_iou(results.stack(segmented(EPS, V2_VGG, many=True).sources[0]))
+    count, values = np.asarray(results.first(objects("objects"))), image_iou(results.stack(MANY[0].sources[0]))
     few = count <= np.median(count)
     halves = [100 * float(nan_mean(values[:, chosen]).mean()) for chosen in (few, ~few)]
     return (f"Mean IoU of the classes that an image shows: {halves[0]:.1f} % with up to {np.median(count):g} objects, "
@@ -744,8 +525,8 @@ def few_and_many(results: Results) -> str:
 
 # --- the claims ------------------------------------------------------------------------------------------------------
 
-MANY, MANY_MASKS = ([make(row) for row in (EPS, CAM)] for make in (
-    lambda row: segmented(row, V2_VGG, many=True), lambda row: pseudo(row, many=True)))
+F1_WIDE = [boundary(row, "f1", 1) for row in (EPS, CAM)]
+NARROW, WIDE = (f"{100 * share:g} %" for share in PUBLISHED.boundary_shares)
 SALIENT = {which: foreground("estimated", which) - foreground("masks", which)
            for which in ("iou", "recall", "precision")}
 
@@ -755,9 +536,9 @@ CLAIMS: dict[str, Condition] = {
                 also(f"Boundaries match within {NARROW} of an image's diagonal, or 1 pixel where that is more. Within "
                      f"{WIDE}: F1 EPS {{}}, CAM {{}} %, {{}}.", *F1_WIDE, F1_WIDE[0] - F1_WIDE[1]),
                 "Not run here: BES, SEAM."),
-    "C02": over_pairs(confuses_least, "CAM", "EPS"),
-    "C03": over_pairs(segments_the_target_better, "CAM", "EPS"),
-    "C04": over_pairs(expansion_confuses_more, "CAM", "expanded"),
+    "C02": over_pairs(confuses_least, CAM, EPS),
+    "C03": over_pairs(segments_the_target_better, CAM, EPS),
+    "C04": over_pairs(expansion_confuses_more, CAM, EXPANDED),
     "C05": told(every(largest(EPS, STRATEGIES), above(STRATEGIES[EPS] - STRATEGIES["naive"], half=1.45)),
                 listed("mIoU: {} %.", STRATEGIES),
                 listed(f"{LEARNED}: {{}} %, adaptive - naive {{}}.", LEARNED_STRATEGIES,
@@ -799,12 +580,3 @@ CLAIMS: dict[str, Condition] = {
                 stands_for_coco, few_and_many),
 }
 
-
-def steps(route: Route, _profile: str) -> list[Step]:
-    """Everything that the claims need at one seed and that a profile runs."""
-    return claim_steps(CLAIMS, route)
-
-
-def decide(run: Session) -> "pd.DataFrame":
-    """Every claim of the paper once: claim_id, statement, published, measured, interval, verdict, why."""
-    return decide_all("lee2021", CLAIMS, Results(run))

@@ -7,7 +7,7 @@ pseudo-masks (as they are, after a CRF, after AffinityNet) -> four segmenters ->
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -24,17 +24,16 @@ from wsss_lab.evaluation.co_occurrence import score_contexts
 from wsss_lab.evaluation.object_recall import object_areas
 from wsss_lab.lab.profiles import unknown_name
 from wsss_lab.lab.rehearsal import scale_of
-from wsss_lab.lab.steps import EVALUATION_READS, Step, seeded_step
-from wsss_lab.lab.worlds import OWN_TRAIN, CocoWorld, ToyWorld, World, saliency_folder, weights_file
+from wsss_lab.lab.steps import Step
+from wsss_lab.lab.worlds import OWN_TRAIN, CocoWorld, ToyWorld, World, saliency_folder
 from wsss_lab.networks.backbones import Backbone
 from wsss_lab.networks.fit import Schedule
 from wsss_lab.networks.inference import averaged_maps
 from wsss_lab.networks.trunks import RESNET101_BLOCKS
 from wsss_lab.papers.araslanov2020 import route as araslanov2020
-from wsss_lab.papers.araslanov2020 import route as araslanov2020_values
-from wsss_lab.papers.chaudhry2017 import route as chaudhry2017_values
+from wsss_lab.papers.chaudhry2017 import route as chaudhry2017
 from wsss_lab.papers.oh2017 import route as oh2017
-from wsss_lab.papers.oh2017 import route as oh2017_values
+from wsss_lab.papers.route import PaperRoute, start_file
 from wsss_lab.refinement.affinity import STEPS, affinity_label_frames, train_affinity, walk_frames
 from wsss_lab.refinement.dense_crf import CrfParameters
 from wsss_lab.saliency import maps as saliency
@@ -179,7 +178,7 @@ def _paper_schedule(iterations: int, batch: int, lr: float, momentum: float = PU
                     head_lr=PUBLISHED.head_lr)
 
 
-_GUIDED, _SINGLE, _DCSP = oh2017_values.SCALES, araslanov2020_values.SCALES, chaudhry2017_values.SCALES
+_GUIDED, _SINGLE, _DCSP = oh2017.SCALES, araslanov2020.SCALES, chaudhry2017.SCALES
 _TOY = replace(_SINGLE["toy"].main, dropout=PUBLISHED.dropout)
 _TOY_NETS = {"VGG16": replace(_GUIDED["toy"].backbone, aspp=_DCSP["toy"].main.aspp), "ResNet101": _DCSP["toy"].main}
 _TOY_CLASSIFIER = Schedule(320, 8, 0.1, "sgd", "poly", momentum=PUBLISHED.momentum, head_lr=PUBLISHED.head_lr)
@@ -211,7 +210,7 @@ SCALES = {
 }
 
 #: File names looked for in the folder WSSS_WEIGHTS, by backbone.
-START_WEIGHTS = {"main": araslanov2020_values.START_WEIGHTS["main"], "VGG16": "vgg16_imagenet.pth",
+START_WEIGHTS = {"main": araslanov2020.START_WEIGHTS["main"], "VGG16": "vgg16_imagenet.pth",
                  "ResNet101": "resnet101_imagenet.pth"}
 
 
@@ -301,67 +300,57 @@ def taught(profile: str) -> dict[str, tuple[str, ...]]:
 
 
 @dataclass(frozen=True)
-class Route:
+class Route(PaperRoute):
     """The steps of one full run of the paper at one seed, on one world.
 
     starts: start weights, "main" (classifiers, AffinityNet) and by backbone of the segmenters. guided: the route of Oh
     et al. 2017 on the same world, whose detectors and G2 guides are used. many: the world of many objects that stands
-    for COCO (Table 7), None where there is none. profile: its name, which says what is left out. Every method returns a
-    Step; equal arguments give the same step.
+    for COCO (Table 7), None where there is none. profile: its name, which says what is left out.
     """
 
-    world: World
-    scale: Scale
-    seed: int
     starts: dict[str, Any]
     guided: oh2017.Route
     many: World | None = None
     profile: str = "toy"
 
-    # --- saliency ------------------------------------------------------------------------------------------------
+    # --- saliency -----------------------------------------------------------------------------------------------------
 
     def saliency(self, detector: str = "masks", split: str = "train") -> Step:
         """Saliency of a split by one of DETECTORS or of DIAL.
 
         Maps that somebody else made are read from <WSSS_SALIENCY>/<detector> where the environment names such a folder.
         """
-        view = self.world.train_view(split)
+        name = f"saliency '{detector}' of {split}{self._where}"
         if detector in DIAL:
             kind, amount = DIAL[detector]
-            return self._step("saliency", dial_frames, f"saliency '{detector}' of {split}{self._where}",
-                              {"kind": kind, "amount": amount, "seed": self.seed},
-                              {"view": self.world.eval_view(split)}, "true foreground as saliency")
+            return self.step(dial_frames, name, view=self.world.eval_view(split), kind=kind, amount=amount,
+                             reads_masks="true foreground as saliency")
         if detector not in DETECTORS:
             raise unknown_name("saliency detector", detector, [*DETECTORS, *DIAL])
         if folder := saliency_folder(detector, DETECTORS):
-            return seeded_step(None, "saliency", saliency.folder_frames,
-                               f"saliency maps '{detector}' of {split}{self._where}", {},
-                               {"view": view, "folder": folder}, "saliency made elsewhere")
+            return self.step(saliency.folder_frames, name, view=split, folder=folder,
+                             reads_masks="saliency made elsewhere")
         if detector == "unsupervised" or self.guided.u2net is not None:
             return replace(self.guided, world=self.world).saliency_maps(split, "" if detector == "masks" else detector)
-        return self._step("saliency", saliency_frames, f"saliency ({detector}) of {split}{self._where}",
-                          {"backbone": self.guided.scale.backbone.settings()},
-                          {"view": view, "state": self.saliency_network(detector)["state"]})
+        return self.step(saliency_frames, name, view=split, state=self.saliency_network(detector)["state"],
+                         backbone=self.guided.scale.backbone)
 
     def saliency_network(self, detector: str) -> Step:
         """A detector trained on other objects' masks ("masks"), or on what GrabCut makes of their boxes ("boxes")."""
         if detector == "boxes":
             return self.guided.saliency_network()
         scenes, scale = self.guided.world.saliency_scenes(), self.guided.scale
-        return self._step("saliency", train_saliency, "train saliency network on masks",
-                          {"backbone": scale.backbone.settings(), "schedule": scale.saliency.settings(),
-                           "seed": self.seed},
-                          {"images": scenes["images"], "masks": scenes["masks"], "start": self.guided.start},
-                          "masks of other objects (saliency set)")
+        return self.step(train_saliency, "train saliency network on masks", images=scenes["images"],
+                         masks=scenes["masks"], start=self.guided.start, backbone=scale.backbone,
+                         schedule=scale.saliency, reads_masks="masks of other objects (saliency set)")
 
-    def estimated(self, name: str = "adaptive", split: str = "val") -> Step:
-        """The saliency maps that a row's localisation maps stand for (Eq. 1)."""
-        inputs = {"view": self.world.train_view(split), "state": self.trained(name)["state"],
-                  "saliency": self.saliency(ROWS[name].detector, split)["maps"]}
-        return self._step("saliency", estimated_frames, f"saliency of {split}{self._where} estimated by {name}",
-                          {"backbone": self.backbone, "selection": self.selection(name)}, inputs)
+    def estimated(self, split: str = "val") -> Step:
+        """The saliency maps that the localisation maps of EPS stand for (Eq. 1)."""
+        return self.step(estimated_frames, f"saliency of {split}{self._where} estimated by EPS", "saliency", view=split,
+                         state=self.trained("adaptive")["state"], saliency=self.saliency(split=split)["maps"],
+                         backbone=self.scale.main, selection=self.selection("adaptive"))
 
-    # --- seeds and fusion ----------------------------------------------------------------------------------------
+    # --- seeds and fusion ---------------------------------------------------------------------------------------------
 
     def selection(self, name: str) -> dict | None:
         """Settings of a row's map selection on this world; None for CAM."""
@@ -377,13 +366,12 @@ class Route:
         """The classifier of a row of ROWS."""
         if name not in ROWS:
             raise unknown_name("row", name, list(ROWS))
-        row, inputs = ROWS[name], {"view": self.world.train_view("train"), "start": self.starts["main"]}
-        if row.selection is not None:
-            inputs["saliency"] = self.saliency(row.detector)["maps"]
-        return self._step("seeds", train_localisation, f"train {name}{self._where}",
-                          {"backbone": self.backbone, "schedule": self._schedule(row).settings(), "seed": self.seed,
-                           "selection": self.selection(name), "random_scale": self.scale.random_scale}
-                          | ({} if row.selection else {"saliency": None}), inputs)
+        row, schedule = ROWS[name], self.scale.classifier
+        momentum = schedule.momentum if row.momentum is None else row.momentum
+        return self.step(train_localisation, f"train {name}{self._where}", view="train", start=self.starts["main"],
+                         saliency=self.saliency(row.detector)["maps"] if row.selection else None,
+                         backbone=self.scale.main, selection=self.selection(name), random_scale=self.scale.random_scale,
+                         schedule=replace(schedule, lr=row.rate * schedule.lr, momentum=momentum))
 
     @property
     def scored(self) -> str:
@@ -393,35 +381,29 @@ class Route:
     def masks(self, name: str, split: str = "", crf: bool = False) -> Step:
         """Pseudo-masks of a split ("" = `scored`) by a row of ROWS, tags known: "masks", "learned" (with the learned
         background map, not for CAM) and, with crf, "refined"."""
-        trained, split = self.trained(name), split or self.scored
-        return self._step("seeds", pseudo_masks, f"pseudo-masks of {split}{self._where} by {name}{' + CRF' * crf}",
-                          {"backbone": self.backbone, "scales": self.scale.scales,
-                           "learned": ROWS[name].selection is not None,
-                           "crf": self.crf(PUBLISHED.crf) if crf else None},
-                          {"view": self.world.train_view(split), "state": trained["state"]})
+        split = split or self.scored
+        return self.step(pseudo_masks, f"pseudo-masks of {split}{self._where} by {name}{' + CRF' * crf}", view=split,
+                         state=self.trained(name)["state"], backbone=self.scale.main, scales=self.scale.scales,
+                         learned=ROWS[name].selection is not None, crf=self.crf(PUBLISHED.crf if crf else None))
 
-    # --- refinement ----------------------------------------------------------------------------------------------
+    # --- refinement ---------------------------------------------------------------------------------------------------
 
     def affinity_net(self, name: str) -> Step:
         """An AffinityNet trained on pairs of pixels that a row's maps and a dense CRF are sure of."""
-        view = self.world.train_view(self.scale.paired)
-        labels = self._step("refinement", affinity_label_frames, f"affinity labels by {name}",
-                            {"backbone": self.backbone, "scales": self.scale.scales,
-                             "crf": self.crf(PUBLISHED.affinity_crf), "alphas": PUBLISHED.affinity_alphas},
-                            {"view": view, "state": self.trained(name)["state"]})
-        return self._step("refinement", train_affinity, f"AffinityNet on {name}",
-                          {"backbone": self.backbone, "schedule": self.scale.affinity.settings(), "seed": self.seed},
-                          {"view": view, "labels": labels["masks"], "start": self.starts["main"]})
+        labels = self.step(affinity_label_frames, f"affinity labels by {name}", view=self.scale.paired,
+                           state=self.trained(name)["state"], backbone=self.scale.main, scales=self.scale.scales,
+                           crf=self.crf(PUBLISHED.affinity_crf), alphas=PUBLISHED.affinity_alphas)
+        return self.step(train_affinity, f"AffinityNet on {name}", view=self.scale.paired, labels=labels["masks"],
+                         start=self.starts["main"], backbone=self.scale.main, schedule=self.scale.affinity)
 
     def walked(self, name: str, split: str = "") -> Step:
         """Pseudo-masks of a split ("" = `scored`) after the random walk of AffinityNet."""
         split = split or self.scored
-        return self._step("refinement", walk_frames, f"pseudo-masks of {split} by {name} + AffinityNet",
-                          {"backbone": self.backbone, "scales": self.scale.scales, "steps": self.scale.walk_steps},
-                          {"view": self.world.train_view(split), "state": self.trained(name)["state"],
-                           "affinity_state": self.affinity_net(name)["state"]})
+        return self.step(walk_frames, f"pseudo-masks of {split} by {name} + AffinityNet", view=split,
+                         state=self.trained(name)["state"], affinity_state=self.affinity_net(name)["state"],
+                         backbone=self.scale.main, scales=self.scale.scales, steps=self.scale.walk_steps)
 
-    # --- segmenter -----------------------------------------------------------------------------------------------
+    # --- segmenter ----------------------------------------------------------------------------------------------------
 
     def lessons(self, labels: str) -> Step:
         """What a segmenter is taught: pseudo-masks of a row of ROWS, those of CAM after AffinityNet, the G2 guides of
@@ -430,69 +412,68 @@ class Route:
             return self.guided.truth("train")
         if labels == "G2":
             return self.guided.guides("G2")
-        if labels == "CAM + AffinityNet":
-            return self.walked("CAM", "train")
-        return self.masks(labels, "train")
+        return self.walked("CAM", "train") if labels == "CAM + AffinityNet" else self.masks(labels, "train")
 
     def segmenter(self, labels: str = "adaptive", net: str = "V1, ResNet101") -> Step:
         """A segmenter (see `segmenters`) trained on pseudo-masks."""
-        name, network = self._segmenter(net)
-        return self._step("segmenter", train_segmenter, f"{net} on {labels}{self._where}",
-                          {**network, "schedule": self.scale.segmenters[name].settings(), "seed": self.seed},
-                          {"view": self.world.train_view("train"), "pseudo_masks": self.lessons(labels)["masks"],
-                           "start": self.starts[name]})
+        name, head = self._segmenter(net)
+        return self.step(train_segmenter, f"{net} on {labels}{self._where}", view="train", start=self.starts[name],
+                         pseudo_masks=self.lessons(labels)["masks"], backbone=self.scale.nets[name], head=head,
+                         schedule=self.scale.segmenters[name])
 
     def prediction(self, labels: str = "adaptive", net: str = "V1, ResNet101", split: str = "val",
                    crf: bool = False) -> Step:
         """Label maps of a split by a segmenter; tags are not used."""
-        _, network = self._segmenter(net)
-        return self._step("segmenter", segment, f"labels of {split}{self._where} by {net} on {labels}{' + CRF' * crf}",
-                          {**network, "crf": self.crf(PUBLISHED.crf) if crf else None},
-                          {"view": self.world.train_view(split), "state": self.segmenter(labels, net)["state"]})
+        name, head = self._segmenter(net)
+        return self.step(segment, f"labels of {split}{self._where} by {net} on {labels}{' + CRF' * crf}", view=split,
+                         state=self.segmenter(labels, net)["state"], backbone=self.scale.nets[name], head=head,
+                         crf=self.crf(PUBLISHED.crf if crf else None))
 
-    # --- evaluation: on `scored`, where no split is given --------------------------------------------------------
+    def _segmenter(self, net: str) -> tuple[str, str]:
+        """The backbone's name and the head of a segmenter."""
+        known = SEGMENTERS | segmenters("photos")
+        if net not in known:
+            raise unknown_name("segmenter", net, list(known))
+        return known[net]
 
-    def score(self, made: Step, split: str = "", output: str = "masks") -> Step:
-        """Confusion matrices, per image, of label maps against the ground truth. output: see the step's method."""
-        return self._evaluation(scoring.score_masks, made, split, output)
+    # --- evaluation, of pseudo-masks on `scored` ----------------------------------------------------------------------
 
-    def boundaries(self, made: Step, split: str = "", output: str = "masks") -> Step:
+    def score(self, labels: Step, split: str = "", output: str = "masks") -> Step:
+        return super().score(labels, split or self.scored, output)
+
+    def boundaries(self, made: Step) -> Step:
         """Matched, found and true boundary pixels per image, for every tolerance (Table 1)."""
-        return self._evaluation(score_boundaries, made, split, output, shares=PUBLISHED.boundary_shares)
+        return self.step(score_boundaries, f"boundaries of {made.label}", view=self.scored, masks=made["masks"],
+                         shares=PUBLISHED.boundary_shares)
 
-    def contexts(self, made: Step, split: str = "", output: str = "masks") -> Step:
+    def contexts(self, made: Step) -> Step:
         """Pixels of surroundings that are labelled as objects, per image (Table 2)."""
-        return self._evaluation(score_contexts, made, split, output)
+        return self.step(score_contexts, f"surroundings in {made.label}", view=self.scored, masks=made["masks"])
 
-    def localisation_score(self, name: str, split: str = "") -> Step:
+    def localisation_score(self, name: str) -> Step:
         """Histograms of a row's relative maps: scores for every constant background."""
-        split = split or self.scored
-        return self._step("evaluation", score_localisations, f"all backgrounds of {name} on {split}",
-                          {"backbone": self.backbone, "scales": self.scale.scales},
-                          {"view": self.world.eval_view(split), "state": self.trained(name)["state"]}, EVALUATION_READS)
+        return self.step(score_localisations, f"all backgrounds of {name} on {self.scored}", "evaluation",
+                         view=self.scored, state=self.trained(name)["state"], backbone=self.scale.main,
+                         scales=self.scale.scales)
 
     def salient(self, maps: Step, split: str = "val") -> Step:
         """Salient pixels of saliency maps: above one half, as the map selection reads them."""
-        return seeded_step(None, "saliency", salient_halves, f"salient pixels of {maps.label}", {},
-                           {"view": self.world.train_view(split), "maps": maps["maps"]})
+        return self.step(salient_halves, f"salient pixels of {maps.label}", "saliency", view=split, maps=maps["maps"])
 
     def saliency_score(self, maps: Step, split: str = "val") -> Step:
         """Foreground counts of saliency maps, per image; see wsss_lab.evaluation.saliency_scores."""
         salient = self.salient(maps, split)
-        return seeded_step(None, "evaluation", scoring.score_saliency, f"score of {salient.label}", {},
-                           {"view": self.world.eval_view(split), "salient": salient["masks"]}, EVALUATION_READS)
+        return self.step(scoring.score_saliency, f"score of {salient.label}", view=split, salient=salient["masks"])
 
-    def covered(self, maps: Step, split: str = "") -> Step:
+    def covered(self) -> Step:
         """Salient pixels of each class: confusions whose column 1 counts them."""
-        split = split or self.scored
-        return self.score(self.salient(maps, split), split)
+        return self.score(self.salient(self.saliency(split=self.scored), self.scored))
 
-    def objects(self, split: str = "val") -> Step:
-        """How many objects the images of a split show, and how large they are."""
-        return seeded_step(None, "evaluation", object_facts, f"objects of {split}{self._where}", {},
-                           {"view": self.world.eval_view(split)}, EVALUATION_READS)
+    def objects(self) -> Step:
+        """How many objects the images of val show, and how large they are."""
+        return self.step(object_facts, f"objects of val{self._where}", "evaluation", view="val")
 
-    # --- the world of many objects -------------------------------------------------------------------------------
+    # --- the world of many objects ------------------------------------------------------------------------------------
 
     @cached_property
     def crowded(self) -> "Route | None":
@@ -505,43 +486,9 @@ class Route:
             scale = replace(scale, classifier=scale.many, main=main, random_scale=PUBLISHED.coco_scale, scored="train")
         return replace(self, world=self.many, scale=scale, many=None)
 
-    # --- helpers -------------------------------------------------------------------------------------------------
-
-    @cached_property
-    def backbone(self) -> dict:
-        """Settings of the classifiers' backbone."""
-        return self.scale.main.settings()
-
-    def crf(self, parameters) -> dict:
-        """CRF parameters for images of this profile, position widths scaled with their size."""
-        return asdict(parameters.scaled(self.scale.image_scale))
-
-    def _schedule(self, row: Row) -> Schedule:
-        schedule = self.scale.classifier
-        momentum = schedule.momentum if row.momentum is None else row.momentum
-        return replace(schedule, lr=row.rate * schedule.lr, momentum=momentum)
-
-    def _segmenter(self, net: str) -> tuple[str, dict]:
-        """The name of a segmenter's backbone, and the settings that say which network it is."""
-        known = SEGMENTERS | segmenters("photos")
-        if net not in known:
-            raise unknown_name("segmenter", net, list(known))
-        backbone, head = known[net]
-        return backbone, {"backbone": self.scale.nets[backbone].settings(), "head": head}
-
-    def _evaluation(self, function, made: Step, split: str, output: str, **settings) -> Step:
-        split = split or self.scored
-        what = function.__name__.replace("_", " ")
-        label = f"{what} of {made.label}" + ("" if output == "masks" else f", {output}")
-        return seeded_step(None, "evaluation", function, label, settings,
-                           {"view": self.world.eval_view(split), "masks": made[output]}, EVALUATION_READS)
-
     @property
     def _where(self) -> str:
         return "" if self.world == self.guided.world else " (many objects)"
-
-    def _step(self, *arguments) -> Step:
-        return seeded_step(self.seed, *arguments)
 
 
 def routes(profile: str, seeds: int, world_seed: int = 0) -> list[Route]:
@@ -551,30 +498,25 @@ def routes(profile: str, seeds: int, world_seed: int = 0) -> list[Route]:
     """
     scale, guided = scale_of(SCALES, profile), oh2017.routes(profile, seeds, world_seed)
     world = guided[0].world
-    starts = _toy_starts(profile, world_seed) if guided[0].scale.pretraining else _files(scale)
+    if guided[0].scale.pretraining:  # on crops, as in the other papers' notebooks
+        starts = araslanov2020.routes(profile, 1, world_seed)[0].starts
+        starts = {"main": starts["main"], "VGG16": starts["VGG16"], "ResNet101": starts["ResNet-50"]}
+    else:
+        starts = start_files(scale)
     return [Route(world, scale, each.seed, starts, each, _many(profile, world), profile) for each in guided]
 
 
 def _many(profile: str, world: World) -> World | None:
     """The world of Table 7: COCO, or a toy world with more and smaller animals."""
     if isinstance(world, ToyWorld):
-        halves = tuple((split, count // 2) for split, count in world.counts)
-        return replace(world, knobs=MANY, counts=halves)
+        return replace(world, knobs=MANY, counts=tuple((split, count // 2) for split, count in world.counts))
     root = os.environ.get("WSSS_COCO", "")
     return CocoWorld(root) if root and profile == "voc" else None
 
 
-def _toy_starts(profile: str, world_seed: int) -> dict[str, Any]:
-    """Pre-trained on crops, as in the other papers' notebooks."""
-    starts = araslanov2020.routes(profile, 1, world_seed)[0].starts
-    return {"main": starts["main"], "VGG16": starts["VGG16"], "ResNet101": starts["ResNet-50"]}
-
-
-def _files(scale: Scale) -> dict[str, Any]:
+def start_files(scale: Scale) -> dict[str, Any]:
     """Start weights from the folder WSSS_WEIGHTS, each of them looked at before anything runs."""
-    def start(name: str, backbone):
-        file = oh2017.START_WEIGHTS["mobilenet"] if backbone.family == "mobilenet" else START_WEIGHTS[name]
-        trunk = backbone.trunk("DeepLab")
-        return weights_file(file, lambda state, path: backbone.load_start(trunk, state, path))
-
-    return {name: start(name, backbone) for name, backbone in {"main": scale.main, **scale.nets}.items()}
+    backbones = {"main": scale.main, **scale.nets}
+    files = {name: oh2017.START_WEIGHTS["mobilenet"] if backbone.family == "mobilenet" else START_WEIGHTS[name]
+             for name, backbone in backbones.items()}
+    return {name: start_file(files[name], backbone, backbone.trunk("DeepLab")) for name, backbone in backbones.items()}

@@ -1,26 +1,31 @@
-"""The measured tables of Lee et al. 2021 (EPS): boundaries, co-occurrence, map selection, refinement of pseudo-masks.
+"""What is measured of Lee et al. 2021 (EPS), and its tables: the printed numbers beside ours."""
 
-Its segmenters are in lee2021_tables_compared, its parameters and switches in lee2021_tables_studies.
-"""
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from wsss_lab.data.views import EvalView
 from wsss_lab.evaluation.boundaries import boundary_scores, tolerance_pixels
 from wsss_lab.evaluation.co_occurrence import co_occurring_pairs, pair_sums
-from wsss_lab.evaluation.confusion import iou, nan_mean
-from wsss_lab.evaluation.intervals import difference_interval, interval, ratio
+from wsss_lab.evaluation.confusion import iou, mean_iou, nan_mean, precision_recall_of_labels
+from wsss_lab.evaluation.intervals import ratio
 from wsss_lab.evaluation.precision_recall import sweep
-from wsss_lab.evaluation.saliency_scores import foreground_iou
+from wsss_lab.evaluation.saliency_scores import foreground_iou, foreground_precision_recall
+from wsss_lab.evaluation.scoring import score_salient_pixels
 from wsss_lab.lab.profiles import has_test
 from wsss_lab.lab.session import Session
 from wsss_lab.lab.steps import Step
-from wsss_lab.measure.tables import NOT_RUN, Table
+from wsss_lab.measure.quantities import Derived, NotMeasured, Quantity, Results, Source, cached, figure
+from wsss_lab.measure.tables import REFERENCE, Table, measured, table
 from wsss_lab.papers.lee2021.route import (
     DETECTORS,
     DIAL,
     MOMENTUM_ROWS,
     PUBLISHED,
+    ROWS,
     SHARES,
     STRATEGY_ROWS,
     TAUS,
@@ -32,132 +37,276 @@ from wsss_lab.papers.lee2021.route import (
     taught,
     trained_rows,
 )
-from wsss_lab.papers.shared_evidence import SeededEvidence
 from wsss_lab.papers.shared_tables import (
     FAMILIES,
+    NO_TEST,
     TAGS_KNOWN,
     cut_at,
     detector_name,
-    labels_used,
-    miou,
-    miou_gain,
-    miou_of_cut,
+    labels_of,
     nearest,
     printed_slips,
     protocol,
-    score_cells,
-    split_cells,
     words_on_test,
 )
 from wsss_lab.saliency.maps import folder_frames
-from wsss_lab.seeds.localisation import BACKGROUND
+from wsss_lab.seeds.localisation import BACKGROUND, pseudo_masks
 
-
-class Evidence(SeededEvidence):
-    """Stored scores of a session, stacked over its S seeds.
-
-    Confusions are (S, N, K, K + 1) counts per seed and image; rows are keys of lee2021.ROWS, segmenters names of
-    lee2021.segmenters. split: "" is the part of the training images that pseudo-masks are scored on. many: of the world
-    of many objects (Table 7) instead of the main one.
-    """
-
-    def of(self, route, many: bool = False):
-        """A route, or its counterpart on the world of many objects."""
-        return route.crowded if many else route
-
-    def pseudo(self, row: str, split: str = "", output: str = "masks", many: bool = False,
-               void: bool = False) -> np.ndarray:
-        """Confusions of a row's pseudo-masks. output: "masks", "learned" (with the learned background map) or "refined"
-        (after the dense CRF); void=True counts void pixels as background."""
-        def score(route) -> Step:
-            route = self.of(route, many)
-            return route.score(route.masks(row, split, output == "refined"), split, output)
-
-        return self.stack(score, "with_void" if void else "confusions")
-
-    def walked(self, row: str, split: str = "") -> np.ndarray:
-        """Confusions of a row's pseudo-masks after AffinityNet."""
-        return self.stack(lambda route: route.score(route.walked(row, split), split), "confusions")
-
-    def segmented(self, labels: str, net: str, split: str = "val", crf: bool = False, many: bool = False,
-                  void: bool = False) -> np.ndarray:
-        """Confusions of a segmenter that was taught by `labels`."""
-        def score(route) -> Step:
-            route = self.of(route, many)
-            return route.score(route.prediction(labels, net, split, crf), split)
-
-        return self.stack(score, "with_void" if void else "confusions")
-
-    def boundaries(self, row: str, split: str = "") -> np.ndarray:
-        """Boundary counts of a row's pseudo-masks: (S, N, tolerances, 3)."""
-        return self.stack(lambda route: route.boundaries(route.masks(row, split), split), "counts")
-
-    def contexts(self, row: str, split: str = "") -> dict[str, np.ndarray]:
-        """Co-occurrence counts of a row's pseudo-masks, name -> (S, ...); see wsss_lab.evaluation.co_occurrence."""
-        def step(route) -> Step:
-            return route.contexts(route.masks(row, split), split)
-
-        return {name: self.stack(step, name) for name in ("false", "present", "confusions", "known", "missing")}
-
-    def scored_view(self):
-        """The training images whose pseudo-masks are scored, with their masks."""
-        return self.run.view(self.run.route.scored)
-
-    def pairs(self) -> list[tuple[int, int]]:
-        """The surroundings k that go with classes c, both 0-based, by the masks and context maps of the scored images.
-
-        Empty where the world has no context maps, or no class keeps to one kind of surroundings.
-        """
-        found = self.contexts("CAM")  # any row: the ground truth alone is read
-        known = found["known"][0]
-        return co_occurring_pairs(self.scored_view().tags[known], found["present"][0][known])
-
-    def counts(self, row: str, split: str = "") -> np.ndarray:
-        """Confidence counts of a row's maps: (S, N, 3, K, bins)."""
-        return self.stack(lambda route: route.localisation_score(row, split), "counts")
-
-    def curves(self, row: str) -> dict[str, np.ndarray]:
-        """What a training wrote down per iteration, name -> (S, iterations); empty for CAM."""
-        each = self.stack(lambda route: route.trained(row), "curves")
-        return {name: np.array([curves[name] for curves in each]) for name in each[0]}
-
-    def saliency(self, detector: str = "masks", split: str = "val") -> np.ndarray:
-        """Foreground counts (S, N, 4) of a detector's maps."""
-        return self.stack(lambda route: route.saliency_score(route.saliency(detector, split), split), "counts")
-
-    def estimated(self, row: str = "adaptive", split: str = "val") -> np.ndarray:
-        """Foreground counts (S, N, 4) of the saliency that a row estimates."""
-        return self.stack(lambda route: route.saliency_score(route.estimated(row, split), split), "counts")
-
-    def covered(self, detector: str = "masks", split: str = "") -> np.ndarray:
-        """Confusions (S, N, K, K + 1) whose column 1 counts the salient pixels of each class."""
-        return self.stack(lambda route: route.covered(route.saliency(detector, split or route.scored), split),
-                          "confusions")
-
-    def objects(self, split: str = "val", many: bool = True) -> dict[str, np.ndarray]:
-        """Objects per image and their mean area: name -> (N,)."""
-        step = self.of(self.run.routes[0], many).objects(split)
-        return {name: np.asarray(self.run.load(step[name])) for name in ("objects", "area")}
-
-
-OWN = "EPS"  # the paper's method, row "adaptive"
+EPS, CAM = "adaptive", "CAM"
+EXPANDED, AFFINITY = "expanded", "AffinityNet"  # what else is made of the maps of CAM
+CUTS = (0.2, 0.3, 0.4)  # of saliency maps, besides the map selection's one half
+LOW_BACKGROUND = BACKGROUND / 2  # constant score beside which CAM's maps cover more of the image
 CROWDED_NET = "V2, VGG16"  # of Table 7
 
-#: What else teaches segmenters: labels -> (method, supervision). Not in the paper's tables.
-LESSONS = {"CAM": ("CAM", "I"), "CAM + AffinityNet": ("CAM + AffinityNet", "I"),
-           "G2": ("G2 guides of Oh et al. 2017", "I+S"), "full": ("ground truth", "F")}
+
+# --- what is measured -------------------------------------------------------------------------------------------------
+
+
+def shown(labels: str) -> str:
+    """A name beside other methods: rows of EPS that differ by their saliency are "EPS" and "EPS (boxes)"."""
+    return ({EPS: "EPS"} | {detector_row(name): f"EPS ({name})" for name in DETECTORS[1:]}).get(labels, labels)
+
+
+def row_of(route: Route, row: str) -> str:
+    """A row of ROWS; raises NotMeasured where the profile doesn't train it."""
+    if row not in trained_rows(route.profile) and ROWS[row]:
+        raise NotMeasured(f"profile {route.profile} doesn't train the row '{row}'")
+    return row
+
+
+def in_world(route: Route, many: bool) -> Route:
+    """The route, or its counterpart on the world of many objects."""
+    if many and route.crowded is None:
+        where = "; there it is COCO 2014, in the folder that WSSS_COCO names" if route.profile == "voc" else ""
+        raise NotMeasured(f"profile {route.profile} has no world of many objects{where}")
+    return route.crowded if many else route
+
+
+def with_affinity(route: Route) -> Route:
+    """The route, where its profile trains AffinityNet."""
+    if route.scale.affinity is None:
+        raise NotMeasured(f"profile {route.profile} trains no AffinityNet")
+    return route
+
+
+def scored_view(route: Route) -> Any:
+    """The training images whose pseudo-masks are scored, with their masks."""
+    return route.world.eval_view(route.scored)
+
+
+def scored_tags(route: Route) -> Derived:
+    return Derived(lambda view: view.tags, scored_view(route))
+
+
+@cached
+def confusions(row: str, output: str = "masks", many: bool = False) -> Source:
+    """Confusions of a row's pseudo-masks. output: "masks", "learned" (with the learned background map), "refined" (by
+    the dense CRF) or "walked" (by AffinityNet). many: of the world of many objects."""
+
+    def source(route: Route) -> Any:
+        made = in_world(route, many)
+        if output == "walked":
+            return made.score(with_affinity(made).walked(row_of(route, row)))["confusions"]
+        return made.score(made.masks(row_of(route, row), crf=output == "refined"), output=output)["confusions"]
+
+    return source
+
+
+@cached
+def pseudo(row: str, output: str = "masks", many: bool = False) -> Quantity:
+    """mIoU of a row's pseudo-masks; arguments as for `confusions`."""
+    after = {"masks": "", "learned": ", learned", "refined": " + CRF", "walked": " + AffinityNet"}[output]
+    return figure(shown(row) + after, confusions(row, output, many), mean_iou)
+
+
+@cached
+def of_classes(row: str, chosen: tuple[bool, ...], of: str, output: str = "masks") -> Quantity:
+    """Mean IoU of chosen foreground classes, one flag for each, by a row's pseudo-masks. of: name of these classes."""
+    return figure(f"{shown(row)} on {of}", confusions(row, output),
+                  lambda summed: nan_mean(iou(summed)[..., 1:][..., np.array(chosen)]))
+
+
+@cached
+def found(row: str, which: str) -> Quantity:
+    """Foreground "precision" or "recall" of a row's pseudo-masks."""
+    return figure(row, confusions(row), lambda summed: getattr(precision_recall_of_labels(summed).foreground, which))
+
+
+def covered(route: Route) -> Any:
+    """Confusions (N, K, K + 1) whose column 1 counts the salient pixels of each class."""
+    return route.covered()["confusions"]
+
+
+@cached
+def boundary_counts(row: str) -> Source:
+    return lambda route: route.boundaries(route.masks(row_of(route, row)))["counts"]
+
+
+@cached
+def boundary(row: str, which: str, tolerance: int = 0) -> Quantity:
+    """"f1", "recall" or "precision" of a row's boundaries at one of the tolerances of Table 1."""
+    return figure(f"{'F1' if which == 'f1' else which} of {shown(row)}", boundary_counts(row),
+                  lambda summed: getattr(boundary_scores(summed), which), lambda counts: counts[:, :, tolerance])
+
+
+@cached
+def backgrounds(row: str) -> Source:
+    """Confidence counts (N, 3, K, bins) of a row's maps."""
+    return lambda route: route.localisation_score(row_of(route, row))["counts"]
+
+
+@cached
+def at_background(row: str, place: int) -> Quantity:
+    """mIoU of a row's pseudo-masks by a constant background score, the threshold at this place of `sweep`."""
+    return figure(row, backgrounds(row), lambda cuts: sweep(cuts).mean_iou[..., 1],
+                  lambda counts: cut_at(counts, place))
+
+
+@cached
+def curves(row: str) -> Source:
+    """What a training wrote down per iteration, by name."""
+    return lambda route: route.trained(row_of(route, row))["curves"]
+
+
+def selected_tags(results: Results, row: str) -> float:
+    """Per cent of the tags that a row counts with the foreground, mean over the last tenth of its trainings."""
+    each = np.array([curves["selected tags"] for curves in results.each(curves(row))])
+    return 100 * float(each[:, -max(1, each.shape[1] // 10):].mean())
+
+
+@cached
+def segmented(labels: str, net: str, split: str = "val", crf: bool = False, many: bool = False) -> Quantity:
+    """mIoU of a segmenter taught by labels of TAUGHT. many: of the world of many objects."""
+
+    def source(route: Route) -> Any:
+        if not many and net not in taught(route.profile).get(labels, ()):
+            raise NotMeasured(f"profile {route.profile} doesn't train the segmenter '{net}' on '{labels}'")
+        if split == "test" and not has_test(route.profile):
+            raise NotMeasured(f"profile {route.profile} has no masks of {split}")
+        made = in_world(route, many)
+        return made.score(made.prediction(labels, net, split, crf), split)["confusions"]
+
+    return figure(shown(labels) + " + CRF" * crf + " on test" * (split == "test"), source, mean_iou)
+
+
+@cached
+def objects(fact: str) -> Source:
+    """"objects" or "area" of the images of val of the world of many objects: (N,)."""
+    return lambda route: in_world(route, True).objects()[fact]
+
+
+def score_cuts(view: EvalView, saliency: np.ndarray, cuts: Sequence[float]) -> dict:
+    """Foreground counts of saliency maps at several thresholds in (0, 1]: {"counts": int64 (N, cuts, 4)}.
+
+    saliency: frame uint8, 255 = 1. Raises ParameterError as score_salient_pixels does.
+    """
+    return {"counts": np.stack([score_salient_pixels(view, saliency, cut)["counts"] for cut in cuts], 1)}
+
+
+@cached
+def foreground(of: str, which: str = "iou", cut: int | None = None, split: str = "val") -> Quantity:
+    """Foreground "iou", "recall" or "precision" of the saliency that EPS estimates (of="estimated") or of one of
+    DETECTORS or DIAL, cut at one half or at one of CUTS."""
+
+    def source(route: Route) -> Any:
+        if of != "estimated":
+            row_of(route, detector_row(of))
+        maps = route.estimated(split) if of == "estimated" else route.saliency(of, split)
+        if cut is None:
+            return route.saliency_score(maps, split)["counts"]
+        return route.step(score_cuts, f"cuts of {maps.label}", "evaluation", view=split, saliency=maps["maps"],
+                          cuts=CUTS)["counts"]
+
+    def score(summed: np.ndarray) -> np.ndarray:
+        return foreground_iou(summed) if which == "iou" else getattr(foreground_precision_recall(summed), which)
+
+    name = {"estimated": "estimated", "masks": "detector"}.get(of, of)
+    return figure(name if which == "iou" else f"{which} {name}", source, score,
+                  lambda counts: counts if cut is None else counts[:, :, cut])
+
+
+class Pair(NamedTuple):
+    """A class with the surroundings that go with it: 0-based indices and a name, as in "boat on water"."""
+
+    k: int
+    c: int
+    name: str
+
+
+def wider_masks(route: Route) -> Step:
+    """Pseudo-masks of CAM at LOW_BACKGROUND: coverage without any cue for boundaries."""
+    return route.step(pseudo_masks, f"pseudo-masks of {route.scored} by CAM, background {LOW_BACKGROUND:g}",
+                      view=route.scored, state=route.trained(CAM)["state"], backbone=route.scale.main,
+                      scales=route.scale.scales, background=LOW_BACKGROUND)
+
+
+@cached
+def contexts(method: str, output: str) -> Source:
+    """Co-occurrence counts (see wsss_lab.evaluation.co_occurrence) of the pseudo-masks of a row, of CAM with a lower
+    background (EXPANDED) or of CAM after AffinityNet, whose affinities are taught by a dense CRF, which sees edges."""
+    made = {EXPANDED: wider_masks, AFFINITY: lambda route: with_affinity(route).walked(CAM)}
+    make = made.get(method, lambda route: route.masks(row_of(route, method)))
+    return lambda route: route.contexts(make(route))[output]
+
+
+@cached
+def confused(method: str, pair: Pair) -> Quantity:
+    """The confusion ratio m of a pair by pseudo-masks of a method of `contexts`."""
+    return figure(f"{pair.name} {shown(method)}",
+                  [*(contexts(method, name) for name in ("false", "present", "confusions")), scored_tags], ratio,
+                  lambda false, present, matrices, tags: pair_sums(false, present, matrices, tags[0], pair.k, pair.c),
+                  unit="")
+
+
+@cached
+def target(method: str, pair: Pair) -> Quantity:
+    """IoU of the pair's class on the images of the pair."""
+
+    def of_pair(matrices: np.ndarray, present: np.ndarray, tags: np.ndarray) -> np.ndarray:
+        return np.where((present[..., pair.k] & tags[0][:, pair.c])[..., None, None], matrices, 0)
+
+    return figure(f"{pair.name} {shown(method)}",
+                  [contexts(method, "confusions"), contexts(method, "present"), scored_tags],
+                  lambda summed: iou(summed)[..., pair.c + 1], of_pair)
+
+
+def pairs_of(read: Callable[[Source], Any]) -> list[Pair]:
+    """Classes with the surroundings that go with them, by the ground truth alone; NotMeasured where there are none.
+
+    read: gives the value of a source at the first seed.
+    """
+    view = read(scored_view)
+    if not view.has_context:
+        raise NotMeasured("these images have no maps of their surroundings")
+    known, present = (np.asarray(read(contexts(CAM, name))) for name in ("known", "present"))
+    pairs = co_occurring_pairs(view.tags[known], present[known])
+    if not pairs:
+        raise NotMeasured("in these images no class keeps to one kind of surroundings")
+    return [Pair(k, c, f"{view.classes[c]} on {view.context_classes[k]}") for k, c in pairs]
+
+
+# --- what tables share ------------------------------------------------------------------------------------------------
+
+Line = Mapping[str, Any]
+
+#: Our methods in Tables 1, 2 and 4 -> rows of ROWS; the last one is not in the paper's tables.
+METHODS = {"CAM": CAM, "EPS": EPS, "EPS, naive selection": "naive"}
 PREDICTED_FROM = "one scale"  # how segmenters look at test images
 
 
-# --- what tables share -----------------------------------------------------------------------------------------------
+def printed_lines(run: Session, name: str) -> list[dict]:
+    """The lines of a printed table, with what they have in common: method, reference, and that they are quoted."""
+    return [line | {"method": line["method"].removesuffix(" (ours)"), "source": "quoted", "reference": " ".join(
+                line[each] for each in ("venue", "reference") if not pd.isna(line.get(each, np.nan))) or None}
+            for line in run.published(name).to_dict("records")]
 
 
-def pseudo_protocol(run: Session, paper: str = "") -> str:
-    """The sentences under a table of pseudo-masks. paper: which images the paper scores, "" = those of VOC train."""
+def pseudo_protocol(run: Session, paper: str = "PASCAL VOC 2012 train") -> str:
+    """The sentences under a table of pseudo-masks. paper: which images the paper scores."""
     route = run.route
     *others, last = (f"{each:g}" for each in route.scale.scales)
     scales = f"scales {', '.join(others)} and {last} and mirror images" if others else "image and mirror image"
-    return protocol(run, f"maps averaged over {scales}", tags=TAGS_KNOWN, paper=paper or "PASCAL VOC 2012 train",
+    return protocol(run, f"maps averaged over {scales}", tags=TAGS_KNOWN, paper=paper,
                     ours=f"{run.world.name} {scored_words(route, len(run.view(route.scored)))}", nets=["main"])
 
 
@@ -167,18 +316,217 @@ def scored_words(route: Route, images: int) -> str:
     return f"{split} ({'the first ' if part else ''}{images} images)"
 
 
-def method_cells(row: pd.Series) -> dict:
-    """First cells of a printed line: the method and where it was published."""
-    return {"method": row["method"].removesuffix(" (ours)"),
-            "reference": " ".join(row[["venue", "reference"]].dropna()) or None}
+def labels_used(run: Session) -> str:
+    return f"Labels that training rests on: {labels_of(run, run.route.trained(EPS))}."
 
 
-def gain_cells(ours: np.ndarray, reference: np.ndarray | None) -> dict:
-    """Cells of a gain in mean IoU over a reference's confusions; None: this is the reference."""
-    return {"gain 95 %": "reference"} if reference is None else score_cells(miou_gain(ours, reference), "gain")
+def row_labels(run: Session) -> Callable[[Line], str]:
+    """A column on the labels that the row of a line rests on."""
+    return lambda line: labels_of(run, run.route.trained(row_of(run.route, line["row"])))
 
 
-# --- Tables 5 and 6 --------------------------------------------------------------------------------------------------
+def gain(of: Callable[[str], Quantity], row: str, reference: str) -> Quantity | str:
+    """What a row gains over a reference; REFERENCE for itself."""
+    return REFERENCE if row == reference else of(row) - of(reference)
+
+
+def pseudo_columns(run: Session, reference: str = EPS) -> dict[str, Any]:
+    """Columns on trained rows: their pseudo-masks, the gain over a reference, those by the learned background (not for
+    CAM), and the tags that they select."""
+    return {**measured("train", lambda line: pseudo(line["row"])),
+            **measured("gain", lambda line: gain(pseudo, line["row"], reference), unmeasured=None),
+            **measured("learned", lambda line: pseudo(line["row"], "learned") if line["row"] != CAM else None,
+                       unmeasured=None),
+            "selected tags": lambda line: (selected_tags(run.results, line["row"])
+                                           if line["row"] not in (CAM, "baseline") else None)}
+
+
+PSEUDO_NOTE = (" learned: labels by the learned background map instead of the constant score. selected tags: per cent "
+               "of the tags in the foreground map, mean over the last tenth of training.")
+
+
+# --- Table 1 ----------------------------------------------------------------------------------------------------------
+
+
+def table1(run: Session) -> Table:
+    """Recall, precision and F1 of the boundaries of pseudo-masks, at two tolerances."""
+    printed = {line["method"]: line for line in printed_lines(run, "table1")}
+    view, lines = run.view(run.route.scored), []
+    for method in dict.fromkeys([*printed, *METHODS]):
+        line = printed.get(method, {"method": method})
+        if method not in METHODS:
+            lines.append(line)
+            continue
+        for at, share in enumerate(PUBLISHED.boundary_shares):
+            ours = {"row": METHODS[method], "at": at, "tolerance": tolerance_words(view, share), "source": "measured"}
+            lines.append((line if at == 0 else {"method": method}) | ours)
+
+    def score(which: str) -> Callable[[Line], Quantity | None]:
+        return lambda line: boundary(line["row"], which, line["at"]) if "row" in line else None
+
+    def over_cam(line: Line) -> Quantity | str | None:
+        return gain(lambda row: boundary(row, "f1", line["at"]), line["row"], CAM) if "row" in line else None
+
+    note = (" Whatever the classes on its two sides, a boundary is found if it lies within the tolerance, in per cent "
+            "of the image's diagonal and at least one pixel, of one of the ground truth; each pixel is matched once, "
+            "and pixels of all images are pooled. The paper gives no tolerance; its numbers stand beside ours at "
+            f"{100 * PUBLISHED.boundary_shares[0]:g} %, that of the benchmark it names. Edges are two pixels wide "
+            "here; the benchmark thins them. gain: F1 over CAM at the same tolerance, in percentage points. "
+            f"{labels_used(run)}")
+    return table(run, lines, {
+        "method": "method", "reference": "reference", "tolerance": "tolerance", "recall paper": "boundary_recall_pct",
+        "recall ours": score("recall"), "precision paper": "boundary_precision_pct",
+        "precision ours": score("precision"), "F1 paper": "boundary_f1_pct", **measured("F1", score("f1")),
+        **measured("gain", over_cam), "remark": "note", "source": "source",
+    }, "Boundaries of pseudo-masks, per cent", pseudo_protocol(run, "SBD trainval (VOC images)") + note)
+
+
+def tolerance_words(view: EvalView, share: float) -> str:
+    """A tolerance in words: "0.75 %, 1 px", or from the smallest to the largest image, "2 %, 5.2 to 6.4 px"."""
+    pixels = {tolerance_pixels(view.size(index), share) for index in range(len(view))}
+    ends = dict.fromkeys(f"{round(end, 1):g}" for end in (min(pixels), max(pixels)))
+    return f"{100 * share:g} %, {' to '.join(ends)} px"
+
+
+# --- Table 2 ----------------------------------------------------------------------------------------------------------
+
+UNDEFINED = "undefined"
+RATIO, PAIR_IOU = "_confusion_ratio", "_iou_pct"  # end the names of printed columns of Table 2
+
+
+def table2(run: Session) -> Table:
+    """How much of its usual surroundings is labelled as a class: the printed pairs, and the pairs of this world."""
+    results, view, printed = run.results, run.view(run.route.scored), printed_lines(run, "table2")
+    known, present, missing = (np.asarray(results.first(contexts(CAM, name)))
+                               for name in ("known", "present", "missing"))
+    of_paper = [tuple(name.removesuffix(RATIO).split("_")) for name in printed[0] if name.endswith(RATIO)]
+    own, lines = [], []
+    with suppress(NotMeasured):
+        own = [(view.classes[pair.c], view.context_classes[pair.k]) for pair in pairs_of(results.first)]
+    for c, k in dict.fromkeys([*of_paper, *own]):
+        quoted = {line["method"]: {
+            "method": line["method"], "reference": line["reference"], "source": "quoted",
+            "ratio": line[f"{c}_{k}{RATIO}"],
+            "iou": line.get(f"{c}_{k}{PAIR_IOU}", line.get(f"{c}{PAIR_IOU}")),  # a class with one pair has its name
+        } for line in printed if (c, k) in of_paper}
+        ours = {}
+        if c in view.classes and k in view.context_classes:
+            pair = Pair(list(view.context_classes).index(k), list(view.classes).index(c), f"{c} on {k}")
+            images = int((present[:, pair.k] & view.tags[:, pair.c]).sum())
+            ours = {method: {"method": method, "row": row, "pair": pair, "images": images, "source": "measured"}
+                    for method, row in METHODS.items()}
+        lines += [{"class": c, "surroundings": k} | quoted.get(method, {}) | ours.get(method, {})
+                  for method in dict.fromkeys([*quoted, *ours])]
+
+    def ours(quantity: Callable[[Line], Any], undefined: str | None) -> Callable[[Line], Any]:
+        """The quantity of lines with images of the pair."""
+        def of(line: Line) -> Any:
+            value = quantity(line) if line.get("images") else None
+            return undefined if isinstance(value, Quantity) and np.isnan(value.value(results)) else value
+
+        return of
+
+    pairs = ("have surroundings that half or more of the images with the class show, at least twice as often as the "
+             "others")
+    where = f"The pairs of {run.world.name} {pairs}." if own else (
+        f"In {run.world.name} no class has surroundings that go with it.")
+    if not known.any():
+        where = f"{run.world.name} has no maps of surroundings: nothing is measured."
+    note = (" ratio: pixels of the surroundings wrongly labelled as the class, over the pixels of the class labelled "
+            f"rightly; 0 is best, {UNDEFINED} where none is. IoU: of the class, in per cent. Both are pooled over the "
+            "images that show class and surroundings; the paper does not say how it chose its images. change: of the "
+            f"ratio, against CAM. {where}{f' {missing} images have no map of surroundings.' if missing else ''} "
+            f"{labels_used(run)}")
+    return table(run, lines, {
+        "class": "class", "surroundings": "surroundings", "method": "method", "reference": "reference",
+        "images": "images", "ratio paper": "ratio",
+        **measured("ratio", ours(lambda line: confused(line["row"], line["pair"]), UNDEFINED)),
+        **measured("change", ours(lambda line: gain(lambda row: confused(row, line["pair"]), line["row"], CAM), None)),
+        "IoU paper": "iou", **measured("IoU", ours(lambda line: target(line["row"], line["pair"]), None)),
+        "source": "source",
+    }, "Surroundings taken for the class: ratio; IoU in per cent",
+        pseudo_protocol(run, "PASCAL-Context, images not stated") + note,
+        {"ratio paper": 2, "ratio ours": 3, "change ours": 3})
+
+
+# --- Tables 3 and 4 ---------------------------------------------------------------------------------------------------
+
+
+def table3(run: Session) -> Table:
+    """The strategies of map selection: pseudo-masks, classes that saliency ignores, and how many tags are selected."""
+    reference = "baseline" if "baseline" in trained_rows(run.profile) else "naive"
+    reserved = np.isin(np.arange(len(run.world.classes)), run.route.selection("pre-defined")["reserved"])
+    lines = [{"name": line["map_selection"].removesuffix(" (ours)"), "row": row,
+              "paper": line["train_pseudo_mask_miou_pct"]}
+             for line, row in zip(run.published("table3").to_dict("records"), STRATEGY_ROWS, strict=True)]
+    base = next(line["paper"] for line in lines if line["row"] == reference)
+    names = ", ".join(np.array(run.world.classes)[reserved]) or "none in this world"
+    coverage = ""
+    if reserved.any():
+        pixels = run.results.stack(covered).sum((0, 1))[1:]
+        salient = 100 * pixels[:, 1] / np.maximum(pixels.sum(1), 1)
+        coverage = (f"Saliency finds {salient[reserved].mean():.0f} % of the pixels of the former classes and "
+                    f"{salient[~reserved].mean():.0f} % of those of the latter. ")
+    note = (f" gain: over {reference}, in percentage points, paired by image and seed. baseline: the paper leaves it "
+            "open; here the background map alone answers for saliency (lambda = 0, whatever the tags). IoU: means over "
+            f"the classes that Pre-defined counts with the background ({names}) and over the others.{PSEUDO_NOTE} "
+            f"{coverage}{labels_used(run)}")
+    ours = pseudo_columns(run, reference)
+    learned = {name: ours.pop(name) for name in ("learned ours", "learned 95 %", "selected tags")}
+    columns = {"map selection": "name", "train paper": "paper", **ours,
+               "IoU reserved": lambda line: of_classes(line["row"], tuple(reserved), "the reserved"),
+               "IoU others": lambda line: of_classes(line["row"], tuple(~reserved), "the others"), **learned}
+    places = list(columns)
+    places.insert(places.index("gain ours"), "gain paper")
+    columns["gain paper"] = lambda line: line["paper"] - base if line["row"] != reference else None
+    return table(run, lines, {name: columns[name] for name in places},
+                 "Map selection: mIoU of pseudo-masks in per cent", pseudo_protocol(run) + note)
+
+
+#: What is printed for each refinement of Table 4, and which output of `pseudo` it is.
+REFINEMENTS = {"none": ("train_miou_no_refinement_pct", "masks"), "CRF": ("train_miou_crf_pct", "refined"),
+               AFFINITY: ("train_miou_affinitynet_pct", "walked")}
+
+
+def table4(run: Session) -> Table:
+    """Pseudo-masks as they are, after a CRF and after AffinityNet."""
+    unrefined, lines = REFINEMENTS["none"][0], []
+    for line in printed_lines(run, "table4"):
+        lines += [line | {"refinement": how, "paper": line[printed], "row": METHODS.get(line["method"]),
+                          "output": output, "gain": None if how == "none" else line[printed] - line[unrefined]}
+                  for how, (printed, output) in REFINEMENTS.items()
+                  if line["method"] in METHODS or not pd.isna(line[printed])]
+    *_, (method, row) = METHODS.items()
+    lines.append({"method": method, "refinement": "none", "row": row, "output": "masks"})
+    walks = run.route.scale.affinity is not None
+    for line in lines:
+        if line["row"] and (walks or line["refinement"] != AFFINITY):
+            line["source"] = "measured"
+
+    def ours(quantity: Callable[[str, str], Quantity | str | None]) -> Callable[[Line], Quantity | str | None]:
+        return lambda line: quantity(line["row"], line["output"]) if line["row"] else None
+
+    def over_cam(row: str, output: str) -> Quantity | str:
+        measured_cam = row == CAM and (walks or output != "walked")
+        return REFERENCE if measured_cam else pseudo(row, output) - pseudo(CAM, output)
+
+    note = (" gain: of the refinement, in percentage points. over CAM: with the same refinement, in percentage points. "
+            f"Quoted rows are as printed. Kept as printed: {printed_slips(run, 'table4')}. The last row is not in the "
+            f"paper's table. {labels_used(run)}")
+    return table(run, lines, {
+        "method": "method", "reference": "reference", "refinement": "refinement", "train paper": "paper",
+        **measured("train", ours(pseudo)), "gain paper": "gain",
+        **measured("gain", ours(lambda row, output: pseudo(row, output) - pseudo(row) if output != "masks" else None),
+                   unmeasured=None),
+        **measured("over CAM", ours(over_cam), unmeasured=None), "remark": "note", "source": "source",
+    }, "Refinement of pseudo-masks: mIoU in per cent", pseudo_protocol(run) + note)
+
+
+# --- Tables 5 to 7 ----------------------------------------------------------------------------------------------------
+
+#: What else teaches segmenters: labels -> (method, supervision). Not in the paper's tables.
+LESSONS = {"CAM": ("CAM", "I"), "CAM + AffinityNet": ("CAM + AffinityNet", "I"),
+           "G2": ("G2 guides of Oh et al. 2017", "I+S"), "full": ("ground truth", "F")}
 
 
 def table5(run: Session) -> Table:
@@ -200,161 +548,138 @@ def segmenter_of(profile: str, head: str, backbone: str) -> str:
     return next((name for name in names if name in segmenters(profile)), "")
 
 
-def segmenter_cells(evidence: Evidence, labels: str, net: str) -> dict:
-    """Our cells of a segmenter on val and test, with its network and the labels used; or why there are none."""
-    run = evidence.run
-    if net not in taught(run.profile).get(labels, ()):
-        return {"val 95 %": NOT_RUN, "test 95 %": NOT_RUN}
-    scores = split_cells(lambda split: evidence.segmented(labels, net, split), has_test(run.profile))
-    backbone, _ = segmenters(run.profile)[net]
-    return {**scores, "source": "measured", "network": FAMILIES[run.route.scale.nets[backbone].family],
-            "labels used": evidence.protocol(run.route.segmenter(labels, net))}
+def is_taught(run: Session, line: Line) -> bool:
+    """Whether the profile trains the segmenter "net" of a line on its "labels"."""
+    return line.get("net") in taught(run.profile).get(line.get("labels"), ())
+
+
+def score_columns(run: Session, split: str) -> dict[str, Any]:
+    """Our score on a split of the segmenter "net" of a line that is taught by its "labels", if it has these."""
+    def score(line: Line) -> Quantity | str | None:
+        if split == "test" and is_taught(run, line) and not has_test(run.profile):
+            return NO_TEST
+        return segmented(line["labels"], line["net"], split) if line.get("labels") else None
+
+    return measured(split, score)
+
+
+def segmenter_labels(run: Session) -> Callable[[Line], str | None]:
+    return lambda line: (labels_of(run, run.route.segmenter(line["labels"], line["net"]))
+                         if is_taught(run, line) else None)
 
 
 def _segmenter_table(run: Session, name: str, backbone: str, lessons: tuple[str, ...]) -> Table:
     """Table 5 or 6. lessons: what else than EPS teaches its segmenters."""
-    evidence, rows = Evidence(run), []
-    for _, row in run.published(name).iterrows():
-        cells = {**method_cells(row), "segmenter": row["segmenter"], "supervision": row["supervision"],
-                 "val paper": row["val_miou_pct"], "test paper": row["test_miou_pct"], "source": "quoted"}
-        if cells["method"] == OWN:
-            cells |= _line_cells(evidence, "adaptive", segmenter_of(run.profile, row["segmenter"], backbone))
-        rows.append(cells)
-    for labels in lessons:
-        method, supervision = LESSONS[labels]
-        rows.append({"method": method, "segmenter": "V1", "supervision": supervision,
-                     **_line_cells(evidence, labels, segmenter_of(run.profile, "V1", backbone))})
-    order = ["method", "reference", "segmenter", "supervision", "val paper", "val ours", "val 95 %", "gain ours",
-             "gain 95 %", "val + CRF ours", "val + CRF 95 %", "test paper", "test ours", "test 95 %", "network",
-             "labels used", "source"]
+    lines = [line | ({"labels": EPS, "net": segmenter_of(run.profile, line["segmenter"], backbone)}
+                     if line["method"] == "EPS" else {}) for line in printed_lines(run, name)]
+    net = segmenter_of(run.profile, "V1", backbone)
+    lines += [{"method": LESSONS[labels][0], "segmenter": "V1", "supervision": LESSONS[labels][1], "labels": labels,
+               "net": net} for labels in lessons]
+    start = segmenters(run.profile)[net][0]
     slips = printed_slips(run, name)
-    slips = f" Kept as printed: {slips}." if slips else ""
-    start, _ = segmenters(run.profile)[segmenter_of(run.profile, "V1", backbone)]
     note = (" Quoted rows are as printed, measured by others on VOC. V1: DeepLab-LargeFOV; V2: DeepLab-ASPP. I image "
             "tags, S saliency, F masks. The paper does not say whether a CRF follows its segmenters. gain: on val, "
             "over CAM where it teaches the same segmenter, in percentage points. The rows after EPS are not in the "
             "paper's table. network, labels used: of our rows. "
-            f"{words_on_test(run, has_test(run.profile))}{slips}")
-    return Table(pd.DataFrame(rows).reindex(columns=order), f"Segmenters with {backbone}, mIoU in per cent",
-                 protocol(run, PREDICTED_FROM, nets=[start]) + note)
+            f"{words_on_test(run, has_test(run.profile))}{f' Kept as printed: {slips}.' if slips else ''}")
+    return table(run, lines, {
+        "method": "method", "reference": "reference", "segmenter": "segmenter", "supervision": "supervision",
+        "val paper": "val_miou_pct", **score_columns(run, "val"),
+        **measured("gain", lambda line: (gain(lambda labels: segmented(labels, line["net"]), line["labels"], CAM)
+                                         if is_taught(run, line) else None), unmeasured=None),
+        **measured("val + CRF", lambda line: (segmented(EPS, line["net"], crf=True)
+                                              if line.get("labels") == EPS else None), unmeasured=None),
+        "test paper": "test_miou_pct", **score_columns(run, "test"),
+        "network": lambda line: (FAMILIES[run.route.scale.nets[segmenters(run.profile)[line["net"]][0]].family]
+                                 if is_taught(run, line) else None),
+        "labels used": segmenter_labels(run),
+        "source": lambda line: "measured" if is_taught(run, line) else line.get("source"),
+    }, f"Segmenters with {backbone}, mIoU in per cent", protocol(run, PREDICTED_FROM, nets=[start]) + note)
 
 
-def _line_cells(evidence: Evidence, labels: str, net: str) -> dict:
-    """Our cells of a line of Table 5 or 6: with the gain over CAM where it teaches the same segmenter, and with CRF."""
-    cells, known = segmenter_cells(evidence, labels, net), taught(evidence.run.profile)
-    if net not in known.get(labels, ()):
-        return cells
-    scores = evidence.segmented(labels, net)
-    if net in known["CAM"]:
-        cells |= gain_cells(scores, None if labels == "CAM" else evidence.segmented("CAM", net))
-    if labels == "adaptive":
-        cells |= score_cells(miou(evidence.segmented(labels, net, crf=True)), "val + CRF")
-    return cells
+def table7(run: Session) -> Table:
+    """Segmenters on COCO, and ours on the world of many objects that stands for it."""
+    crowded, net = run.route.crowded, CROWDED_NET
+    lines = [line | ({"labels": EPS} if line["method"] == "EPS" else {}) for line in printed_lines(run, "table7")]
+    lines.append({"method": "CAM", "segmenter": net[:2], "supervision": "I", "labels": CAM})
+
+    def ours(of: Callable[[str], Any]) -> Callable[[Line], Any]:
+        return lambda line: of(line["labels"]) if line.get("labels") else None
+
+    def where_crowded(of: Callable[[str], Any]) -> Callable[[Line], Any]:
+        return lambda line: of(line["labels"]) if line.get("labels") and crowded else None
+
+    note = (f" Kept as printed: {printed_slips(run, 'table7')}. Quoted rows are as printed, measured by others on "
+            "COCO, with VGG16. V1: DeepLab-LargeFOV; V2: DeepLab-ASPP. I image tags, S saliency.")
+    return table(run, lines, {
+        "method": "method", "reference": "reference", "segmenter": "segmenter", "supervision": "supervision",
+        "val paper": "val_miou_pct", **measured("val", ours(lambda labels: segmented(labels, net, many=True))),
+        **measured("gain", where_crowded(
+            lambda labels: gain(lambda each: segmented(each, net, many=True), labels, CAM))),
+        **measured("pseudo-masks", where_crowded(lambda labels: pseudo(labels, many=True))),
+        "network": where_crowded(lambda _: FAMILIES[crowded.scale.nets["VGG16"].family]),
+        "labels used": where_crowded(lambda labels: labels_of(run, crowded.segmenter(labels, net))),
+        "source": lambda line: "measured" if line.get("labels") and crowded else line.get("source"),
+    }, "Segmenters where objects are many, mIoU in per cent", _crowded_protocol(run) + note)
 
 
-# --- saliency detectors ----------------------------------------------------------------------------------------------
+def _crowded_protocol(run: Session) -> str:
+    crowded = run.route.crowded
+    if crowded is None:
+        return ("paper: COCO 2014 val; nothing is measured in this profile: profile voc does where WSSS_COCO names the "
+                "folder of COCO 2014, and quick and toy draw a world of many objects.")
+    counts, areas = (np.asarray(run.results.first(objects(fact))) for fact in ("objects", "area"))
+    name = crowded.world.name
+    if name == run.world.name:
+        name += " with more and smaller objects,"
+    sentence = protocol(run, PREDICTED_FROM, paper="COCO 2014 val", ours=f"{name} val ({len(areas)} images)",
+                        nets=["main", "VGG16"])
+    share, scored = crowded.selection(EPS)["share"], len(run.results.first(confusions(CAM, many=True)))
+    return (f"{sentence} {counts.mean():.1f} objects per image; one covers {100 * nan_mean(areas):.1f} % of it on "
+            f"average. lambda = {share:g}. gain: over CAM, in percentage points. pseudo-masks: mIoU on "
+            f"{scored_words(crowded, scored)} of the same world, tags known.")
+
+
+# --- saliency detectors -----------------------------------------------------------------------------------------------
 
 
 def text_saliency(run: Session) -> Table:
     """The saliency detector: how well it finds the foreground, and what EPS makes of its maps."""
-    evidence, rows, net = Evidence(run), [], segmenter_of(run.profile, "V1", "ResNet101")
-    for (_, row), detector in zip(run.published("text_saliency_detectors").iterrows(), DETECTORS, strict=True):
-        rows.append({"detector in print": f"{row['saliency_detector']} {row['reference']}",
-                     "its supervision": row["supervision"], "val paper": row["val_miou_pct"],
-                     "test paper": row["test_miou_pct"], **_detector_cells(evidence, detector, net)})
-    rows.append({"detector here": "none: CAM", **_taught_cells(evidence, "CAM", net)})
-    order = ["detector in print", "its supervision", "detector here",
-             *(f"{what} {of}" for what in ("saliency", "estimated", "pseudo-masks") for of in ("ours", "95 %")),
-             "val paper", "val ours", "val 95 %", "test paper", "test ours", "test 95 %", "labels used"]
-    where = scored_words(run.route, len(evidence.scored_view()))
+    net, trained = segmenter_of(run.profile, "V1", "ResNet101"), trained_rows(run.profile)
+    lines = [line | {"detector": detector, "row": detector_row(detector), "net": net,
+                     "in print": f"{line['saliency_detector']} {line['reference']}"}
+             for line, detector in zip(run.published("text_saliency_detectors").to_dict("records"), DETECTORS,
+                                       strict=True)]
+    lines = [line | {"labels": line["row"] if line["row"] in trained else None}
+             for line in [*lines, {"row": CAM, "net": net}]]
+    where = scored_words(run.route, len(run.view(run.route.scored)))
     note = (f" Segmenter in the paper: V1, ResNet101; here: {net}. Each detector here stands for the one in print on "
             "its line. saliency: IoU of its salient pixels (above one half) with the foreground of val. estimated: the "
             "same of the map that the trained classifier estimates (Eq. 1). pseudo-masks: mIoU on "
             f"{where}, tags known. val, test: mIoU of the segmenter. The last row, not in the paper, has no saliency. "
             f"labels used: of our rows. {words_on_test(run, has_test(run.profile))}")
-    return Table(pd.DataFrame(rows).reindex(columns=order), "Saliency detectors and what EPS makes of them, per cent",
-                 protocol(run, PREDICTED_FROM, nets=["main", segmenters(run.profile)[net][0]]) + note)
+    return table(run, lines, {
+        "detector in print": "in print", "its supervision": "supervision",
+        "detector here": lambda line: detector_words(run, line["detector"]) if "detector" in line else "none: CAM",
+        **measured("saliency", lambda line: foreground(line["detector"]) if "detector" in line else None),
+        **measured("estimated", lambda line: foreground("estimated") if line["row"] == EPS else None),
+        **measured("pseudo-masks", lambda line: pseudo(line["row"]), unmeasured=None),
+        "val paper": "val_miou_pct", **score_columns(run, "val"),
+        "test paper": "test_miou_pct", **score_columns(run, "test"),
+        "labels used": lambda line: segmenter_labels(run)(line) or row_labels(run)(line),
+    }, "Saliency detectors and what EPS makes of them, per cent",
+        protocol(run, PREDICTED_FROM, nets=["main", segmenters(run.profile)[net][0]]) + note)
 
 
-def detector_words(route: Route, detector: str) -> str:
-    """What one of DETECTORS is in this profile."""
-    if route.saliency(detector).function is folder_frames:
+def detector_words(run: Session, detector: str) -> str:
+    """What one of DETECTORS is in this profile; NotMeasured where it isn't looked at."""
+    row_of(run.route, detector_row(detector))
+    if run.route.saliency(detector).function is folder_frames:
         return f"maps from the folder '{detector}'"
-    if detector == "masks" and route.guided.u2net is None:
+    if detector == "masks" and run.route.guided.u2net is None:
         return "network trained on masks"
-    return detector_name(route.guided, detector if detector == "unsupervised" else "")
+    return detector_name(run.route.guided, detector if detector == "unsupervised" else "")
 
-
-def _detector_cells(evidence: Evidence, detector: str, net: str) -> dict:
-    """Our cells of a line of `text_saliency`. net: the segmenter."""
-    row = detector_row(detector)
-    if row not in trained_rows(evidence.run.profile):
-        return {"saliency 95 %": NOT_RUN}
-    found = {"saliency": evidence.saliency(detector)}
-    if row == "adaptive":
-        found["estimated"] = evidence.estimated(row)
-    cells = {"detector here": detector_words(evidence.run.route, detector)}
-    for what, counts in found.items():
-        cells |= score_cells(interval(counts, foreground_iou).percent(), what)
-    return cells | _taught_cells(evidence, row, net)
-
-
-def _taught_cells(evidence: Evidence, row: str, net: str) -> dict:
-    """Scores of a row's pseudo-masks and of the segmenter that learns from them, where there is one."""
-    cells = score_cells(miou(evidence.pseudo(row)), "pseudo-masks") | segmenter_cells(evidence, row, net)
-    return {"labels used": evidence.protocol(evidence.run.route.trained(row))} | cells
-
-
-# --- Table 7 ---------------------------------------------------------------------------------------------------------
-
-
-def table7(run: Session) -> Table:
-    """Segmenters on COCO, and ours on the world of many objects that stands for it."""
-    evidence, rows = Evidence(run), []
-    for _, row in run.published("table7").iterrows():
-        rows.append({**method_cells(row), "segmenter": row["segmenter"], "supervision": row["supervision"],
-                     "val paper": row["val_miou_pct"], "source": "quoted"})
-        if rows[-1]["method"] == OWN:
-            rows[-1] |= _crowded_cells(evidence, "adaptive")
-    rows.append({"method": "CAM", "segmenter": CROWDED_NET[:2], "supervision": "I", **_crowded_cells(evidence, "CAM")})
-    order = ["method", "reference", "segmenter", "supervision", "val paper", "val ours", "val 95 %", "gain ours",
-             "gain 95 %", "pseudo-masks ours", "pseudo-masks 95 %", "network", "labels used", "source"]
-    note = (f" Kept as printed: {printed_slips(run, 'table7')}. Quoted rows are as printed, measured by others on "
-            "COCO, with VGG16. V1: DeepLab-LargeFOV; V2: DeepLab-ASPP. I image tags, S saliency.")
-    return Table(pd.DataFrame(rows).reindex(columns=order), "Segmenters where objects are many, mIoU in per cent",
-                 _crowded_protocol(evidence) + note)
-
-
-def _crowded_cells(evidence: Evidence, row: str) -> dict:
-    """Our cells of a line of Table 7."""
-    crowded = evidence.run.route.crowded
-    if crowded is None:
-        return {"val 95 %": NOT_RUN}
-    scores, reference = (evidence.segmented(each, CROWDED_NET, many=True) for each in (row, "CAM"))
-    return {**score_cells(miou(scores), "val"), **gain_cells(scores, None if row == "CAM" else reference),
-            **score_cells(miou(evidence.pseudo(row, many=True)), "pseudo-masks"),
-            "network": FAMILIES[crowded.scale.nets["VGG16"].family],
-            "labels used": evidence.protocol(crowded.segmenter(row, CROWDED_NET)), "source": "measured"}
-
-
-def _crowded_protocol(evidence: Evidence) -> str:
-    run, crowded = evidence.run, evidence.run.route.crowded
-    if crowded is None:
-        return ("paper: COCO 2014 val; nothing is measured in this profile: profile voc does where WSSS_COCO names the "
-                "folder of COCO 2014, and quick and toy draw a world of many objects.")
-    facts, name = evidence.objects(), crowded.world.name
-    if name == run.world.name:
-        name += " with more and smaller objects,"
-    sentence = protocol(run, PREDICTED_FROM, paper="COCO 2014 val", ours=f"{name} val ({len(facts['area'])} images)",
-                        nets=["main", "VGG16"])
-    share, scored = crowded.selection("adaptive")["share"], evidence.pseudo("CAM", many=True).shape[1]
-    return (f"{sentence} {facts['objects'].mean():.1f} objects per image; one covers "
-            f"{100 * nan_mean(facts['area']):.1f} % of it on average. lambda = {share:g}. gain: over CAM, in "
-            f"percentage points. pseudo-masks: mIoU on {scored_words(crowded, scored)} of the same world, tags known.")
-
-
-DEFAULT = "adaptive"
-ROBUST = (0.3, 0.5)  # taus between which the paper sees no change
 
 #: What is wrong with each damaged saliency of DIAL.
 DAMAGES = {
@@ -366,393 +691,80 @@ DAMAGES = {
 }
 
 
-def selected_share(evidence: Evidence, row: str) -> float:
-    """Per cent of the tags that a row selects for the foreground map, mean over seeds and the last tenth of training.
-    """
-    curves = evidence.curves(row)["selected tags"]
-    return 100 * float(curves[:, -max(1, curves.shape[1] // 10):].mean())
+def dial(run: Session) -> Table:
+    """How good saliency has to be: detectors, and the true foreground with known damage."""
+    lines = [{"saliency": "none: CAM", "row": CAM},
+             *({"saliency": name, "row": detector_row(name)} for name in (*DETECTORS, *DIAL))]
+
+    def what_it_is(line: Line) -> str | None:
+        if (name := line["saliency"]) in DIAL:
+            return DAMAGES[name].format(100 * DIAL[name][1])
+        return detector_words(run, name) if name in DETECTORS else None
+
+    note = (f" gain: over the default, saliency '{DETECTORS[0]}', in percentage points, paired by image and seed."
+            f"{PSEUDO_NOTE} Rows with the true foreground are studies: they read the masks of the training images.")
+    return table(run, lines, {"saliency": "saliency", "what it is": what_it_is, **pseudo_columns(run),
+                              "labels used": row_labels(run)},
+                 "Saliency and its damage: mIoU of pseudo-masks in per cent", pseudo_protocol(run) + note)
 
 
-def pseudo_cells(evidence: Evidence, row: str) -> dict:
-    """Our cells of a trained row: its pseudo-masks, their gain over the default's, those by the learned background
-    (not for CAM), and the tags that it selects; or why there are none."""
-    if row not in trained_rows(evidence.run.profile):
-        return {"train 95 %": NOT_RUN}
-    confusions = evidence.pseudo(row)
-    cells = {**score_cells(miou(confusions), "train"),
-             **gain_cells(confusions, None if row == DEFAULT else evidence.pseudo(DEFAULT))}
-    if row == "CAM":
-        return cells
-    return {**cells, **score_cells(miou(evidence.pseudo(row, output="learned")), "learned"),
-            "selected tags": selected_share(evidence, row)}
+# --- parameters and switches ------------------------------------------------------------------------------------------
 
-
-PSEUDO_COLUMNS = [*(f"{what} {of}" for what in ("train", "gain", "learned") for of in ("ours", "95 %")),
-                  "selected tags"]
-PSEUDO_NOTE = (" learned: labels by the learned background map instead of the constant score. selected tags: per cent "
-               "of the tags in the foreground map, mean over the last tenth of training.")
+ROBUST = (0.3, 0.5)  # taus between which the paper sees no change
 
 
 def robustness(run: Session) -> Table:
     """tau of Eq. (2) and lambda of Eq. (1), one changed at a time."""
-    evidence = Evidence(run)
-    lines = [*(("tau", tau, tau_row(tau)) for tau in TAUS), *(("lambda", share, share_row(share)) for share in SHARES)]
-    rows = [{"parameter": name, "value": value, **pseudo_cells(evidence, row)} for name, value, row in lines]
+    lines = [*({"name": "tau", "value": tau, "row": tau_row(tau)} for tau in TAUS),
+             *({"name": "lambda", "value": share, "row": share_row(share)} for share in SHARES)]
     low, high = ROBUST
-    near = [row.get("train ours") for row in rows if row["parameter"] == "tau" and low <= row["value"] <= high]
-    spread = "" if None in near else (f" For tau from {low:g} to {high:g} the scores lie {max(near) - min(near):.1f} "
-                                      "percentage points apart.")
+    spread = ""
+    with suppress(NotMeasured):
+        near = [pseudo(tau_row(tau)).value(run.results) for tau in TAUS if low <= tau <= high]
+        spread = (f" For tau from {low:g} to {high:g} the scores lie {max(near) - min(near):.1f} percentage points "
+                  "apart.")
     note = (" gain: over the default (tau = 0.4, lambda = 0.5), in percentage points, paired by image and seed."
             f"{PSEUDO_NOTE} lambda = 0 leaves the foreground map out, lambda = 1 the background map. The paper "
-            f"leaves these studies to its supplement, which was not at hand.{spread} "
-            f"{labels_used(evidence, run.route.trained(DEFAULT))}")
-    return Table(pd.DataFrame(rows).reindex(columns=["parameter", "value", *PSEUDO_COLUMNS]),
+            f"leaves these studies to its supplement, which was not at hand.{spread} {labels_used(run)}")
+    return table(run, lines, {"parameter": "name", "value": "value", **pseudo_columns(run)},
                  "Parameters tau and lambda: mIoU of pseudo-masks in per cent", pseudo_protocol(run) + note,
                  {"value": 2})
 
 
-def dial(run: Session) -> Table:
-    """How good saliency has to be: detectors, and the true foreground with known damage."""
-    evidence, trained = Evidence(run), trained_rows(run.profile)
-    known = [(detector, detector_words(run.route, detector) if detector_row(detector) in trained else None)
-             for detector in DETECTORS]
-    known += [(name, DAMAGES[name].format(100 * amount)) for name, (_, amount) in DIAL.items()]
-    rows = [{"saliency": "none: CAM", **pseudo_cells(evidence, "CAM"), "labels used": _labels(evidence, "CAM")}]
-    for name, words in known:
-        row = detector_row(name)
-        rows.append({"saliency": name, "what it is": words, **pseudo_cells(evidence, row),
-                     "labels used": _labels(evidence, row) if row in trained else None})
-    note = (f" gain: over the default, saliency '{DETECTORS[0]}', in percentage points, paired by image and seed."
-            f"{PSEUDO_NOTE} Rows with the true foreground are studies: they read the masks of the training images.")
-    return Table(pd.DataFrame(rows).reindex(columns=["saliency", "what it is", *PSEUDO_COLUMNS, "labels used"]),
-                 "Saliency and its damage: mIoU of pseudo-masks in per cent", pseudo_protocol(run) + note)
-
-
-def _labels(evidence: Evidence, row: str) -> str:
-    return evidence.protocol(evidence.run.route.trained(row))
-
-
 def switches(run: Session) -> Table:
     """Where paper and released code differ or say nothing: the other choice, against the one taken."""
-    evidence, trained = Evidence(run), trained_rows(run.profile)
-    rows = [{"changed": f"nothing: EPS, constant background {BACKGROUND:g}", "train 95 %": NOT_RUN,
-             **_compared(evidence, DEFAULT, evidence.pseudo(DEFAULT), None)}]
-    constant = f"background {BACKGROUND:g}"
-    for row in (*STRATEGY_ROWS, *MOMENTUM_ROWS):
-        cells = {"changed": f"{_named(row)}: learned background map", "compared with": f"the same, {constant}",
-                 "train 95 %": NOT_RUN}
-        if row in trained:
-            cells |= _compared(evidence, row, evidence.pseudo(row, output="learned"), evidence.pseudo(row))
-        rows.append(cells)
-    for row, against in zip(MOMENTUM_ROWS, (DEFAULT, *MOMENTUM_ROWS)):
-        cells = {"changed": _named(row), "compared with": _named(against), "train 95 %": NOT_RUN}
-        if row in trained:
-            cells |= _compared(evidence, row, evidence.pseudo(row), evidence.pseudo(against))
-        rows.append(cells)
-    rows += [_best_constant(evidence, row) for row in ("CAM", "naive", DEFAULT)]
-    order = ["changed", "compared with", "train ours", "train 95 %", "gain ours", "gain 95 %", "labels used"]
+    lines = [{"changed": f"nothing: EPS, constant background {BACKGROUND:g}", "row": EPS, "figure": pseudo(EPS)}]
+    lines += [{"changed": f"{_named(row)}: learned background map", "against": f"the same, background {BACKGROUND:g}",
+               "row": row, "figure": pseudo(row, "learned"), "gain": pseudo(row, "learned") - pseudo(row)}
+              for row in (*STRATEGY_ROWS, *MOMENTUM_ROWS)]
+    lines += [{"changed": _named(row), "against": _named(against), "row": row, "figure": pseudo(row),
+               "gain": pseudo(row) - pseudo(against)} for row, against in zip(MOMENTUM_ROWS, (EPS, *MOMENTUM_ROWS))]
+    for row in (CAM, "naive", EPS):
+        swept = sweep(run.results.stack(backgrounds(row)).sum((0, 1)))
+        best, _ = swept.best_threshold()
+        chosen, usual = (nearest(swept.thresholds, each) for each in (best, BACKGROUND))
+        lines.append({"changed": f"{_named(row)}: best constant, {best:.2f}", "row": row,
+                      "against": f"the same, background {swept.thresholds[usual]:.2f}",
+                      "figure": at_background(row, chosen),
+                      "gain": at_background(row, chosen) - at_background(row, usual),
+                      "more labels": "; masks of the scored images, for the constant"})
     momentum = (f" Momentum is {PUBLISHED.momentum:g} elsewhere, as in the released code, where the weight decay "
                 "stands in its place; at the full rate, one of 0.9 lets small networks diverge.")
     note = (" gain: over what the row is compared with, in percentage points, paired by image and seed."
-            f"{momentum if set(MOMENTUM_ROWS) <= set(trained) else ''} The best constant is chosen on the masks that "
-            "it is scored with: an upper bound, not a result. The paper prints none of these comparisons.")
-    return Table(pd.DataFrame(rows).reindex(columns=order), "Switches of the method: mIoU of pseudo-masks in per cent",
-                 pseudo_protocol(run) + note)
+            f"{momentum if set(MOMENTUM_ROWS) <= set(trained_rows(run.profile)) else ''} The best constant is chosen "
+            "on the masks that it is scored with: an upper bound, not a result. The paper prints none of these "
+            "comparisons.")
+    return table(run, lines, {
+        "changed": "changed", "compared with": "against", **measured("train", lambda line: line["figure"]),
+        **measured("gain", lambda line: line.get("gain", REFERENCE), unmeasured=None),
+        "labels used": lambda line: row_labels(run)(line) + line.get("more labels", ""),
+    }, "Switches of the method: mIoU of pseudo-masks in per cent", pseudo_protocol(run) + note)
 
 
 def _named(row: str) -> str:
-    if row == DEFAULT:
-        return "EPS"
+    if row in (EPS, CAM):
+        return shown(row)
     return f"EPS, {row} selection" if row in STRATEGY_ROWS else f"EPS, {row.replace('rate', 'learning rate')}"
-
-
-def _compared(evidence: Evidence, row: str, confusions: np.ndarray, reference: np.ndarray | None) -> dict:
-    return {**score_cells(miou(confusions), "train"), **gain_cells(confusions, reference),
-            "labels used": _labels(evidence, row)}
-
-
-def _best_constant(evidence: Evidence, row: str) -> dict:
-    """Our cells of the constant background score with the greatest mean IoU, all seeds and images pooled."""
-    counts = evidence.counts(row)
-    swept = sweep(counts.sum((0, 1)))
-    best, _ = swept.best_threshold()
-    places = [nearest(swept.thresholds, each) for each in (best, BACKGROUND)]
-    chosen, usual = (cut_at(counts, place) for place in places)
-    gain = difference_interval(chosen, usual, lambda sums: sweep(sums).mean_iou[..., 1]).percent("pp")
-    used = swept.thresholds[places[1]]
-    return {"changed": f"{'CAM' if row == 'CAM' else _named(row)}: best constant, {best:.2f}",
-            "compared with": f"the same, background {used:.2f}", **score_cells(miou_of_cut(chosen), "train"),
-            **score_cells(gain, "gain"),
-            "labels used": f"{_labels(evidence, row)}; masks of the scored images, for the constant"}
-
-
-#: Our methods in Tables 1, 2 and 4 -> rows of ROWS; the last one is not in the paper's tables.
-METHODS = {"CAM": "CAM", OWN: "adaptive", "EPS, naive selection": "naive"}
-REFINED = ("CAM", "adaptive")  # rows that are refined too, and run on the world of many objects
-UNDEFINED = "undefined"
-RATIO, PAIR_IOU = "_confusion_ratio", "_iou_pct"  # end the names of printed columns of Table 2
-
-#: Columns of Table 4: what is printed for each refinement.
-REFINEMENTS = {"none": "train_miou_no_refinement_pct", "CRF": "train_miou_crf_pct",
-               "AffinityNet": "train_miou_affinitynet_pct"}
-
-
-def steps(route: Route, profile: str) -> list[Step]:
-    """Everything that the tables read, for one seed."""
-    rows, scored = trained_rows(profile), []
-    scored += [route.trained(name) for name in rows if name != "CAM"]
-    scored += [route.score(route.masks(name)) for name in rows]
-    scored += [route.score(route.masks(name), output="learned") for name in rows if name != "CAM"]
-    for name in REFINED:
-        scored.append(route.score(route.masks(name, crf=True), output="refined"))
-        if route.scale.affinity is not None:
-            scored.append(route.score(route.walked(name)))
-    for name in METHODS.values():
-        scored += [route.boundaries(route.masks(name)), route.contexts(route.masks(name)),
-                   route.localisation_score(name)]
-    detectors = [name for name in DETECTORS if detector_row(name) in rows]
-    scored += [route.saliency_score(route.saliency(name, "val")) for name in detectors]
-    scored += [route.saliency_score(route.estimated()), route.covered(route.saliency("masks", route.scored))]
-    return [*scored, *_segmenter_steps(route, profile), *_crowded_steps(route)]
-
-
-def _segmenter_steps(route: Route, profile: str) -> list[Step]:
-    splits = ("val", "test") if has_test(profile) else ("val",)
-    pairs = [(labels, net) for labels, nets in taught(profile).items() for net in nets]
-    return [*(route.score(route.prediction(*pair, split), split) for pair in pairs for split in splits),
-            *(route.score(route.prediction("adaptive", net, crf=True), "val") for net in taught(profile)["adaptive"])]
-
-
-def _crowded_steps(route: Route) -> list[Step]:
-    many = route.crowded
-    if many is None:
-        return []
-    return [many.objects(), *(many.score(many.masks(name)) for name in REFINED),
-            *(many.score(many.prediction(name, CROWDED_NET), "val") for name in REFINED)]
-
-
-# --- Table 1 ---------------------------------------------------------------------------------------------------------
-
-
-def table1(run: Session) -> Table:
-    """Recall, precision and F1 of the boundaries of pseudo-masks, at two tolerances."""
-    evidence, rows = Evidence(run), []
-    lines = {cells["method"]: cells for cells in map(_printed_boundaries, run.published("table1").iloc)}
-    for method in dict.fromkeys([*lines, *METHODS]):
-        quoted = lines.get(method, {"method": method})
-        if method not in METHODS:
-            rows.append(quoted)
-            continue
-        ours = [_boundary_cells(evidence, METHODS[method], at) for at in range(len(PUBLISHED.boundary_shares))]
-        rows += [quoted | ours[0], *({"method": method, **cells} for cells in ours[1:])]
-    order = ["method", "reference", "tolerance", "recall paper", "recall ours", "precision paper", "precision ours",
-             "F1 paper", "F1 ours", "F1 95 %", "gain ours", "gain 95 %", "remark", "source"]
-    note = (" Whatever the classes on its two sides, a boundary is found if it lies within the tolerance, in per cent "
-            "of the image's diagonal and at least one pixel, of one of the ground truth; each pixel is matched once, "
-            "and pixels of all images are pooled. The paper gives no tolerance; its numbers stand beside ours at "
-            f"{100 * PUBLISHED.boundary_shares[0]:g} %, that of the benchmark it names. Edges are two pixels wide "
-            "here; the benchmark thins them. gain: F1 over CAM at the same tolerance, in percentage points. "
-            f"{labels_used(evidence, _eps(run))}")
-    return Table(pd.DataFrame(rows).reindex(columns=order), "Boundaries of pseudo-masks, per cent",
-                 pseudo_protocol(run, "SBD trainval (VOC images)") + note)
-
-
-def _printed_boundaries(row: pd.Series) -> dict:
-    printed = {f"{name} paper": row[f"boundary_{name.lower()}_pct"] for name in ("recall", "precision", "F1")}
-    return {**method_cells(row), **printed, "remark": row["note"], "source": "quoted"}
-
-
-def _tolerance(evidence: Evidence, share: float) -> str:
-    """A tolerance in words: "0.75 %, 1 px", or from the smallest to the largest image, "2 %, 5.2 to 6.4 px"."""
-    view = evidence.scored_view()
-    pixels = {tolerance_pixels(view.size(index), share) for index in range(len(view))}
-    ends = dict.fromkeys(f"{round(end, 1):g}" for end in (min(pixels), max(pixels)))
-    return f"{100 * share:g} %, {' to '.join(ends)} px"
-
-
-def _boundary_cells(evidence: Evidence, row: str, at: int) -> dict:
-    """Our cells of a line of Table 1. at: which tolerance."""
-    counts, reference = (evidence.boundaries(name)[:, :, at] for name in (row, "CAM"))
-    found = boundary_scores(counts.sum(1))
-    gain = {"gain 95 %": "reference"}
-    if row != "CAM":
-        gain = score_cells(difference_interval(counts, reference, _f1).percent("pp"), "gain")
-    return {"tolerance": _tolerance(evidence, PUBLISHED.boundary_shares[at]), "source": "measured",
-            "recall ours": 100 * float(nan_mean(found.recall)),
-            "precision ours": 100 * float(nan_mean(found.precision)),
-            **score_cells(interval(counts, _f1).percent(), "F1"), **gain}
-
-
-def _f1(sums: np.ndarray) -> np.ndarray:
-    return boundary_scores(sums).f1
-
-
-# --- Table 2 ---------------------------------------------------------------------------------------------------------
-
-
-def table2(run: Session) -> Table:
-    """How much of its usual surroundings is labelled as a class: the printed pairs, and the pairs of this world."""
-    evidence, printed = Evidence(run), run.published("table2")
-    facts, view = {row: evidence.contexts(row) for row in METHODS.values()}, evidence.scored_view()
-    classes, surroundings = list(view.classes), list(view.context_classes)
-    of_paper = [tuple(column.removesuffix(RATIO).split("_")) for column in printed if column.endswith(RATIO)]
-    own, rows = [(classes[c], surroundings[k]) for k, c in evidence.pairs()], []
-    for c, k in dict.fromkeys([*of_paper, *own]):
-        lines = {}
-        if (c, k) in of_paper:
-            lines = {cells["method"]: cells for cells in (_printed_pair(row, c, k) for row in printed.iloc)}
-        for method, row in METHODS.items():
-            if c in classes and k in surroundings:
-                ours = _pair_cells(facts[row], facts["CAM"], view.tags, surroundings.index(k), classes.index(c))
-                lines[method] = lines.get(method, {}) | ours
-        rows += [{"class": c, "surroundings": k, **cells, "method": method} for method, cells in lines.items()]
-    order = ["class", "surroundings", "method", "reference", "images", "ratio paper", "ratio ours", "ratio 95 %",
-             "change ours", "change 95 %", "IoU paper", "IoU ours", "IoU 95 %", "source"]
-    return Table(pd.DataFrame(rows).reindex(columns=order), "Surroundings taken for the class: ratio; IoU in per cent",
-                 pseudo_protocol(run, "PASCAL-Context, images not stated") + _pair_note(evidence, facts["CAM"], own),
-                 {"ratio paper": 2, "ratio ours": 3, "change ours": 3})
-
-
-def _printed_pair(row: pd.Series, c: str, k: str) -> dict:
-    own = f"{c}_{k}{PAIR_IOU}"  # a class with one pair alone has its IoU under the name of the class
-    return {**method_cells(row), "ratio paper": row[f"{c}_{k}{RATIO}"], "source": "quoted",
-            "IoU paper": row[own if own in row else f"{c}{PAIR_IOU}"]}
-
-
-def _pair_cells(facts: dict, cam: dict, tags: np.ndarray, k: int, c: int) -> dict:
-    """Our cells of a line of Table 2. facts, cam: `Evidence.contexts` of the row and of CAM. k, c: the pair."""
-    shown = facts["present"][..., k] & tags[:, c]
-    if not shown.any():
-        return {"images": 0, "source": "measured"}
-    counted = [(each["false"], each["present"], each["confusions"]) for each in (facts, cam)]
-    sums, reference = (pair_sums(*each, tags, k, c) for each in counted)
-    found, change = interval(sums, ratio), difference_interval(sums, reference, ratio)
-    cells = {"ratio 95 %": UNDEFINED} if np.isnan(found.mean) else score_cells(found, "ratio")
-    if facts is cam:
-        cells["change 95 %"] = "reference"
-    elif not np.isnan(change.mean):
-        cells |= score_cells(change, "change")
-    of_pair = np.where(shown[..., None, None], facts["confusions"], 0)
-    overlap = interval(of_pair, lambda each: iou(each)[..., c + 1]).percent()
-    return {"images": int(shown[0].sum()), **cells, **score_cells(overlap, "IoU"), "source": "measured"}
-
-
-def _pair_note(evidence: Evidence, facts: dict, own: list) -> str:
-    """What follows the protocol of Table 2. facts: `Evidence.contexts` of any row. own: the pairs of this world."""
-    name, missing = evidence.run.world.name, int(facts["missing"][0])
-    pairs = ("have surroundings that half or more of the images with the class show, at least twice as often as the "
-             "others")
-    where = f"The pairs of {name} {pairs}." if own else f"In {name} no class has surroundings that go with it."
-    if not facts["known"].any():
-        where = f"{name} has no maps of surroundings: nothing is measured."
-    return (" ratio: pixels of the surroundings wrongly labelled as the class, over the pixels of the class labelled "
-            f"rightly; 0 is best, {UNDEFINED} where none is. IoU: of the class, in per cent. Both are pooled over the "
-            "images that show class and surroundings; the paper does not say how it chose its images. change: of the "
-            f"ratio, against CAM. {where}{f' {missing} images have no map of surroundings.' if missing else ''} "
-            f"{labels_used(evidence, _eps(evidence.run))}")
-
-
-# --- Tables 3 and 4 --------------------------------------------------------------------------------------------------
-
-
-def table3(run: Session) -> Table:
-    """The strategies of map selection: pseudo-masks, classes that saliency ignores, and how many tags are selected."""
-    evidence, trained, rows = Evidence(run), trained_rows(run.profile), []
-    printed = run.published("table3")
-    reference = "baseline" if "baseline" in trained else "naive"
-    base = dict(zip(STRATEGY_ROWS, printed["train_pseudo_mask_miou_pct"], strict=True))[reference]
-    reserved = list(run.route.selection("pre-defined")["reserved"])
-    for (_, line), row in zip(printed.iterrows(), STRATEGY_ROWS, strict=True):
-        paper = line["train_pseudo_mask_miou_pct"]
-        cells = {"map selection": line["map_selection"].removesuffix(" (ours)"), "train paper": paper,
-                 "gain paper": None if row == reference else paper - base, "train 95 %": NOT_RUN}
-        rows.append(cells | (_strategy_cells(evidence, row, reference, reserved) if row in trained else {}))
-    order = ["map selection", *(f"{what} {of}" for what in ("train", "gain") for of in ("paper", "ours", "95 %")),
-             "IoU reserved", "IoU others", "learned ours", "learned 95 %", "selected tags"]
-    note = (f" gain: over {reference}, in percentage points, paired by image and seed. baseline: the paper leaves it "
-            "open; here the background map alone answers for saliency (lambda = 0, whatever the tags). IoU: means "
-            f"over the classes {_reserved_words(run, reserved)}.{PSEUDO_NOTE} {_coverage_words(evidence, reserved)}"
-            f"{labels_used(evidence, _eps(run))}")
-    return Table(pd.DataFrame(rows).reindex(columns=order), "Map selection: mIoU of pseudo-masks in per cent",
-                 pseudo_protocol(run) + note)
-
-
-def _strategy_cells(evidence: Evidence, row: str, reference: str, reserved: list[int]) -> dict:
-    """Our cells of a line of Table 3. reserved: classes (from 0) that the "pre-defined" strategy reserves."""
-    confusions = evidence.pseudo(row)
-    of_class = nan_mean(iou(confusions.sum(1)).T)[1:]
-    others = np.setdiff1d(np.arange(len(of_class)), reserved)
-    return {**score_cells(miou(confusions), "train"),
-            **gain_cells(confusions, None if row == reference else evidence.pseudo(reference)),
-            "IoU reserved": 100 * float(nan_mean(of_class[reserved])),
-            "IoU others": 100 * float(nan_mean(of_class[others])),
-            **score_cells(miou(evidence.pseudo(row, output="learned")), "learned"),
-            "selected tags": None if row == "baseline" else selected_share(evidence, row)}
-
-
-def _reserved_words(run: Session, reserved: list[int]) -> str:
-    names = ", ".join(run.world.classes[index] for index in reserved)
-    return f"that Pre-defined counts with the background ({names or 'none in this world'}) and over the others"
-
-
-def _coverage_words(evidence: Evidence, reserved: list[int]) -> str:
-    """A sentence on how much of the classes the default detector finds; "" without reserved classes."""
-    if not reserved:
-        return ""
-    pixels = evidence.covered().sum((0, 1))[1:]
-    found = pixels[:, 1] / np.maximum(pixels.sum(1), 1)
-    others = np.delete(found, reserved)
-    return (f"Saliency finds {100 * found[reserved].mean():.0f} % of the pixels of the former classes and "
-            f"{100 * others.mean():.0f} % of those of the latter. ")
-
-
-def table4(run: Session) -> Table:
-    """Pseudo-masks as they are, after a CRF and after AffinityNet."""
-    evidence, rows = Evidence(run), []
-    for _, line in run.published("table4").iterrows():
-        for how, column in REFINEMENTS.items():
-            paper, named = line[column], method_cells(line)
-            cells = {**named, "refinement": how, "train paper": paper, "source": "quoted", "remark": line["note"]}
-            if how != "none":
-                cells["gain paper"] = paper - line[REFINEMENTS["none"]]
-            if named["method"] in METHODS:
-                cells |= _refined_cells(evidence, METHODS[named["method"]], how)
-            elif pd.isna(paper):
-                continue
-            rows.append(cells)
-    *_, (method, row) = METHODS.items()
-    rows.append({"method": method, "refinement": "none", **_refined_cells(evidence, row, "none")})
-    order = ["method", "reference", "refinement", *(f"{what} {of}" for what in ("train", "gain")
-                                                    for of in ("paper", "ours", "95 %")),
-             "over CAM ours", "over CAM 95 %", "remark", "source"]
-    note = (" gain: of the refinement, in percentage points. over CAM: with the same refinement, in percentage points. "
-            f"Quoted rows are as printed. Kept as printed: {printed_slips(run, 'table4')}. The last row is not in the "
-            f"paper's table. {labels_used(evidence, _eps(run))}")
-    return Table(pd.DataFrame(rows).reindex(columns=order), "Refinement of pseudo-masks: mIoU in per cent",
-                 pseudo_protocol(run) + note)
-
-
-def _refined_cells(evidence: Evidence, row: str, how: str) -> dict:
-    """Our cells of a line of Table 4. how: one of REFINEMENTS."""
-    if how == "AffinityNet" and evidence.run.route.scale.affinity is None:
-        return {"train 95 %": NOT_RUN}
-    confusions = _refined(evidence, row, how)
-    cells = {**score_cells(miou(confusions), "train"), "source": "measured"}
-    if how != "none":
-        cells |= score_cells(miou_gain(confusions, evidence.pseudo(row)), "gain")
-    if row == "CAM":
-        return cells | {"over CAM 95 %": "reference"}
-    return cells | score_cells(miou_gain(confusions, _refined(evidence, "CAM", how)), "over CAM")
-
-
-def _refined(evidence: Evidence, row: str, how: str) -> np.ndarray:
-    if how == "AffinityNet":
-        return evidence.walked(row)
-    return evidence.pseudo(row, output="refined" if how == "CRF" else "masks")
-
-
-def _eps(run: Session) -> Step:
-    return run.route.trained("adaptive")
 
 
 TABLES = {"table1": table1, "table2": table2, "table3": table3, "table4": table4, "table5": table5, "table6": table6,

@@ -63,7 +63,7 @@ def make(run: MadeRun, function: str, settings: dict) -> dict:
                            "confusions": 50 + confusions, "known": np.full(IMAGES, kinds > 0), "missing": 0},
         "score_localisations": {"counts": np.stack([truth, won, np.minimum(truth, won)], 1)},
         "score_saliency": {"counts": 1 + run.draw(90, IMAGES, 4)},
-        "object_facts": {"objects": run.draw(7, IMAGES), "area": 0.02 + run.rng.random(IMAGES) / 4},
+        "object_facts": {"objects": 1 + run.draw(7, IMAGES), "area": 0.02 + run.rng.random(IMAGES) / 4},
         "train_localisation": {"curves": {name: run.rng.random(ITERATIONS).tolist() for name in (
             "classification", "saliency", "selected tags")}},
     }[function]

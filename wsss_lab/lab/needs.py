@@ -84,7 +84,7 @@ def needs(chosen: Iterable[Chosen], **settings) -> dict[str, Needs]:
         if each.paper not in runs:
             runs[each.paper] = start(each.paper, **settings, figures="", kind=DryRun)
         run = runs[each.paper]
-        run.asked = {}
+        run.asked, run.results = {}, Results(run, most=2)
         title, complete = _tried(each, run)
         found[f"{each.paper}/{each.id}"] = Needs(title, topological(list(run.asked)), complete)
     return found

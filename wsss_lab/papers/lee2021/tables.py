@@ -10,7 +10,7 @@ import pandas as pd
 from wsss_lab.data.views import EvalView
 from wsss_lab.evaluation.boundaries import boundary_scores, tolerance_pixels
 from wsss_lab.evaluation.co_occurrence import co_occurring_pairs, pair_sums
-from wsss_lab.evaluation.confusion import iou, mean_iou, nan_mean, precision_recall_of_labels
+from wsss_lab.evaluation.confusion import iou, mean_iou, nan_mean
 from wsss_lab.evaluation.intervals import ratio
 from wsss_lab.evaluation.precision_recall import sweep
 from wsss_lab.evaluation.saliency_scores import foreground_iou, foreground_precision_recall
@@ -39,6 +39,7 @@ from wsss_lab.papers.lee2021.route import (
 )
 from wsss_lab.papers.shared_tables import (
     FAMILIES,
+    LABEL_QUALITY,
     NO_TEST,
     TAGS_KNOWN,
     cut_at,
@@ -129,7 +130,7 @@ def of_classes(row: str, chosen: tuple[bool, ...], of: str, output: str = "masks
 @cached
 def found(row: str, which: str) -> Quantity:
     """Foreground "precision" or "recall" of a row's pseudo-masks."""
-    return figure(row, confusions(row), lambda summed: getattr(precision_recall_of_labels(summed).foreground, which))
+    return figure(row, confusions(row), LABEL_QUALITY[which])
 
 
 def covered(route: Route) -> Any:
@@ -322,23 +323,31 @@ def labels_used(run: Session) -> str:
 
 def row_labels(run: Session) -> Callable[[Line], str]:
     """A column on the labels that the row of a line rests on."""
-    return lambda line: labels_of(run, run.route.trained(row_of(run.route, line["row"])))
+    return of(lambda row: labels_of(run, run.route.trained(row_of(run.route, row))), "row")
 
 
-def gain(of: Callable[[str], Quantity], row: str, reference: str) -> Quantity | str:
-    """What a row gains over a reference; REFERENCE for itself."""
-    return REFERENCE if row == reference else of(row) - of(reference)
+def of(quantity: Callable[..., Any], *names: str) -> Callable[[Line], Any]:
+    """A column with a quantity of what a line has under these names, for lines that have the first of them."""
+    return lambda line: quantity(*(line[name] for name in names)) if line.get(names[0]) else None
+
+
+def over(reference: str, quantity: Callable[..., Quantity], *names: str) -> Callable[[Line], Any]:
+    """A column with what the quantity of a line gains over that of a reference, the first of its arguments."""
+    def gained(row: str, *more: Any) -> Quantity | str:
+        return REFERENCE if row == reference else quantity(row, *more) - quantity(reference, *more)
+
+    return of(gained, *names)
 
 
 def pseudo_columns(run: Session, reference: str = EPS) -> dict[str, Any]:
     """Columns on trained rows: their pseudo-masks, the gain over a reference, those by the learned background (not for
     CAM), and the tags that they select."""
-    return {**measured("train", lambda line: pseudo(line["row"])),
-            **measured("gain", lambda line: gain(pseudo, line["row"], reference), unmeasured=None),
-            **measured("learned", lambda line: pseudo(line["row"], "learned") if line["row"] != CAM else None,
-                       unmeasured=None),
-            "selected tags": lambda line: (selected_tags(run.results, line["row"])
-                                           if line["row"] not in (CAM, "baseline") else None)}
+    def selected(row: str) -> float | None:
+        return None if row in (CAM, "baseline") else selected_tags(run.results, row)
+
+    return {**measured("train", of(pseudo, "row")), **measured("gain", over(reference, pseudo, "row"), unmeasured=None),
+            **measured("learned", of(lambda row: pseudo(row, "learned") if row != CAM else None, "row"),
+                       unmeasured=None), "selected tags": of(selected, "row")}
 
 
 PSEUDO_NOTE = (" learned: labels by the learned background map instead of the constant score. selected tags: per cent "
@@ -361,11 +370,8 @@ def table1(run: Session) -> Table:
             ours = {"row": METHODS[method], "at": at, "tolerance": tolerance_words(view, share), "source": "measured"}
             lines.append((line if at == 0 else {"method": method}) | ours)
 
-    def score(which: str) -> Callable[[Line], Quantity | None]:
-        return lambda line: boundary(line["row"], which, line["at"]) if "row" in line else None
-
-    def over_cam(line: Line) -> Quantity | str | None:
-        return gain(lambda row: boundary(row, "f1", line["at"]), line["row"], CAM) if "row" in line else None
+    def score(which: str) -> Callable[[str, int], Quantity]:
+        return lambda row, at: boundary(row, which, at)
 
     note = (" Whatever the classes on its two sides, a boundary is found if it lies within the tolerance, in per cent "
             "of the image's diagonal and at least one pixel, of one of the ground truth; each pixel is matched once, "
@@ -375,9 +381,10 @@ def table1(run: Session) -> Table:
             f"{labels_used(run)}")
     return table(run, lines, {
         "method": "method", "reference": "reference", "tolerance": "tolerance", "recall paper": "boundary_recall_pct",
-        "recall ours": score("recall"), "precision paper": "boundary_precision_pct",
-        "precision ours": score("precision"), "F1 paper": "boundary_f1_pct", **measured("F1", score("f1")),
-        **measured("gain", over_cam), "remark": "note", "source": "source",
+        "recall ours": of(score("recall"), "row", "at"), "precision paper": "boundary_precision_pct",
+        "precision ours": of(score("precision"), "row", "at"), "F1 paper": "boundary_f1_pct",
+        **measured("F1", of(score("f1"), "row", "at")), **measured("gain", over(CAM, score("f1"), "row", "at")),
+        "remark": "note", "source": "source",
     }, "Boundaries of pseudo-masks, per cent", pseudo_protocol(run, "SBD trainval (VOC images)") + note)
 
 
@@ -413,18 +420,17 @@ def table2(run: Session) -> Table:
         if c in view.classes and k in view.context_classes:
             pair = Pair(list(view.context_classes).index(k), list(view.classes).index(c), f"{c} on {k}")
             images = int((present[:, pair.k] & view.tags[:, pair.c]).sum())
-            ours = {method: {"method": method, "row": row, "pair": pair, "images": images, "source": "measured"}
-                    for method, row in METHODS.items()}
+            ours = {method: {"method": method, "row": images and row, "pair": pair, "images": images,
+                             "source": "measured"} for method, row in METHODS.items()}
         lines += [{"class": c, "surroundings": k} | quoted.get(method, {}) | ours.get(method, {})
                   for method in dict.fromkeys([*quoted, *ours])]
 
-    def ours(quantity: Callable[[Line], Any], undefined: str | None) -> Callable[[Line], Any]:
-        """The quantity of lines with images of the pair."""
-        def of(line: Line) -> Any:
-            value = quantity(line) if line.get("images") else None
-            return undefined if isinstance(value, Quantity) and np.isnan(value.value(results)) else value
+    def known_or(undefined: str | None, column: Callable[[Line], Any]) -> Callable[[Line], Any]:
+        def cell(line: Line) -> Any:
+            found = column(line)
+            return undefined if isinstance(found, Quantity) and np.isnan(found.value(results)) else found
 
-        return of
+        return cell
 
     pairs = ("have surroundings that half or more of the images with the class show, at least twice as often as the "
              "others")
@@ -440,10 +446,9 @@ def table2(run: Session) -> Table:
     return table(run, lines, {
         "class": "class", "surroundings": "surroundings", "method": "method", "reference": "reference",
         "images": "images", "ratio paper": "ratio",
-        **measured("ratio", ours(lambda line: confused(line["row"], line["pair"]), UNDEFINED)),
-        **measured("change", ours(lambda line: gain(lambda row: confused(row, line["pair"]), line["row"], CAM), None)),
-        "IoU paper": "iou", **measured("IoU", ours(lambda line: target(line["row"], line["pair"]), None)),
-        "source": "source",
+        **measured("ratio", known_or(UNDEFINED, of(confused, "row", "pair"))),
+        **measured("change", known_or(None, over(CAM, confused, "row", "pair"))),
+        "IoU paper": "iou", **measured("IoU", of(target, "row", "pair")), "source": "source",
     }, "Surroundings taken for the class: ratio; IoU in per cent",
         pseudo_protocol(run, "PASCAL-Context, images not stated") + note,
         {"ratio paper": 2, "ratio ours": 3, "change ours": 3})
@@ -471,16 +476,14 @@ def table3(run: Session) -> Table:
             "open; here the background map alone answers for saliency (lambda = 0, whatever the tags). IoU: means over "
             f"the classes that Pre-defined counts with the background ({names}) and over the others.{PSEUDO_NOTE} "
             f"{coverage}{labels_used(run)}")
-    ours = pseudo_columns(run, reference)
-    learned = {name: ours.pop(name) for name in ("learned ours", "learned 95 %", "selected tags")}
-    columns = {"map selection": "name", "train paper": "paper", **ours,
-               "IoU reserved": lambda line: of_classes(line["row"], tuple(reserved), "the reserved"),
-               "IoU others": lambda line: of_classes(line["row"], tuple(~reserved), "the others"), **learned}
-    places = list(columns)
-    places.insert(places.index("gain ours"), "gain paper")
-    columns["gain paper"] = lambda line: line["paper"] - base if line["row"] != reference else None
-    return table(run, lines, {name: columns[name] for name in places},
-                 "Map selection: mIoU of pseudo-masks in per cent", pseudo_protocol(run) + note)
+    columns = {"map selection": "name", "train paper": "paper", **pseudo_columns(run, reference),
+               "gain paper": lambda line: line["paper"] - base if line["row"] != reference else None,
+               "IoU reserved": of(lambda row: of_classes(row, tuple(reserved), "the reserved"), "row"),
+               "IoU others": of(lambda row: of_classes(row, tuple(~reserved), "the others"), "row")}
+    order = ["map selection", *(f"{what} {whose}" for what in ("train", "gain") for whose in ("paper", "ours", "95 %")),
+             "IoU reserved", "IoU others", "learned ours", "learned 95 %", "selected tags"]
+    return table(run, lines, {name: columns[name] for name in order}, "Map selection: mIoU of pseudo-masks in per cent",
+                 pseudo_protocol(run) + note)
 
 
 #: What is printed for each refinement of Table 4, and which output of `pseudo` it is.
@@ -501,24 +504,19 @@ def table4(run: Session) -> Table:
     walks = run.route.scale.affinity is not None
     for line in lines:
         if line["row"] and (walks or line["refinement"] != AFFINITY):
-            line["source"] = "measured"
+            line |= {"source": "measured", "done": line["row"]}
 
-    def ours(quantity: Callable[[str, str], Quantity | str | None]) -> Callable[[Line], Quantity | str | None]:
-        return lambda line: quantity(line["row"], line["output"]) if line["row"] else None
-
-    def over_cam(row: str, output: str) -> Quantity | str:
-        measured_cam = row == CAM and (walks or output != "walked")
-        return REFERENCE if measured_cam else pseudo(row, output) - pseudo(CAM, output)
+    def refined(row: str, output: str) -> Quantity | None:
+        return pseudo(row, output) - pseudo(row) if output != "masks" else None
 
     note = (" gain: of the refinement, in percentage points. over CAM: with the same refinement, in percentage points. "
             f"Quoted rows are as printed. Kept as printed: {printed_slips(run, 'table4')}. The last row is not in the "
             f"paper's table. {labels_used(run)}")
     return table(run, lines, {
         "method": "method", "reference": "reference", "refinement": "refinement", "train paper": "paper",
-        **measured("train", ours(pseudo)), "gain paper": "gain",
-        **measured("gain", ours(lambda row, output: pseudo(row, output) - pseudo(row) if output != "masks" else None),
-                   unmeasured=None),
-        **measured("over CAM", ours(over_cam), unmeasured=None), "remark": "note", "source": "source",
+        **measured("train", of(pseudo, "row", "output")), "gain paper": "gain",
+        **measured("gain", of(refined, "done", "output")), **measured("over CAM", over(CAM, pseudo, "done", "output")),
+        "remark": "note", "source": "source",
     }, "Refinement of pseudo-masks: mIoU in per cent", pseudo_protocol(run) + note)
 
 
@@ -548,15 +546,16 @@ def segmenter_of(profile: str, head: str, backbone: str) -> str:
     return next((name for name in names if name in segmenters(profile)), "")
 
 
-def is_taught(run: Session, line: Line) -> bool:
-    """Whether the profile trains the segmenter "net" of a line on its "labels"."""
-    return line.get("net") in taught(run.profile).get(line.get("labels"), ())
+def mark_taught(run: Session, lines: list[dict]) -> list[dict]:
+    """Lines with "labels" and the segmenter "net", and with "done", the labels where the profile trains it on them."""
+    return [line | {"done": line["labels"]} if line.get("net") in taught(run.profile).get(line.get("labels"), ())
+            else line for line in lines]
 
 
 def score_columns(run: Session, split: str) -> dict[str, Any]:
-    """Our score on a split of the segmenter "net" of a line that is taught by its "labels", if it has these."""
+    """Our score on a split of the segmenter of a line that is taught by its labels, if it has these."""
     def score(line: Line) -> Quantity | str | None:
-        if split == "test" and is_taught(run, line) and not has_test(run.profile):
+        if split == "test" and "done" in line and not has_test(run.profile):
             return NO_TEST
         return segmented(line["labels"], line["net"], split) if line.get("labels") else None
 
@@ -564,8 +563,7 @@ def score_columns(run: Session, split: str) -> dict[str, Any]:
 
 
 def segmenter_labels(run: Session) -> Callable[[Line], str | None]:
-    return lambda line: (labels_of(run, run.route.segmenter(line["labels"], line["net"]))
-                         if is_taught(run, line) else None)
+    return of(lambda labels, net: labels_of(run, run.route.segmenter(labels, net)), "done", "net")
 
 
 def _segmenter_table(run: Session, name: str, backbone: str, lessons: tuple[str, ...]) -> Table:
@@ -582,44 +580,42 @@ def _segmenter_table(run: Session, name: str, backbone: str, lessons: tuple[str,
             "over CAM where it teaches the same segmenter, in percentage points. The rows after EPS are not in the "
             "paper's table. network, labels used: of our rows. "
             f"{words_on_test(run, has_test(run.profile))}{f' Kept as printed: {slips}.' if slips else ''}")
-    return table(run, lines, {
+
+    def with_crf(labels: str, net: str) -> Quantity | None:
+        return segmented(labels, net, crf=True) if labels == EPS else None
+
+    return table(run, mark_taught(run, lines), {
         "method": "method", "reference": "reference", "segmenter": "segmenter", "supervision": "supervision",
         "val paper": "val_miou_pct", **score_columns(run, "val"),
-        **measured("gain", lambda line: (gain(lambda labels: segmented(labels, line["net"]), line["labels"], CAM)
-                                         if is_taught(run, line) else None), unmeasured=None),
-        **measured("val + CRF", lambda line: (segmented(EPS, line["net"], crf=True)
-                                              if line.get("labels") == EPS else None), unmeasured=None),
+        **measured("gain", over(CAM, segmented, "done", "net"), unmeasured=None),
+        **measured("val + CRF", of(with_crf, "done", "net")),
         "test paper": "test_miou_pct", **score_columns(run, "test"),
-        "network": lambda line: (FAMILIES[run.route.scale.nets[segmenters(run.profile)[line["net"]][0]].family]
-                                 if is_taught(run, line) else None),
+        "network": of(lambda _, net: FAMILIES[run.route.scale.nets[segmenters(run.profile)[net][0]].family],
+                      "done", "net"),
         "labels used": segmenter_labels(run),
-        "source": lambda line: "measured" if is_taught(run, line) else line.get("source"),
+        "source": lambda line: "measured" if "done" in line else line.get("source"),
     }, f"Segmenters with {backbone}, mIoU in per cent", protocol(run, PREDICTED_FROM, nets=[start]) + note)
 
 
 def table7(run: Session) -> Table:
     """Segmenters on COCO, and ours on the world of many objects that stands for it."""
     crowded, net = run.route.crowded, CROWDED_NET
-    lines = [line | ({"labels": EPS} if line["method"] == "EPS" else {}) for line in printed_lines(run, "table7")]
-    lines.append({"method": "CAM", "segmenter": net[:2], "supervision": "I", "labels": CAM})
+    lines = [line | ({"row": EPS} if line["method"] == "EPS" else {}) for line in printed_lines(run, "table7")]
+    lines.append({"method": "CAM", "segmenter": net[:2], "supervision": "I", "row": CAM})
+    if crowded:
+        lines = [line | ({"done": line["row"], "source": "measured"} if "row" in line else {}) for line in lines]
 
-    def ours(of: Callable[[str], Any]) -> Callable[[Line], Any]:
-        return lambda line: of(line["labels"]) if line.get("labels") else None
-
-    def where_crowded(of: Callable[[str], Any]) -> Callable[[Line], Any]:
-        return lambda line: of(line["labels"]) if line.get("labels") and crowded else None
+    def score(row: str) -> Quantity:
+        return segmented(row, net, many=True)
 
     note = (f" Kept as printed: {printed_slips(run, 'table7')}. Quoted rows are as printed, measured by others on "
             "COCO, with VGG16. V1: DeepLab-LargeFOV; V2: DeepLab-ASPP. I image tags, S saliency.")
     return table(run, lines, {
         "method": "method", "reference": "reference", "segmenter": "segmenter", "supervision": "supervision",
-        "val paper": "val_miou_pct", **measured("val", ours(lambda labels: segmented(labels, net, many=True))),
-        **measured("gain", where_crowded(
-            lambda labels: gain(lambda each: segmented(each, net, many=True), labels, CAM))),
-        **measured("pseudo-masks", where_crowded(lambda labels: pseudo(labels, many=True))),
-        "network": where_crowded(lambda _: FAMILIES[crowded.scale.nets["VGG16"].family]),
-        "labels used": where_crowded(lambda labels: labels_of(run, crowded.segmenter(labels, net))),
-        "source": lambda line: "measured" if line.get("labels") and crowded else line.get("source"),
+        "val paper": "val_miou_pct", **measured("val", of(score, "row")), **measured("gain", over(CAM, score, "done")),
+        **measured("pseudo-masks", of(lambda row: pseudo(row, many=True), "done")),
+        "network": of(lambda _: FAMILIES[crowded.scale.nets["VGG16"].family], "done"),
+        "labels used": of(lambda row: labels_of(run, crowded.segmenter(row, net)), "done"), "source": "source",
     }, "Segmenters where objects are many, mIoU in per cent", _crowded_protocol(run) + note)
 
 
@@ -650,8 +646,8 @@ def text_saliency(run: Session) -> Table:
                      "in print": f"{line['saliency_detector']} {line['reference']}"}
              for line, detector in zip(run.published("text_saliency_detectors").to_dict("records"), DETECTORS,
                                        strict=True)]
-    lines = [line | {"labels": line["row"] if line["row"] in trained else None}
-             for line in [*lines, {"row": CAM, "net": net}]]
+    lines = mark_taught(run, [line | {"labels": line["row"] if line["row"] in trained else None}
+                              for line in [*lines, {"row": CAM, "net": net}]])
     where = scored_words(run.route, len(run.view(run.route.scored)))
     note = (f" Segmenter in the paper: V1, ResNet101; here: {net}. Each detector here stands for the one in print on "
             "its line. saliency: IoU of its salient pixels (above one half) with the foreground of val. estimated: the "
@@ -661,9 +657,9 @@ def text_saliency(run: Session) -> Table:
     return table(run, lines, {
         "detector in print": "in print", "its supervision": "supervision",
         "detector here": lambda line: detector_words(run, line["detector"]) if "detector" in line else "none: CAM",
-        **measured("saliency", lambda line: foreground(line["detector"]) if "detector" in line else None),
-        **measured("estimated", lambda line: foreground("estimated") if line["row"] == EPS else None),
-        **measured("pseudo-masks", lambda line: pseudo(line["row"]), unmeasured=None),
+        **measured("saliency", of(foreground, "detector")),
+        **measured("estimated", of(lambda row: foreground("estimated") if row == EPS else None, "row")),
+        **measured("pseudo-masks", of(pseudo, "row"), unmeasured=None),
         "val paper": "val_miou_pct", **score_columns(run, "val"),
         "test paper": "test_miou_pct", **score_columns(run, "test"),
         "labels used": lambda line: segmenter_labels(run)(line) or row_labels(run)(line),

@@ -454,8 +454,8 @@ def robustness(run: Session) -> Drawn:
         axes.vlines(at, [each.low for each in found.values()], [each.high for each in found.values()], color=colour,
                     lw=1.6)
         axes.plot(at, means, "o-", color=colour, ms=5, lw=1.4, label="EPS, 95 % interval")
-        for place, (value, each) in zip(at, found.items()):
-            if value != usual:
+        for place, each in zip(at, found.values()):
+            if (each.low, each.high) != (0, 0):  # the default itself
                 axes.annotate(f"{each.mean:+.1f}".replace("-", "−"), (place, max(each.mean, each.high)), (0, 3),
                               ha="left", textcoords="offset points", fontsize=8)
         axes.set_xticks(range(len(values)), [f"{value:g}" for value in values])

@@ -1,13 +1,13 @@
 """Single tables and figures: found by name, made without a notebook, computing what they read and no more."""
 
-import re
 
+import nbformat
 import pytest
 from typer.testing import CliRunner
 
 from wsss_lab.errors import ParameterError
-from wsss_lab.lab import cli, needs, registry
-from wsss_lab.lab.notebooks import find_notebooks, project_folder
+from wsss_lab.lab import cli, needs, registry, session
+from wsss_lab.lab.notebooks import find_notebooks, project_folder, shown_artifacts
 from wsss_lab.lab.published import papers
 from wsss_lab.lab.session import make_artifacts, start
 
@@ -29,8 +29,7 @@ def test_artifacts_are_found_by_name_and_a_paper_stands_for_all_of_its_own():
 @pytest.mark.parametrize("notebook", [each for each in find_notebooks(project_folder() / "notebooks")
                                       if each.paper in papers()], ids=lambda each: each.paper)
 def test_all_that_a_notebook_saves_can_be_asked_for(notebook):
-    calls = re.findall(r'run\.show\((\\"[^()]*\\")\)', notebook.path.read_text(encoding="utf-8"))
-    saved = re.findall(r'\\"([\w-]+)\\"', " ".join(calls))
+    saved = shown_artifacts(notebook.path)
     assert len(saved) > 15 and set(saved) <= set(registry.makers_of(notebook.paper))
 
 
@@ -71,3 +70,21 @@ def test_an_artifact_is_made_by_the_command_without_a_notebook(tmp_path):
     assert result.exit_code == 0, result.output
     assert (out / "quick/roy2017/table4.csv").is_file() and not (out / "quick/roy2017/table1.csv").exists()
     assert f"roy2017/table4: {out}/quick/roy2017, table4.*" in result.output
+
+
+def test_shown_artifacts_are_read_off_a_notebook(tmp_path):
+    cells = ["%magic", 'run.show("table1", "fig2")\nrun.show(grid([]), "a picture")', "run.show()",
+             'display(run.show("C1"))']
+    path = tmp_path / "1_oh2017.ipynb"
+    path.write_text(nbformat.writes(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(each) for each in cells])))
+    assert shown_artifacts(path) == ["table1", "fig2", "C1"]
+
+
+def test_what_is_computed_ahead_is_what_artifacts_read_and_failures_are_left(monkeypatch):
+    asked = []
+    monkeypatch.setattr(session, "compute", lambda steps, *_, **__: asked.extend(steps))
+    monkeypatch.setattr(session.runs, "note", lambda steps: None)
+    needs.compute_ahead("oh2017", ["C01"], profile="quick", figures="")
+    route = start("oh2017", "quick", figures="").route
+    assert {route.scored("G0"), route.scored("seeds")} <= set(asked) and route.scored("G2") not in asked
+    needs.compute_ahead("oh2017", ["no such"], profile="quick", figures="")

@@ -3,6 +3,8 @@
 import os
 import signal
 import sys
+import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -133,7 +135,13 @@ def reproduce(
     reports = []
     for item, given in parameters.items():
         print(f"== {item.path.name} ({profile}: {asked.summary})", flush=True)
+        began, shown = time.time(), notebooks.shown_artifacts(item.path)
+        if shown and not param:
+            from wsss_lab.lab import needs
+
+            needs.compute_ahead(item.paper, shown, **shared)
         outcome = notebooks.run_notebook(item, given, (target / item.path.name).absolute())
+        outcome = replace(outcome, started=began, seconds=time.time() - began)
         state = "FAILED, see the end" if outcome.failure else "done"
         print(f"   {state}, {outcome.seconds / 60:.1f} min", flush=True)
         folder = figures / profile / item.paper

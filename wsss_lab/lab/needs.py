@@ -14,10 +14,12 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from wsss_lab.data.views import EvalView
+from wsss_lab.errors import LabError
 from wsss_lab.lab import assumed, forecast, made_up, plots
 from wsss_lab.lab.registry import Chosen, Decider, artifacts_of, maker_of
 from wsss_lab.lab.session import Session, start
 from wsss_lab.lab.steps import Output, Step, topological
+from wsss_lab.lab.store import WriteError
 from wsss_lab.measure.quantities import Results
 
 
@@ -71,6 +73,21 @@ def asked_by(run: Session, ids: Sequence[str] = ()) -> list[Step]:
     for id in ids or artifacts_of(run.paper):
         _tried(Chosen(run.paper, id, maker_of(run.paper, id)), dry)
     return list(dry.asked)
+
+
+def compute_ahead(paper: str, ids: Sequence[str], **settings) -> None:
+    """Compute what artifacts of a paper read as one graph, so that no worker waits for another between two of them.
+
+    What fails is left to whoever makes the artifacts, and will tell where. settings: of wsss_lab.lab.session.start.
+    Raises WriteError as soon as a result can't be stored.
+    """
+    try:
+        run = start(paper, **settings)
+        run.compute(*ids)
+    except WriteError:
+        raise
+    except LabError:
+        return
 
 
 def needs(chosen: Iterable[Chosen], **settings) -> dict[str, Needs]:

@@ -170,6 +170,17 @@ def given_parameters(path: Path, options: Mapping[str, object], assignments: Seq
     return given
 
 
+def shown_artifacts(path: Path) -> list[str]:
+    """The ids of the artifacts that a notebook's cells show, as in `run.show("table1", "fig8")`, in their order."""
+    calls = []
+    for cell in read(path).cells:
+        with suppress(SyntaxError):  # of a cell with magics, say
+            calls += [node for node in ast.walk(ast.parse(cell.source if cell.cell_type == "code" else ""))
+                      if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "show"]
+    return [each.value for call in calls for each in call.args
+            if isinstance(call.args[0], ast.Constant) and isinstance(each, ast.Constant)]
+
+
 def run_notebook(notebook: Notebook, parameters: Mapping[str, object], executed: Path) -> Outcome:
     """Execute a notebook in a fresh kernel of this interpreter, from the notebook's own folder.
 

@@ -67,7 +67,8 @@ class Session:
 
     def compute(self, *wanted: Step | str) -> None:
         """Run what is missing of steps, of what artifacts (ids) read, and of everything that they need, in workers."""
-        steps = [step for each in wanted for step in (self.needs(each) if isinstance(each, str) else [each])]
+        ids = [each for each in wanted if isinstance(each, str)]
+        steps = [*(each for each in wanted if not isinstance(each, str)), *(self.needs(*ids) if ids else ())]
         compute(steps, self.store, jobs=self.jobs or None)
         runs.note(steps)
 

@@ -80,7 +80,7 @@ def test_shown_artifacts_are_read_off_a_notebook(tmp_path):
     assert shown_artifacts(path) == ["table1", "fig2", "C1"]
 
 
-def test_what_is_computed_ahead_is_what_artifacts_read_and_failures_are_left(monkeypatch):
+def test_what_is_computed_ahead_is_what_artifacts_read(monkeypatch):
     asked = []
     monkeypatch.setattr(session, "compute", lambda steps, *_, **__: asked.extend(steps))
     monkeypatch.setattr(session.runs, "note", lambda steps: None)

@@ -76,7 +76,8 @@ def test_shown_artifacts_are_read_off_a_notebook(tmp_path):
     cells = ["%magic", 'run.show("table1", "fig2")\nrun.show(grid([]), "a picture")', "run.show()",
              'display(run.show("C1"))']
     path = tmp_path / "1_oh2017.ipynb"
-    path.write_text(nbformat.writes(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(each) for each in cells])))
+    made = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(each) for each in cells])
+    path.write_text(nbformat.writes(made))
     assert shown_artifacts(path) == ["table1", "fig2", "C1"]
 
 

@@ -1,7 +1,7 @@
 """Charts of measured numbers: learning curves, bars, and our values beside those that a paper prints."""
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from wsss_lab.evaluation.intervals import Interval
 
 #: Okabe and Ito's colours that are dark enough for a line on white.
 LINE_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -30,6 +32,33 @@ def light_grid(axes: "Axes") -> None:
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(labelsize=8)
+
+
+def side_by_side(count: int, size: tuple[float, float], **options: Any) -> "tuple[Figure, Sequence[Axes]]":
+    """A white figure of this size, in inches, with charts side by side. options: of matplotlib's `subplots`."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size, facecolor="white", layout="constrained")
+    every = figure.subplots(1, count, squeeze=False, **options)[0]
+    for axes in every:
+        light_grid(axes)
+    return figure, every
+
+
+def label(axes: "Axes", x: str, y: str = "", title: str = "") -> None:
+    axes.set_xlabel(x, fontsize=9)
+    if y:
+        axes.set_ylabel(y, fontsize=9)
+    if title:
+        axes.set_title(title, fontsize=9)
+
+
+def points(axes: "Axes", at: Sequence[float], found: "Collection[Interval]", colour: str, marker: str = "o",
+           bar: float = 1.5, **style: Any) -> None:
+    """Figures with their intervals. marker: such as "o-". bar: width of the intervals. style: of matplotlib's `plot`.
+    """
+    axes.vlines(at, [each.low for each in found], [each.high for each in found], color=colour, lw=bar)
+    axes.plot(at, [each.mean for each in found], marker, color=colour, **style)
 
 
 def learning_curves(histories: Mapping[str, Sequence[float]], quantity: str = "training loss") -> "Figure":

@@ -431,21 +431,21 @@ def _draw_gate(axes: "Axes", deep: float = 1.0, shallow: float = 0.2, draws: int
     charts.light_grid(axes)
     axes.grid(visible=False, axis="x")
     axes.set(xlim=(-0.15, 1.85), ylim=(0, 114))
-    _label(axes, f"one element: $x^{{(d)}}$ = {deep:g}, $x^{{(s)}}$ = {shallow:g}", "draws (%)")
+    charts.label(axes, f"one element: $x^{{(d)}}$ = {deep:g}, $x^{{(s)}}$ = {shallow:g}", "draws (%)")
     return (f"with x(d) {deep:g}, x(s) {shallow:g} and psi {paper.OURS.psi:g} it is {low[0]:.2f} in {low[1]:.0f} % and "
             f"{high[0]:.2f} in {high[1]:.0f} % of {draws} draws, {drawn.mean():.2f} on average, as x(d)")
 
 
 def fig9(_run: Session) -> Drawn:
     """The classification loss of one class against its score."""
-    figure, (axes,) = _charts(1, (4.6, 2.9))
+    figure, (axes,) = charts.side_by_side(1, (4.6, 2.9))
     scores = torch.linspace(-6, 6, 121)
     for tag, label, colour in ((1, "tagged class, z = 1", "#0072B2"), (0, "other class, z = 0", "#D55E00")):
         losses = [float(pooling.soft_margin_loss(score.view(1, 1), torch.full((1, 1), tag))) for score in scores]
         axes.plot(scores, losses, color=colour, lw=1.8, ls="-" if tag else "--", label=label)
     axes.axvline(0, color="#888888", lw=0.9, ls=(0, (2, 2)), zorder=1)
     axes.set(xlim=(-6, 6), ylim=(0, 6))
-    _label(axes, r"class score $y_c$", "loss of the class")
+    charts.label(axes, r"class score $y_c$", "loss of the class")
     axes.legend(fontsize=8, frameon=False, loc="upper center")
     alt = ("Soft-margin loss of one class against its score: for a tagged class it falls from 6 at a score of -6 over "
            "0.69 at 0 towards 0, for any other class it rises the same way, so that both saturate on the right side.")
@@ -454,7 +454,7 @@ def fig9(_run: Session) -> Drawn:
 
 def penalty_curves(_run: Session) -> Drawn:
     """The focal penalty of small masks (Eqs. 4 and 5) against the mean of the mask, by p and by lambda."""
-    figure, (left, right) = _charts(2, (7.6, 2.9))
+    figure, (left, right) = charts.side_by_side(2, (7.6, 2.9))
     even, small = torch.linspace(0, 1, 401), torch.logspace(-4, 0, 401)
     lines = [(left, even, power, pooling.FLOOR, f"p = {power}" + " (Eq. 4)" * (power == 0)) for power in paper.POWERS]
     lines += [(right, small, pooling.POWER, floor, f"λ = {floor:g}") for floor in paper.FLOORS]
@@ -467,7 +467,7 @@ def penalty_curves(_run: Session) -> Drawn:
     for axes, title, quantity in ((left, f"λ = {pooling.FLOOR:g}", "penalty in the class score"),
                                   (right, f"p = {pooling.POWER:g}", "")):
         axes.set_ylim(-7.2, 0.3)
-        _label(axes, r"mean of the mask, $\bar m_c$", quantity, title)
+        charts.label(axes, r"mean of the mask, $\bar m_c$", quantity, title)
         axes.legend(fontsize=8, frameon=False, loc="lower right")
     quarter = [float(pooling.size_penalty(torch.full((1, 1, 1, 1), 0.25), power)) for power in (0, pooling.POWER)]
     alt = ("Penalty against the mean of the mask. Left: with lambda 0.01 it starts at log 0.01 = -4.6 for every p; at "
@@ -478,7 +478,7 @@ def penalty_curves(_run: Session) -> Drawn:
 
 def pooling_limits(_run: Session) -> Drawn:
     """Weighted pooling as a mask vanishes: along two paths (Lemma 1), and with one score everywhere (Eqs. 17-20)."""
-    figure, (left, right) = _charts(2, (8.6, 3.0))
+    figure, (left, right) = charts.side_by_side(2, (8.6, 3.0))
     mass = torch.logspace(1, -4, 201, dtype=torch.float64)
     scores, constant = (2.0, -3.0), -2.0
     both = torch.tensor(scores, dtype=torch.float64).expand(len(mass), 1, 1, 2)
@@ -497,32 +497,13 @@ def pooling_limits(_run: Session) -> Drawn:
                                   (right, f"every score y = {constant:g} (Eqs. 18, 20)", "")):
         axes.set_xscale("log")
         axes.set(xlim=(10, 1e-4), ylim=(-3.4, 2.4))
-        _label(axes, "sum of the mask, on its way to 0", quantity, _minus(title))
+        charts.label(axes, "sum of the mask, on its way to 0", quantity, _minus(title))
     figure.legend(*left.get_legend_handles_labels(), fontsize=8, frameon=False, loc="outside lower center", ncol=2)
     alt = ("Pooled score of a class as the sum of its mask goes to 0. Left: two pixels with the scores 2 and -3, of "
            "which one keeps all of the mask. With epsilon = 0 the score ends at 2 or at -3, depending on which, so it "
            "has no limit; with epsilon = 1 both paths end at 0. Right: with -2 everywhere the score stays -2 for "
            "epsilon = 0 and rises to 0 for epsilon = 1, where it is always the higher one.")
     return Drawn(figure, "What an empty mask scores", alt, "schematic")
-
-
-def _charts(count: int, size: tuple[float, float]) -> tuple:
-    """A figure with charts side by side."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=size, facecolor="white", layout="constrained")
-    all_axes = figure.subplots(1, count, squeeze=False)[0]
-    for axes in all_axes:
-        charts.light_grid(axes)
-    return figure, all_axes
-
-
-def _label(axes: "Axes", x: str, y: str = "", title: str = "") -> None:
-    axes.set_xlabel(x, fontsize=9)
-    if y:
-        axes.set_ylabel(y, fontsize=9)
-    if title:
-        axes.set_title(title, fontsize=9)
 
 
 # --- charts of measured numbers ---------------------------------------------------------------------------------------
@@ -565,7 +546,7 @@ def ablation_bars(run: Session) -> Drawn:
               for heading, rows in ABLATIONS.items()}
     groups = {heading: rows for heading, rows in groups.items() if rows}
     lines = sum(len(rows) + 1 for rows in groups.values())
-    figure, (axes,) = _charts(1, (6.6, 0.95 + 0.2 * lines))
+    figure, (axes,) = charts.side_by_side(1, (6.6, 0.95 + 0.2 * lines))
     found, ticks, line = {}, {}, 0
     for heading, rows in groups.items():
         axes.text(-0.015, line, heading, transform=axes.get_yaxis_transform(), ha="right", va="center", fontsize=9,
@@ -585,7 +566,7 @@ def ablation_bars(run: Session) -> Drawn:
     axes.hlines(list(ticks), 0, 1, color="#EEEEEE", lw=0.6, transform=axes.get_yaxis_transform(), zorder=0)
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(lines - 0.4, -0.7)
-    _label(axes, "val mIoU against the reference (pp), without CRF")
+    charts.label(axes, "val mIoU against the reference (pp), without CRF")
     axes.legend(*_once(axes), fontsize=8, frameon=False, loc="lower center", bbox_to_anchor=(0.4, 1), ncol=3,
                 borderaxespad=0.2, columnspacing=1.2, handletextpad=0.4)
     order = sorted(found, key=lambda row: found[row].mean)
@@ -608,7 +589,7 @@ def kernels(run: Session) -> Drawn:
     printed, names = printed_scores(run), [_kernel_name(run, row) for row in paper.KERNELS]
     scores = {place: miou(row).interval(run.results) for place, row in enumerate(paper.KERNELS)
               if row in paper.trained_rows(run.profile)}
-    figure, (axes,) = _charts(1, (6.6, 3.1))
+    figure, (axes,) = charts.side_by_side(1, (6.6, 3.1))
     axes.vlines(list(scores), [each.low for each in scores.values()], [each.high for each in scores.values()],
                 color=charts.OUR_COLOUR, lw=1.6)
     axes.plot(list(scores), [each.mean for each in scores.values()], "o-", ms=5.5, lw=1.2, color=charts.OUR_COLOUR,
@@ -621,7 +602,7 @@ def kernels(run: Session) -> Drawn:
     axes.grid(visible=False, axis="x")
     axes.set_xticks(range(len(paper.KERNELS)), names, fontsize=8)
     axes.set_xlim(-0.5, len(paper.KERNELS) - 0.5)
-    _label(axes, "dilations of PAMR's kernel", "val mIoU (%), without CRF")
+    charts.label(axes, "dilations of PAMR's kernel", "val mIoU (%), without CRF")
     figure.legend(*_once(axes), fontsize=8, frameon=False, loc="outside upper center", ncol=3)
     facts = ", ".join(f"{names[place].splitlines()[0]} {each.mean:.1f}" for place, each in scores.items())
     alt = (f"Val mIoU without CRF by the dilations of PAMR's kernel, {over_seeds(run)}, with 95 % intervals: {facts}. "
@@ -643,7 +624,7 @@ def learning_curves(run: Session) -> Drawn:
                 if row in paper.trained_rows(run.profile)}
     known = {row: {name: np.array([each[name] for each in of_row]) for name in of_row[0]}
              for row, of_row in recorded.items()}
-    figure, (losses, shares, absent) = _charts(3, (10.4, 3.1))
+    figure, (losses, shares, absent) = charts.side_by_side(3, (10.4, 3.1))
     ours, total = known["ours"], known["ours"]["classification"].shape[1]
     begins = total - ours["kept images"].shape[1]
     charts.training_curve(losses, ours["classification"], "classification", 0, total)
@@ -660,7 +641,7 @@ def learning_curves(run: Session) -> Drawn:
     for axes, (title, quantity) in titles.items():
         axes.axvline(begins, color="#888888", lw=0.9, ls=(0, (2, 2)), zorder=1)
         axes.set_xlim(0, total)
-        _label(axes, "iteration", quantity, title)
+        charts.label(axes, "iteration", quantity, title)
         axes.legend(fontsize=8, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncol=2)
     losses.set_ylim(bottom=0)
     shares.set_ylim(0, 100)

@@ -397,7 +397,8 @@ def faults(run: Session, train: Pictures) -> list[tuple[list[str], list[np.ndarr
 
 def backgrounds(run: Session) -> Drawn:
     """MIoU of the pseudo-masks over the constant score of the background, and with the learned background map."""
-    figure, axes = _chart((6.6, 3.2), "constant score of the background", "mIoU of the pseudo-masks (%)")
+    figure, (axes,) = charts.side_by_side(1, (6.6, 3.2))
+    charts.label(axes, "constant score of the background", "mIoU of the pseudo-masks (%)")
     facts = []
     for number, (row, name) in enumerate(SWEPT.items()):
         swept, colour = sweep(run.results.stack(tables.backgrounds(row)).sum(1)), charts.LINE_COLOURS[number]
@@ -423,37 +424,19 @@ def backgrounds(run: Session) -> Drawn:
     return Drawn(figure, "What is background", alt, "measured")
 
 
-def _chart(size: tuple[float, float], x: str, y: str) -> tuple["Figure", "Axes"]:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=size, facecolor="white", layout="constrained")
-    axes = figure.subplots()
-    charts.light_grid(axes)
-    axes.set_xlabel(x, fontsize=9)
-    axes.set_ylabel(y, fontsize=9)
-    return figure, axes
-
-
 def robustness(run: Session) -> Drawn:
     """MIoU of the pseudo-masks over tau and over lambda, as a difference to the default."""
-    from matplotlib.figure import Figure
-
     score = pseudo(EPS).value(run.results)
-    figure = Figure(figsize=(8.4, 3.1), facecolor="white", layout="constrained")
-    left, right = figure.subplots(1, 2, sharey=True, width_ratios=(len(TAUS), len(SHARES)))
+    figure, (left, right) = charts.side_by_side(2, (8.4, 3.1), sharey=True, width_ratios=(len(TAUS), len(SHARES)))
     left.axvspan(TAUS.index(0.3), TAUS.index(0.5), color="#EFEFEF", zorder=0, label="robust, says the paper")
     facts = []
     for number, (axes, symbol, name, values, row_of, usual) in enumerate((
             (left, "τ", "tau", TAUS, tau_row, TAU), (right, "λ", "lambda", SHARES, share_row, SHARE))):
         found = {value: (pseudo(row_of(value)) - pseudo(EPS)).interval(run.results)
                  for value in values if row_of(value) in trained_rows(run.profile)}
-        at, means, colour = ([values.index(value) for value in found], [each.mean for each in found.values()],
-                             charts.LINE_COLOURS[number])
-        charts.light_grid(axes)
+        at, colour = [values.index(value) for value in found], charts.LINE_COLOURS[number]
         axes.axhline(0, color="#888888", lw=0.9, zorder=1)
-        axes.vlines(at, [each.low for each in found.values()], [each.high for each in found.values()], color=colour,
-                    lw=1.6)
-        axes.plot(at, means, "o-", color=colour, ms=5, lw=1.4, label="EPS, 95 % interval")
+        charts.points(axes, at, found.values(), colour, "o-", bar=1.6, ms=5, lw=1.4, label="EPS, 95 % interval")
         for place, each in zip(at, found.values()):
             if (each.low, each.high) != (0, 0):  # the default itself
                 axes.annotate(f"{each.mean:+.1f}".replace("-", "−"), (place, max(each.mean, each.high)), (0, 3),
@@ -462,7 +445,7 @@ def robustness(run: Session) -> Drawn:
         axes.set_xlim(-0.4, len(values) - 0.4)
         axes.margins(y=0.12)
         axes.plot(values.index(usual), 0, "o", ms=8, mfc="white", mec=colour, mew=1.8, label=f"default, {score:.1f} %")
-        axes.set_xlabel(symbol, fontsize=9)
+        charts.label(axes, symbol)
         facts += [f"{name} {value:g} {each.mean:+.1f}" for value, each in found.items() if value != usual]
     left.set_ylabel("mIoU against the default (pp)", fontsize=9)
     figure.legend(*left.get_legend_handles_labels(), fontsize=8, frameon=False, loc="outside upper center", ncol=3)
@@ -477,15 +460,15 @@ def dial(run: Session) -> Drawn:
     names = shown_detectors(run.profile)
     quality = {name: foreground(name, split="train").value(run.results) for name in names}
     scores = {name: pseudo(detector_row(name)).interval(run.results) for name in names}
-    figure, axes = _chart((6.8, 3.6), "foreground IoU of the saliency on train (%)", "mIoU of the pseudo-masks (%)")
+    figure, (axes,) = charts.side_by_side(1, (6.8, 3.6))
+    charts.label(axes, "foreground IoU of the saliency on train (%)", "mIoU of the pseudo-masks (%)")
     for kind, colour, marker in (("detectors", charts.LINE_COLOURS[0], "o"),
                                  ("true foreground, damaged", charts.LINE_COLOURS[1], "D")):
         chosen = [name for name in names if (name in DETECTORS) == (kind == "detectors")]
         if not chosen:
             continue
-        at, found = [quality[name] for name in chosen], [scores[name] for name in chosen]
-        axes.vlines(at, [each.low for each in found], [each.high for each in found], color=colour, lw=1.4)
-        axes.plot(at, [each.mean for each in found], marker, color=colour, ms=6, label=kind)
+        charts.points(axes, [quality[name] for name in chosen], [scores[name] for name in chosen], colour, marker,
+                      bar=1.4, ms=6, label=kind)
     cam = pseudo(CAM).interval(run.results)
     axes.axhspan(cam.low, cam.high, color="#EFEFEF", zorder=0)
     axes.axhline(cam.mean, color="#555555", lw=1.2, ls="--", label="CAM, without saliency")
@@ -520,24 +503,19 @@ def _name_points(axes: "Axes", points: Mapping[str, tuple[float, float]]) -> Non
 
 def learning_curves(run: Session) -> Drawn:
     """Both losses and the share of selected tags, over the training."""
-    from matplotlib.figure import Figure
-
     quantities = {"classification": ("classification loss", 1), "saliency": ("saliency loss", 1),
                   "selected tags": ("tags in the foreground (%)", 100)}
-    each = {row: run.results.each(curves(row)) for row in CURVES if row in trained_rows(run.profile)}
-    known = {row: {name: np.array([seed[name] for seed in seeds]) for name in quantities}
-             for row, seeds in each.items()}
-    figure = Figure(figsize=(10.4, 3.2), facecolor="white", layout="constrained")
-    for axes, (name, (title, scale)) in zip(figure.subplots(1, 3), quantities.items()):
+    known = {row: {name: np.array([seed[name] for seed in run.results.each(curves(row))]) for name in quantities}
+             for row in CURVES if row in trained_rows(run.profile)}
+    figure, every = charts.side_by_side(3, (10.4, 3.2))
+    for axes, (name, (title, scale)) in zip(every, quantities.items()):
         for number, (row, found) in enumerate(known.items()):
             total = found[name].shape[1]
             charts.training_curve(axes, scale * found[name], CURVES[row], number, total,
                                   linestyle=charts.LINE_STYLES[number])
-        charts.light_grid(axes)
         axes.set_xlim(0, total)
         axes.set_ylim(0, 103 if scale == 100 else None)
-        axes.set_title(title, fontsize=9)
-        axes.set_xlabel("iteration", fontsize=9)
+        charts.label(axes, "iteration", title=title)
     figure.legend(*axes.get_legend_handles_labels(), fontsize=8, frameon=False, loc="outside lower center",
                   ncol=len(known), handlelength=2.6)
     last = {row: {name: values[:, -max(1, values.shape[1] // 20):].mean() for name, values in found.items()}

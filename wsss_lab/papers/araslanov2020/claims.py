@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from wsss_lab.evaluation.confusion import divide, iou, mean_iou, nan_mean
 from wsss_lab.evaluation.intervals import image_values, ratio
@@ -55,8 +54,7 @@ LARGE, SMALL, SMALLEST = ("kernel 1-3-6-9-12-16", "kernel 1-2-4-8-12-16"), "kern
 INJECTED, BARE = [gate_row(psi) for psi in PSIS], [gate_row(psi, injected=False) for psi in PSIS]
 ROUNDING = 1e-9  # relative, in double precision
 SATURATED = 0.05  # largest relative fall of the loss within the last third of a training that counts as none
-GRID, SIDES = 128, (32, 64, 128)  # squares on a grid, all of them far larger than epsilon
-SCORE = 2.0  # of every pixel of an object in C26
+GRID, SIDES, SCORE = 128, (32, 64, 128), 2.0  # of C26: objects on a grid, far larger than epsilon; of their pixels
 PIXELS = (2.0, -3.0)  # y_k and y_l of C28
 
 
@@ -193,8 +191,8 @@ def quality(*scores: Quantity) -> Sentence:
 
 @sentence()
 def largest_dilations(results: Results) -> str:
-    shares = {"24": REFERENCE, "16": LARGE[0], "8": SMALL, "4": SMALLEST}
-    here = ", ".join(f"{max(results.route.method(row).dilations)} for {size}" for size, row in shares.items())
+    here = ", ".join(f"{max(results.route.method(row).dilations)} for {size}" for size, row in (
+        (24, REFERENCE), (16, LARGE[0]), (8, SMALL), (4, SMALLEST)))
     return f"Largest dilations are named as in the paper; the same shares of the masks here are {here}."
 
 
@@ -251,14 +249,6 @@ def iteration_costs_little(_claim: Claim, results: Results) -> Decision:
                  f"{size['pamr_weights']:.2f} MiB. Asked: at most 2 %", f"{share:.2f} % of a training iteration")
 
 
-def squares() -> tuple[Tensor, Tensor]:
-    """Scores and masks of squares of several sizes: SCORE and 1 on the object, 0 elsewhere; (sizes, 1, GRID, GRID)."""
-    masks = torch.zeros(len(SIDES), 1, GRID, GRID, dtype=torch.float64)
-    for mask, side in zip(masks, SIDES, strict=True):
-        mask[:, :side, :side] = 1
-    return SCORE * masks, masks
-
-
 def _listed(values: Sequence[float]) -> str:
     return ", ".join(f"{value:.4g}" for value in values)
 
@@ -266,10 +256,11 @@ def _listed(values: Sequence[float]) -> str:
 @condition()
 def score_ignores_size(_claim: Claim, _results: Results) -> Decision:
     """C26: one object in several sizes; weighted pooling may differ by epsilon / area, which is what Eq. (3) leaves."""
-    scores, masks = squares()
-    areas = np.array(SIDES) ** 2
-    weighted, exact = (weighted_pooling(scores, masks, epsilon).numpy()[:, 0] for epsilon in (1.0, 0.0))
-    average = average_pooling(scores).numpy()[:, 0]
+    masks, areas = torch.zeros(len(SIDES), 1, GRID, GRID, dtype=torch.float64), np.array(SIDES) ** 2
+    for mask, side in zip(masks, SIDES, strict=True):
+        mask[:, :side, :side] = 1
+    weighted, exact = (weighted_pooling(SCORE * masks, masks, epsilon).numpy()[:, 0] for epsilon in (1.0, 0.0))
+    average = average_pooling(SCORE * masks).numpy()[:, 0]
     constant = np.ptp(weighted) / SCORE <= 1 / areas.min() and np.ptp(exact) / SCORE < ROUNDING
     proportional = np.ptp(average / areas) * areas.max() / SCORE < ROUNDING
     return holds(

@@ -47,8 +47,8 @@ class Pictures(SplitPictures):
         return self.stored(self.route.cam_labels("main", self.split)["masks"], index)
 
     def area(self, label: int, index: int) -> float:
-        """Share of an image's pixels that the ground truth gives to a label."""
-        return float((self.view.mask(index) == label).mean())
+        """Share of an image's pixels that the ground truth gives to a class, counted from 0."""
+        return float((self.view.mask(index) == 1 + label).mean())
 
     def confusions(self, labels: Step, output: str = "masks") -> np.ndarray:
         return np.asarray(self.run.load(self.route.score(labels, self.split, output)["confusions"]), np.float64)
@@ -217,33 +217,30 @@ def fig4(run: Session) -> Drawn:
     """Both ways from maps to a class score, on one image."""
     watched = Watched(run)
     stored, settings = run.load(run.route.pooled(watched.images)), watched.settings
-    terms = pooling.class_scores(torch.tensor(np.asarray(stored["pixel_scores"])), settings.power, settings.floor,
-                         settings.epsilon, settings.penalty)
+    class_maps, pixel_scores = (torch.tensor(np.asarray(stored[name])) for name in ("class_maps", "pixel_scores"))
+    terms = pooling.class_scores(pixel_scores, settings.power, settings.floor, settings.epsilon, settings.penalty)
     tagged = watched.view.tags[list(watched.images)]
     place = int(np.where(tagged, sum(terms), np.inf).min(1).argmax())
-    index, (pooled, penalty) = watched.images[place], (term[place] for term in terms)
-    class_maps, pixel_scores = (torch.tensor(np.asarray(stored[name][place]))[None]
-                                for name in ("class_maps", "pixel_scores"))
-    average, tags = pooling.average_pooling(class_maps)[0], watched.view.tags[index]
-    labels = sorted(np.flatnonzero(tags) + 1, key=lambda label: -watched.area(label, index))
-    absent = np.flatnonzero(~tags)
-    labels += [absent[(pooled + penalty)[absent].argmax()] + 1] if len(absent) else []
-    shown = np.array(labels) - 1
-    maps = watched.on_image(class_maps[0, shown].numpy(), index)
-    scores = watched.on_image(pixel_scores[0, shown].numpy(), index)
-    masks = watched.on_image(pooling.masks_of(pixel_scores)[0, shown + 1].numpy(), index)
-    first = [watched.image(index, "image"), watched.truth(index, "ground truth")] + [None] * (len(labels) - 2)
-    rows = [[panel, _relative(maps, row), _words(f"{average[place]:+.2f}"),
+    index, tags, pooled, penalty = watched.images[place], tagged[place], terms[0][place], terms[1][place]
+    average = pooling.average_pooling(class_maps)[place]
+    shown = sorted(np.flatnonzero(tags), key=lambda label: -watched.area(label, index))
+    if not tags.all():
+        absent = np.flatnonzero(~tags)
+        shown.append(absent[(pooled + penalty)[absent].argmax()])
+    maps, scores, masks = (watched.on_image(each.numpy(), index) for each in (
+        class_maps[place, shown], pixel_scores[place, shown], pooling.masks_of(pixel_scores)[place, 1:][shown]))
+    first = [watched.image(index, "image"), watched.truth(index, "ground truth")] + [None] * (len(shown) - 2)
+    rows = [[panel, _relative(maps, row), _words(f"{average[label]:+.2f}"),
              _relative(scores, row, scores.min()), _relative(masks, row, mean=True),
-             _words(f"{pooled[place]:+.2f}\n{penalty[place]:+.2f}\n= {(pooled + penalty)[place]:+.2f}")]
-            for row, (panel, place) in enumerate(zip(first, shown))]
-    names = [f"{watched.classes[label - 1]}\n" + (f"{100 * watched.area(label, index):.0f} % of the\npixels"
-             if tags[label - 1] else "not in\nthe image") for label in labels]
+             _words(f"{pooled[label]:+.2f}\n{penalty[label]:+.2f}\n= {(pooled + penalty)[label]:+.2f}")]
+            for row, (panel, label) in enumerate(zip(first, shown))]
+    names = [f"{watched.classes[label]}\n" + (f"{100 * watched.area(label, index):.0f} % of the\npixels" if tags[label]
+                                               else "not in\nthe image") for label in shown]
     columns = ["", "class map", "mean over\nthe image", "pixel scores y", "mask m", "weighted mean\n+ penalty"]
     figure = plots.grid(rows, columns, names, watched.classes, size=1.3,
                         groups=[("", 1), ("(a) CAM-GAP", 2), ("(b) nGWP", 3)])
-    told = "; ".join(f"{watched.classes[place]} {average[place]:+.2f} and {(pooled + penalty)[place]:+.2f}"
-                     for place in shown)
+    told = "; ".join(f"{watched.classes[label]} {average[label]:+.2f} and {(pooled + penalty)[label]:+.2f}"
+                     for label in shown)
     alt = (f"From maps to class scores on the image whose weakest tag has the highest one, {watched.RULE}: (a) class "
            "map and its mean; (b) pixel scores, the masks after a softmax with the background, and the mean of the "
            f"scores weighted by the mask plus the size penalty. Last row: a class that isn't there. Scores: {told}.")

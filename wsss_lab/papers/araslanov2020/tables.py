@@ -28,7 +28,6 @@ from wsss_lab.papers.araslanov2020.route import (
     trained_nets,
     trained_rows,
 )
-from wsss_lab.papers.shared_evidence import SeededEvidence
 from wsss_lab.papers.shared_pictures import class_iou
 from wsss_lab.papers.shared_tables import (
     FAMILIES,
@@ -36,6 +35,7 @@ from wsss_lab.papers.shared_tables import (
     NO_TEST,
     TAGS_KNOWN,
     TAGS_UNUSED,
+    beyond_tags,
     labels_of,
     printed_slips,
     protocol,
@@ -140,10 +140,8 @@ def curves(row: str) -> Source:
 # --- what tables share ------------------------------------------------------------------------------------------------
 
 #: Our results in Tables 3, 5, 6 and 8: what a network is trained on, its backbone, and whether the dense CRF follows.
-#: On "tags" it is the single stage, on labels ("ours") or the ground truth ("full") one of the second stage.
+#: On "tags" it is the single stage, on our labels ("ours") or the ground truth ("full") one of the second stage.
 SINGLE = {"Ours": ("tags", "main", False), "Ours + CRF": ("tags", "main", True)}
-FULL = {"DeepLabv3+ on ground truth": ("full", "main", False),
-        "DeepLabv3+ on ground truth + CRF": ("full", "main", True)}  # not in the paper's tables
 
 
 def own_score(taught: str, net: str, crf: bool, split: str = "val") -> Quantity:
@@ -186,6 +184,12 @@ def quoted(printed: pd.DataFrame) -> list[dict]:
     """Printed lines, those of the single stage with our result."""
     return [line | {"source": "quoted"} | ({"own": SINGLE[line["method"]]} if line["method"] in SINGLE else {})
             for line in printed.to_dict("records")]
+
+
+def with_masks(**cells: str) -> list[dict]:
+    """Lines of the same network trained on the ground truth, which are not in the paper's tables."""
+    return [{"group": "fully supervised", "method": "DeepLabv3+ on ground truth" + " + CRF" * crf, **cells,
+             "own": ("full", "main", crf)} for crf in (False, True)]
 
 
 def tables_protocol(run: Session, split: str = "val", known: bool = False, exchanged: bool = False) -> str:
@@ -326,10 +330,7 @@ def table2(run: Session) -> Table:
 
 def table3(run: Session) -> Table:
     """State of the art as printed, our rows of the paper's method, and the same network on the ground truth."""
-    lines = quoted(run.published("table3"))
-    lines += [{"group": "fully supervised", "method": method, "supervision": "F", "own": own}
-              for method, own in FULL.items()]
-    own = own_columns(run)
+    lines, own = quoted(run.published("table3")) + with_masks(supervision="F"), own_columns(run)
     note = (" Quoted rows are as printed, measured by others on VOC. I image tags, S saliency, D additional data, "
             "F masks. network, labels used: of our rows. The last rows, not in the paper's table, train the network of "
             f"our single stage on the ground truth. {words_on_test(run, has_test(run.profile))}")
@@ -362,7 +363,7 @@ def table4(run: Session) -> Table:
         "stages in all": "stages_total", "cycles": "training_cycles", "PSR": "psr",
         "source": lambda line: "measured" if line["method"] in steps else "quoted",
         "stages here": counted(lambda step: sum(each.function in trainings for each in (*step.ancestors(), step))),
-        "extras here": counted(lambda step: "; ".join(SeededEvidence(run).beyond_tags(step)) or "none"),
+        "extras here": counted(lambda step: "; ".join(beyond_tags(step)) or "none"),
         "PSR here": counted(lambda step: "yes" if step.function is train_second_stage else "no"),
     }, "Related work by stages", note)
 
@@ -381,11 +382,9 @@ def _class_table(run: Session, name: str, split: str) -> Table:
     """Table 5 or 6: a line for each printed one and for full supervision, classes of the run's own world."""
     printed, there = run.published(name), split == "val" or has_test(run.profile)
     classes = [column for column in printed if column.endswith("_iou_pct") and column != "mean_iou_pct"]
-    lines = quoted(printed.assign(cells=printed[classes].mean(axis=1)))
-    lines += [{"group": "fully supervised", "method": method, "own": own}
-              for method, own in FULL.items()]
+    lines = quoted(printed.assign(cells=printed[classes].mean(axis=1))) + with_masks()
     found = class_iou(run, {line["method"]: own_score(*line["own"], split).sources[0] for line in lines
-                            if there and "own" in line and own_training(run.route, *line["own"][:2])})
+                            if "own" in line})
 
     def of_classes(show: Callable[[pd.Series], float]) -> Column:
         return lambda line: show(found.loc[line["method"]]) if line["method"] in found.index else None
@@ -428,8 +427,7 @@ def table8(run: Session) -> Table:
     lines += [{"group": "single stage", "supervision": "I", "own": SINGLE[line["method"]],
                **{name: line[name] for name in ("method", "backbone", "val_miou_pct", "test_miou_pct")}}
               for line in single.to_dict("records")]
-    lines += [{"group": "fully supervised", "method": method, "supervision": "F", "backbone": NETS["main"], "own": own}
-              for method, own in FULL.items()]
+    lines += with_masks(supervision="F", backbone=NETS["main"])
 
     def gain(line: Mapping[str, Any]) -> Quantity | str | None:
         if line.get("own") == SINGLE["Ours + CRF"]:

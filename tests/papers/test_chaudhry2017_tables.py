@@ -10,6 +10,7 @@ from fake_run import FakeRun, TablesRun, chaudhry2017_routes
 
 from wsss_lab.data.toyvoc import CLASSES
 from wsss_lab.evaluation.confusion import nan_mean
+from wsss_lab.evaluation.intervals import interval
 from wsss_lab.evaluation.precision_recall import BINS, average_precisions, sweep
 from wsss_lab.lab.published import artifact_list
 from wsss_lab.lab.tables import numeric_columns, to_csv
@@ -25,6 +26,7 @@ from wsss_lab.papers.chaudhry2017.tables import (
     lost_tags,
     miou,
     objects_found,
+    swept_intervals,
 )
 
 IMAGES, LABELS = 12, len(CLASSES) + 1
@@ -313,3 +315,11 @@ def test_without_a_dev_split_gamma_is_chosen_on_val_and_no_segmenter_learns_from
     frame = made_of_photos["text_means"].frame
     assert "best gamma on val" in frame and "chosen on the masks of val" in made_of_photos["text_means"].protocol
     assert frame["val 95 %"].tolist()[1:] == [NOT_RUN] * 2 and frame["segmenter val"].notna().tolist()[0]
+
+
+def test_intervals_at_all_thresholds_are_those_at_each():
+    counts = np.random.default_rng(0).integers(1, 30, (3, 8, 3, 3, 4))
+    found = swept_intervals(counts, 50)
+    for place, each in enumerate(found):
+        alone = interval(counts, lambda sums, place=place: sweep(sums).mean_iou[..., place], replicates=50).percent()
+        assert (each.mean, each.low, each.high) == pytest.approx((alone.mean, alone.low, alone.high), rel=1e-4)

@@ -188,7 +188,7 @@ def class_heatmap(values: "pd.DataFrame", quantity: str = "IoU (%)") -> "Figure"
     figure = Figure(figsize=(2.6 + 0.62 * values.shape[1], 1.3 + 0.32 * len(values)), facecolor="white",
                     layout="constrained")
     axes = figure.subplots()
-    seaborn.heatmap(values, ax=axes, annot=True, fmt=".0f", cmap="cividis", vmin=0, vmax=100, linewidths=0.5,
+    seaborn.heatmap(values, ax=axes, annot=True, fmt=".0f", cmap="YlGnBu", vmin=0, vmax=100, linewidths=0.5,
                     annot_kws={"fontsize": 8}, cbar_kws={"label": quantity, "shrink": 0.9})
     axes.tick_params(length=0, labelsize=8)
     axes.set_xticklabels(axes.get_xticklabels(), rotation=35, ha="right")

@@ -92,13 +92,14 @@ class Panel:
 
 
 def grid(rows: Sequence[Sequence[Panel | None]], columns: Sequence[str] = (), names: Sequence[str] = (),
-         classes: Sequence[str] = (), size: float = 1.35, groups: Sequence[tuple[str, int]] = ()) -> "Figure":
+         classes: Sequence[str] = (), size: float = 1.35, groups: Sequence[tuple[str, int]] = (), note: str = ""
+         ) -> "Figure":
     """Pictures in rows and columns with headings, and a legend of the classes that occur in them.
 
     rows: panels row by row, None leaves a place empty. columns, names: headings of columns and rows; those of columns
     that no row has, where there are few images to show, are left out. classes: class names, for the colours of masks
     and their legend. size: width of a picture in inches. groups: (heading, number of columns) from left to right, above
-    the columns; a gap sets them apart.
+    the columns; a gap sets them apart. note: a line above everything.
     """
     from matplotlib.figure import Figure
 
@@ -131,6 +132,7 @@ def grid(rows: Sequence[Sequence[Panel | None]], columns: Sequence[str] = (), na
         middle = height - top - (y + 1) * step + _GAP + tall / 2
         figure.text((lefts[0] - 0.06) / width, middle / height, text, ha="right", va="center", fontsize=_HEADING)
     _group_headings(figure, groups, lefts, size)
+    figure.text(lefts[0] / width, 1 + 0.12 / height, note, ha="left", va="bottom", fontsize=_HEADING, style="italic")
     _keys(figure, rows, classes)
     return figure
 

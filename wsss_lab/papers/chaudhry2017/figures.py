@@ -30,6 +30,7 @@ from wsss_lab.papers.chaudhry2017.tables import (
     miou,
     objects_found,
     recall,
+    swept_intervals,
 )
 from wsss_lab.papers.shared_pictures import SplitPictures, class_iou, compared, over_seeds, per_cent
 from wsss_lab.seeds.attention import normalise_slices
@@ -78,43 +79,54 @@ def hierarchy(run: Session) -> Drawn:
 def gamma_curves(run: Session) -> Drawn:
     """Quality of the cues against gamma, for the three means of attention and S3."""
     tuning = chaudhry2017.tuning_split(run.profile)
-    swept = {f"{mean} mean": sweep(run.results.stack(agreement(mean)).sum(1)) for mean in MEANS}
-    figure, axes = _against_gamma(run, swept)
+    counts = {f"{mean} mean": run.results.stack(agreement(mean)) for mean in MEANS}
+    swept = {name: sweep(each.sum(1)) for name, each in counts.items()}
+    figure, axes = _against_gamma(run, counts)
     for index, (mean, each) in enumerate(zip(MEANS, swept.values())):
         chosen = best_gammas(run.results.stack(agreement(mean, "tuning")))
         at = [np.interp(gamma, each.thresholds, 100 * curve) for gamma, curve in zip(chosen, each.mean_iou)]
         axes.plot(chosen, at, "o", ms=5, color=charts.line_style(index)["color"])
     axes.plot([], [], "o", ms=5, color="#555555", label=f"γ chosen on {tuning}")
     _legend(axes)
-    alt = (f"Mean IoU of Algorithm 1's cues on the training images against gamma, {over_seeds(run)}, for three means "
-           f"of attention and S3; the best points: {_best_points(swept)}. Dots: gamma chosen on {tuning}.")
+    alt = (f"Mean IoU of Algorithm 1's cues on the training images against gamma, {over_seeds(run)}, with 95 % "
+           f"intervals, for three means of attention and S3; the best points: {_best_points(swept)}. Dots: gamma "
+           f"chosen on {tuning}.")
     return Drawn(figure, "Each mean needs a threshold of its own", alt, "measured")
 
 
 def erasing_curves(run: Session) -> Drawn:
     """Quality of the cues against gamma after no, one and two erasings: at which gamma does erasing help?"""
     gamma = run.route.scale.gamma
-    swept = {step: sweep(run.results.stack(agreement(kind=step)).sum(1)) for step in chaudhry2017.HIERARCHY}
-    figure, axes = _against_gamma(run, swept)
+    counts = {step: run.results.stack(agreement(kind=step)) for step in chaudhry2017.HIERARCHY}
+    swept = {step: sweep(each.sum(1)) for step, each in counts.items()}
+    figure, axes = _against_gamma(run, counts)
     _legend(axes)
     gain = 100 * (nan_mean(swept["S3"].mean_iou.T) - nan_mean(swept["S1"].mean_iou.T))
     thresholds = swept["S1"].thresholds
     better = thresholds[gain > 0]
     where = f"from {better.min():.2f} to {better.max():.2f}" if len(better) else "nowhere"
-    alt = (f"Mean IoU of Algorithm 1's cues on the training images against gamma, {over_seeds(run)}, with S1, S2 and "
-           f"S3; the best points: {_best_points(swept)}. S3 is above S1 for gamma {where}; at {gamma:g} it differs by "
+    alt = (f"Mean IoU of Algorithm 1's cues on the training images against gamma, {over_seeds(run)}, with 95 % "
+           f"intervals, by S1, S2 and S3; the best points: {_best_points(swept)}. S3 is above S1 for gamma {where}; at "
+           f"{gamma:g} it differs by "
            f"{np.interp(gamma, thresholds, gain):+.1f} pp.")
     return Drawn(figure, "Quality of the cues against γ, by erasing step", alt, "measured")
 
 
-def _against_gamma(run: Session, swept: dict[str, ThresholdSweep]) -> "tuple[Figure, Axes]":
-    """Curves of cue mIoU over gamma, mean over seeds, and the paper's gamma."""
+def _against_gamma(run: Session, counts: dict[str, np.ndarray]) -> "tuple[Figure, Axes]":
+    """Curves of cue mIoU over gamma, mean over seeds, with their 95 % intervals, and the paper's gamma.
+
+    counts: (S, N, 3, K, bins) of each curve.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(5.6, 3.0), facecolor="white", layout="constrained")
     axes = figure.subplots()
-    for index, (name, each) in enumerate(swept.items()):
-        axes.plot(each.thresholds, 100 * nan_mean(each.mean_iou.T), lw=1.6, label=name, **charts.line_style(index))
+    for index, (name, each) in enumerate(counts.items()):
+        band, style = swept_intervals(each), charts.line_style(index)
+        thresholds = sweep(each[0, 0]).thresholds
+        axes.plot(thresholds, [at.mean for at in band], lw=1.6, label=name, **style)
+        axes.fill_between(thresholds, [at.low for at in band], [at.high for at in band], alpha=0.15, lw=0,
+                          color=style["color"])
     gamma = run.route.scale.gamma
     axes.axvline(gamma, color="#888888", lw=0.9, ls=(0, (2, 2)), zorder=1, label=f"the paper's γ, {gamma:g}")
     charts.light_grid(axes)
@@ -321,20 +333,20 @@ def fig1(run: Session) -> Drawn:
 def fig2(run: Session) -> Drawn:
     """Block diagram of the approach."""
     boxes = {
-        "image": (0.105, 0.15, "Training image\nand its tags"),
+        "image": (0.105, 0.24, "Training image\nand its tags"),
         "saliency": (0.105, 0.86, "Hierarchical saliency S\ndetect, erase,\ndetect again"),
-        "trunk": (0.262, 0.15, "Trunk, four\ndilated heads"),
-        "f": (0.44, 0.15, "Segmentation volume f\nbackground and classes"),
-        "V": (0.44, 0.53, "Attention volume V\none map per class"),
+        "trunk": (0.262, 0.24, "Trunk, four\ndilated heads"),
+        "f": (0.44, 0.24, "Segmentation volume f\nbackground and classes"),
+        "V": (0.44, 0.56, "Attention volume V\none map per class"),
         "fusion": (0.44, 0.86, "Algorithm 1\nharmonic mean of\nattention and S, above γ"),
-        "cues": (0.935, 0.86, "Cues M\na label for\neach pixel"),
-        "class loss": (0.665, 0.53, "Classification loss\nmean of V,\nagainst the tags"),
-        "adapt": (0.79, 0.34, "After a round: adapt\nbest of f among the tags"),
-        "pixel loss": (0.935, 0.15, "Pixel loss\nf, against M"),
+        "cues": (0.935, 0.62, "Cues M\na label for\neach pixel"),
+        "class loss": (0.665, 0.56, "Classification loss\nmean of V,\nagainst the tags"),
+        "adapt": (0.735, 0.24, "After a round: adapt\nbest of f among the tags"),
+        "pixel loss": (0.935, 0.24, "Pixel loss\nf, against M"),
     }
     arrows = [("image", "trunk"), ("image", "saliency"), ("trunk", "f"), ("f", "V"), ("V", "fusion"),
               ("saliency", "fusion"), ("fusion", "cues"), ("V", "class loss"), ("f", "adapt"),
-              ("adapt", "cues", "corner"), ("f", "pixel loss"), ("cues", "pixel loss")]
+              ("adapt", "cues"), ("f", "pixel loss", "below"), ("cues", "pixel loss")]
     colours = {"V": "#FCE8BF", "saliency": "#D3EBF8", "fusion": "#CFE9DF", "adapt": "#E4DEF2", "f": "#F3DCE8",
                "trunk": "#F3DCE8"}
     figure = plots.flow(boxes, arrows, (9.6, 4.4), colours, {"One network": ("trunk", "f", "V")})
@@ -415,10 +427,12 @@ def _adapting(crf: bool) -> Callable[[Session], Drawn]:
         rows = [[val.image(index), val.truth(index),
                  *(val.prediction(row, crf, index) for step in compared for row in _pair(step))]
                 for index in first + second]
-        drawing = plots.grid(rows, ["image", "ground truth", *["round 1", "adapted"] * len(compared)], names,
-                             val.classes, size=1.15, groups=[("", 2), *((f"cues with {step}", 2) for step in compared)])
         mean = [f"{100 * np.nanmean(each):.0f}" for each in wrong]
         number = [f"{each.mean() / len(compared):.1f}" for each in extra]
+        drawing = plots.grid(rows, ["image", "ground truth", *["round 1", "adapted"] * len(compared)], names,
+                             val.classes, size=1.15, groups=[("", 2), *((f"cues with {step}", 2) for step in compared)],
+                             note="Adapting at its best. Over all val images, background taken for objects: "
+                                  f"{' → '.join(mean)} %; classes that aren't there, per image: {' → '.join(number)}.")
         alt = (f"Val images labelled by networks that learned from {', '.join(compared)}, before and after the cues "
                f"were adapted, {'with' if crf else 'without'} CRF. Rows 1-2: where adapting removes most false "
                "positives; rows 3-4: most classes that aren't there (sum over the columns). Over all val images "

@@ -6,7 +6,7 @@ Table 3 is made of pictures and stands with the figures.
 import numpy as np
 
 from wsss_lab.evaluation.confusion import iou, mean_iou
-from wsss_lab.evaluation.intervals import ratio
+from wsss_lab.evaluation.intervals import Interval, combined, ratio, resampled
 from wsss_lab.evaluation.precision_recall import sweep
 from wsss_lab.evaluation.saliency_scores import foreground_precision_recall
 from wsss_lab.lab.profiles import has_test
@@ -201,6 +201,18 @@ def miou_of_two(counts: np.ndarray) -> np.ndarray:
 def best_gammas(tuning: np.ndarray) -> np.ndarray:
     """The gamma of greatest mIoU of each training: (S, N, 3, K, bins) -> (S,)."""
     return np.array([sweep(seed.sum(0)).best_threshold()[0] for seed in tuning])
+
+
+def swept_intervals(counts: np.ndarray, replicates: int = 200) -> list[Interval]:
+    """Mean IoU in per cent at every threshold with its interval. counts: (S, N, 3, K, bins)."""
+    flat = counts.reshape(*counts.shape[:2], -1).astype(np.float32)
+
+    def curves(weights: np.ndarray) -> np.ndarray:
+        drawn = [(np.float32(weights) @ each).reshape(-1, *counts.shape[2:]) for each in flat]
+        return np.stack([sweep(each.astype(np.float64)).mean_iou for each in drawn], 1)  # (R, S, thresholds)
+
+    whole, drawn = curves(np.ones((1, counts.shape[1])))[0], resampled(curves, counts.shape[1], replicates)
+    return [combined(whole[:, at], drawn[:, :, at], counts.shape[1]).percent() for at in range(whole.shape[1])]
 
 
 @cached

@@ -116,11 +116,12 @@ def fig1(run: Session) -> Drawn:
     trained, unseen = train.several_tags_at(0.75), at_quantile(val.segmenter_iou("v2"), 0.75)
     row = [Panel(train.tags(trained), "text", "(a) image labels"), train.image(trained, "training image"),
            train.saliency(trained, "(b) saliency"), val.image(unseen, "val image"),
-           val.prediction("v2", unseen, "(c) our result")]
-    figure = plots.grid([row], classes=val.classes, size=1.6, groups=[("training", 3), ("after training", 2)])
+           val.prediction("v2", unseen, "(c) our result"), val.truth(unseen, "ground truth")]
+    figure = plots.grid([row], classes=val.classes, size=1.6, groups=[("training", 3), ("after training", 3)])
     alt = (f"What the method learns from, the tags of a training image ({train.tags(trained, ', ')}) and its "
-           "saliency, and what it gives: every pixel of a val image labelled. Training image: of those with several "
-           "tags, the one at the upper quartile of guide IoU; val image: the one at the upper quartile of IoU.")
+           "saliency, and what it gives: every pixel of a val image labelled, beside the "
+           "truth. Training image: of those with several tags, the one at the upper quartile of guide IoU; val image: "
+           "the one at the upper quartile of IoU.")
     return Drawn(figure, "What the method learns from and what it gives", alt)
 
 
@@ -156,27 +157,28 @@ def fig3(run: Session) -> Drawn:
     names = (*oh2017.trained_nets(run.profile), *oh2017.BACKPROP, "centre")
     sweeps = {name: sweep(run.results.stack(lambda route, name=name: seeder_score(route, name)["counts"]).sum(1))
               for name in names}
-    figure = Figure(figsize=(8.6, 3.3), facecolor="white", layout="constrained")
-    left, right = figure.subplots(1, 2)
-    for name, style in _seeder_styles(names).items():
-        for axes, curve in ((left, sweeps[name].foreground), (right, sweeps[name].background)):
-            recall, precision = _mean_curve(curve)
-            axes.plot(recall, precision, lw=1.6, **style)
-            far = _far_apart(recall)
-            axes.plot(recall[far], precision[far], ".", ms=5, color=style["color"])
-    for axes, title, level in ((left, "(a) foreground, mean over classes", 0.2), (right, "(b) background", 0.8)):
-        axes.axvline(level, color="#888888", lw=0.9, ls=(0, (2, 2)), zorder=1, label="where mP is read")
-        charts.light_grid(axes)
-        axes.set_title(title, fontsize=9)
-        axes.set_xlabel("recall", fontsize=9)
-        axes.set_ylabel("precision", fontsize=9)
-        axes.set_xlim(0, 1)
-    left.set_ylim(0, 1)
-    right.set_ylim(top=1)
-    figure.legend(*left.get_legend_handles_labels(), loc="outside right center", fontsize=8, frameon=False,
-                  handlelength=2.6)
+    figure = Figure(figsize=(8.6, 5.6), facecolor="white", layout="constrained")
+    gradients = [name for name in names if name in oh2017.BACKPROP]
+    groups = {"GAP networks": [name for name in names if name not in gradients],
+              "back-propagation": [*gradients, "HighRes", "centre"]}
+    styles = _seeder_styles(names)
+    for row, (group, shown) in zip(figure.subplots(2, 2), groups.items(), strict=True):
+        for axes, kind, level in zip(row, ("foreground", "background"), (0.2, 0.8)):
+            axes.axvline(level, color="#888888", lw=0.9, ls=(0, (2, 2)), zorder=1, label="where mP is read")
+            for name in shown:
+                recall, precision = _mean_curve(getattr(sweeps[name], kind))
+                axes.plot(recall, precision, lw=1.6, **styles[name])
+                far = _far_apart(recall)
+                axes.plot(recall[far], precision[far], ".", ms=5, color=styles[name]["color"])
+            charts.light_grid(axes)
+            axes.set_title(f"{group}: {kind}{', mean over classes' * (kind == 'foreground')}", fontsize=9)
+            axes.set(xlim=(0, 1), ylim=(0, 1) if kind == "foreground" else (None, 1))
+            axes.set_xlabel("recall", fontsize=9)
+            axes.set_ylabel("precision", fontsize=9)
+        row[1].legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1, 1), handlelength=2.6)
     alt = (f"Precision against recall of {len(names)} seeders on val, {over_seeds(run)}, for the mean of the "
-           "foreground classes and for background. Dots: ends of a line between thresholds that are far apart. "
+           "foreground classes and for background: GAP networks above, back-propagation below, there with GAP-HighRes "
+           "again and the centre mean shape. Dots: ends of a line between thresholds that are far apart. "
            f"{_curve_facts(sweeps)}{_not_trained(run.profile)}")
     return Drawn(figure, "Precision and recall of the seeds", alt, "measured")
 

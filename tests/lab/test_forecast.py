@@ -43,13 +43,13 @@ def test_operations_of_a_look_are_those_of_its_convolutions():
 
 def test_a_training_takes_three_looks_per_image_and_a_prediction_one(run):
     route = run.route
-    look = forecast._operations(Backbone.from_settings(route.backbone), "DeepLab")
+    look = forecast._operations(route.scale.backbone, "DeepLab")
     schedule = route.scale.schedule
     found = by_label(run, (route.trained(), route.prediction(), route.scored()))
     training = found["train full, seed 0"]
     seen = schedule.iterations * schedule.batch
     assert training.step.trains and training.hours * 3600e6 == pytest.approx(3 * look * seen)
-    weights = forecast._kept(Backbone.from_settings(route.backbone), "DeepLab", True).weights
+    weights = forecast._kept(route.scale.backbone, "DeepLab", True).weights
     assert 1 < forecast.HEADS < 2 and training.bytes == forecast.HEADS * 4 * weights
     prediction = found["labels of val, full, seed 0"]
     assert not prediction.step.trains and prediction.hours * 3600e6 == pytest.approx(24 * look)

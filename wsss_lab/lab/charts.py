@@ -107,6 +107,26 @@ def training_curve(axes: "Axes", values: np.ndarray, label: str, number: int, to
     axes.plot(at, moving_mean(mean, total // 20), lw=1.6, label=label, **style)
 
 
+def training_panels(panels: Mapping[str, Mapping[str, np.ndarray]], total: int, size: tuple[float, float]) -> "Figure":
+    """What trainings of `total` iterations wrote down, a panel for each quantity, and the legend below them.
+
+    panels: title -> training -> values (seeds, iterations), see `training_curve`. size: in inches.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size, facecolor="white", layout="constrained")
+    for axes, (title, curves) in zip(figure.subplots(1, len(panels)), panels.items(), strict=True):
+        for number, (label, values) in enumerate(curves.items()):
+            training_curve(axes, values, label, number, total, linestyle=LINE_STYLES[number])
+        light_grid(axes)
+        axes.set_xlim(0, total)
+        axes.set_title(title, fontsize=9)
+        axes.set_xlabel("iteration", fontsize=9)
+    figure.legend(*axes.get_legend_handles_labels(), fontsize=8, frameon=False, loc="outside lower center",
+                  ncol=len(curves), handlelength=2.6)
+    return figure
+
+
 def compare(rows: Sequence[str], published: Sequence[float], ours: Sequence[float],
             intervals: Sequence[tuple[float, float]] | None = None, quantity: str = "mIoU (%)",
             paper_label: str = "paper: VOC 2012 val", our_label: str = "ours: toyvoc val") -> "Figure":

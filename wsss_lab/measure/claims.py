@@ -404,13 +404,14 @@ def also(text: str, *quantities: Quantity | Best) -> Sentence:
     return Sentence(fill, _union(quantities))
 
 
-def labels_learnt(cells: Mapping[str, tuple[Quantity, Quantity]]) -> Sentence:
-    """A sentence on what rows learn from. cells: row -> foreground precision and recall of its labels."""
+def labels_learnt(cells: Mapping[str, tuple[Quantity, Quantity]],
+                  what: str = "Foreground precision/recall of the labels they learn from") -> Sentence:
+    """A sentence on labels. cells: row -> their foreground precision and recall."""
 
     @sentence(*(each for pair in cells.values() for each in pair))
     def quality(results: Results) -> str:
         texts = ["{} {:.0f}/{:.0f}".format(row, *(each.value(results) for each in pair)) for row, pair in cells.items()]
-        return f"Foreground precision/recall of the labels they learn from: {', '.join(texts)} %."
+        return f"{what}: {', '.join(texts).strip()} %."
 
     return quality
 

@@ -13,7 +13,7 @@ from wsss_lab.lab.published import mismatches
 from wsss_lab.lab.session import Session
 from wsss_lab.lab.steps import EVALUATION_READS, Step
 from wsss_lab.lab.worlds import WeightsFile
-from wsss_lab.measure.quantities import Leaf, Quantity, Source
+from wsss_lab.measure.quantities import Derived, Leaf, Quantity, Source
 from wsss_lab.papers.shared_evidence import SeededEvidence
 from wsss_lab.saliency.maps import grabcut_targets
 
@@ -60,11 +60,22 @@ def beyond_tags(step: Step) -> list[str]:
         reason for reason in step.pixel_labels() if reason != EVALUATION_READS]
 
 
+def train_tags(route: Any) -> Derived:
+    """Source: tags of the training images, bool (N, C)."""
+    return Derived(lambda view: view.tags, route.world.train_view("train"))
+
+
+def val_tags(route: Any) -> Derived:
+    """Source: tags of the val images, bool (N, C)."""
+    return Derived(lambda view: view.tags, route.world.train_view("val"))
+
+
 def average_precision_of(name: str, scores: Source, tags: Source, replicates: int = REPLICATES) -> Quantity:
-    """Mean average precision of a classifier. scores: source of (N, C) class scores. tags: source of bool (N, C)."""
+    """Mean average precision of a classifier. scores: source of (N, C) class scores, one of the background may come
+    before them. tags: source of bool (N, C)."""
 
     def per_seed(weights: np.ndarray, scores: np.ndarray, tags: np.ndarray) -> np.ndarray:
-        return np.stack([nan_mean(average_precisions(each, tags[0], weights)) for each in scores], 1)
+        return np.stack([nan_mean(average_precisions(each[:, -tags.shape[-1]:], tags[0], weights)) for each in scores], 1)
 
     return Quantity((Leaf((scores, tags), per_seed, lambda scores, tags: scores.shape[1], replicates),), name)
 

@@ -59,8 +59,8 @@ from wsss_lab.papers.chaudhry2017.tables import (
     miou,
     objects_found,
     split_of,
-    val_tags,
 )
+from wsss_lab.papers.shared_tables import val_tags
 from wsss_lab.seeds.attention import compare_with_cam
 
 DCSP, VGG, LONGER, TWICE = "S3 + adapt", "VGG, S3 + adapt", "S3, longer", "S3 + adapt twice"

@@ -33,6 +33,8 @@ from wsss_lab.papers.shared_tables import (
     printed_slips,
     protocol,
     sweep_cells,
+    train_tags,
+    val_tags,
     words_on_test,
 )
 
@@ -126,15 +128,6 @@ def objects_found(step: str, output: str = "counts", detector: str = ""):
 def recall(step: str, rank: int, detector: str = "") -> Quantity:
     """Share of the pixels of each image's largest (rank 0), second or third object that are salient."""
     return figure("", objects_found(step, detector=detector), ratio, lambda counts: counts[:, :, rank])
-
-
-def train_tags(route: Route) -> Derived:
-    return Derived(lambda view: view.tags, route.world.train_view("train"))
-
-
-def val_tags(route: Route) -> Derived:
-    """Tags of the val images: bool (N, C)."""
-    return Derived(lambda view: view.tags, route.world.train_view("val"))
 
 
 def gamma(route: Route) -> Derived:

@@ -41,9 +41,8 @@ from wsss_lab.papers.oh2017.tables import (
     net_of,
     saliency_counts,
     seeder,
-    train_tags,
-    val_tags,
 )
+from wsss_lab.papers.shared_tables import train_tags, val_tags
 from wsss_lab.seeds.periodicity import periodic_peak
 from wsss_lab.seeds.training import compare_poolings
 

@@ -11,7 +11,7 @@ from wsss_lab.evaluation.precision_recall import mean_precision
 from wsss_lab.evaluation.saliency_scores import foreground_iou, foreground_precision_recall, is_good
 from wsss_lab.lab.session import Session
 from wsss_lab.lab.steps import Output, Step
-from wsss_lab.measure.quantities import Derived, NotMeasured, Quantity, cached, figure
+from wsss_lab.measure.quantities import NotMeasured, Quantity, cached, figure
 from wsss_lab.measure.tables import REFERENCE, Table, ends, measured, table
 from wsss_lab.papers.oh2017.route import (
     BACKPROP,
@@ -31,6 +31,7 @@ from wsss_lab.papers.shared_tables import (
     labels_of,
     protocol,
     sweep_cells,
+    val_tags,
 )
 from wsss_lab.seeds.training import classifier_outputs, train_pooled_last
 
@@ -136,15 +137,6 @@ def average_precision(net: str) -> Quantity:
     """Mean average precision of a GAP network as a classifier on val."""
     return average_precision_of(f"mAP {net}", lambda route: route.class_maps(net_of(route, net), "val")["scores"],
                                 val_tags, RESAMPLED)
-
-
-def val_tags(route: Route) -> Derived:
-    """Tags of the val images: bool (N, C)."""
-    return Derived(lambda view: view.tags, route.world.train_view("val"))
-
-
-def train_tags(route: Route) -> Derived:
-    return Derived(lambda view: view.tags, route.world.train_view("train"))
 
 
 @cached

@@ -6,19 +6,14 @@ that of the network of the full approach on val, for an image's tags, unless ano
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from wsss_lab.evaluation.co_occurrence import extra_classes, false_positives
-from wsss_lab.evaluation.confusion import divide, iou, mean_iou, nan_mean, precision_recall_of_labels
-from wsss_lab.evaluation.intervals import Statistic, correlation, image_values, rank_sums, ratio
-from wsss_lab.evaluation.precision_recall import foreground_area, mean_average_precision, sweep
-from wsss_lab.lab.profiles import has_test
+from wsss_lab.evaluation.confusion import divide, iou, mean_iou, nan_mean
+from wsss_lab.evaluation.intervals import correlation, image_values, rank_sums, ratio
+from wsss_lab.evaluation.precision_recall import foreground_area, sweep
 from wsss_lab.lab.published import published
-from wsss_lab.lab.session import Session
-from wsss_lab.lab.steps import Step
 from wsss_lab.measure.claims import (
     Claim,
     Condition,
@@ -26,14 +21,14 @@ from wsss_lab.measure.claims import (
     Sentence,
     Verdict,
     above,
-    all_positive,
+    all_above,
     also,
     between,
-    claim_steps,
+    by_profile,
     condition,
-    decide_all,
     every,
     holds,
+    labels_learnt,
     largest,
     not_testable,
     on_splits,
@@ -42,72 +37,37 @@ from wsss_lab.measure.claims import (
     told,
     where_run,
 )
-from wsss_lab.measure.quantities import (
-    Derived,
-    Leaf,
-    NotMeasured,
-    Quantity,
-    Results,
-    Source,
-    cached,
-    figure,
-    joined,
-    per_image_sums,
+from wsss_lab.measure.quantities import Leaf, Quantity, Results, Source, cached, figure, joined, per_image_sums
+from wsss_lab.papers.roy2017.route import BASELINES, ITERATIONS, PARENTS, UNACTIVATED, Route, labelled_rows
+from wsss_lab.papers.roy2017.tables import (
+    BOUND,
+    COMPETITOR,
+    FULL,
+    classified,
+    confusions,
+    miou,
+    predicted_classes,
+    quality,
+    result,
+    scores,
 )
-from wsss_lab.papers.roy2017.route import BASELINES, ITERATIONS, ROWS, TAUGHT, Route, labelled_rows, taught
+from wsss_lab.papers.shared_tables import LABEL_QUALITY, val_tags
 from wsss_lab.seeds.top_down import Attention
-from wsss_lab.segmenter.fusion import predicted_labels
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-
-FULL, NO_ATTENTION, NO_LOSS, NO_UNARY = "full", "w/o att", "w/o seg loss", "w/o att unary"
+NO_ATTENTION, NO_LOSS, NO_UNARY = "w/o att", "w/o seg loss", "w/o att unary"
 NO_NEIGHBOUR, NEIGHBOURS_ALONE = "w/o neighbor", "parents and neighbours"  # both trained without alpha (Eq. 7)
 NO_CRF, NO_INFERENCE, IMAGE_PRIOR = "w/o CRF-RNN", "w/o att inference", "image-level prior"
-COMPETITOR, BOUND = TAUGHT
-PARENTS = Attention("none", activation=0.0)  # parents alone, as in excitation back-propagation
-UNACTIVATED = Attention(activation=0.0)  # parents and neighbours, without the neurons' own activation (Eq. 7)
 NAMES = {None: "with neighbours", PARENTS: "parents alone", UNACTIVATED: "with neighbours, without own activation"}
 MISSED = 0.1  # of an object's pixels; below it counts as missed
 
-# --- quantities -------------------------------------------------------------------------------------------------------
+# --- what only claims read --------------------------------------------------------------------------------------------
 
 
-@cached
-def result(output: str, method: Callable[..., Step], *arguments) -> Source:
-    """An output of the step that a method of Route gives for these arguments: rows, networks, splits, attention."""
-
-    def source(route: Route):
-        where = f"profile {route.profile} doesn't"
-        for each in arguments:
-            if each in ROWS and each not in labelled_rows(route.profile):
-                raise NotMeasured(f"{where} have the row '{each}'")
-            if each in TAUGHT and each not in taught(route.profile):
-                raise NotMeasured(f"{where} train the network '{each}'")
-            if each == "test" and not has_test(route.profile):
-                raise NotMeasured(f"{where} have masks of test")
-        return method(route, *arguments)[output]
-
-    return source
-
-
-def tags(route: Route) -> Derived:
-    """Tags of the val images: bool (N, C)."""
-    return Derived(lambda view: view.tags, route.world.train_view("val"))
-
-
-def confusions(row: str, split: str = "val") -> Source:
-    """Of a row's labels, or of a network of TAUGHT."""
-    return result("confusions", Route.taught_score if row in TAUGHT else Route.scored, row, split)
-
-
-@cached
-def miou(row: str, split: str = "val") -> Quantity:
-    return figure(row, confusions(row, split), mean_iou)
-
-
-BEFORE_CRF = figure("before the dense CRF", result("confusions", Route.score_before_crf), mean_iou)
+BEFORE_CRF = figure("before the dense CRF", result(
+    "confusions", lambda route, row: route.score(route.prediction(row)), NO_CRF), mean_iou)
+SEEDS_OF_COMPETITOR = tuple(figure("seeds", result(
+    "confusions", lambda route, name: route.score(route.lessons(name), "train"), COMPETITOR), LABEL_QUALITY[which])
+    for which in ("precision", "recall"))
 
 
 @cached
@@ -125,14 +85,13 @@ def extra(row: str) -> Quantity:
 @cached
 def won(split: str) -> Quantity:
     """The share of the classes, background among them, on which the full approach is above the competitor."""
+
+    def share(both: np.ndarray) -> np.ndarray:  # (R, 2, K, K + 1) -> (R,)
+        ours, theirs = np.moveaxis(iou(both), 1, 0)
+        return divide((ours > theirs).sum(-1), (~np.isnan(ours + theirs)).sum(-1))
+
     return figure(f"classes on which {FULL} is best", (confusions(FULL, split), confusions(COMPETITOR, split)),
-                  share_won, lambda *both: np.stack(both, 2))
-
-
-def share_won(both: np.ndarray) -> np.ndarray:
-    """Summed confusions of two methods (R, 2, K, K + 1) -> (R,), the share of classes on which the first is better."""
-    ours, theirs = np.moveaxis(iou(both), 1, 0)
-    return divide((ours > theirs).sum(-1), (~np.isnan(ours + theirs)).sum(-1))
+                  share, lambda *both: np.stack(both, 2))
 
 
 @cached
@@ -156,7 +115,7 @@ def printed(split: str) -> np.ndarray:
 
 
 def counts(how: Attention | None) -> Source:
-    """Confidence counts of attention: (N, 3, K, bins), see roy2017_steps.score_attention."""
+    """Confidence counts of attention: (N, 3, K, bins), see `score_attention`."""
     return result("counts", Route.score_attention, how)
 
 
@@ -190,10 +149,16 @@ def area(how: Attention | None) -> Quantity:
 
 @cached
 def covered(how: Attention | None) -> Quantity:
-    """Recall at the `level` of precision."""
+    """The largest foreground recall of all thresholds with at least the precision of `level`, 0 without any."""
 
     def per_seed(weights: np.ndarray, own: np.ndarray, parents: np.ndarray, counts: np.ndarray) -> np.ndarray:
-        return per_image_sums(recall_at_precision(level(own, parents)), lambda counts: counts)(weights, counts)
+        least = level(own, parents)
+
+        def recall(summed: np.ndarray) -> np.ndarray:
+            curve = sweep(summed).foreground
+            return np.where(curve.precision >= least, curve.recall, 0).max(-1)
+
+        return per_image_sums(recall, lambda counts: counts)(weights, counts)
 
     sources = tuple(counts(each) for each in (None, PARENTS, how))
     return Quantity((Leaf(sources, per_seed, lambda *arrays: arrays[0].shape[1]),), NAMES[how])
@@ -205,38 +170,27 @@ def level(*both: np.ndarray) -> float:
     return min(float(nan_mean(each[..., each.shape[-1] // 2]).mean()) for each in precision)
 
 
-def recall_at_precision(level: float) -> Statistic:
-    """The largest foreground recall of all thresholds with at least this foreground precision, 0 without any."""
-
-    def statistic(summed: np.ndarray) -> np.ndarray:
-        curve = sweep(summed).foreground
-        return np.where(curve.precision >= level, curve.recall, 0).max(-1)
-
-    return statistic
-
-
-def times(name: str, ratio: Callable[..., np.ndarray]) -> Quantity:
-    """How many times as long something takes: the median over the repeats of each training. ratio: of the columns of
-    roy2017_steps.attention_seconds."""
+def times(name: str, over: list[int], under: list[int]) -> Quantity:
+    """How many times as long something takes: the median over the repeats of each training. over, under: columns of
+    `attention_seconds`, added up."""
 
     def per_seed(weights: np.ndarray, seconds: np.ndarray) -> np.ndarray:
-        return np.tile(np.median(ratio(*np.moveaxis(seconds, -1, 0)), 1), (len(weights), 1))
+        ratios = seconds[..., over].sum(-1) / seconds[..., under].sum(-1)
+        return np.tile(np.median(ratios, 1), (len(weights), 1))
 
     return Quantity((Leaf((result("seconds", Route.attention_time),), per_seed, lambda each: each.shape[1]),), name, "")
 
 
-TIMES = [times(name, of) for name, of in {
-    "attention with neighbours against parents alone, times as long":
-        lambda network, similarity, ours, own, parents: (similarity + ours) / parents,
-    "the pass alone, for which similarity is known": lambda network, similarity, ours, own, parents: ours / parents,
-    "against own activation without neighbours":
-        lambda network, similarity, ours, own, parents: (similarity + ours) / own,
-    "network and attention together":
-        lambda network, similarity, ours, own, parents: (network + similarity + ours) / (network + parents),
-}.items()]
+_NETWORK, _SIMILARITY, _PASS, _OWN, _PARENTS = range(5)  # columns of `attention_seconds`
+TIMES = [
+    times("attention with neighbours against parents alone, times as long", [_SIMILARITY, _PASS], [_PARENTS]),
+    times("the pass alone, for which similarity is known", [_PASS], [_PARENTS]),
+    times("against own activation without neighbours", [_SIMILARITY, _PASS], [_OWN]),
+    times("network and attention together", [_NETWORK, _SIMILARITY, _PASS], [_NETWORK, _PARENTS]),
+]
 
 
-PREDICTED, OBJECTS, TOUCHING, TOUCHED = range(4)  # columns of roy2017_steps.count_pieces
+PREDICTED, OBJECTS, TOUCHING, TOUCHED = range(4)  # columns of `count_pieces`
 
 
 @cached
@@ -246,7 +200,7 @@ def pieces(row: str, of: int, per: int, unit: str = "") -> Quantity:
 
 
 def fact(name: str) -> Source:
-    """Of the M objects of val, see roy2017_steps.score_each_object."""
+    """Of the M objects of val, see `score_each_object`."""
     return result(name, Route.objects)
 
 
@@ -282,48 +236,25 @@ def named(groups: str) -> Quantity:
                       predicted_classes(scores)[:, image, label[0] - 1])
 
 
-def scores(row: str) -> Source:
-    """Image scores of a row's network: (N, K) logits, background first."""
-    return result("scores", Route.prediction, row)
-
-
-def predicted_classes(scores: np.ndarray) -> np.ndarray:
-    """The classes that images are taken to show: logits (..., K), background first -> bool (..., C), C = K - 1."""
-    flat = torch.from_numpy(np.ascontiguousarray(scores)).flatten(0, -2)
-    return predicted_labels(flat)[:, 1:].numpy().reshape(*scores.shape[:-1], -1)
-
-
 RANKS = figure("rank correlation of recall with area", tuple(map(fact, ("image", "area", "recall"))), correlation,
                lambda image, area, recall: over_images(rank_sums(area[0], recall), image[0]), unit="")
 
 # --- sentences --------------------------------------------------------------------------------------------------------
 
 
-def quality(*rows: str) -> Sentence:
+def of_labels(*rows: str) -> Sentence:
     """What the labels of rows find and what of it is right."""
-    return precision_and_recall("Foreground precision/recall on val", {f"{row} ": confusions(row) for row in rows})
-
-
-def precision_and_recall(text: str, sources: dict[str, Source]) -> Sentence:
-    @sentence(*sources.values())
-    def listed(results: Results) -> str:
-        each = (precision_recall_of_labels(results.stack(source).sum(1)).foreground for source in sources.values())
-        return f"{text}: " + ", ".join("{}{:.0f}/{:.0f}".format(name, *(100 * known.mean() for known in both))
-                                       for name, both in zip(sources, each, strict=True)) + " %."
-
-    return listed
+    return labels_learnt({row: (quality(row, "precision"), quality(row, "recall")) for row in rows},
+                         "Foreground precision/recall on val")
 
 
 def classifiers(*rows: str) -> Sentence:
     """How well the networks of rows name the classes of val images."""
 
-    @sentence(tags, *map(scores, rows))
+    @sentence(val_tags, *map(scores, rows), *map(classified, rows))
     def listed(results: Results) -> str:
-        known, texts = results.first(tags), []
-        for row in rows:
-            each = results.stack(scores(row))
-            average = 100 * np.mean([mean_average_precision(one[:, 1:], known) for one in each])
-            texts.append("{} {:.1f} and {:.0f}/{:.0f}".format(row, average, *named_classes(each, known)))
+        texts = ("{} {:.1f} and {:.0f}/{:.0f}".format(row, classified(row).value(results), *named_classes(
+            results.stack(scores(row)), results.first(val_tags))) for row in rows)
         return ("Mean average precision of p(y|x) on val, and precision/recall of the classes that get attention: "
                 f"{', '.join(texts)} %.")
 
@@ -376,14 +307,14 @@ ABOUT_THE_COMPETITOR = (f"{COMPETITOR} is a DeepLab trained on sparse seeds and 
 # --- conditions -------------------------------------------------------------------------------------------------------
 
 
+def changed(condition: Condition, change: Callable[[Decision], Decision]) -> Condition:
+    """A condition whose decision is put in another way."""
+    return replace(condition, decide=lambda claim, results: change(condition.decide(claim, results)))
+
+
 def noted(name: str, condition: Condition) -> Condition:
     """The condition with a name before its figures."""
-
-    def decide(claim: Claim, results: Results) -> Decision:
-        decision = condition.decide(claim, results)
-        return replace(decision, measured=decision.measured and f"{name}: {decision.measured}")
-
-    return Condition(decide, condition.reads, condition.tells)
+    return changed(condition, lambda found: replace(found, measured=found.measured and f"{name}: {found.measured}"))
 
 
 def named_splits(condition: Callable[[str], Condition]) -> Condition:
@@ -393,31 +324,21 @@ def named_splits(condition: Callable[[str], Condition]) -> Condition:
 
 def in_part(condition: Condition) -> Condition:
     """A condition for the whole of a claim whose other conditions say less: where it clearly fails, these are left."""
-
-    def decide(claim: Claim, results: Results) -> Decision:
-        decision = condition.decide(claim, results)
-        failed = decision.verdict == Verdict.NOT_REPRODUCED
-        return replace(decision, verdict=Verdict.DIRECTION_ONLY) if failed else decision
-
-    return Condition(decide, condition.reads, condition.tells)
+    return changed(condition, lambda found: replace(found, verdict=Verdict.DIRECTION_ONLY) if
+                   found.verdict == Verdict.NOT_REPRODUCED else found)
 
 
 def better_than(row: str, *sentences: Sentence) -> Condition:
     """The full approach against a baseline, with half of the published size."""
-    return told(named_splits(lambda split: above(miou(FULL, split) - miou(row, split), half=True)), quality(FULL, row),
-                *sentences)
+    return told(named_splits(lambda split: above(miou(FULL, split) - miou(row, split), half=True)),
+                of_labels(FULL, row), *sentences)
 
 
 def worst(split: str) -> Condition:
     """That no other of the profile's baselines is as bad as the one without attention."""
     differences = {row: miou(row, split) - miou(NO_ATTENTION, split) for row in BASELINES if row != NO_ATTENTION}
-
-    def decide(claim: Claim, results: Results) -> Decision:
-        rows = labelled_rows(results.run.profile)
-        found = {each.name: each.interval(results) for row, each in differences.items() if row in rows}
-        return all_positive(found, f"the other rows to '{NO_ATTENTION}'")
-
-    return Condition(decide, tells=tuple(source for each in differences.values() for source in each.sources))
+    return by_profile(lambda profile: all_above({each.name: each for row, each in differences.items() if row in
+                                                 labelled_rows(profile)}, f"the other rows to '{NO_ATTENTION}'"))
 
 
 def among_the_two_worst(split: str) -> Condition:
@@ -485,8 +406,7 @@ CLAIMS: dict[str, Condition] = {
                      *(miou(row) - miou(NO_ATTENTION) for row in (NO_LOSS, NO_UNARY)))),
     "C09": told(named_splits(aggregations), "The full approach has FCL.", classifiers(FULL, "GMP", "GAP", "LSE")),
     "C10": told(named_splits(lambda split: above(miou(FULL, split) - miou(COMPETITOR, split))), ABOUT_THE_COMPETITOR,
-                precision_and_recall("Foreground precision/recall of its seeds on train",
-                                     {"": result("confusions", Route.score_lessons, COMPETITOR)}),
+                labels_learnt({"": SEEDS_OF_COMPETITOR}, "Foreground precision/recall of its seeds on train"),
                 also("The same DeepLab taught by the masks has {} % on val.", miou(BOUND)),
                 "The other methods of Tables 2 and 3, F-B and DSCM among them, are not run here."),
     "C11": not_testable("The rule says that this can't be transferred without running methods with boxes, clicks, "
@@ -525,7 +445,7 @@ CLAIMS: dict[str, Condition] = {
                 also("Without any mIoU is {} %, with p(y|x) {} higher.", miou(NO_INFERENCE),
                      miou(IMAGE_PRIOR) - miou(NO_INFERENCE)),
                 also("Absent classes per image: {} with p^A, {} with p(y|x).", extra(FULL), extra(IMAGE_PRIOR)),
-                "The network was trained with p^A in its unary.", quality(FULL, IMAGE_PRIOR, NO_INFERENCE)),
+                "The network was trained with p^A in its unary.", of_labels(FULL, IMAGE_PRIOR, NO_INFERENCE)),
     "C17": told(named_splits(lambda split: between(won(split), low=50)),
                 f"The one competitor run here is {COMPETITOR}.", ABOUT_THE_COMPETITOR,
                 *map(classes_won, ("val", "test"))),
@@ -539,13 +459,3 @@ CLAIMS: dict[str, Condition] = {
                      "missed; what it doesn't name gets no attention.", named("found"), named("missed")),
                 "Whether an object looks unusual isn't measured."),
 }  # fmt: skip
-
-
-def steps(route: Route, _profile: str) -> list[Step]:
-    """Everything that the claims need at one seed and that its profile runs."""
-    return claim_steps(CLAIMS, route)
-
-
-def decide(run: Session) -> "pd.DataFrame":
-    """Every claim of the paper once: claim_id, statement, published, measured, interval, verdict, why."""
-    return decide_all("roy2017", CLAIMS, Results(run))

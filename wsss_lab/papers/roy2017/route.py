@@ -6,9 +6,8 @@ that.
 """
 
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,13 +23,13 @@ from wsss_lab.evaluation.object_recall import object_areas
 from wsss_lab.evaluation.scoring import score_seeds
 from wsss_lab.lab.profiles import unknown_name
 from wsss_lab.lab.rehearsal import scale_of
-from wsss_lab.lab.steps import EVALUATION_READS, Step, seeded_step
-from wsss_lab.lab.worlds import World, open_world, weights_file
+from wsss_lab.lab.steps import Step
+from wsss_lab.lab.worlds import open_world
 from wsss_lab.networks.backbones import Backbone
 from wsss_lab.networks.fit import Schedule
 from wsss_lab.networks.inference import device_of
 from wsss_lab.papers.oh2017 import route as oh2017
-from wsss_lab.papers.oh2017 import route as oh2017_values
+from wsss_lab.papers.route import PaperRoute, start_file
 from wsss_lab.refinement.dense_crf import CrfParameters
 from wsss_lab.seeds.cam import normalised_maps, seed_labels
 from wsss_lab.seeds.rectified_gaussian import MODES, eigenvalues, mode
@@ -53,8 +52,8 @@ LEAST = 0.005  # share of the image below which a region is a speck, as in wsss_
 def sparse_seeds(view: TrainView, maps: np.ndarray, side: int, low: float, high: float) -> dict:
     """Labels where class maps are sure: {"masks": frame (N, Hmax, Wmax) uint8, 255 = ignore}.
 
-    maps: (N, C, h, w) as wsss_lab.segmenter.fusion.class_maps gives them, on canvases of `side` pixels. A class
-    where its map is the largest and reaches `high` of its maximum, background where no map reaches `low` of it.
+    A class where its map is the largest and reaches `high` of its maximum, background where no map reaches `low` of it.
+    maps: (N, C, h, w) as wsss_lab.segmenter.fusion.class_maps gives them, on canvases of `side` pixels.
     """
     def labels() -> list[np.ndarray]:
         for each in normalised_maps(view, maps, side):
@@ -93,15 +92,11 @@ def gaussian_study(view: TrainView, state: dict, backbone: dict, method: dict, i
     return {name: value.cpu().numpy() for name, value in outputs.items()}
 
 
-# --- attention -------------------------------------------------------------------------------------------------------
-
-
 def score_attention(view: EvalView, maps: np.ndarray, side: int) -> dict:
-    """Attention against the objects, per image.
+    """Attention against the objects, per image: {"counts": int32 (N, 3, K, bins), confidence counts of the classes'
+    maps, see wsss_lab.evaluation.precision_recall; "inside": float64 (N, 4), see `inside_objects`}.
 
-    maps: p^A (N, K, h, w), background first, on canvases of `side` pixels, see
-    wsss_lab.segmenter.fusion.attention_maps. Returns {"counts": int32 (N, 3, K, bins), confidence counts of the
-    classes' maps, see wsss_lab.evaluation.precision_recall; "inside": float64 (N, 4), see `inside_objects`}.
+    maps: p^A (N, K, h, w) of wsss_lab.segmenter.fusion.attention_maps, on canvases of `side` pixels.
     """
     on_images = maps_on_images(view, maps, side)
     inside = [inside_objects(each, view.mask(index)) for index, each in enumerate(on_images)]
@@ -170,15 +165,11 @@ def _clock(device: torch.device) -> float:
     return time.perf_counter()
 
 
-# --- labels ----------------------------------------------------------------------------------------------------------
-
-
 def count_pieces(view: EvalView, masks: np.ndarray) -> dict:
-    """How many pieces labels fall into: {"counts": int64 (N, 4)}.
+    """How many pieces labels, a frame (N, Hmax, Wmax) with 255 = undecided, fall into: {"counts": int64 (N, 4)}.
 
     Per image: predicted pieces; true objects; pieces of an object's class that touch it, summed over objects; objects
-    with such a piece. Pieces and objects are 8-connected regions of one class; objects below LEAST of the image are
-    left out. masks: frame (N, Hmax, Wmax) uint8 of labels, 255 = undecided.
+    with such a piece. Both are 8-connected regions of one class; objects below LEAST of the image are left out.
     """
     return {"counts": np.array([pieces_of(row, view.mask(index))
                                 for index, row in enumerate(frames.rows_of(view, masks))])}
@@ -252,35 +243,19 @@ class Scale:
     pretraining: bool = False
     image_scale: float = 1.0  # size of the images against the paper's: lengths in pixels are multiplied by it
 
-    @property
-    def warm_up(self) -> int:
-        """Iterations with the classification loss alone."""
-        return round(PUBLISHED.warm_up * self.schedule.iterations)
 
-
-def _paper_schedule() -> Schedule:
-    return Schedule(PUBLISHED.iterations, PUBLISHED.batch, PUBLISHED.lr, "sgd", "step", PUBLISHED.decay_every,
+_TOY, _PHOTOS = oh2017.SCALES["toy"], oh2017.SCALES["photos"]
+_PRINTED = Schedule(PUBLISHED.iterations, PUBLISHED.batch, PUBLISHED.lr, "sgd", "step", PUBLISHED.decay_every,
                     PUBLISHED.momentum, PUBLISHED.weight_decay, PUBLISHED.head_lr)
 
-
-_GUIDED = oh2017_values.SCALES
-_TOY = _GUIDED["toy"].backbone
-_PHOTO = _GUIDED["photos"].backbone
-
-#: File names looked for in the folder WSSS_WEIGHTS.
-START_WEIGHTS = oh2017_values.START_WEIGHTS
-
 SCALES = {
-    "quick": Scale(_TOY, Schedule(8, 8), Schedule(6, 8), True, _GUIDED["toy"].image_scale),
-    "toy": Scale(_TOY, Schedule(500, 8, 1e-3, head_lr=10.0), Schedule(400, 8, 1e-3, head_lr=10.0), True,
-                 _GUIDED["toy"].image_scale),
-    "photos": Scale(_PHOTO, Schedule(160, 8, 1e-4, head_lr=10.0), _GUIDED["photos"].segmenter),
-    "voc": Scale(
-        Backbone(dilation=PUBLISHED.dilation, dropout=PUBLISHED.dropout, side=PUBLISHED.input_side),
-        _paper_schedule(), _paper_schedule(),
-    ),
+    "quick": Scale(_TOY.backbone, Schedule(8, 8), Schedule(6, 8), True, _TOY.image_scale),
+    "toy": Scale(_TOY.backbone, Schedule(500, 8, 1e-3, head_lr=10.0), Schedule(400, 8, 1e-3, head_lr=10.0), True,
+                 _TOY.image_scale),
+    "photos": Scale(_PHOTOS.backbone, Schedule(160, 8, 1e-4, head_lr=10.0), _PHOTOS.segmenter),
+    "voc": Scale(Backbone(dilation=PUBLISHED.dilation, dropout=PUBLISHED.dropout, side=PUBLISHED.input_side),
+                 _PRINTED, _PRINTED),
 }
-
 
 #: What is trained. The first six are Table 1's (B1 and B2 share one: without the segmentation loss, nothing but the
 #: classification loss moves a weight), then Table 5's, then readings of what the paper leaves open.
@@ -300,6 +275,8 @@ TRAININGS = {
     "neighbours, last layer": Method(Attention(layers="last")),
     "parents and neighbours": Method(Attention(activation=0.0)),
 }
+#: Attention from parents alone, as in excitation back-propagation, and with neighbours but without alpha (Eq. 7).
+PARENTS, UNACTIVATED = (TRAININGS[name].attention for name in ("w/o neighbor", "parents and neighbours"))
 
 
 @dataclass(frozen=True)
@@ -341,183 +318,129 @@ ROWS = {
 TAUGHT = ("SEC-like", "full supervision")
 
 TIMED_IMAGES, TIMED_REPEATS = 16, 7
+STUDIED = 4  # images of the rectified Gaussian
 
 _PHOTO_ROWS = ("w/o att", "w/o seg loss", "w/o neighbor", "w/o CRF-RNN", "w/o att inference", "full", "tags known")
 
 
 def labelled_rows(profile: str) -> tuple[str, ...]:
-    """The rows of ROWS that a profile trains and scores."""
-    return _PHOTO_ROWS if profile == "photos" else tuple(ROWS)
+    """The rows of ROWS and networks of TAUGHT that a profile trains and scores."""
+    return _PHOTO_ROWS if profile == "photos" else (*ROWS, *TAUGHT)
 
 
-def taught(profile: str) -> tuple[str, ...]:
-    """The networks of TAUGHT that a profile trains."""
-    return () if profile == "photos" else TAUGHT
+def named(kind: str, name: str, names: Collection[str]) -> str:
+    """The name. Raises ParameterError where it isn't among these."""
+    if name not in names:
+        raise unknown_name(kind, name, list(names))
+    return name
 
 
 @dataclass(frozen=True)
-class Route:
+class Route(PaperRoute):
     """The steps of one full run of the paper at one seed, on one world.
 
     start: what gives the start weights of the trunk. profile: says what is left out, see `labelled_rows`; "" = nothing.
-    Every method returns a Step; equal arguments give the same step.
     """
 
-    world: World
-    scale: Scale
-    seed: int
-    start: Any = field(repr=False)
+    start: Any
     profile: str = ""
 
-    # --- seeds and segmenter: one network ------------------------------------------------------------------------
+    # --- one network: seeds and segmenter ------------------------------------------------------------------------
 
     def trained(self, training: str = "full") -> Step:
         """The network of a training of TRAININGS."""
-        method = self._method(training)
-        return self._step("segmenter", train_fusion, f"train {training}",
-                          {"backbone": self.backbone, "schedule": self.scale.schedule.settings(), "seed": self.seed,
-                           "method": method.settings(), "warm_up": self.warm_up(training)},
-                          {"view": self.world.train_view("train"), "start": self.start})
+        return self.step(train_fusion, f"train {training}", view="train", start=self.start,
+                         backbone=self.scale.backbone, schedule=self.scale.schedule,
+                         method=TRAININGS[named("training", training, TRAININGS)], warm_up=self.warm_up(training))
 
     def warm_up(self, training: str) -> int:
         """Iterations of a training with the classification loss alone."""
-        return 0 if training == "no warm-up" else self.scale.warm_up
+        return 0 if training == "no warm-up" else round(PUBLISHED.warm_up * self.scale.schedule.iterations)
 
     def attention(self, training: str = "full", how: Attention | None = None, split: str = "val") -> Step:
         """Attention maps of a split, tags known. how: another attention than the training's."""
         name = f"attention of {training} on {split}" + ("" if how is None else f", {how.neighbours} neighbours")
-        return self._look("seeds", attention_maps, name, training, how, split)
+        return self._look(attention_maps, name, training, split, "seeds", how)
 
-    def class_maps(self, training: str = "classification", split: str = "train") -> Step:
-        """Class activation maps of a split, tags known."""
-        return self._look("seeds", class_maps, f"class maps of {training} on {split}", training, None, split)
+    def class_maps(self) -> Step:
+        """Class activation maps of the training images by the network without segmentation loss, tags known."""
+        return self._look(class_maps, "class maps of classification on train", "classification", "train", "seeds")
 
-    def study(self, training: str = "full", images: tuple[int, ...] = (0, 1, 2, 3), split: str = "val") -> Step:
-        """The modes of the rectified Gaussian on some images, see roy2017_steps.gaussian_study."""
-        name = f"rectified Gaussian of {training} on {split}"
-        return self._look("seeds", gaussian_study, name, training, None, split, images=images)
+    def study(self) -> Step:
+        """The modes of the rectified Gaussian on the first images of val, see `gaussian_study`."""
+        return self._look(gaussian_study, "rectified Gaussian of full on val", "full", "val", "seeds",
+                          images=tuple(range(STUDIED)))
 
-    # --- refinement and labels -----------------------------------------------------------------------------------
-
-    def prediction(self, name: str = "full", split: str = "val") -> Step:
-        """Label maps of a row of ROWS on a split: "masks", and "refined" after the row's dense CRF, if it has one."""
-        if name not in ROWS:
-            raise unknown_name("row", name, list(ROWS))
-        row = ROWS[name]
-        return self._look("segmenter", segment_fusion, f"labels of {split}, {name}", row.training, None, split,
-                          prior=row.prior, iterations=row.iterations, tags=row.tags,
-                          crf=self.crf(PUBLISHED.crf) if row.refined else None)
-
-    def scored(self, name: str = "full", split: str = "val") -> Step:
-        """The score of a row of ROWS on a split."""
-        return self.score(self.prediction(name, split), split, "refined" if ROWS[name].refined else "masks")
+    def _look(self, function, label: str, training: str, split: str, stage: str = "", how: Attention | None = None,
+              **settings) -> Step:
+        """A step that looks at the images of a split with a trained network."""
+        method = TRAININGS[named("training", training, TRAININGS)]
+        return self.step(function, label, stage, view=split, state=self.trained(training)["state"],
+                         backbone=self.scale.backbone, method=replace(method, attention=how or method.attention),
+                         **settings)
 
     # --- networks that learn from labels -------------------------------------------------------------------------
 
     def lessons(self, name: str) -> Step:
         """What a network of TAUGHT learns from."""
-        if name not in TAUGHT:
-            raise unknown_name("taught network", name, list(TAUGHT))
-        view = {"view": self.world.train_view("train")}
-        if name == "full supervision":
-            return seeded_step(None, "fusion", scoring.ground_truth, "ground truth of train", {},
-                               {"view": self.world.eval_view("train")}, "training masks")
+        if named("taught network", name, TAUGHT) == "full supervision":
+            return self.step(scoring.ground_truth, "ground truth of train", "fusion", "training masks",
+                             view=self.world.eval_view("train"))
         low, high = SEED_THRESHOLDS
-        return self._step("fusion", sparse_seeds, "sparse seeds of train",
-                          {"side": self.backbone["side"], "low": low, "high": high},
-                          {**view, "maps": self.class_maps()["maps"]})
+        return self.step(sparse_seeds, "sparse seeds of train", "fusion", view="train", maps=self.class_maps()["maps"],
+                         side=self.scale.backbone.side, low=low, high=high)
 
     def segmenter(self, name: str) -> Step:
         """A DeepLab-LargeFOV trained on labels; the competitor has a CRF loss too."""
-        loss = self.crf(PUBLISHED.crf) if name == "SEC-like" else None
-        return self._step("segmenter", train_segmenter, f"train {name}",
-                          {"backbone": self.backbone, "schedule": self.scale.segmenter.settings(), "seed": self.seed,
-                           "crf_loss": loss},
-                          {"view": self.world.train_view("train"), "pseudo_masks": self.lessons(name)["masks"],
-                           "start": self.start})
+        return self.step(train_segmenter, f"train {name}", view="train", pseudo_masks=self.lessons(name)["masks"],
+                         start=self.start, backbone=self.scale.backbone, schedule=self.scale.segmenter,
+                         crf_loss=self.crf(PUBLISHED.crf if name == "SEC-like" else None))
 
-    def taught_score(self, name: str, split: str = "val") -> Step:
-        """The score of a network of TAUGHT on a split."""
-        inputs = {"view": self.world.train_view(split), "state": self.segmenter(name)["state"]}
-        labels = self._step("segmenter", segment, f"labels of {split}, {name}",
-                            {"backbone": self.backbone, "crf": None}, inputs)
-        return self.score(labels, split)
+    # --- labels and scores ---------------------------------------------------------------------------------------
 
-    # --- evaluation ----------------------------------------------------------------------------------------------
+    def network_of(self, name: str) -> Step:
+        """The training behind a row of ROWS or a network of TAUGHT."""
+        return self.segmenter(name) if name in TAUGHT else self.trained(ROWS[named("row", name, ROWS)].training)
 
-    def score(self, labels: Step, split: str = "val", output: str = "masks") -> Step:
-        """Confusion matrices, per image, of a step's labels against the ground truth."""
-        return seeded_step(None, "evaluation", scoring.score_masks, f"score of {labels.label}", {},
-                           {"view": self.world.eval_view(split), "masks": labels[output]}, EVALUATION_READS)
+    def prediction(self, name: str = "full", split: str = "val") -> Step:
+        """Label maps of a row of ROWS, or by a network of TAUGHT, on a split: "masks", and "refined" after the row's
+        dense CRF, if it has one."""
+        label = f"labels of {split}, {name}"
+        if name in TAUGHT:
+            return self.step(segment, label, view=split, state=self.segmenter(name)["state"],
+                             backbone=self.scale.backbone, crf=None)
+        row = ROWS[named("row", name, ROWS)]
+        return self._look(segment_fusion, label, row.training, split, prior=row.prior, iterations=row.iterations,
+                          tags=row.tags, crf=self.crf(PUBLISHED.crf if row.refined else None))
 
-    def score_before_crf(self) -> Step:
-        """Score on val of the network without CRF-RNN before its dense CRF."""
-        scored = self.score(self.prediction("w/o CRF-RNN"))
-        return replace(scored, label=f"{scored.label}, before the dense CRF")
-
-    def score_lessons(self, name: str) -> Step:
-        """Score on train of what a network of TAUGHT learns from."""
-        return self.score(self.lessons(name), "train")
+    def scored(self, name: str = "full", split: str = "val") -> Step:
+        """The score of a row of ROWS, or of a network of TAUGHT, on a split."""
+        refined = name in ROWS and ROWS[name].refined
+        return self.score(self.prediction(name, split), split, "refined" if refined else "masks")
 
     # --- attention and labels against single objects, on val -----------------------------------------------------
 
     def score_attention(self, how: Attention | None = None) -> Step:
         """Attention of the full approach against the objects; how: another attention than its own."""
         maps = self.attention("full", how)
-        return self._against_masks(score_attention, f"score of {maps.label}", {"maps": maps["maps"]},
-                                   side=self.backbone["side"])
+        return self.step(score_attention, f"score of {maps.label}", "evaluation", view="val", maps=maps["maps"],
+                         side=self.scale.backbone.side)
 
     def attention_time(self) -> Step:
         """What attention of the full approach costs."""
-        trained = self.trained()
-        settings = {name: trained.settings[name] for name in ("backbone", "method")}
-        return self._step("seeds", attention_seconds, "time of attention",
-                          settings | {"images": TIMED_IMAGES, "repeats": TIMED_REPEATS},
-                          {"view": self.world.train_view("val"), "state": trained["state"]})
+        return self._look(attention_seconds, "time of attention", "full", "val", "seeds", images=TIMED_IMAGES,
+                          repeats=TIMED_REPEATS)
 
     def pieces(self, name: str = "full") -> Step:
         """How many pieces the labels of a row fall into."""
         labels = self.prediction(name)
-        return self._against_masks(count_pieces, f"pieces in {labels.label}", {"masks": labels["masks"]})
+        return self.step(count_pieces, f"pieces in {labels.label}", "evaluation", view="val", masks=labels["masks"])
 
     def objects(self) -> Step:
         """Every object with what the full approach finds of it and its attention, tags known."""
         labels = self.prediction()
-        return self._against_masks(score_each_object, f"objects in {labels.label}",
-                                   {"masks": labels["masks"], "maps": self.attention()["maps"]},
-                                   side=self.backbone["side"])
-
-    # --- helpers -------------------------------------------------------------------------------------------------
-
-    @cached_property
-    def backbone(self) -> dict:
-        """Settings of the backbone."""
-        return self.scale.backbone.settings()
-
-    def crf(self, parameters) -> dict:
-        """CRF parameters for images of this profile, position widths scaled with their size."""
-        return asdict(parameters.scaled(self.scale.image_scale))
-
-    def _against_masks(self, function, label: str, inputs: dict, **settings) -> Step:
-        return seeded_step(None, "evaluation", function, label, settings,
-                           {"view": self.world.eval_view("val"), **inputs}, EVALUATION_READS)
-
-    def _method(self, training: str) -> Method:
-        if training not in TRAININGS:
-            raise unknown_name("training", training, list(TRAININGS))
-        return TRAININGS[training]
-
-    def _look(self, stage: str, function, name: str, training: str, how: Attention | None, split: str,
-              **settings) -> Step:
-        """A step that looks at the images of a split with a trained network."""
-        method = self._method(training).settings()
-        if how is not None:
-            method["attention"] = how.settings()
-        return self._step(stage, function, name, {"backbone": self.backbone, "method": method, **settings},
-                          {"view": self.world.train_view(split), "state": self.trained(training)["state"]})
-
-    def _step(self, *arguments) -> Step:
-        return seeded_step(self.seed, *arguments)
+        return self.step(score_each_object, f"objects in {labels.label}", "evaluation", view="val",
+                         masks=labels["masks"], maps=self.attention()["maps"], side=self.scale.backbone.side)
 
 
 def routes(profile: str, seeds: int, world_seed: int = 0) -> list[Route]:
@@ -529,7 +452,6 @@ def routes(profile: str, seeds: int, world_seed: int = 0) -> list[Route]:
     if scale.pretraining:
         start = oh2017.routes(profile, 1, world_seed)[0].start
     else:
-        trunk = scale.backbone.trunk("DeepLab")
-        start = weights_file(START_WEIGHTS[scale.backbone.family],
-                             lambda state, path: scale.backbone.load_start(trunk, state, path))
+        name = oh2017.START_WEIGHTS[scale.backbone.family]
+        start = start_file(name, scale.backbone, scale.backbone.trunk("DeepLab"))
     return [Route(world, scale, seed, start, profile) for seed in range(seeds)]

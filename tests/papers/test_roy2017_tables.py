@@ -1,0 +1,278 @@
+"""The tables of Roy & Todorovic 2017, made from made-up results of the right shapes."""
+
+import io
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from fake_run import FakeRun, TablesRun, roy2017_routes
+from sklearn.metrics import balanced_accuracy_score
+from table_parts import assert_in_intervals, mean_score
+
+from wsss_lab.data.toyvoc import CLASSES
+from wsss_lab.evaluation.precision_recall import mean_average_precision
+from wsss_lab.lab.published import artifact_list
+from wsss_lab.lab.tables import numeric_columns, to_csv
+from wsss_lab.measure.tables import NOT_RUN
+from wsss_lab.papers.roy2017.route import AGGREGATIONS, BASELINES, OPTIONS, ROWS, TRAININGS
+from wsss_lab.papers.roy2017.tables import DIFFERENCES, OURS, READINGS, TABLES, balanced_accuracy, confusions, scores
+from wsss_lab.papers.shared_tables import NO_TEST
+from wsss_lab.seeds.rectified_gaussian import MODES
+from wsss_lab.seeds.top_down import Attention
+
+IMAGES, LABELS, GRID = 12, len(CLASSES) + 1, (3, 4)
+CELLS = GRID[0] * GRID[1]
+ALL = TABLES
+
+
+def fake_run(profile: str = "quick", seeds: int = 2) -> TablesRun:
+    return TablesRun("roy2017", profile, roy2017_routes(profile, seeds), make, IMAGES)
+
+
+def make(run: FakeRun, function: str, settings: dict) -> dict:
+    if function == "toy_scenes":
+        return run.scenes
+    if function == "gaussian_study":
+        even, alone = np.ones(GRID), np.zeros(GRID)
+        alone[1, 2] = 3
+        maps = np.array([[alone] * 2, [even + alone] * 2, [even, 2 * even], [even, even]], np.float32)
+        spectra = np.linspace([[-5, -6], [-0.9, -0.8]], [[1.5, 0.5], [-0.1, -0.2]], CELLS, axis=-1)
+        return {"maps": maps, "residual": np.array([[0, 0], [0.25, 0.5], [1e-8, 3e-8], [0, 0]]),
+                "active": np.array([[1 / CELLS] * 2, [0.5, 0.25], [1, 1], [1, 1]]), "eigenvalues": spectra}
+    counted = run.draw(8, IMAGES, LABELS, LABELS + 1)
+    counted[:, range(LABELS), range(LABELS)] += run.rng.integers(10, 90)
+    return {"score_masks": {"confusions": counted},
+            "segment_fusion": {"scores": run.rng.normal(size=(IMAGES, LABELS)).astype(np.float32)}}[function]
+
+
+def score(run, row: str = "full", split: str = "val") -> float:
+    """Mean over seeds of the mean IoU of a row of ROWS or a network of TAUGHT, in per cent."""
+    return mean_score(run.results.stack(confusions(row, split)))
+
+
+def test_every_table_of_the_paper_and_the_values_of_its_text_are_here():
+    listed = artifact_list("roy2017")
+    assert list(TABLES) == [*listed["id"][listed["published_csv"].notna()], "options", "study"]
+
+
+@pytest.mark.parametrize("name", [name for name in ALL if name not in ("table4", "study")])
+def test_the_sentences_under_a_table_say_how_it_was_measured(made, name):
+    table = made[name]
+    assert f"toyvoc {'test' if name == 'table3' else 'val'} (12 images), 2 training seed(s)" in table.protocol
+    for words in ("image tags not used at test time", "one scale", "bootstrap over images and seeds",
+                  "The CRF-RNN is a part of the network", "Start weights: pre-trained on drawn crops"):
+        assert words in table.protocol
+    assert "Labels that training rests on: image tags." in table.protocol or "labels used" in table.frame
+    for column in table.frame.columns:
+        if column.endswith((" ours", " paper")):
+            assert column in numeric_columns(table.frame) or table.frame[column].isna().all(), column
+
+
+@pytest.mark.parametrize("name, column, ends", [
+    *((name, f"{what} ours", f"{what} 95 %") for name in ("table1", "table5") for what in ("test", "test change")),
+    *((name, f"{what} ours", f"{what} 95 %") for name in ("options", "text-values") for what in ("val", "val change")),
+    ("table5", "mAP ours", "mAP 95 %"), ("table5", "predicted ours", "predicted 95 %"),
+    ("table2", "mean ours", "95 %"), ("table3", "gain ours", "gain 95 %"),
+])
+def test_figures_lie_in_their_intervals(made, name, column, ends):
+    known = made[name].frame.dropna(subset=[column])
+    assert len(known) > 2
+    assert_in_intervals(known[column], known[ends])
+
+
+def test_a_profile_that_leaves_rows_out_says_so(made, made_of_photos):
+    for name in ("table1", "table2", "table5", "text-values", "options"):
+        assert NOT_RUN in made_of_photos[name].frame.to_string(), name
+        assert NOT_RUN not in made[name].frame.to_string(), name
+    first = made_of_photos["table1"].frame.set_index("id")
+    assert first["val ours"].notna().tolist() == [True, True, False, True, True, True, True]
+    assert first["val 95 %"]["B3"] == NOT_RUN and set(first["test 95 %"]) == {NO_TEST}
+    assert first["test ours"].isna().all() and first["val change 95 %"].notna().sum() == 6
+    for words in ("1 training seed(s)", "bootstrap over images only", f"Test: {NO_TEST}."):
+        assert words in made_of_photos["table1"].protocol
+    classes = made_of_photos["table2"].frame.set_index("method")
+    assert classes.loc[["SEC-like", "full supervision"], "95 %"].tolist() == [NOT_RUN] * 2
+    assert classes["mean ours"].dropna().index.tolist() == ["Our approach", "w/o att (B1)"]
+    assert classes[["gain ours", "gain 95 %"]].isna().all(axis=None)  # without its competitor
+    test = made_of_photos["table3"]
+    ours = test.frame.set_index("method").loc[list(OURS)]
+    assert set(ours["95 %"]) == {NO_TEST} and ours["mean ours"].isna().all()
+    assert test.frame["mean paper"].notna().sum() == 7
+    assert "nothing is measured in this profile" in test.protocol and "ours: " not in test.protocol
+
+
+# --- Tables 1 and 5 --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name, rows, ids, change", [
+    ("table1", tuple(BASELINES), ["B1", "B2", "B3", "B4", "B5", "B6", "full"], -22.3),
+    ("table5", (*AGGREGATIONS, "full"), ["GMP", "GAP", "LSE", "FCL"], -4.5),
+])
+def test_printed_rows_stand_in_order_beside_ours_and_changes_are_against_the_last(run, made, name, rows, ids, change):
+    frame, printed = made[name].frame, run.published(name)
+    assert list(frame["id" if name == "table1" else "aggregation"]) == ids
+    for split in ("val", "test"):
+        assert frame[f"{split} paper"].tolist() == printed[f"{split}_miou_pct"].tolist()
+        assert frame[f"{split} ours"].tolist() == pytest.approx([score(run, row, split) for row in rows])
+        for of in ("paper", "ours"):
+            found, values = frame[f"{split} change {of}"], frame[f"{split} {of}"]
+            np.testing.assert_allclose(found[:-1], values[:-1] - values.iloc[-1])
+            assert np.isnan(found.iloc[-1])
+        assert frame[f"{split} change 95 %"].iloc[-1] == "reference"
+    assert frame["val change paper"].iloc[0] == pytest.approx(change)
+    assert list(printed.iloc[:-1, 0]) == [f"{row}" for row in rows[:-1]]  # by their printed names
+
+
+def test_table5_measures_each_classifier(run, made):
+    frame, tags = made["table5"].frame, run.view("val").tags
+    for row, mean, right in zip((*AGGREGATIONS, "full"), frame["mAP ours"], frame["predicted ours"], strict=True):
+        precisions, accuracies = [], []
+        for found in run.results.stack(scores(row))[..., 1:]:
+            precisions.append(mean_average_precision(found, tags))
+            predicted = (found > 0) | (found == found.max(1, keepdims=True))
+            accuracies.append(np.mean([balanced_accuracy_score(*pair) for pair in zip(tags.T, predicted.T)]))
+        assert mean == pytest.approx(100 * np.mean(precisions)) and right == pytest.approx(100 * np.mean(accuracies))
+
+
+def test_balanced_accuracy_is_the_mean_of_recall_and_specificity_of_classes_that_have_both():
+    one, always = [[3, 1], [2, 6]], [[0, 0], [1, 9]]
+    assert balanced_accuracy(np.array([one])) == pytest.approx((3 / 4 + 6 / 8) / 2)
+    assert balanced_accuracy(np.array([one, always])) == balanced_accuracy(np.array([one]))
+
+
+# --- Tables 2, 3 and 4 -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name, split, over_sec, apart", [
+    ("table2", "val", 2.1, ["EM", "CCNN", "SEC"]), ("table3", "test", 2.0, ["CCNN", "Our approach"])])
+def test_class_tables_quote_and_measure_and_never_mix(run, made, name, split, over_sec, apart):
+    frame, printed = made[name].frame.set_index("method"), run.published(name)
+    assert list(frame.index[:len(printed)]) == list(printed["method"]) and list(frame.index[-3:]) == list(OURS)[1:]
+    assert frame["mean paper"].dropna().tolist() == printed["mean_iou_pct"].tolist()
+    assert list(frame.index[frame["source"] == "measured"]) == list(OURS)
+    quoted = frame[frame["source"] == "quoted"]
+    measured = [column for column in frame if column.endswith((" ours", "95 %"))]
+    assert len(quoted) == len(printed) - 1 and quoted[measured].isna().all(axis=None)
+    # Means: of ours to rounding, of theirs to what is printed.
+    exported = pd.read_csv(io.StringIO(to_csv(made[name].frame))).set_index("method").loc[list(OURS)]
+    classes = [f"{label} ours" for label in ("background", *CLASSES)]
+    ours = {method: score(run, row, split) for method, row in OURS.items()}
+    np.testing.assert_allclose(exported[classes].mean(axis=1), exported["mean ours"], atol=1e-4)
+    np.testing.assert_allclose(exported["mean ours"], list(ours.values()), atol=1e-4)
+    printed = printed.set_index("method")
+    cells = printed[[column for column in printed if column.endswith("_iou_pct") and column != "mean_iou_pct"]]
+    means = frame["mean of printed cells"][list(printed.index)]
+    np.testing.assert_allclose(means, cells.mean(axis=1))
+    assert list(printed.index[(means - printed["mean_iou_pct"]).abs() > 0.0505]) == apart and cells.shape[1] == 21
+    assert all(f"{method}: " in made[name].protocol for method in apart)
+    # Gains: over SEC in print, over its likeness here.
+    assert frame["gain paper"].dropna().round(9).to_dict() == {"Our approach": over_sec}
+    expected = {method: value - ours["SEC-like"] for method, value in ours.items() if method != "SEC-like"}
+    assert frame["gain ours"].dropna().to_dict() == pytest.approx(expected)
+    assert frame["gain 95 %"]["SEC-like"] == "reference"
+    labels = frame["labels used"]
+    assert list(frame.index[labels.str.contains("masks", na=False)]) == ["full supervision"]
+    assert labels[list(OURS)].notna().all()
+
+
+def test_classes_of_the_paper_are_shown_where_the_world_has_them():
+    run = fake_run("quick", 1)
+    run.world = SimpleNamespace(name="half of VOC", classes=("cat", "dragon", "dog", *CLASSES[:LABELS - 4]), seed=0)
+    frame, printed = TABLES["table2"](run).frame, run.published("table2")
+    shown = [column for column in frame.columns[9:] if column.endswith((" paper", " ours"))]
+    assert shown[:7] == ["background paper", "background ours", "cat paper", "cat ours", "dragon ours", "dog paper",
+                         "dog ours"]
+    assert frame["dog paper"].dropna().tolist() == printed["dog_iou_pct"].tolist()
+
+
+def test_a_class_that_no_image_has_leaves_the_mean_alone():
+    run = fake_run("quick", 1)
+    for row in OURS.values():
+        counted = run.load(run.route.scored(row)["confusions"])
+        counted[:, 2], counted[:, :, 2] = 0, 0
+    frame = TABLES["table2"](run).frame.set_index("method").loc[list(OURS)]
+    assert frame[f"{CLASSES[1]} ours"].isna().all()
+    classes = [f"{label} ours" for label in ("background", *CLASSES)]
+    np.testing.assert_allclose(frame["mean ours"], frame[classes].mean(axis=1))
+
+
+def test_table4_is_quoted_and_says_so(run, made):
+    frame, printed = made["table4"].frame, run.published("table4")
+    assert set(frame["source"]) == {"quoted"} and len(frame) == 8
+    assert frame["val paper"].tolist() == printed["val_miou_pct"].tolist()
+    protocol = made["table4"].protocol
+    assert "none of these methods is run" in protocol and "52.8 on val and 53.7 on test" in protocol
+
+
+# --- values of the text and other readings ---------------------------------------------------------------------------
+
+
+def test_values_of_the_text_are_those_of_this_collection(run, made):
+    frame, printed = made["text-values"].frame, run.published("text_values")
+    stated, counted = frame[:len(printed)].set_index("quantity"), frame[len(printed):]
+    assert stated["value paper"].tolist() == printed["value"].tolist()
+    ours = stated["value ours"].dropna()
+    assert len(ours) == 4 and (ours == stated["value paper"][ours.index]).all()
+    assert "0.527 beside each other, 0.278 across a corner" in stated["what follows"]["sigma_z (location)"]
+    assert f"{np.exp(-2 / 900):.3f} or above" in stated["what follows"]["sigma_r (HSV histogram)"]
+    counts = [int(text.split()[0]) for text in counted["quantity"]]
+    assert counts == [0, 1, 2, 3, 5, 10]
+    rows = ["full" if count == 3 else f"{count} iterations" for count in counts]
+    assert counted["val ours"].tolist() == pytest.approx([score(run, row) for row in rows])
+    assert counted["val change 95 %"].tolist().index("reference") == 3
+
+
+def test_options_compare_every_other_reading_with_the_full_approach(run, made):
+    frame = made["options"].frame
+    rows = [row for *_, row in READINGS]
+    assert set(rows) == {*OPTIONS, "tags known", "image-level prior"} and len(rows) == len(set(rows))
+    assert frame["val ours"].tolist() == pytest.approx([score(run, row) for row in ("full", *rows)])
+    np.testing.assert_allclose(frame["val change ours"][1:], frame["val ours"][1:] - frame["val ours"][0])
+    apart = dict(zip(rows, frame["trained apart"][1:]))
+    assert [row for row in rows if not apart[row]] == ["tags known", "image-level prior"]
+
+
+def test_the_words_of_baselines_and_options_are_those_of_their_rows():
+    for row, words in DIFFERENCES.items():
+        switches, training = BASELINES[row], TRAININGS[BASELINES[row].training]
+        assert ("no attention in the unary" in words) == (switches.prior == "none"), row
+        assert ("classification loss alone" in words) == (training.weight == 0), row
+        assert ("parents alone" in words) == (training.attention == Attention("none", activation=0.0)), row
+        assert ("a dense CRF" in words) == switches.refined == (training.iterations == 0), row
+        assert ("in training and at test" in words) != training.prior, row
+    words, full = {row: (here, instead) for _, here, instead, row in READINGS}, TRAININGS["full"]
+    here, instead = words["background unit"]
+    assert full.attention.background == "complement" and here.startswith("1 - the largest")
+    assert TRAININGS["background unit"].attention.background == "unit" and "its own unit" in instead
+    assert full.compared == "both" and "mean of the losses" in words["loss after the CRF-RNN"][0]
+    for place, word in (("before", "softmax"), ("after", "crf")):
+        row = f"loss {place} the CRF-RNN"
+        assert TRAININGS[row].compared == word and words[row][1].startswith(place)
+    last, alone = TRAININGS["neighbours, last layer"].attention, TRAININGS["parents and neighbours"].attention
+    assert (last.layers, full.attention.layers) == ("last", "all") and words["neighbours, last layer"][0] == "all"
+    assert (alone.activation, full.attention.activation) == (0, 1) and alone.neighbours == "smooth"
+    assert ROWS["tags known"].tags == "known" and ROWS["image-level prior"].prior == "image"
+    assert words["no warm-up"] == ("after 10 % of the iterations", "at once")
+
+
+# --- the rectified Gaussian ------------------------------------------------------------------------------------------
+
+
+def test_study_by_hand():
+    run = fake_run("quick", 1)
+    frame = TABLES["study"](run).frame.set_index("mode")
+    assert {step.function.__name__ for step in run.loaded} == {"gaussian_study"}
+    assert not run.route.study().pixel_labels()
+    assert list(frame.index) == list(MODES) and set(frame["of"]) == {CELLS}
+    assert frame["residual"].tolist() == ["0", "0.5", "3e-08", "0"]
+    assert frame["active % least"].tolist() == pytest.approx([100 / CELLS, 25, 100, 100])
+    assert frame["active % most"].tolist() == pytest.approx([100 / CELLS, 50, 100, 100])
+    assert frame["active %"]["steps"] == pytest.approx(37.5)
+    literal = run.load(run.route.study()["eigenvalues"])[0]
+    expected = np.mean([sum(value > 0 for value in each) for each in literal])
+    assert 0 < expected < CELLS
+    assert frame["positive eigenvalues"].tolist() == [expected, expected, 0, 0]
+    assert frame["largest eigenvalue"].tolist() == pytest.approx([1.5, 1.5, -0.1, -1])
+    # One cell alone, eleven ones and a four, even maps.
+    assert frame["spread %"].tolist() == pytest.approx([100 / CELLS, 100 * 15 ** 2 / (CELLS * (11 + 16)), 100, 100])

@@ -31,8 +31,6 @@ def fake_run(profile: str = "quick", seeds: int = 2) -> TablesRun:
 
 
 def make(run: FakeRun, function: str, settings: dict) -> dict:
-    if function == "toy_scenes":
-        return run.scenes
     if function == "gaussian_study":
         even, alone = np.ones(GRID), np.zeros(GRID)
         alone[1, 2] = 3

@@ -75,7 +75,8 @@ def average_precision_of(name: str, scores: Source, tags: Source, replicates: in
     before them. tags: source of bool (N, C)."""
 
     def per_seed(weights: np.ndarray, scores: np.ndarray, tags: np.ndarray) -> np.ndarray:
-        return np.stack([nan_mean(average_precisions(each[:, -tags.shape[-1]:], tags[0], weights)) for each in scores], 1)
+        of_classes = scores[..., -tags.shape[-1]:]
+        return np.stack([nan_mean(average_precisions(each, tags[0], weights)) for each in of_classes], 1)
 
     return Quantity((Leaf((scores, tags), per_seed, lambda scores, tags: scores.shape[1], replicates),), name)
 

@@ -229,29 +229,22 @@ def table3(run: Session) -> Table:
 def _class_table(run: Session, name: str, split: str) -> Table:
     """Table 2 or 3: a line for each printed one, then ours that the paper does not have; classes of the run's world."""
     there, printed = split == "val" or has_test(run.profile), run.published(name)
-    known = [row for row in OURS.values() if there and row in labelled_rows(run.profile)]
+    ours = class_iou(run, {row: confusions(row, split) for row in OURS.values()})
+    known, sec = set(ours.index), printed.set_index("method")["mean_iou_pct"]["SEC"]
     cells = [column for column in printed if column.endswith("_iou_pct") and column != "mean_iou_pct"]
-    lines = [line | {"cells": float(nan_mean(np.array([line[cell] for cell in cells], float)))}
-             for line in printed.to_dict("records")]
-    lines += [{"method": method} for method in OURS if method not in {line["method"] for line in lines}]
-    sec, ours = printed.set_index("method")["mean_iou_pct"]["SEC"], class_iou(run, {
-        row: confusions(row, split) for row in known})
-
-    def row_of(line: Mapping[str, Any]) -> str | None:
-        return OURS.get(line["method"])
-
-    def score(line: Mapping[str, Any]) -> Quantity | None:
-        return miou(row, split) if (row := row_of(line)) else None
+    lines = [line | {"row": OURS.get(line["method"])}
+             for line in printed.assign(cells=printed[cells].mean(axis=1)).to_dict("records")]
+    lines += [{"method": method, "row": row} for method, row in OURS.items() if method not in set(printed["method"])]
 
     def gain(line: Mapping[str, Any]) -> Quantity | str | None:
-        if COMPETITOR not in known or row_of(line) is None:
+        if COMPETITOR not in known or line["row"] is None:
             return None
-        return REFERENCE if row_of(line) == COMPETITOR else miou(row_of(line), split) - miou(COMPETITOR, split)
+        return REFERENCE if line["row"] == COMPETITOR else miou(line["row"], split) - miou(COMPETITOR, split)
 
     classes: dict[str, Column] = {}
     for label in ("background", *run.world.classes):
         classes |= {f"{label} paper": f"{label}_iou_pct"} if f"{label}_iou_pct" in cells else {}
-        classes[f"{label} ours"] = lambda line, label=label: ours[label].get(row_of(line))
+        classes[f"{label} ours"] = lambda line, label=label: ours[label].get(line["row"])
     slips = mismatches(run.paper)
     slips = slips[(slips["artifact"] == name) & (slips["kind"] == "class mean vs printed mean")]["detail"]
     where = tables_protocol(run, split) if there else (
@@ -264,12 +257,13 @@ def _class_table(run: Session, name: str, split: str) -> Table:
             f"SEC. Kept as printed: {'; '.join(slips)}.")
     return table(run, lines, {
         "method": "method", "reference": "reference", "mean paper": "mean_iou_pct", "mean of printed cells": "cells",
-        **measured("mean", score, "95 %", unmeasured=unmeasured(run, split)),
+        **measured("mean", lambda line: line["row"] and miou(line["row"], split), "95 %",
+                   unmeasured=unmeasured(run, split)),
         "gain paper": lambda line: line["mean_iou_pct"] - sec if line["method"] == "Our approach" else None,
         **measured("gain", gain, unmeasured=None), **classes,
-        "labels used": lambda line: (labels_of(run, run.route.network_of(row_of(line))) if row_of(line) in known
-                                     else None),
-        "source": lambda line: ("measured" if row_of(line) in known else "quoted" if "cells" in line else None),
+        "labels used": lambda line: (labels_of(run, run.route.network_of(line["row"])) if line["row"] in known else
+                                     None),
+        "source": lambda line: "measured" if line["row"] in known else "quoted" if "cells" in line else None,
     }, f"IoU of each class, {split}, per cent", where + note, {"mean of printed cells": 2})
 
 

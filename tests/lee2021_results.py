@@ -23,8 +23,8 @@ class MadeRun(FakeRun):
         return SimpleNamespace(load=self.load)
 
     def load(self, item):
-        main = getattr(item, "world", None) == self.world and hasattr(item, "split")
-        return self.view(item.split) if main else super().load(item)
+        other_world = hasattr(item, "split") and item.world != self.world
+        return item.load(self) if other_world else super().load(item)
 
     def view(self, split: str) -> EvalView:
         assert split.partition("[")[0] in ("train", "val") or has_test(self.profile), f"{split} isn't there"

@@ -112,11 +112,6 @@ def saliency_iou(run: Session, of: str, split: str = "val") -> np.ndarray:
     return per_image(run, foreground(of, split=split).sources[0], foreground_iou)
 
 
-def _largest(values: np.ndarray) -> np.ndarray:
-    """The largest number of each row: (N,), nan in rows without any."""
-    return np.where(np.isnan(values).all(1), np.nan, np.nan_to_num(values, nan=-np.inf).max(1))
-
-
 # --- the idea ---------------------------------------------------------------------------------------------------------
 
 
@@ -128,7 +123,7 @@ def fig1(run: Session) -> Drawn:
                      for row in (CAM, EPS))
     several = np.isin(np.arange(len(found)), train.with_several_tags)
     gain = np.where(several[:, None], restored - found, np.nan)
-    indices = ranked(_largest(gain))[:4]
+    indices = ranked(np.fmax.reduce(gain, 1))[:4]
     places = [int(np.nanargmax(gain[index])) for index in indices]
     rows = [[train.image(index), train.truth(index),
              train.saliency(run.route.saliency(split=train.split), index, f"{100 * found[index, c]:.0f} % salient"),
@@ -289,13 +284,15 @@ class Watched(Pictures):
             shown_maps, "maps that are selected", "seeds", view="train", state=route.trained(EPS)["state"],
             saliency=route.saliency()["maps"], backbone=route.scale.main, selection=route.selection(EPS),
             images=self.images))
-        self.maps = [np.asarray(maps)[:, :height, :width].astype(np.float32) for maps, (height, width) in zip(
-            stored["maps"], map(self.view.size, self.images))]
-        self.labels = [tags[np.argsort(-overlaps[tags], kind="stable")] for tags, overlaps in zip(
-            map(np.flatnonzero, self.view.tags[self.images]), np.asarray(stored["overlaps"]))]
-        self.overlaps, self.chosen, self.empty = (np.array([each[pair] for each, pair in zip(values, self.labels)]) for
-            values in (np.asarray(stored["overlaps"]), np.asarray(stored["chosen"]),
-                       [(maps[:-1] <= HALF).all((1, 2)) for maps in self.maps]))
+        maps, overlaps, chosen = (np.asarray(stored[name]) for name in ("maps", "overlaps", "chosen"))
+        sizes = map(self.view.size, self.images)
+        self.maps = [each[:, :height, :width].astype(np.float32) for each, (height, width) in zip(maps, sizes)]
+        both = self.view.tags[self.images].nonzero()[1].reshape(-1, 2)
+        order = np.argsort(-np.take_along_axis(overlaps, both, 1), 1, kind="stable")
+        self.labels = np.take_along_axis(both, order, 1)
+        empty = np.array([(each[:-1] <= HALF).all((1, 2)) for each in self.maps])
+        self.overlaps, self.chosen, self.empty = (np.take_along_axis(each, self.labels, 1)
+                                                  for each in (overlaps, chosen, empty))
 
     def cases(self) -> dict[str, int]:
         """The place of an image for each outcome that occurs, by name: one tag in the foreground (overlaps furthest
@@ -348,7 +345,7 @@ def fig4(run: Session) -> Drawn:
     rows = []
     for names, scores, sign in faults(run, train):
         change = sign * (scores[-1] - scores[0])
-        index = next(int(index) for index in ranked(_largest(change)) if index not in shown)
+        index = next(int(index) for index in ranked(np.fmax.reduce(change, 1)) if index not in shown)
         place = int(np.nanargmax(change[index]))
         shown[index] = names[place]
         rows.append([train.image(index), train.truth(index),

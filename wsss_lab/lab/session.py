@@ -128,8 +128,8 @@ class Session:
     def save(self, id: str, made: Any) -> Any:
         """Save a table (frame, title, protocol, decimals), a figure (figure, title, alt, kind) or decided claims under
         its id and show it."""
-        if isinstance(made, Claims):
-            return self.artifacts.claims(made.frame)
+        if isinstance(made, Claims):  # one of them is only shown
+            return (self.artifacts if id == ALL_CLAIMS else Artifacts(None)).claims(made.frame)
         if hasattr(made, "frame"):
             return self.artifacts.table(id, made.frame, made.title, made.protocol, decimals=made.decimals)
         return self.artifacts.figure(id, made.figure, made.title, made.alt, made.kind)

@@ -61,7 +61,7 @@ def test_a_training_takes_three_looks_per_image_and_a_prediction_one(run):
 def test_a_measurement_that_looks_at_a_schedule_is_no_training():
     run = start("araslanov2020", "quick", figures="")
     measured, = forecast.costs(run, [run.route.memory()])
-    look = forecast._operations(Backbone.from_settings(run.route.backbone()), "v3plus")
+    look = forecast._operations(run.route.backbone(), "v3plus")
     assert "schedule" in measured.step.settings and not measured.step.trains and measured.bytes == 0
     assert measured.hours * 3600 * 20e12 == pytest.approx(48 * look)  # of the images of train
 

@@ -111,7 +111,7 @@ def of_lee2021(route):
     yield from [(route.prediction("full"), FULL), (route.prediction("G2"), ()),
                 (route.prediction("CAM + AffinityNet"), ()), (route.objects(), SCORED),
                 (route.boundaries(route.masks("CAM")), SCORED), (route.localisation_score("CAM"), SCORED),
-                (route.estimated("saliency: boxes"), ())]
+                (route.estimated(), OTHER_OBJECTS)]
 
 
 @pytest.mark.parametrize("paper", PAPERS)
@@ -248,8 +248,8 @@ BLIND = {
                       "segment_second_stage measure_memory training_pictures"),
     "lee2021": (lambda route: [*map(route.walked, EPS_WEAK[:2]), *(route.masks(name, crf=True) for name in EPS_WEAK),
                                *(route.prediction(name, net) for name, net in zip(EPS_WEAK, lee2021.SEGMENTERS)),
-                               route.estimated(EPS_WEAK[1]), route.salient(route.saliency("boxes", "val"))],
-                "train_localisation pseudo_masks estimated_frames affinity_label_frames train_affinity walk_frames "
+                               route.salient(route.saliency("boxes", "val"))],
+                "train_localisation pseudo_masks affinity_label_frames train_affinity walk_frames "
                 "train_segmenter segment salient_halves unsupervised_frames"),
 }
 

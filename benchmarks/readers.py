@@ -39,8 +39,8 @@ make reproduce PAPER=oh2017        # one paper on the drawn world; without PAPER
 make reproduce PROFILE=photos WSSS_DATA=/path/to/photos WSSS_WEIGHTS=/path/to/weights    # the main rows again
 ```
 
-You will see every table and figure of the papers in [figures/README.md](figures/README.md), with the verdict on every
-claim beside its evidence. Nothing is downloaded but Python packages.
+You will see the verdict on every claim in [figures/README.md](figures/README.md), and from there a page per paper with
+every table, every figure and the evidence of each claim. Nothing is downloaded but Python packages.
 """
 GPU = """\
 ### One GPU

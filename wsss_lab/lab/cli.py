@@ -230,7 +230,7 @@ def book(
 
 @app.command()
 def gallery(out: Figures = None) -> None:
-    """Write figures/README.md: every table and figure, with the papers' numbers beside ours."""
+    """Write figures/README.md, every claim's verdict, and a page of tables and figures per profile and paper."""
     from wsss_lab.lab.gallery import write_gallery
     from wsss_lab.lab.notebooks import project_folder
 

@@ -23,7 +23,6 @@ import numpy as np
 
 from wsss_lab.errors import DataError, ParameterError
 from wsss_lab.evaluation.confusion import VOID, divide, nan_mean
-from wsss_lab.evaluation.intervals import Interval, bootstrap
 
 TRUTH, WON, HIT = range(3)
 BINS = 128  # the paper's curves need about a hundred thresholds; a power of two puts the edges on exact floats
@@ -250,20 +249,3 @@ def average_precisions(scores: np.ndarray, tags: np.ndarray, weights: np.ndarray
         precision = divide(right.cumsum(1)[:, level_end], taken.cumsum(1)[:, level_end])
         found.append(divide((np.nan_to_num(precision) * right).sum(1), right.sum(1)))
     return np.stack(found, 1) if weights is not None else np.concatenate(found)
-
-
-def mean_average_precision(scores: np.ndarray, tags: np.ndarray) -> float:
-    """mAP: mean of `average_precisions` over the classes that some image has (Oh et al. 2017, Table 1).
-
-    >>> mean_average_precision([[0.9, 0.1], [0.2, 0.8], [0.7, 0.3]], [[1, 0], [0, 1], [1, 0]])
-    1.0
-    """
-    return float(nan_mean(average_precisions(scores, tags)))
-
-
-def map_interval(scores: np.ndarray, tags: np.ndarray, **options) -> Interval:
-    """mAP with its interval over images and seeds. scores: (S, N, C). tags: (N, C) bool. options: of `bootstrap`."""
-    def per_seed(weights: np.ndarray) -> np.ndarray:
-        return np.stack([nan_mean(average_precisions(each, tags, weights)) for each in scores], 1)
-
-    return bootstrap(per_seed, len(tags), **options)

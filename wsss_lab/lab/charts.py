@@ -112,16 +112,12 @@ def training_panels(panels: Mapping[str, Mapping[str, np.ndarray]], total: int, 
 
     panels: title -> training -> values (seeds, iterations), see `training_curve`. size: in inches.
     """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=size, facecolor="white", layout="constrained")
-    for axes, (title, curves) in zip(figure.subplots(1, len(panels)), panels.items(), strict=True):
-        for number, (label, values) in enumerate(curves.items()):
-            training_curve(axes, values, label, number, total, linestyle=LINE_STYLES[number])
-        light_grid(axes)
+    figure, every = side_by_side(len(panels), size)
+    for axes, (title, curves) in zip(every, panels.items(), strict=True):
+        for number, (name, values) in enumerate(curves.items()):
+            training_curve(axes, values, name, number, total, linestyle=LINE_STYLES[number])
         axes.set_xlim(0, total)
-        axes.set_title(title, fontsize=9)
-        axes.set_xlabel("iteration", fontsize=9)
+        label(axes, "iteration", title=title)
     figure.legend(*axes.get_legend_handles_labels(), fontsize=8, frameon=False, loc="outside lower center",
                   ncol=len(curves), handlelength=2.6)
     return figure

@@ -1,20 +1,19 @@
 """What the tables of every paper share: their form, the sentence under them, and the cells that several have."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from wsss_lab.evaluation.confusion import mean_iou, nan_mean, precision_recall_of_labels
-from wsss_lab.evaluation.intervals import REPLICATES, Interval, difference_interval, interval
+from wsss_lab.evaluation.confusion import nan_mean, precision_recall_of_labels
+from wsss_lab.evaluation.intervals import REPLICATES
 from wsss_lab.evaluation.precision_recall import average_precisions, sweep
 from wsss_lab.lab.published import mismatches
 from wsss_lab.lab.session import Session
 from wsss_lab.lab.steps import EVALUATION_READS, Step
 from wsss_lab.lab.worlds import WeightsFile
 from wsss_lab.measure.quantities import Derived, Leaf, Quantity, Source
-from wsss_lab.papers.shared_evidence import SeededEvidence
 from wsss_lab.saliency.maps import grabcut_targets
 
 NO_TEST = "no test split with masks"
@@ -81,11 +80,6 @@ def average_precision_of(name: str, scores: Source, tags: Source, replicates: in
     return Quantity((Leaf((scores, tags), per_seed, lambda scores, tags: scores.shape[1], replicates),), name)
 
 
-def labels_used(evidence: SeededEvidence, step: Step) -> str:
-    """A sentence on the labels that a result rests on."""
-    return f"Labels that training rests on: {evidence.protocol(step)}."
-
-
 def printed_slips(run: Session, artifact: str) -> str:
     """Where a table of the paper contradicts itself in print: text for the sentence under it."""
     found = mismatches(run.paper)
@@ -97,27 +91,6 @@ def words_on_test(run: Session, tested: bool) -> str:
     return f"Test: {run.world.name} test ({len(run.view('test'))} images)." if tested else f"Test: {NO_TEST}."
 
 
-def score_cells(score: Interval, what: str) -> dict:
-    """A score's cells, such as "val ours" and "val 95 %"."""
-    return {f"{what} ours": score.mean, f"{what} 95 %": score.ends}
-
-
-def split_cells(confusions_of: Callable[[str], np.ndarray], tested: bool) -> dict:
-    """Scores on val and, where it has masks, on test. confusions_of: from a split to (S, N, K, K + 1)."""
-    test = score_cells(miou(confusions_of("test")), "test") if tested else {"test 95 %": NO_TEST}
-    return {**score_cells(miou(confusions_of("val")), "val"), **test}
-
-
-def miou(confusions: np.ndarray) -> Interval:
-    """Mean IoU in per cent with its interval. confusions: (S, N, K, K + 1)."""
-    return interval(confusions, mean_iou).percent()
-
-
-def miou_gain(confusions: np.ndarray, reference: np.ndarray) -> Interval:
-    """Mean IoU above that of a reference, in percentage points, paired by image and seed; both (S, N, K, K + 1)."""
-    return difference_interval(confusions, reference, mean_iou).percent("pp")
-
-
 #: Precision and recall of labels, of the foreground the mean over classes: statistics of summed confusions.
 LABEL_QUALITY = {
     "precision": lambda summed: precision_recall_of_labels(summed).foreground.precision,
@@ -125,16 +98,6 @@ LABEL_QUALITY = {
     "background precision": lambda summed: precision_recall_of_labels(summed).precision[..., 0],
     "background recall": lambda summed: precision_recall_of_labels(summed).recall[..., 0],
 }
-
-
-def label_quality(confusions: np.ndarray) -> dict[str, float]:
-    """LABEL_QUALITY of pseudo-masks in per cent, mean over seeds: "fg P", "fg R", "bg P", "bg R"; undecided pixels
-    count as missed.
-
-    confusions: (S, N, K, K + 1).
-    """
-    values = [100 * float(np.mean(of(confusions.sum(1)))) for of in LABEL_QUALITY.values()]
-    return dict(zip(("fg P", "fg R", "bg P", "bg R"), values, strict=True))
 
 
 def nearest(thresholds: np.ndarray, wanted: float) -> int:
@@ -167,8 +130,3 @@ def cut_at(counts: np.ndarray, place: int) -> np.ndarray:
     place: of the threshold among those of `sweep`. Unlike whole histograms these are small enough for intervals.
     """
     return np.stack([counts[..., :place].sum(-1), counts[..., place:].sum(-1)], -1)
-
-
-def miou_of_cut(cuts: np.ndarray) -> Interval:
-    """Mean IoU in per cent, with its interval, of the labels above the threshold. cuts: (S, N, 3, K, 2)."""
-    return interval(cuts, lambda sums: sweep(sums).mean_iou[..., 1]).percent()

@@ -46,29 +46,22 @@ _CLOSE = 0.5  # pp; differences this small count as none
 
 def iterations(run: Session) -> Drawn:
     """Val mIoU over the iterations of the CRF-RNN at inference, and its difference to three."""
-    from matplotlib.figure import Figure
-
     usual = crf_rnn.ITERATIONS
     rows = {count: FULL if count == usual else f"{count} iterations" for count in sorted((*ITERATIONS, usual))}
     rows = {count: row for count, row in rows.items() if row in labelled_rows(run.profile)}
     scores = {count: miou(row).interval(run.results) for count, row in rows.items()}
     changes = {count: (miou(row) - miou(FULL)).interval(run.results) for count, row in rows.items() if count != usual}
-    figure = Figure(figsize=(7.8, 2.9), facecolor="white", layout="constrained")
-    left, right = figure.subplots(1, 2)
+    figure, (left, right) = charts.side_by_side(2, (7.8, 2.9))
     right.axhspan(-_CLOSE, _CLOSE, color="#EFEFEF", zorder=0)
     right.axhline(0, color="#888888", lw=0.9, zorder=1)
     for axes, found, colour, of_usual, quantity in (
             (left, scores, charts.OUR_COLOUR, scores[usual].mean, "val mIoU (%)"),
             (right, changes, charts.LINE_COLOURS[0], 0, f"difference to {usual} (pp), paired")):
-        axes.vlines(list(found), [each.low for each in found.values()], [each.high for each in found.values()],
-                    color=colour, lw=1.6)
-        axes.plot(list(found), [each.mean for each in found.values()], "o-", color=colour, ms=5, lw=1.2)
+        charts.points(axes, list(found), found.values(), colour, "o-", 1.6, ms=5, lw=1.2)
         axes.plot(usual, of_usual, "o", ms=8, mfc="white", mec=colour, mew=1.8)
-        axes.set_ylabel(quantity, fontsize=9)
-        charts.light_grid(axes)
         axes.set_xticks(list(scores))
         axes.set_xlim(-0.5, max(ITERATIONS) + 0.5)
-        axes.set_xlabel("iterations of the CRF-RNN at inference", fontsize=9)
+        charts.label(axes, "iterations of the CRF-RNN at inference", quantity)
         axes.margins(y=0.12)
     facts = ", ".join(f"{count}: {each.mean:.1f} %" for count, each in scores.items())
     differences = ", ".join(f"{count}: {each.mean:+.2f}" for count, each in changes.items())

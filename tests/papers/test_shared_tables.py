@@ -5,16 +5,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from wsss_lab.evaluation.confusion import mean_iou
 from wsss_lab.evaluation.precision_recall import sweep
 from wsss_lab.lab.worlds import WeightsFile
 from wsss_lab.papers.shared_tables import (
+    LABEL_QUALITY,
     cut_at,
     detector_name,
-    label_quality,
-    miou,
-    miou_gain,
-    miou_of_cut,
     nearest,
     protocol,
     start_words,
@@ -33,28 +29,16 @@ def drawn_counts(seeds=2, images=6, labels=3, bins=8) -> np.ndarray:
 def test_quality_of_pseudo_masks_by_hand():
     # Targets: 8 background, 4 of class 1, 2 of class 2. Of class 1, 3 found; class 2 is undecided.
     one = np.array([[6, 2, 0, 0], [1, 3, 0, 0], [0, 0, 0, 2]])
-    found = label_quality(one[None, None])
-    assert found["fg P"] == pytest.approx(60)  # class 2 is never predicted and has no precision
-    assert found["fg R"] == pytest.approx((75 + 0) / 2)
-    assert (found["bg P"], found["bg R"]) == (pytest.approx(100 * 6 / 7), 75)
-
-
-def test_scores_are_means_over_seeds_of_pooled_images():
-    confusions = np.random.default_rng(1).integers(0, 50, (2, 9, 3, 4))
-    better = confusions.copy()
-    better[..., [0, 1, 2], [0, 1, 2]] += 20
-    expected = [100 * mean_iou(each.sum(1)).mean() for each in (confusions, better)]
-    assert [miou(confusions).mean, miou(better).mean] == pytest.approx(expected)
-    gain = miou_gain(better, confusions)
-    assert gain.mean == pytest.approx(expected[1] - expected[0]) and gain.unit == "pp"
-    assert 0 < gain.low < gain.mean < gain.high
+    found = {which: of(one[None]).item() for which, of in LABEL_QUALITY.items()}
+    assert found["precision"] == pytest.approx(3 / 5)  # class 2 is never predicted and has no precision
+    assert found["recall"] == pytest.approx((3 / 4 + 0) / 2)
+    assert found["background precision"] == pytest.approx(6 / 7) and found["background recall"] == 6 / 8
 
 
 def test_a_cut_scores_as_the_whole_sweep_does_at_its_threshold():
     counts = drawn_counts()
-    expected = 100 * sweep(counts.sum(1)).mean_iou.mean(0)
-    found = [miou_of_cut(cut_at(counts, place)).mean for place in range(9)]
-    assert found == pytest.approx(expected)
+    found = [sweep(cut_at(counts.sum(1), place)).mean_iou[..., 1] for place in range(9)]
+    np.testing.assert_allclose(np.stack(found, -1), sweep(counts.sum(1)).mean_iou)
 
 
 def test_cells_of_a_sweep_are_those_of_the_nearest_threshold_and_of_the_best():

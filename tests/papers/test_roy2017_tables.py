@@ -184,17 +184,6 @@ def test_classes_of_the_paper_are_shown_where_the_world_has_them():
     assert frame["dog paper"].dropna().tolist() == printed["dog_iou_pct"].tolist()
 
 
-def test_a_class_that_no_image_has_leaves_the_mean_alone():
-    run = fake_run("quick", 1)
-    for row in OURS.values():
-        counted = run.load(run.route.scored(row)["confusions"])
-        counted[:, 2], counted[:, :, 2] = 0, 0
-    frame = TABLES["table2"](run).frame.set_index("method").loc[list(OURS)]
-    assert frame[f"{CLASSES[1]} ours"].isna().all()
-    classes = [f"{label} ours" for label in ("background", *CLASSES)]
-    np.testing.assert_allclose(frame["mean ours"], frame[classes].mean(axis=1))
-
-
 def test_table4_is_quoted_and_says_so(run, made):
     frame, printed = made["table4"].frame, run.published("table4")
     assert set(frame["source"]) == {"quoted"} and len(frame) == 8

@@ -104,10 +104,7 @@ def grid(rows: Sequence[Sequence[Panel | None]], columns: Sequence[str] = (), na
     from matplotlib.figure import Figure
 
     if not _drawing.get():
-        empty = Figure()
-        for _ in filter(None, (panel for row in rows for panel in row)):
-            empty.add_axes((0, 0, 1, 1))
-        return empty
+        return _undrawn(sum(panel is not None for row in rows for panel in row))
     wide = max(len(row) for row in rows)
     columns, groups = columns[:wide], _within(groups, wide)
     lefts, width = _column_places(wide, size, [count for _, count in groups])
@@ -134,6 +131,16 @@ def grid(rows: Sequence[Sequence[Panel | None]], columns: Sequence[str] = (), na
     _group_headings(figure, groups, lefts, size)
     figure.text(lefts[0] / width, 1 + 0.12 / height, note, ha="left", va="bottom", fontsize=_HEADING, style="italic")
     _keys(figure, rows, classes)
+    return figure
+
+
+def _undrawn(panels: int) -> "Figure":
+    """A figure without pictures that names as many axes as a grid has: the same again and again, as each takes time."""
+    from matplotlib.figure import Figure
+
+    figure = Figure()
+    axes = figure.add_axes((0, 0, 1, 1))
+    figure.__class__ = type("Undrawn", (Figure,), {"axes": [axes] * panels})
     return figure
 
 

@@ -189,8 +189,9 @@ def _table(lines: list[tuple]) -> str:
 
 def _machine(record: dict) -> str:
     on, made = record["machine"], record["versions"]
+    workers = _count(record["workers"], "worker") if record["workers"] else "workers of a cluster"
     return (f"{_count(on['cores'], 'core')} of {on['cpu']}, {on['memory_gib']:.0f} GiB, {on.get('gpu', 'no GPU')},"
-            f" {_count(record['workers'], 'worker')}, Python {made['python']}, torch {made['torch']}")
+            f" {workers}, Python {made['python']}, torch {made['torch']}")
 
 
 def _count(number: int, what: str) -> str:

@@ -73,6 +73,10 @@ def threads() -> dict:
     return {"torch": torch.get_num_threads(), "omp": os.environ["OMP_NUM_THREADS"]}
 
 
+def setting(name: str) -> dict:
+    return {"value": os.environ.get(name, "")}
+
+
 def meet(folder: str, name: str, others: int) -> dict:
     """Wait until so many calls of this function are running at the same time."""
     place = Path(folder)

@@ -1,6 +1,7 @@
 """What a user may set, as an option, as a parameter of a notebook or as a variable WSSS_..., and to which values."""
 
 import os
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -27,12 +28,26 @@ class Number(NamedTuple):
         return found if exact and self.least <= found <= self.most else None
 
 
+class Address(NamedTuple):
+    """Addresses of a form, a regular expression. example: one of them."""
+
+    form: str
+    example: str
+
+    def __str__(self) -> str:
+        return f"an address such as {self.example}"
+
+    def read(self, value: Any) -> str | None:
+        """The address, None where it isn't one."""
+        return value if isinstance(value, str) and re.fullmatch(self.form, value) else None
+
+
 PROCESSES = 1024  # more than a machine has cores
 IMAGES = Number(1, 10**5 - 1)  # of a drawn split: their names have five digits
 DEVICES, NETWORKS = ("auto", "cpu", "cuda"), ("paper", "mobilenet")
 
-#: The numbers or words that are accepted, by name.
-ALLOWED: dict[str, Number | tuple[str, ...]] = {
+#: The numbers, addresses or words that are accepted, by name.
+ALLOWED: dict[str, Number | Address | tuple[str, ...]] = {
     "seeds": Number(1, 1000),
     "world_seed": Number(0, 2**32 - 1),
     "jobs": Number(1, PROCESSES),
@@ -49,6 +64,7 @@ ALLOWED: dict[str, Number | tuple[str, ...]] = {
     "WSSS_PROGRESS": ("bar", "plain", "none"),
     "WSSS_DEVICE": DEVICES,
     "WSSS_REHEARSAL": NETWORKS,
+    "WSSS_CLUSTER": Address(r"(tcp|tls)://\S+:\d+", "tcp://scheduler:8786"),
 }  # fmt: skip
 VARIABLES = tuple(filter(str.isupper, ALLOWED))
 #: Variables whose values are checked where they are used: folders, and what the project sets itself.
@@ -63,7 +79,7 @@ def checked(name: str, value: Any) -> Any:
     (2, 20.0, 'cpu')
     """
     allowed = ALLOWED[name]
-    if isinstance(allowed, Number):
+    if isinstance(allowed, Number | Address):
         found, expected = allowed.read(value), str(allowed)
     else:
         found, expected = value if value in allowed else None, f"{', '.join(allowed[:-1])} or {allowed[-1]}"

@@ -111,8 +111,10 @@ def test_conda_environment_lists_the_packages_of_pyproject_with_the_same_bounds(
     assert (environment["name"], environment["channels"]) == ("wsss-lab", ["conda-forge"])
     listed = dict(map(split_requirement, environment["dependencies"]))
     assert PYPROJECT["project"]["requires-python"] == f">={listed['python']}"
-    dev = map(split_requirement, PYPROJECT["project"]["optional-dependencies"]["dev"])
-    wanted = {CONDA_NAMES.get(name, name): bound for name, bound in [*REQUIRED, *dev]}
+    extras = {extra: list(map(split_requirement, texts))
+              for extra, texts in PYPROJECT["project"]["optional-dependencies"].items()}
+    assert set(extras["cluster"]) <= set(extras["dev"])  # tests need it, too
+    wanted = {CONDA_NAMES.get(name, name): bound for name, bound in [*REQUIRED, *extras["dev"]]}
     assert sorted(listed.keys() - CONDA_ONLY) == sorted(wanted)
     assert {name for name in wanted if listed[name] != wanted[name]} == OWN_VERSIONS & set(wanted)
 

@@ -4,10 +4,13 @@ import math
 from types import SimpleNamespace
 
 import pytest
+from arithmetic import count
 
 from wsss_lab import settings
 from wsss_lab.errors import ParameterError
-from wsss_lab.lab import doctor, pool, progress, rehearsal, several
+from wsss_lab.lab import compute, doctor, pool, progress, rehearsal, several
+from wsss_lab.lab.steps import Step
+from wsss_lab.lab.store import Store
 from wsss_lab.networks.machine import Machine, resolve_device
 
 READERS = {
@@ -17,13 +20,15 @@ READERS = {
     "WSSS_PRECISION": (Machine.here,),
     "WSSS_PROGRESS": (progress.reporter, lambda: progress.Transfer("voc.tar")),
     "WSSS_DEVICE": (resolve_device,),
+    "WSSS_CLUSTER": (lambda: compute.compute([Step("data", count, {"n": 1})], Store()),),
     "WSSS_REHEARSAL": (lambda: rehearsal.scale_of({"voc": None}, "voc"),),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", settings.VARIABLES)
 @pytest.mark.parametrize("value", ["foo", "-1", "nan", str(10**20), " "])
-def test_whatever_reads_a_variable_refuses_values_that_make_no_sense(monkeypatch, name, value):
+def test_whatever_reads_a_variable_refuses_values_that_make_no_sense(monkeypatch, tmp_path, name, value):
+    monkeypatch.setenv("WSSS_CACHE", str(tmp_path))
     monkeypatch.setenv(name, value)
     for read in (*READERS[name], settings.check_variables):
         with pytest.raises(ParameterError, match=f"^{name}={value}\n  expected: (.|\n)*  fix: unset {name}, or"):

@@ -6,19 +6,22 @@ import shutil
 import sys
 from collections.abc import Iterable
 from concurrent.futures import BrokenExecutor, Executor, Future
+from contextlib import nullcontext
 from pathlib import Path
 
 from wsss_lab.errors import LabError, StoreError
-from wsss_lab.lab import pool, provenance, several
+from wsss_lab.lab import cluster, pool, provenance, several
 from wsss_lab.lab.fingerprint import code_of
 from wsss_lab.lab.plan import plan
 from wsss_lab.lab.progress import Progress, reporter
 from wsss_lab.lab.steps import Step, topological
 from wsss_lab.lab.store import Store, WriteError
 from wsss_lab.networks.keeping import keeping_checkpoints
+from wsss_lab.settings import variable
 
 __all__ = ["compute", "missing", "plan", "run_step"]
 
+LOOK = 5.0  # seconds after which to see whether more workers have come
 _NO_WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
@@ -27,8 +30,8 @@ def compute(steps: Iterable[Step], store: Store, executor: Executor | str | None
     """Run every step that is not in the store, what it needs first; each is stored as soon as it is done.
 
     executor: anything with the concurrent.futures interface whose workers see the store's folder, "serial" to
-        run in this process, or None for the session's pool of one-thread worker processes, which later calls
-        use again.
+        run in this process, or None for the workers of the cluster that WSSS_CLUSTER names, without it for the
+        session's pool of one-thread worker processes, which later calls use again.
     jobs: workers of that pool, None for pool.default_jobs(), 0 to run in this process.
     progress: a function called as progress(done, total, line), or a style for progress.reporter.
 
@@ -43,13 +46,15 @@ def compute(steps: Iterable[Step], store: Store, executor: Executor | str | None
         return
     store.try_out()
     if executor == "serial" or jobs == 0:
-        workers, limit = pool.SerialExecutor(), 1
-    elif executor is None:
-        limit = jobs or pool.default_jobs()
-        workers = pool.shared_pool(limit)
+        ready = nullcontext(pool.SerialExecutor())
+    elif executor is not None:
+        ready = nullcontext(executor)
+    elif address := variable("WSSS_CLUSTER"):
+        ready = cluster.connected(address, waiting, store)
     else:
-        workers, limit = executor, len(waiting)
-    _Session(waiting, store, workers, limit, report).run()
+        ready = nullcontext(pool.shared_pool(jobs or pool.default_jobs()))
+    with ready as workers:
+        _Session(waiting, store, workers, report).run()
 
 
 def missing(steps: list[Step], store: Store, report: Progress | None = None) -> list[Step]:
@@ -101,8 +106,8 @@ def run_step(step: Step, root: str | Path) -> float:
 class _Session:
     """One call of compute(): hands out steps whose inputs are stored and collects what comes back."""
 
-    def __init__(self, steps: list[Step], store: Store, workers: Executor, limit: int, report: Progress):
-        self.store, self.workers, self.limit, self.report = store, workers, limit, report
+    def __init__(self, steps: list[Step], store: Store, workers: Executor, report: Progress):
+        self.store, self.workers, self.report = store, workers, report
         self.total = len(steps)
         self.waiting = {step: set(step.parents) & set(steps) for step in steps}
         self.height = dict.fromkeys(steps, 1)  # length of the longest chain of steps that starts at each one
@@ -123,10 +128,10 @@ class _Session:
                     self._submit()
                 if not self.running:
                     break
-                finished, _ = concurrent.futures.wait(self.running, return_when=concurrent.futures.FIRST_COMPLETED)
+                finished, _ = concurrent.futures.wait(self.running, LOOK, concurrent.futures.FIRST_COMPLETED)
                 for future in finished:
                     self._collect(future)
-        except WriteError:
+        except LabError:
             self._stop()
             raise
         except KeyboardInterrupt:
@@ -141,7 +146,8 @@ class _Session:
         ready = [step for step, parents in self.waiting.items() if not parents]
         # Long chains first, so that no worker is left alone with one at the end.
         ready.sort(key=lambda step: -self.height[step])
-        for step in ready[: self.limit - len(self.running)]:
+        limit = max(1, getattr(self.workers, "jobs", self.total)) if ready else 0
+        for step in ready[: max(0, limit - len(self.running))]:
             del self.waiting[step]
             try:
                 future = self.workers.submit(run_step, step, self.store.root)
@@ -165,7 +171,8 @@ class _Session:
         if isinstance(problem, BrokenExecutor):
             problem = LabError("its worker process died, twice" if step in self.tried else "its worker process died",
                                expected="enough memory for every worker",
-                               fix="run again with fewer jobs; everything that finished is stored")
+                               fix="run again with fewer jobs (on a cluster, with larger workers); everything that "
+                                   "finished is stored")
         self.done += 1
         if problem is None:
             for parents in self.waiting.values():

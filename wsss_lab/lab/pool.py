@@ -15,7 +15,7 @@ from multiprocessing.connection import wait
 from wsss_lab.settings import variable
 
 # Two one-thread workers are much faster than one two-thread worker on small networks.
-_ONE_THREAD = dict.fromkeys(
+ONE_THREAD = dict.fromkeys(
     ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENCV_FOR_THREADS_NUM"), "1"
 )
 _pools: dict[tuple, "WorkerPool"] = {}
@@ -23,6 +23,8 @@ _pools: dict[tuple, "WorkerPool"] = {}
 
 class SerialExecutor(Executor):
     """Executor that runs a call at once, in this process; for tests and for debugging a step."""
+
+    jobs = 1
 
     def submit(self, function, /, *args, **kwargs) -> Future:
         future: Future = Future()
@@ -49,7 +51,7 @@ class WorkerPool(Executor):
             worker = self._least_busy()
             try:
                 # The first call of a worker starts its process.
-                with _environment(_ONE_THREAD), _without_main_file(), _without_ctrl_c():
+                with _environment(ONE_THREAD), _without_main_file(), _without_ctrl_c():
                     future = worker.submit(function, *args, **kwargs)
                 break
             except BrokenExecutor:  # it died while it had nothing to do

@@ -30,6 +30,7 @@ from wsss_lab.lab.published import artifact_list, papers
 from wsss_lab.lab.steps import Step, topological
 from wsss_lab.lab.store import Store
 from wsss_lab.measure.claims import SEEDS_FOR_A_VERDICT
+from wsss_lab.settings import variable
 
 RECORD = "run.json"
 CLOCK_SLACK = 2.0  # seconds by which a file system's clock may be behind
@@ -59,7 +60,7 @@ def save(folder: Path, outcome: Outcome, parameters: Mapping[str, Any], store: S
 def record(outcome: Outcome, parameters: Mapping[str, Any], store: Store) -> dict[str, Any]:
     """What a run took.
 
-    parameters: what the notebook was given; `jobs` 0 means a worker per core.
+    parameters: what the notebook was given; `jobs` 0 means a worker per core. workers is None on a cluster.
 
     Returns settings, workers, device, date, versions and
         steps: how many were `run` and `reused`, and how many are `gone`: not in the store, what was made of them is
@@ -80,7 +81,7 @@ def record(outcome: Outcome, parameters: Mapping[str, Any], store: Store) -> dic
     gpus = sorted({manifest["gpu"] for manifest in found if "gpu" in manifest})
     return {
         "settings": {name: value for name, value in parameters.items() if name not in NOT_SETTINGS},
-        "workers": parameters.get("jobs") or default_jobs(),
+        "workers": None if variable("WSSS_CLUSTER") else parameters.get("jobs") or default_jobs(),
         "steps": {"run": fresh, "reused": len(found) - fresh, "gone": len(known) - len(found)},
         "minutes": {"notebook": round(outcome.seconds / 60, 2), "computing": round(sum(seconds) / 60, 2)},
         "peak_memory_mb": max(memory, default=None),

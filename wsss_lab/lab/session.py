@@ -25,7 +25,7 @@ from wsss_lab.lab.steps import Step
 from wsss_lab.lab.store import Store
 from wsss_lab.lab.worlds import AUGMENTED, PhotoWorld, World
 from wsss_lab.measure.quantities import Results
-from wsss_lab.settings import check_variables, checked
+from wsss_lab.settings import check_variables, checked, variable
 
 if TYPE_CHECKING:
     from pandas.io.formats.style import Styler
@@ -156,6 +156,8 @@ class Session:
         from wsss_lab.networks.machine import resolve_device
 
         state = self.plan(*(steps or self.needs()))
+        address = variable("WSSS_CLUSTER")
+        workers = f"workers of {address}" if address else f"{self.jobs or 'one per core'} worker(s)"
         cached = int((state["state"] == "cached").sum()) if len(state) else 0
         rows = {
             "paper": self.paper,
@@ -163,7 +165,7 @@ class Session:
             "world": f"{self.world.name}, classes: {', '.join(self.world.classes)}",
             "training images": _training_images(self.world, self.profile),
             "seeds": self.seeds,
-            "device": f"{resolve_device()}, {self.jobs or 'one per core'} worker(s), torch {torch.__version__}",
+            "device": f"{resolve_device()}, {workers}, torch {torch.__version__}",
             "steps": f"{len(state)}: {cached} reused, {len(state) - cached} to run{_reasons(state)}",
             "results": str(self.artifacts.folder or "not saved"),
             "run store": str(self.store.root),

@@ -3,6 +3,7 @@
     <root>/<stage>/<key>/manifest.json      what made it, how long it took, size and checksum of every file
                          masks.npy ...      one file per output
     <root>/.checkpoints/<key>/              the state of a training on its way
+    <root>/.probes/                         files that show whether the folder can be written, or is seen elsewhere
 
 An entry appears under its name in one rename, so that it is complete or absent. What was altered afterwards
 is found by size and checksum, that of the manifest itself too, and counts as absent.
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from wsss_lab.lab.steps import Step
 
 MANIFEST = "manifest.json"
-CHECKPOINTS = ".checkpoints"  # folder beside those of the stages
+CHECKPOINTS, PROBES = ".checkpoints", ".probes"  # folders beside those of the stages
 FORMAT = 2  # of what is stored, part of every key
 _TEMPORARY = ".tmp-"
 _FORGOTTEN_AFTER = 24 * 3600  # seconds until another machine's half-written entry counts as left behind
@@ -237,11 +238,20 @@ class Store:
 
     def try_out(self) -> None:
         """Write something and take it away. Raises WriteError where that fails."""
-        probe = self.root / _temporary("probe")
+        with self.probe():
+            pass
+
+    @contextmanager
+    def probe(self) -> Iterator[Path]:
+        """A small file that is in the store meanwhile. Raises WriteError where it can't be written."""
+        path = self.root / PROBES / _temporary("probe")
         with self._explained():
-            self.root.mkdir(parents=True, exist_ok=True)
-            probe.write_bytes(b"?")
-            probe.unlink()
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b"?")
+        try:
+            yield path
+        finally:
+            path.unlink(missing_ok=True)
 
     def write_error(self, problem: Exception) -> WriteError:
         """The error for what went wrong while something was written."""

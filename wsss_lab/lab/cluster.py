@@ -58,11 +58,11 @@ class Workers(Executor):
             self.client.wait_for_workers(1, timeout=JOIN)
             return self.client.run_on_scheduler(one_try)
         except Exception as problem:
-            if self.client.status != "running":
-                raise _gone() from problem
-            if isinstance(problem, TimeoutError):
+            if isinstance(problem, TimeoutError) and self.client.status == "running":
                 raise SetupError(f"the scheduler {address} has had no worker for {JOIN} seconds", "at least one",
                                  f"start some, on any machine: {START.format(address=address)}") from problem
+            if isinstance(problem, OSError) or self.client.status != "running":
+                raise _gone() from problem
             raise
 
     def submit(self, function, /, step: Step, root: Path) -> Future:

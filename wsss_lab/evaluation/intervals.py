@@ -189,18 +189,6 @@ def image_values(values: np.ndarray) -> np.ndarray:
     return np.stack([np.where(known, values, 0.0), known], -1)
 
 
-def mean_and_interval(values: Sequence[float]) -> Interval:
-    """Mean over training seeds, one figure each, with Student's t-interval; none (nan) with one seed.
-
-    Raises ParameterError without values.
-    """
-    values = np.asarray(values, np.float64).ravel()
-    if not values.size:
-        raise ParameterError("no values to average", "one figure per seed")
-    mean, half = float(values.mean()), _t_half(values) if values.size > 1 else np.nan
-    return Interval(mean, mean - half, mean + half, values.size, 0, "seeds only" if values.size > 1 else "nothing")
-
-
 def _draws(rng: np.random.Generator, rows: int, items: int) -> np.ndarray:
     """(rows, items) float64: how often each item came up when `items` were drawn with replacement."""
     drawn = rng.integers(0, items, (rows, items)) + items * np.arange(rows)[:, None]

@@ -198,12 +198,6 @@ class Step:
                                     fix="pass a training view, or say in reads_masks why pixel labels are used")
 
 
-def seeded_step(seed: int | None, stage: str, function: Callable[..., dict[str, Any]], label: str, settings: dict,
-                inputs: dict, reads_masks: str = "") -> Step:
-    """A step of one training seed's route; the seed is added to its label (None where all seeds share the result)."""
-    return Step(stage, function, settings, inputs, label if seed is None else f"{label}, seed {seed}", reads_masks)
-
-
 def topological(steps: list[Step]) -> tuple[Step, ...]:
     """The steps and everything upstream of them, each once, every step after the ones it needs."""
     order: dict[Step, None] = {}

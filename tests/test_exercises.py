@@ -6,6 +6,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from IPython.display import display
 
 FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
 NOTEBOOKS = {path.stem: nbformat.read(path, as_version=4).cells for path in sorted(FOLDER.glob("*.ipynb"))}
@@ -47,7 +48,7 @@ def opened(tmp_path_factory):
         patch.setenv("WSSS_DEVICE", "cpu")
         patch.chdir(FOLDER)
         yield {name: ([f"{cell.source}\n{CHOSEN}" if "parameters" in cell.metadata.get("tags", ()) else cell.source
-                       for cell in cells if cell.cell_type == "code"], {"__name__": name}, set())
+                       for cell in cells if cell.cell_type == "code"], {"__name__": name, "display": display}, set())
                for name, cells in NOTEBOOKS.items()}
 
 

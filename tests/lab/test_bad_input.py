@@ -145,7 +145,7 @@ def test_a_saliency_map_that_cannot_be_used_is_named_and_what_needs_none_goes_on
         np.save(maps / "p1.npy", values)
     route = eps_on(root)
     refused([route.trained("adaptive"), route.trained("CAM")], store, problem.format(folder=maps),
-            f"expected: {expected}", "fix: ", fix, "saliency maps 'masks' of train")
+            f"expected: {expected}", "fix: ", fix, "saliency 'masks' of train")
     assert route.trained("CAM") in store and route.trained("adaptive") not in store
 
 
@@ -153,7 +153,7 @@ def test_a_saliency_map_of_a_split_that_is_not_asked_for_may_be_missing(root, st
     (maps / "p3.png").unlink()  # of val
     route = eps_on(root)
     run([route.trained("adaptive")], store)
-    refused([route.estimated("adaptive", "val")], store, "no saliency map for image 'p3'")
+    refused([route.estimated("val")], store, "no saliency map for image 'p3'")
 
 
 @pytest.mark.parametrize("damage", ["missing", "cut off", "another size", "no contexts"])
@@ -171,7 +171,7 @@ def test_an_image_without_a_context_map_is_counted_and_the_others_are_scored(roo
     elif damage == "another size":
         mask(contexts, "p1", 1, (20, 20))
     route = eps_on(root)
-    step = route.contexts(route.lessons("full"), "train")
+    step = route.contexts(route.lessons("full"))
     run([step], store)
     found = step.load(store)
     assert found["confusions"].sum() == 3 * 24 * 36

@@ -115,13 +115,14 @@ def test_the_card_counts_training_images_and_says_where_voc_has_more(tmp_path, a
     folder = FolderWorld(str(tmp_path / "trainaug" if augmented else voc))
     listed = "trainaug" if augmented else "train"
     run = start("oh2017", "quick", figures="")
-    assert run.card(run.world.scenes("val")).data[""]["training images"] == "48"
+    scenes = run.world.scenes("val")
+    assert run.card(scenes).data[""]["training images"] == "48"
     run.profile, run.world = "voc", dataclasses.replace(folder, lists=(("train", listed),))
-    shown = run.card(run.world.scenes("val")).data[""]["training images"]
+    shown = run.card(scenes).data[""]["training images"]
     assert shown.startswith("4, tags from xml" if augmented else "2, tags from xml; no list trainaug")
     assert ("wsss data sbd && wsss data trainaug" in shown) is not augmented
     run.profile = "photos"
-    assert "trainaug" not in run.card(run.world.scenes("val")).data[""]["training images"]
+    assert "trainaug" not in run.card(scenes).data[""]["training images"]
 
 
 def test_tables_and_figures_are_saved_under_their_id(tmp_path):

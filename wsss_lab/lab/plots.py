@@ -129,7 +129,8 @@ def grid(rows: Sequence[Sequence[Panel | None]], columns: Sequence[str] = (), na
         middle = height - top - (y + 1) * step + _GAP + tall / 2
         figure.text((lefts[0] - 0.06) / width, middle / height, text, ha="right", va="center", fontsize=_HEADING)
     _group_headings(figure, groups, lefts, size)
-    figure.text(lefts[0] / width, 1 + 0.12 / height, note, ha="left", va="bottom", fontsize=_HEADING, style="italic")
+    if note:
+        figure.text(lefts[0] / width, 1 + 0.12 / height, note, va="bottom", fontsize=_HEADING, style="italic")
     _keys(figure, rows, classes)
     return figure
 

@@ -246,18 +246,23 @@ class Results:
     def whole(self, leaf: Leaf) -> np.ndarray:
         """A leaf's statistic of each training: (S,)."""
         if leaf not in self._whole:
-            arrays = [self.stack(source) for source in leaf.sources]
-            self._whole[leaf] = leaf.per_seed(np.ones((1, leaf.images(*arrays))), *arrays)[0]
+            self._read(leaf)
         return self._whole[leaf]
 
     def drawn(self, leaf: Leaf) -> "Drawn":
         """The same, and on resampled images."""
         if leaf not in self._drawn:
-            arrays = [self.stack(source) for source in leaf.sources]
-            images = leaf.images(*arrays)
+            arrays, images = self._read(leaf)
             drawn = resampled(lambda weights: leaf.per_seed(weights, *arrays), images, min(self.most, leaf.replicates))
-            self._drawn[leaf] = Drawn(self.whole(leaf), drawn, images)
+            self._drawn[leaf] = Drawn(self._whole[leaf], drawn, images)
         return self._drawn[leaf]
+
+    def _read(self, leaf: Leaf) -> tuple[list[np.ndarray], int]:
+        """A leaf's arrays and how many images they are about; its statistic is noted on the way."""
+        arrays = [self.stack(source) for source in leaf.sources]
+        images = leaf.images(*arrays)
+        self._whole[leaf] = leaf.per_seed(np.ones((1, images)), *arrays)[0]
+        return arrays, images
 
 
 def steps_of(sources: Iterable[Source], route: Any) -> list["Step"]:

@@ -251,6 +251,12 @@ def test_a_sound_folder_has_no_findings_and_a_photograph_may_lack_its_end_mark(r
     np.testing.assert_array_equal(read_image(root / PHOTO), before)
 
 
+def test_a_colour_that_one_palette_has_for_two_labels_tells_nothing(root):
+    for number in range(4):
+        draw(lambda mask: mask, f"SegmentationClass/p{number}.png", (9, 9, 9, 9, 9, 9, 0, 0, 250))(root)
+    assert findings(root) == []
+
+
 @pytest.mark.parametrize("lines, words", [
     ("cat\nbackground\n", "lists background as class 2"),
     ("cat\nvoid\n", "lists void as class 2"),

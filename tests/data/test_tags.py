@@ -54,6 +54,7 @@ def test_csv_in_any_order_of_rows_and_columns(tmp_path):
         ("name,cat,person\na,0,1\nb,0,1\n", r"missing: image; unknown: name"),
         ("image,cat,cat,person\na,0,0,1\nb,0,0,1\n", r"repeated: cat"),
         ("image,cat,person\na,0,2\nb,0,1\n", r"1 images have values other than 0 and 1: a"),
+        ("image,cat,person\na,,1\nb,0,1\n", r"1 images have values other than 0 and 1: a"),
         ("image,cat,person\na,0,1\nb,0\n", r"row 3 has 2 values"),
         ("", r"is empty"),
     ],

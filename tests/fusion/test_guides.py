@@ -235,9 +235,10 @@ def test_g0_paints_everything_salient_with_one_tag():
 
 
 def g1_of(gains, tags):
-    """What G1 makes of two regions whose gains over the whole image are given."""
+    """What G1 makes of two regions whose gains over the whole image, which has other scores, are given."""
+    whole = np.array([9.0, 5, 2])
     return g1_guide(np.zeros((2, 4, 3), np.uint8), (REGIONS, 2), np.array(tags),
-                    lambda batch: np.array([[5.0, 5, 5], *(np.array(gains) + 5)]))
+                    lambda batch: np.array([whole, *(np.array(gains) + whole)]))
 
 
 @pytest.mark.parametrize(("gains", "tags", "expected"), [

@@ -14,7 +14,7 @@ from tiny_notebooks import write_notebook
 from typer.testing import CliRunner
 
 from wsss_lab.errors import DataError, ParameterError, SetupError, WeightsError
-from wsss_lab.lab import cli, data_check, forecast, notebooks, profiles, summary
+from wsss_lab.lab import cli, data_check, forecast, notebooks, profiles, runs, summary
 
 FAILING = """\
 from wsss_lab.errors import TrainingError
@@ -196,6 +196,17 @@ def test_a_failing_notebook_is_shown_with_its_cell_and_the_others_run(tmp_path, 
         assert told in result.stdout
     assert "later" not in result.stdout and (tmp_path / "executed" / "1_oh2017_guided.ipynb").is_file()
     assert not (tmp_path / "figures" / "README.md").exists()  # nothing of the quick profile in the gallery
+
+
+@pytest.mark.parametrize("good, status", [((True, True), 0), ((False, True), 1), ((True, False), 1)])
+def test_the_exit_status_is_0_where_every_notebook_is_good(tmp_path, monkeypatch, good, status):
+    monkeypatch.setattr(notebooks, "run_notebook", lambda item, *_: notebooks.Outcome(item, tmp_path, 0.0, 0.0))
+    monkeypatch.setattr(runs, "save", Mock())
+    monkeypatch.setattr(summary, "report", Mock(side_effect=[Mock(good=each) for each in good]))
+    monkeypatch.setattr(summary, "render", lambda *_: "")
+    for name in ("0_primer", "1_oh2017_guided"):
+        write_notebook(tmp_path / "notebooks" / f"{name}.ipynb")
+    assert reproduce(tmp_path, "--profile", "quick").exit_code == status
 
 
 @pytest.mark.parametrize("numbers, busy, left", [

@@ -28,9 +28,10 @@ def dask(what, *arguments, folder):
     tests = Path(__file__).parents[1]
     paths = os.pathsep.join(map(str, (tests, tests.parent)))
     own = {name: value for name, value in os.environ.items() if not name.startswith(("WSSS_", "OMP_"))}
+    own |= {"PYTHONPATH": paths, "WSSS_PARTS": "7"}  # a setting of the worker's own, which no run may get
     with open(folder / f"{what}.txt", "a") as told:
         process = subprocess.Popen([sys.executable, "-m", "dask", what, *arguments, "--no-dashboard"], cwd=folder,
-                                   env=own | {"PYTHONPATH": paths}, stdout=told, stderr=subprocess.STDOUT)
+                                   env=own, stdout=told, stderr=subprocess.STDOUT)
     try:
         yield process
     finally:
@@ -79,12 +80,14 @@ def test_results_are_those_of_one_machine_with_a_thread_and_the_settings_of_the_
     together = {"folder": str(log.parent), "others": 2}
     meetings = [Step("data", arithmetic.meet, {"name": name} | together) for name in "ab"]
     chosen, limits = Step("data", arithmetic.setting, {"name": "WSSS_PRECISION"}), Step("data", arithmetic.threads)
+    its_own = Step("data", arithmetic.setting, {"name": "WSSS_PARTS"})
     numbers, _, total = graph(log)
     monkeypatch.setenv("WSSS_PRECISION", "bf16")
-    run(address, [*meetings, total, chosen, limits], store)
+    run(address, [*meetings, total, chosen, its_own, limits], store)
     where = {meeting["where"].load(store) for meeting in meetings}
     assert len(where) == 2 and os.getpid() not in where
-    assert chosen["value"].load(store) == "bf16" and dict(limits.load(store)) == {"torch": 1, "omp": "1"}
+    assert chosen["value"].load(store) == "bf16" and its_own["value"].load(store) == ""
+    assert dict(limits.load(store)) == {"torch": 1, "omp": "1"}
     assert lines(log)[0] == "count 4" and sorted(lines(log)[1:]) == ["add 1", "add 2"]
     alone = Store(store.root.with_name("alone"))
     compute([total], alone, executor="serial", progress="none")

@@ -58,12 +58,14 @@ def test_a_training_takes_three_looks_per_image_and_a_prediction_one(run):
     assert score.hours == score.bytes == 0
 
 
-def test_a_measurement_that_looks_at_a_schedule_is_no_training():
+def test_a_measurement_that_looks_at_a_schedule_is_no_training_and_every_scale_is_mirrored():
     run = start("araslanov2020", "quick", figures="")
-    measured, = forecast.costs(run, [run.route.memory()])
+    measured, labels = forecast.costs(run, [run.route.memory(), run.route.prediction("ours")])
     look = forecast._operations(run.route.backbone(), "v3plus")
     assert "schedule" in measured.step.settings and not measured.step.trains and measured.bytes == 0
     assert measured.hours * 3600 * 20e12 == pytest.approx(48 * look)  # of the images of train
+    assert labels.step.settings["scales"] == [1.0, 0.75]
+    assert labels.hours * 3600 * 20e12 == pytest.approx(24 * 2 * (1 + 0.75 ** 2) * look)
 
 
 def test_images_of_a_split_are_counted_without_opening_it(run):

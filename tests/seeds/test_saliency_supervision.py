@@ -260,6 +260,8 @@ def test_a_tag_above_tau_and_a_tag_below_by_hand():
     # On pixels 0 to 4: M_fg = 0.7, M_bg = 0.1 + 0.1; on the others: M_fg = 0.1, M_bg = 0.6 + 0.2.
     expected = [0.5 * 0.7 + 0.5 * (1 - 0.2)] * 5 + [0.5 * 0.1 + 0.5 * (1 - 0.8)] * 5
     assert estimate.shape == (1, 1, 10) and estimate[0, 0].tolist() == pytest.approx(expected)
+    # An overlap of 0 doesn't exceed tau = 0.
+    assert not Selection(tau=0.0).foreground(maps[:, :-1], 0 * saliency, torch.ones(1, 3)).any()
 
 
 def test_reserved_classes_are_background_by_hand():

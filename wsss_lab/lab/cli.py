@@ -124,7 +124,7 @@ def reproduce(
 
         chosen = registry.choose(artifact, papers)
         session.make_artifacts(chosen, **shared)
-        for name, id, _ in chosen:
+        for name, id, _ in (each for each in chosen if each.id in registry.artifacts_of(each.paper)):
             print(f"{name}/{id}: {figures / profile / name}, {id}.*")
         _update_gallery(figures, profile)
         return

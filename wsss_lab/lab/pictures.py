@@ -44,7 +44,8 @@ def draw(figure: "Figure") -> bytes:
 
     for text in figure.findobj(lambda part: isinstance(part, Text) and "$" in part.get_text()):
         try:  # a name with dollars in it isn't a formula
-            MathTextParser("path").parse(text.get_text())
+            for line in text.get_text().splitlines():
+                MathTextParser("path").parse(line)
         except ValueError:
             text.set_parse_math(False)
     buffer = io.BytesIO()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 import wsss_lab.papers
+from wsss_lab.errors import ParameterError
 from wsss_lab.lab import data_check, provenance, runs
 from wsss_lab.lab.artifacts import Artifacts
 from wsss_lab.lab.compute import compute, plan
@@ -98,15 +99,15 @@ class Session:
         """A split with masks, for looking and scoring in the notebook; training steps get their own view."""
         return self.load(self.world.eval_view(split))
 
-    def make(self, id: str) -> Any:
-        """A table, a figure or the decided claims of the paper; what it reads is computed first, all at once."""
+    def make(self, id: str, *next_ids: str) -> Any:
+        """A table, a figure or the decided claims of the paper; what it and the next ones read is computed at once."""
         maker = maker_of(self.paper, id)
         self._stored_only = True
         try:
             return maker(self)
         except NotStored:
             self._stored_only = False
-            self.compute(id)
+            self.compute(id, *next_ids)
             return maker(self)
         finally:
             self._stored_only = False
@@ -116,14 +117,18 @@ class Session:
 
         Or a figure, for display only, and its alt text: one sentence for a reader who does not see it.
         """
-        if not isinstance(what, str):
+        if hasattr(what, "savefig") and len(more) == 1:
             return Picture(draw(what), *more)
+        if not all(isinstance(each, str) for each in (what, *more)):
+            raise ParameterError(f"run.show can't show {type(what).__name__}",
+                                 'ids of artifacts, as in run.show("table2", "fig3"), or a figure and its alt text')
         from IPython.display import display
 
-        *first, last = (what, *more)
-        for id in first:
-            display(self.save(id, self.make(id)))
-        return self.save(last, self.make(last))
+        ids = (what, *more)
+        shown = [self.save(id, self.make(id, *ids[place:])) for place, id in enumerate(ids, start=1)]
+        for each in shown[:-1]:
+            display(each)
+        return shown[-1]
 
     def save(self, id: str, made: Any) -> Any:
         """Save a table (frame, title, protocol, decimals), a figure (figure, title, alt, kind) or decided claims under

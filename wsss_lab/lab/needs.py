@@ -20,7 +20,7 @@ from wsss_lab.lab.registry import Chosen, Decider, artifacts_of, maker_of
 from wsss_lab.lab.session import Session, start
 from wsss_lab.lab.steps import Output, Step, topological
 from wsss_lab.lab.store import WriteError
-from wsss_lab.measure.quantities import Results
+from wsss_lab.measure.quantities import Derived, Results
 
 
 class Needs(NamedTuple):
@@ -54,8 +54,10 @@ class DryRun(Session):
 
     def load(self, item: Any) -> Any:
         """Made-up results of a step (a mapping), of one of its outputs, or of what is made of such."""
+        if isinstance(item, Derived):
+            return item.make(*map(self.load, item.references))
         if not isinstance(item, Step | Output):
-            return item.load(self)
+            return self.view(item.split)
         step = item if isinstance(item, Step) else item.step
         self.ensure([step])
         made = made_up.MadeUp(step, len(self.world.classes))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from wsss_lab.lab.profiles import unknown_name
 from wsss_lab.measure.quantities import Best, NotMeasured, Quantity
 
 if TYPE_CHECKING:
@@ -40,8 +41,13 @@ class Table:
 
 def table(run: "Session", lines: pd.DataFrame | Iterable[Mapping[str, Any]], columns: Mapping[str, Column], title: str,
           protocol: str = "", decimals: int | Mapping[str, int] = 1) -> Table:
-    """A table with a row for each line. columns: heading -> what is shown."""
+    """A table with a row for each line. columns: heading -> what is shown. Raises ParameterError for a printed column
+    that no line has."""
     lines = lines.to_dict("records") if isinstance(lines, pd.DataFrame) else list(lines)
+    known = {name for line in lines for name in line}
+    for column in columns.values():
+        if isinstance(column, str) and known and column not in known:
+            raise unknown_name("printed column", column, sorted(known))
     rows = [{heading: _cell(run, line, column) for heading, column in columns.items()} for line in lines]
     return Table(pd.DataFrame(rows, columns=list(columns)), title, protocol, decimals)
 

@@ -447,7 +447,7 @@ def table2(run: Session) -> Table:
             f"{labels_used(run)}")
     return table(run, lines, {
         "class": "class", "surroundings": "surroundings", "method": "method", "reference": "reference",
-        "images": "images", "ratio paper": "ratio",
+        "images": lambda line: line.get("images"), "ratio paper": "ratio",
         **measured("ratio", known_or(UNDEFINED, of(confused, "row", "pair"))),
         **measured("change", known_or(None, over(CAM, confused, "row", "pair"))),
         "IoU paper": "iou", **measured("IoU", of(target, "row", "pair")), "source": "source",

@@ -8,6 +8,7 @@ from fake_run import lee2021_routes
 from printed import Printed, decide, decided
 
 from wsss_lab.data.views import EvalView
+from wsss_lab.errors import ParameterError
 from wsss_lab.evaluation.confusion import confusion_matrix
 from wsss_lab.evaluation.precision_recall import confidence_counts
 from wsss_lab.lab.published import published
@@ -314,7 +315,7 @@ def test_what_photographs_leave_out_is_named():
     lambda: lee.confused("SEAM", PAIRS[0]), lambda: lee.boundary("adaptiv", "f1"),
 ])  # fmt: skip
 def test_a_mistyped_name_is_an_error(mistyped):
-    with pytest.raises(KeyError):
+    with pytest.raises((KeyError, ParameterError)):
         mistyped().sources[0](lee2021_routes("quick", 1)[0])
 
 

@@ -4,11 +4,12 @@ from fake_run import TablesRun, oh2017_routes
 from table_parts import assert_in_intervals, line, mean_score
 
 from wsss_lab.data.toyvoc import CLASSES
+from wsss_lab.errors import ParameterError
 from wsss_lab.evaluation.confusion import precision_recall_of_labels
 from wsss_lab.evaluation.precision_recall import BINS, mean_precision
 from wsss_lab.lab.published import artifact_list
 from wsss_lab.measure.tables import REFERENCE
-from wsss_lab.papers.oh2017.tables import TABLES, guide_miou, seeder_score
+from wsss_lab.papers.oh2017.tables import TABLES, guide_miou, miou, seeder_score
 
 IMAGES, LABELS = 12, len(CLASSES) + 1
 #: Headings of our tables, and the printed columns that they show.
@@ -94,3 +95,11 @@ def test_undecided_pixels_of_a_guide_by_hand(undecided, expected):
     leaf, = guide_miou("G2", undecided).leaves
     found = leaf.per_seed(np.ones((1, 1)), np.array([[[[6, 2, 2], [1, 5, 4]]]]))
     assert found.item() == pytest.approx(np.mean(expected))
+
+
+def test_a_mistyped_row_is_answered_with_the_closest():
+    route, = oh2017_routes(1)
+    (source,) = miou("oracel").sources
+    with pytest.raises(ParameterError, match="unknown row 'oracel'") as caught:
+        source(route)
+    assert caught.value.fix == "did you mean 'oracle'?"

@@ -37,6 +37,7 @@ from wsss_lab.papers.shared_tables import (
     TAGS_UNUSED,
     beyond_tags,
     labels_of,
+    labels_used,
     printed_slips,
     protocol,
     words_on_test,
@@ -201,10 +202,6 @@ def tables_protocol(run: Session, split: str = "val", known: bool = False, excha
                     TAGS_KNOWN if known else TAGS_UNUSED)
 
 
-def labels_used(run: Session, row: str = "ours") -> str:
-    return f"Labels that training rests on: {labels_of(run, run.route.trained(row))}."
-
-
 # --- Tables 1a, 1b, 1c and 7: one thing changed at a time -------------------------------------------------------------
 
 
@@ -293,7 +290,7 @@ def _ablation(run: Session, lines: list[dict], first: Mapping[str, Column], refe
     settings = (f" What a row does not say: psi = {ROWS['reference'].psi:g} with GCI, p = 3, lambda = 0.01, "
                 "10 iterations of PAMR.")
     return table(run, lines, columns | dict(last or {}), f"{changed}: mIoU in per cent",
-                 f"{tables_protocol(run)}{settings}{note} {labels_used(run, reference)}", decimals)
+                 f"{tables_protocol(run)}{settings}{note} {labels_used(run, run.route.trained(reference))}", decimals)
 
 
 # --- Tables 2 to 9 ----------------------------------------------------------------------------------------------------
@@ -323,7 +320,7 @@ def table2(run: Session) -> Table:
     columns["source"] = lambda line: "measured" if line["method"] in ours else "quoted"
     note = (f" Train: the {len(run.view('train'))} training images; their masks only score. Classes that are not tags "
             "get no pixel. gain: over the first row, CAM without CRF, in percentage points. CAM + CRF is not in the "
-            f"paper's table. {labels_used(run)}")
+            f"paper's table. {labels_used(run, run.route.trained('ours'))}")
     return table(run, [base, {"method": "CAM + CRF"}, *others], columns,
                  "Pseudo-masks with tags known, mIoU in per cent", tables_protocol(run, known=True) + note)
 
@@ -407,7 +404,7 @@ def _class_table(run: Session, name: str, split: str) -> Table:
     slips = "; ".join(slips["detail"][(slips["artifact"] == name) & (slips["kind"] == "class mean vs printed mean")])
     note = (" Means are over background and all classes, ours of the cells of their line. A class is compared where "
             "both data sets have it (the paper prints a line per class). A mean that disagrees with its cells in print "
-            f"is kept: {slips}. {labels_used(run)} The last rows train on masks.")
+            f"is kept: {slips}. {labels_used(run, run.route.trained('ours'))} The last rows train on masks.")
     return table(run, lines, columns, f"IoU of each class, {split}, per cent", where + note,
                  {"mean of printed cells": 2})
 
@@ -463,7 +460,8 @@ def table9(run: Session) -> Table:
 
     note = (" Classes that are not tags get no pixel. network: the family run in this profile. gain: over CAM of the "
             "same line, in percentage points, paired by image and seed. Mean: of the four backbones. VGG16 ends at "
-            f"conv5 here; the released code goes on with fc6 and fc7 as convolutions. {labels_used(run)}")
+            "conv5 here; the released code goes on with fc6 and fc7 as convolutions. "
+            f"{labels_used(run, run.route.trained('ours'))}")
     return table(run, lines, {
         "backbone": "backbone", "CRF": lambda line: "yes" if line["crf"] else "no", "network": network,
         "CAM paper": "CAM", **measured("CAM", partial(over_nets, cam)),

@@ -11,7 +11,6 @@ from wsss_lab.evaluation.precision_recall import sweep
 from wsss_lab.evaluation.saliency_scores import foreground_precision_recall
 from wsss_lab.lab.profiles import has_test
 from wsss_lab.lab.session import Session
-from wsss_lab.lab.steps import Step
 from wsss_lab.measure.quantities import Derived, NotMeasured, Quantity, cached, figure
 from wsss_lab.measure.tables import NOT_RUN, REFERENCE, Table, measured, table
 from wsss_lab.papers.chaudhry2017.route import (
@@ -30,10 +29,12 @@ from wsss_lab.papers.shared_tables import (
     beyond_tags,
     detector_name,
     labels_of,
+    labels_used,
     printed_slips,
     protocol,
     sweep_cells,
     train_tags,
+    trained_row,
     val_tags,
     words_on_test,
 )
@@ -74,10 +75,8 @@ ABLATIONS = (
 
 
 def row_of(route: Route, row: str) -> str:
-    """A row of ROWS; raises NotMeasured where the profile doesn't train it."""
-    if row not in trained_rows(route.guided.profile) and ROWS[row]:
-        raise NotMeasured(f"profile {route.guided.profile} doesn't train the row '{row}'")
-    return row
+    """A row of ROWS; see `trained_row`."""
+    return trained_row(row, ROWS, trained_rows(route.guided.profile), route.guided.profile)
 
 
 def split_of(route: Route, split: str) -> str:
@@ -250,7 +249,7 @@ def attention_summary(run: Session) -> Table:
     note = (" Attention maps are read with the image's tags known, as cues are made. threshold: what Algorithm 1 asks "
             f"of attention where saliency is 1, gamma / (2 - gamma) with gamma {gamma:g}. The best threshold is chosen "
             "on the same pixel labels and used for nothing. fg: mean over classes. "
-            f"{_rests_on(run, run.route.attention())}")
+            f"{labels_used(run, run.route.attention())}")
     return table(run, [{"kind": kind} for kind in ATTENTION], {name: columns[name] for name in order},
                  "Attention maps alone, after stage 1, per cent", _protocol(run) + note,
                  {"threshold": 2, "best threshold": 2})
@@ -365,7 +364,7 @@ def table2(run: Session) -> Table:
 
     note = (" gain: in percentage points over the row with the same saliency mask and CRF whose cues are not adapted. "
             "Adapting comes with a second round of training; the last row, not in the paper's table, trains the second "
-            f"round on the old cues. {_rests_on(run, run.route.trained(FULL))}")
+            f"round on the old cues. {labels_used(run, run.route.trained(FULL))}")
     return table(run, lines, {
         "CRF": "crf", "saliency mask": "saliency_mask", "adapt": "adapt",
         "rounds": lambda line: ROWS[row_of(run.route, line["row"])].rounds, "val paper": "val_miou_pct",
@@ -387,7 +386,7 @@ def table4(run: Session) -> Table:
             "each val image and scored as they are. The paper does not say which classes it lets in: those that the "
             "attention network sees with a probability above 1/2 (the best one if there is none), as a method without "
             "tags must; or, in the row that says so, the image's own tags. What the class loss alone brings is another "
-            f"question, see the ablations. {_rests_on(run, run.route.trained(FULL))}")
+            f"question, see the ablations. {labels_used(run, run.route.trained(FULL))}")
     return table(run, lines, {
         "joint training": "joint", "scored": "scored", "val paper": "paper",
         **measured("val", lambda line: line["ours"]), "gain paper": "gain",
@@ -425,7 +424,7 @@ def _class_table(run: Session, name: str, split: str) -> Table:
     note = (" All rows with adapted cues. Means are over background and all classes, ours of the cells of their line. "
             "A class is compared where both data sets have it (the paper prints a line per class). Means that disagree "
             f"with their cells in print are kept: {printed_slips(run, name)}. "
-            f"{_rests_on(run, run.route.trained(FULL))}")
+            f"{labels_used(run, run.route.trained(FULL))}")
     return table(run, printed, columns, f"IoU of each class by erasing step, {split}, per cent", where + note,
                  {"mean of printed cells": 2})
 
@@ -465,10 +464,6 @@ def _rows_of(run: Session, rows: list[str] | tuple[str, ...]) -> list[str]:
 
 def _labels_of(run: Session, row: str) -> str:
     return labels_of(run, run.route.trained(row_of(run.route, row)))
-
-
-def _rests_on(run: Session, step: Step) -> str:
-    return f"Labels that training rests on: {labels_of(run, step)}."
 
 
 TABLES = {"table1": table1, "table2": table2, "table4": table4, "table5": table5, "table6": table6,

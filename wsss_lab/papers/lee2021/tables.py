@@ -45,9 +45,11 @@ from wsss_lab.papers.shared_tables import (
     cut_at,
     detector_name,
     labels_of,
+    labels_used,
     nearest,
     printed_slips,
     protocol,
+    trained_row,
     words_on_test,
 )
 from wsss_lab.saliency.maps import folder_frames
@@ -69,10 +71,8 @@ def shown(labels: str) -> str:
 
 
 def row_of(route: Route, row: str) -> str:
-    """A row of ROWS; raises NotMeasured where the profile doesn't train it."""
-    if row not in trained_rows(route.profile) and ROWS[row]:
-        raise NotMeasured(f"profile {route.profile} doesn't train the row '{row}'")
-    return row
+    """A row of ROWS; see `trained_row`."""
+    return trained_row(row, ROWS, trained_rows(route.profile), route.profile)
 
 
 def in_world(route: Route, many: bool) -> Route:
@@ -317,10 +317,6 @@ def scored_words(route: Route, images: int) -> str:
     return f"{split} ({'the first ' if part else ''}{images} images)"
 
 
-def labels_used(run: Session) -> str:
-    return f"Labels that training rests on: {labels_of(run, run.route.trained(EPS))}."
-
-
 def row_labels(run: Session) -> Callable[[Line], str]:
     """A column on the labels that the row of a line rests on."""
     return of(lambda row: labels_of(run, run.route.trained(row_of(run.route, row))), "row")
@@ -378,7 +374,7 @@ def table1(run: Session) -> Table:
             "and pixels of all images are pooled. The paper gives no tolerance; its numbers stand beside ours at "
             f"{100 * PUBLISHED.boundary_shares[0]:g} %, that of the benchmark it names. Edges are two pixels wide "
             "here; the benchmark thins them. gain: F1 over CAM at the same tolerance, in percentage points. "
-            f"{labels_used(run)}")
+            f"{labels_used(run, run.route.trained(EPS))}")
     return table(run, lines, {
         "method": "method", "reference": "reference", "tolerance": "tolerance", "recall paper": "boundary_recall_pct",
         "recall ours": of(score("recall"), "row", "at"), "precision paper": "boundary_precision_pct",
@@ -444,7 +440,7 @@ def table2(run: Session) -> Table:
             f"rightly; 0 is best, {UNDEFINED} where none is. IoU: of the class, in per cent. Both are pooled over the "
             "images that show class and surroundings; the paper does not say how it chose its images. change: of the "
             f"ratio, against CAM. {where}{f' {missing} images have no map of surroundings.' if missing else ''} "
-            f"{labels_used(run)}")
+            f"{labels_used(run, run.route.trained(EPS))}")
     return table(run, lines, {
         "class": "class", "surroundings": "surroundings", "method": "method", "reference": "reference",
         "images": lambda line: line.get("images"), "ratio paper": "ratio",
@@ -477,7 +473,7 @@ def table3(run: Session) -> Table:
     note = (f" gain: over {reference}, in percentage points, paired by image and seed. baseline: the paper leaves it "
             "open; here the background map alone answers for saliency (lambda = 0, whatever the tags). IoU: means over "
             f"the classes that Pre-defined counts with the background ({names}) and over the others.{PSEUDO_NOTE} "
-            f"{coverage}{labels_used(run)}")
+            f"{coverage}{labels_used(run, run.route.trained(EPS))}")
     columns = {"map selection": "name", "train paper": "paper", **pseudo_columns(run, reference),
                "gain paper": lambda line: line["paper"] - base if line["row"] != reference else None,
                "IoU reserved": of(lambda row: of_classes(row, tuple(reserved), "the reserved"), "row"),
@@ -513,7 +509,7 @@ def table4(run: Session) -> Table:
 
     note = (" gain: of the refinement, in percentage points. over CAM: with the same refinement, in percentage points. "
             f"Quoted rows are as printed. Kept as printed: {printed_slips(run, 'table4')}. The last row is not in the "
-            f"paper's table. {labels_used(run)}")
+            f"paper's table. {labels_used(run, run.route.trained(EPS))}")
     return table(run, lines, {
         "method": "method", "reference": "reference", "refinement": "refinement", "train paper": "paper",
         **measured("train", of(pseudo, "row", "output")), "gain paper": "gain",
@@ -723,7 +719,8 @@ def robustness(run: Session) -> Table:
                   "apart.")
     note = (" gain: over the default (tau = 0.4, lambda = 0.5), in percentage points, paired by image and seed."
             f"{PSEUDO_NOTE} lambda = 0 leaves the foreground map out, lambda = 1 the background map. The paper "
-            f"leaves these studies to its supplement, which was not at hand.{spread} {labels_used(run)}")
+            f"leaves these studies to its supplement, which was not at hand.{spread} "
+            f"{labels_used(run, run.route.trained(EPS))}")
     return table(run, lines, {"parameter": "name", "value": "value", **pseudo_columns(run)},
                  "Parameters tau and lambda: mIoU of pseudo-masks in per cent", pseudo_protocol(run) + note,
                  {"value": 2})

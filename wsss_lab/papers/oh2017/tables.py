@@ -31,6 +31,7 @@ from wsss_lab.papers.shared_tables import (
     labels_of,
     protocol,
     sweep_cells,
+    trained_row,
     val_tags,
 )
 from wsss_lab.seeds.training import classifier_outputs, train_pooled_last
@@ -57,10 +58,8 @@ def pooled_last_score(route: Route) -> Step:
 
 
 def row_of(route: Route, row: str) -> str:
-    """A row of ROWS; raises NotMeasured where the profile doesn't train it."""
-    if row not in trained_rows(route.profile) and ROWS[row]:
-        raise NotMeasured(f"profile {route.profile} doesn't train the row '{row}'")
-    return row
+    """A row of ROWS; see `trained_row`."""
+    return trained_row(row, ROWS, trained_rows(route.profile), route.profile)
 
 
 def net_of(route: Route, net: str) -> str:

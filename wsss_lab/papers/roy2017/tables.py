@@ -33,6 +33,7 @@ from wsss_lab.papers.shared_tables import (
     NO_TEST,
     average_precision_of,
     labels_of,
+    labels_used,
     printed_slips,
     protocol,
     val_tags,
@@ -128,10 +129,6 @@ def tables_protocol(run: Session, split: str = "val") -> str:
     return f"{protocol(run, 'one scale', split)} The CRF-RNN is a part of the network and no CRF in this sense."
 
 
-def labels_used(run: Session) -> str:
-    return f"Labels that training rests on: {labels_of(run, run.route.trained(FULL))}."
-
-
 def unmeasured(run: Session, split: str) -> str:
     """Why a row has no score on a split."""
     return NOT_RUN if split == "val" or has_test(run.profile) else NO_TEST
@@ -187,7 +184,8 @@ def table1(run: Session) -> Table:
     note = (f"{CHANGE_WORDS} fg P and R: precision and recall on val, means over classes. B1 and B2 are one network: "
             "without the segmentation loss the CRF-RNN learns nothing, and attention only comes in at test. B6 is the "
             f"network of the full approach. Classes that get attention at test: p(y|x) above {PRESENCE:g}, and at "
-            f"least the likeliest. {labels_used(run)} {words_on_test(run, has_test(run.profile))}")
+            "least the likeliest. "
+            f"{labels_used(run, run.route.trained(FULL))} {words_on_test(run, has_test(run.profile))}")
     return table(run, printed_lines(run, "table1", tuple(BASELINES)), {
         "baseline": "baseline", "id": "id", "different": lambda line: DIFFERENCES[line["row"]],
         **score_columns(run, SPLITS, printed=True), **QUALITY_COLUMNS,
@@ -201,7 +199,7 @@ def table5(run: Session) -> Table:
             f"{PRESENCE:g}, and at least the likeliest), mean of the share of their images in which classes are found "
             "and of the others in which they are not; 50 by chance. Only predicted classes get attention at test. The "
             "paper does not say how sharp LSE is (r = 5 here) nor how FCL starts (as GAP here). "
-            f"{labels_used(run)} {words_on_test(run, has_test(run.profile))}")
+            f"{labels_used(run, run.route.trained(FULL))} {words_on_test(run, has_test(run.profile))}")
     return table(run, printed_lines(run, "table5", (*AGGREGATIONS, FULL)), {
         "aggregation": lambda line: line["aggregation"].removesuffix(" (ours)"),
         **score_columns(run, SPLITS, printed=True), **QUALITY_COLUMNS,
@@ -294,7 +292,7 @@ def text_values(run: Session) -> Table:
                "row": FULL if count == trained else f"{count} iterations"} for count in sorted((*ITERATIONS, trained))]
     note = (f"{CHANGE_WORDS} The last rows label images with the network of the full approach, trained with {trained} "
             "iterations of the CRF-RNN; the paper has no numbers for them. Our time of training depends on the machine "
-            f"and is no part of this table. {labels_used(run)}")
+            f"and is no part of this table. {labels_used(run, run.route.trained(FULL))}")
     return table(run, lines, {
         "quantity": "quantity", "where": "where", "unit": "unit", "value paper": "value",
         "value ours": lambda line: ours.get(line["quantity"], (None, None))[0],
@@ -340,7 +338,7 @@ def options(run: Session) -> Table:
     lines += [dict(zip(("about", "here", "instead", "row"), reading, strict=True)) for reading in READINGS]
     note = (f"{CHANGE_WORDS} fg P and R: precision and recall, means over classes. trained apart: yes for a network of "
             "its own, no where the network of the full approach labels images in another way. w/o neighbor of Table 1 "
-            f"leaves out neighbours and alpha at once. {labels_used(run)}")
+            f"leaves out neighbours and alpha at once. {labels_used(run, run.route.trained(FULL))}")
     return table(run, lines, {
         "about": "about", "here": "here", "instead": "instead",
         "trained apart": lambda line: ROWS[line["row"]].training != FULL if "here" in line else None,

@@ -8,6 +8,7 @@ from torchvision.models import mobilenet_v2, resnet50, vgg16_bn
 from wsss_lab.errors import ParameterError, WeightsError
 from wsss_lab.networks.backbones import Backbone
 from wsss_lab.networks.heads import attention_net, gap_net, output_size
+from wsss_lab.networks.mobilenet import DilatedDepthwise
 from wsss_lab.networks.trunks import (
     RESNET50_BLOCKS,
     RESNET101_BLOCKS,
@@ -74,6 +75,28 @@ def test_the_deeper_small_resnet_only_has_more_bottlenecks():
                    for blocks in (TOY_RESNET_BLOCKS, TOY_RESNET_DEEP_BLOCKS))
     assert {name: deep[name] for name in plain} == plain
     assert {name[:8] for name in deep.keys() - plain.keys()} == {"layer2.1", "layer3.1"}
+
+
+@pytest.mark.parametrize("size", [(6, 4), (5, 4)])
+def test_a_dilated_depthwise_layer_is_the_dilated_convolution(size):
+    plain = torch.nn.Conv2d(3, 3, 3, padding=2, dilation=2, groups=3, bias=False).double()
+    fast = DilatedDepthwise(plain).double()
+    fast.load_state_dict(plain.state_dict())
+    x = torch.randn(2, 3, *size, dtype=torch.float64, requires_grad=True)
+    outputs, gradients = zip(*[(y := layer(x), torch.autograd.grad(y.square().sum(), [x, layer.weight]))
+                               for layer in (plain, fast)])
+    torch.testing.assert_close(*outputs)
+    torch.testing.assert_close(*gradients)
+
+
+def test_a_trunk_that_ends_at_the_bottleneck_is_a_part_of_the_whole_one():
+    whole, part = MOBILE.trunk("DeepLab").eval(), MOBILE.trunk("Bottleneck").eval()
+    source = mobilenet_v2(weights=None).state_dict()
+    MOBILE.load_start(whole, source)
+    MOBILE.load_start(part, source)
+    x = torch.randn(1, 3, 64, 64)
+    with torch.inference_mode():
+        assert torch.equal(part(x), whole[:-1](x)) and part(x).shape == (1, part.out_channels, 4, 4)
 
 
 def test_the_high_resolution_map_of_a_mobilenet_holds_the_low_resolution_one():

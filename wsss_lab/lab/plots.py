@@ -174,8 +174,11 @@ def draw(axes: "Axes", panel: Panel, classes: int) -> None:
 
 
 def _outline(axes: "Axes", region: np.ndarray, colour: str, width: float) -> None:
+    from matplotlib.patheffects import withStroke
+
     if 0 < region.mean() < 1:
-        axes.contour(region.astype(float), levels=[0.5], colors=colour, linewidths=width)
+        casing = [withStroke(linewidth=width + 1.2, foreground="black")] if colour == "white" else None
+        axes.contour(region.astype(float), levels=[0.5], colors=colour, linewidths=width).set(path_effects=casing)
 
 
 def _box(axes: "Axes", box: Sequence[float]) -> None:

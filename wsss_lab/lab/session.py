@@ -117,6 +117,8 @@ class Session:
 
         Or a figure, for display only, and its alt text: one sentence for a reader who does not see it.
         """
+        if hasattr(what, "alt") and not more:  # a figure that tells its own
+            what, more = what.figure, (what.alt,)
         if hasattr(what, "savefig") and len(more) == 1:
             return Picture(draw(what), *more)
         if not all(isinstance(each, str) for each in (what, *more)):

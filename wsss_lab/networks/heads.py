@@ -122,14 +122,16 @@ class SummedScores(nn.Module):
         return sum(branch(x) for branch in self.branches)
 
 
-def deeplab(backbone: Backbone, labels: int, head: str = "largefov") -> DeepLab:
+def deeplab(backbone: Backbone, labels: int, head: str = "largefov", cut: str = "") -> DeepLab:
     """DeepLab with `labels` outputs (background included).
 
     head: "largefov" (v1: fc6 3x3 dilated, fc7 1x1, scores), "aspp" (v2 behind a ResNet: parallel dilated 3x3 scores,
-    summed) or "aspp-fc" (v2 behind a VGG: each branch with an fc6 and fc7 of its own).
+    summed) or "aspp-fc" (v2 behind a VGG: each branch with an fc6 and fc7 of its own). cut: of the trunk, where it
+    isn't the usual one: "DeepLab", or "Bottleneck" of a MobileNet.
     """
     one_of("head", head, ("largefov", "aspp", "aspp-fc"))
-    trunk, hidden = backbone.trunk("DeepLab"), nn.Sequential()
+    usual = "Bottleneck" if backbone.family == "mobilenet" else "DeepLab"
+    trunk, hidden = backbone.trunk(cut or usual), nn.Sequential()
     channels, width = trunk.out_channels, backbone.width
     if head == "largefov":
         hidden, last = _hidden(channels, backbone, (3, 1), backbone.dilation), nn.Conv2d(width, labels, 1)

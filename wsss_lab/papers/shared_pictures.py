@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from wsss_lab.data.views import EvalView
 from wsss_lab.evaluation.confusion import iou, nan_mean
 from wsss_lab.evaluation.intervals import Interval
 from wsss_lab.lab import charts
-from wsss_lab.lab.plots import Drawn, Panel
+from wsss_lab.lab.plots import Drawn, Panel, grid
 from wsss_lab.lab.session import Session
 from wsss_lab.lab.steps import Output
 from wsss_lab.measure.quantities import NotMeasured, Quantity, Source
@@ -92,3 +93,16 @@ def _known(of: Callable[[], Any], otherwise: Any = None) -> Any:
         return of()
     except NotMeasured:
         return otherwise
+
+
+def world_samples(view: EvalView, count: int = 8) -> Drawn:
+    """For each of the first classes, the first image not yet shown that has it, above its mask."""
+    chosen, names = [], np.array(view.classes)
+    for has_class in view.tags.T[:count]:
+        chosen += [int(i) for i in np.flatnonzero(has_class) if i not in chosen][:1]
+    rows = [[Panel(view.image(i), title="\n".join(names[view.tags[i]])) for i in chosen],
+            [Panel(view.mask(i), "mask") for i in chosen]]
+    figure = grid(rows, names=["image, tags", "mask"], classes=view.classes, size=1.2)
+    return Drawn(figure, f"Samples of {view.name}: for each class the first image that has it",
+                 "Images with their tags above, below each its mask with coloured objects on a dark background and"
+                 " white lines of void.")

@@ -35,8 +35,14 @@ def protocol(run: Session, scales: str, split: str = "val", tags: str = TAGS_UNU
     """
     covers = "images and seeds" if run.seeds > 1 else "images only"
     return PROTOCOL.format(paper=paper or f"PASCAL VOC 2012 {split}", seeds=run.seeds, tags=tags, scales=scales,
-                           ours=ours or f"{run.world.name} {split} ({len(run.view(split))} images)", covers=covers,
-                           start=start_words(run.route, nets))
+                           ours=ours or scored_images(run, split), covers=covers, start=start_words(run.route, nets))
+
+
+def scored_images(run: Session, split: str) -> str:
+    """Which images a table's scores are from, and how many there were for training."""
+    scored, training = run.view(split), run.view("train")
+    largest = max(max(scored.size(index)) for index in range(len(scored)))
+    return f"{run.world.name} {split} ({len(scored)} images, longer side {largest}; {len(training):,} for training)"
 
 
 def start_words(route: Any, nets: Iterable[str] = ()) -> str:

@@ -94,7 +94,7 @@ class FusionNet(nn.Module):
 
     def __init__(self, backbone: Backbone, labels: int, kind: str = "FCL", iterations: int = ITERATIONS):
         super().__init__()
-        net = deeplab(backbone, labels)
+        net = deeplab(backbone, labels, cut="DeepLab")  # attention needs activations that aren't negative
         self.trunk, self.head, self.classifier = net.trunk, net.head, net.classifier
         self.aggregation = aggregation(kind, labels, output_size(net, backbone.side))
         self.crf = CrfRnn(labels, iterations)

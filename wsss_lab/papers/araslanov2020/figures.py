@@ -544,16 +544,23 @@ def ablation_bars(run: Session) -> Drawn:
     groups = {heading: rows for heading, rows in groups.items() if rows}
     lines = sum(len(rows) + 1 for rows in groups.values())
     figure, (axes,) = charts.side_by_side(1, (6.6, 0.95 + 0.2 * lines))
-    found, ticks, line = {}, {}, 0
+    found = {row: (miou(row) - miou("reference")).interval(run.results) for rows in groups.values() for row in rows}
+    left = min(0, *(each.low for each in found.values())) - 1
+    right = max(0, *(each.high for each in found.values())) + 1
+    ticks, line = {}, 0
     for heading, rows in groups.items():
         axes.text(-0.015, line, heading, transform=axes.get_yaxis_transform(), ha="right", va="center", fontsize=9,
                   weight="bold")
         for at, row in enumerate(rows, line + 1):
-            ours = found[row] = (miou(row) - miou("reference")).interval(run.results)
+            ours, theirs = found[row], printed.get(row, np.nan) - printed["reference"]
             clear, ticks[at] = ours.excludes_zero, name_of(row)
             axes.hlines(at, ours.low, ours.high, color=charts.OUR_COLOUR, lw=1.6)
-            axes.plot(printed.get(row, np.nan) - printed["reference"], at, "D", mfc="none", mec=charts.PAPER_COLOUR,
-                      mew=1.4, ms=5.5, label="paper: VOC 2012 val")
+            edge = np.clip(theirs, left, right)  # what lies far beyond ours would press all others together
+            axes.plot(edge, at, "D", mfc="none", mec=charts.PAPER_COLOUR, mew=1.4, ms=5.5, label="paper: VOC 2012 val")
+            if abs(theirs - edge) > 0:
+                way, side, shift = ("←", "left", 7) if theirs < left else ("→", "right", -7)
+                axes.annotate(f"{way} {theirs:+.1f}", (edge, at), (shift, 0), textcoords="offset points", ha=side,
+                              va="center", fontsize=8, color=charts.PAPER_COLOUR)
             axes.plot(ours.mean, at, "o", ms=5.5, color=charts.OUR_COLOUR, mfc=charts.OUR_COLOUR if clear else "white",
                       label=f"ours: {run.world.name} val" + (", 95 % interval" if clear else ", 0 inside"))
         line += len(rows) + 1
@@ -563,6 +570,7 @@ def ablation_bars(run: Session) -> Drawn:
     axes.hlines(list(ticks), 0, 1, color="#EEEEEE", lw=0.6, transform=axes.get_yaxis_transform(), zorder=0)
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(lines - 0.4, -0.7)
+    axes.set_xlim(left - 1, right + 1)
     charts.label(axes, "val mIoU against the reference (pp), without CRF")
     axes.legend(*_once(axes), fontsize=8, frameon=False, loc="lower center", bbox_to_anchor=(0.4, 1), ncol=3,
                 borderaxespad=0.2, columnspacing=1.2, handletextpad=0.4)

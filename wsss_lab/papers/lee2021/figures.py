@@ -12,6 +12,7 @@ import torch
 
 from wsss_lab.evaluation.boundaries import boundary_scores
 from wsss_lab.evaluation.confusion import divide, iou, mean_iou, nan_mean
+from wsss_lab.evaluation.intervals import Interval
 from wsss_lab.evaluation.precision_recall import sweep
 from wsss_lab.evaluation.saliency_scores import foreground_iou
 from wsss_lab.lab import charts, plots
@@ -471,7 +472,7 @@ def dial(run: Session) -> Drawn:
     axes.axhline(cam.mean, color="#555555", lw=1.2, ls="--", label="CAM, without saliency")
     axes.set_xlim(-4, 114)
     axes.set_xticks(range(0, 101, 20))
-    _name_points(axes, {name: (quality[name], scores[name].mean) for name in names})
+    _name_points(axes, {name: (quality[name], scores[name]) for name in names})
     figure.legend(*axes.get_legend_handles_labels(), fontsize=8, frameon=False, loc="outside upper center", ncol=3)
     facts = ", ".join(f"{name} {scores[name].mean:.1f} ({quality[name]:.0f})"
                       for name in sorted(names, key=lambda name: -scores[name].mean))
@@ -481,21 +482,22 @@ def dial(run: Session) -> Drawn:
     return Drawn(figure, "How good saliency has to be", alt, "measured")
 
 
-def _name_points(axes: "Axes", points: Mapping[str, tuple[float, float]]) -> None:
-    """Names beside points (x in per cent, y), of detectors at the left, others at the right; moved down where another
-    name stands."""
+def _name_points(axes: "Axes", points: Mapping[str, tuple[float, Interval]]) -> None:
+    """Names beside points (x in per cent, y with its bar), as near as no bar and no other name stands."""
     low, high = axes.get_ylim()
     line, letter = 0.055 * (high - low), 1.4  # what a line and a letter take, in units of the axes
-    taken: list[tuple[float, float, float]] = []
-    for name, (x, y) in sorted(points.items(), key=lambda point: -point[1][1]):
-        side = -1 if name in DETECTORS else 1
-        near, far = x + 1.5 * side, x + side * (1.5 + letter * len(name))
-        left, right, level = min(near, far), max(near, far), y
-        while any(left < other[1] and other[0] < right and abs(level - other[2]) < line for other in taken):
-            level -= line / 4
-        taken.append((left, right, level))
-        axes.text(near, level, name, ha="right" if side < 0 else "left", va="center", fontsize=8)
-    axes.set_ylim(min(low, *(level - line for _, _, level in taken)), high)
+    taken = [(x - 0.8, x + 0.8, bar.low, bar.high) for x, bar in points.values()]
+    for name, (x, bar) in sorted(points.items(), key=lambda point: -point[1][1].mean):
+        for shift, up, side in ((shift, up, side) for shift in range(99) for up in (1, -1) for side in (1, -1)):
+            y, near = bar.mean + shift * up * line / 4, x + 1.5 * side
+            left, right = sorted((near, near + side * letter * len(name)))
+            if not any(left < other[1] and other[0] < right and y - line / 2 < other[3] and other[2] < y + line / 2
+                       for other in taken):
+                break
+        taken.append((left, right, y - line / 2, y + line / 2))
+        axes.text(near, y, name, ha="right" if side < 0 else "left", va="center", fontsize=8,
+                  bbox={"fc": "white", "ec": "none", "alpha": 0.7, "pad": 0.5})
+    axes.set_ylim(min(low, *(place[2] for place in taken)), max(high, *(place[3] for place in taken)))
 
 
 def learning_curves(run: Session) -> Drawn:

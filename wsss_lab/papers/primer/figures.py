@@ -19,24 +19,6 @@ KNOB_TURNS: dict[str, tuple[Any, Any]] = {
 LOOKED_AT = 32  # pictures among which those are chosen that a knob changes most
 
 
-def world_samples(view: EvalView, count: int = 8) -> Drawn:
-    """For each of the first classes, the first image not yet shown that has it, above its mask."""
-    chosen: list[int] = []
-    for has_class in view.tags.T[:count]:
-        chosen += [int(i) for i in np.flatnonzero(has_class) if i not in chosen][:1]
-    rows = [[Panel(view.image(i), title=tag_names(view, i)) for i in chosen],
-            [Panel(view.mask(i), "mask") for i in chosen]]
-    figure = grid(rows, names=["image, tags", "mask"], classes=view.classes, size=1.2)
-    return Drawn(figure, f"Samples of {view.name}: for each class the first image that has it",
-                 "Images with their tags above, below each its mask with coloured objects on a dark background and"
-                 " white lines of void.")
-
-
-def tag_names(view: EvalView, i: int) -> str:
-    """The tags of an image, one per line."""
-    return "\n".join(np.array(view.classes)[view.tags[i]])
-
-
 def world_table(train: EvalView, val: EvalView) -> pd.DataFrame:
     """Per class: its images in train and val, and of those in val its share of the pixels and the company it keeps.
 

@@ -4,6 +4,7 @@ import re
 import statistics
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
 import numpy as np
@@ -13,6 +14,8 @@ import torch
 from tiny_notebooks import write_notebook
 
 from wsss_lab.data.views import EvalView
+from wsss_lab.evaluation.precision_recall import sweep
+from wsss_lab.evaluation.world_card import STATISTICS
 from wsss_lab.lab import notebooks, summary
 from wsss_lab.papers.oh2017 import route as oh2017
 from wsss_lab.papers.primer import figures as pictures
@@ -108,6 +111,49 @@ def test_a_crf_without_pairs_changes_nothing_however_it_is_asked_and_one_with_pa
     pulled = primer.crf_table(view, maps, 0.2, V1).set_index("labels of")
     assert pulled.loc["CRF, sure belief", ["changed (%)", "IoU of tags (%)"]].tolist() == [12.5, 0]
     assert pulled.loc["CRF, sure belief", "better / worse than seeds"] == "0 / 2"
+
+
+def test_the_recall_of_maps_is_read_where_they_are_precise_enough():
+    counts = np.zeros((3, 2, 4), np.int64)  # four pixels of a cat, which maps see from the second of four bins on
+    counts[:, 1] = [0, 4, 0, 0], [0, 5, 2, 1], [0, 2, 1, 1]
+    # Precision and recall from the bins 3, 2 and 1 on: 1/1 and 1/4, 2/3 and 2/4, 4/8 and 4/4.
+    assert [primer.recall_at(sweep(counts), level) for level in (0.5, 0.6, 0.9)] == [1, 0.5, 0.25]
+    counts[2] = 0
+    assert np.isnan(primer.recall_at(sweep(counts), 0.5))
+
+
+def test_the_card_puts_photographs_beside_the_world_and_says_where_it_lies(tmp_path, monkeypatch):
+    sums = np.zeros((4, len(STATISTICS), 2))
+    sums[:, :3] = [[2, 1], [8, 2], [50, 1]]
+    seen = pd.DataFrame([("a", "classes", 1, 0.5, 1.5, "4 images"), ("b", "classes", 2.5, 2, 3, "5 images"),
+                         ("a", "objects", 3, 2, 3.5, "4 images")],
+                        columns=["world", "statistic", "value", "low", "high", "source"])
+    seen.to_csv(tmp_path / "card.csv", index=False)
+    monkeypatch.setattr(primer, "CARD", str(tmp_path / "card.csv"))
+    monkeypatch.setattr(primer, "card_step", lambda route: "card")
+    monkeypatch.setattr(primer, "seeder_score", lambda route, name: "maps")
+    view = SimpleNamespace(count=4)
+    run = SimpleNamespace(route=None, world=SimpleNamespace(name="drawn", eval_view=lambda split: view),
+                          load={"card": {"sums": sums}, "maps": {"counts": np.ones((1, 3, 2, 4))}}.get)
+    made = primer.card_table(run)
+    rows = made.frame.set_index("statistic")
+    assert [*rows.index] == [*STATISTICS, primer.RECALL] and rows["mean over"].str.len().min() > 5
+    columns = ["drawn", "a", "b", "lies"]
+    assert rows.loc["classes", columns].tolist() == [2, 1, 2.5, "within"]
+    assert rows.loc["objects", "lies"] == "above" and rows.loc["object size (%)", "drawn"] == 50
+    assert pd.isna(rows.loc["object size (%)", "lies"])  # of which nothing is known of photographs
+    assert made.protocol.startswith("drawn: the first 4 val images") and "; a: 4 images; b: 5 images." in made.protocol
+
+
+def test_the_card_was_read_as_it_is(notebook):
+    (text,) = (cell.source for cell in notebook.cells if "**Reading the card**" in cell.source)
+    notes, rows = re.findall(r"<!-- card: (.*) -->", text), pd.read_csv(ROOT / "figures/toy/primer/table_card.csv")
+    rows = rows.drop(columns="mean over").set_index("statistic")
+    italics = re.findall(r"\*([^*]+)\*", text.partition("card**")[2].replace("\n", " "))
+    named = [name for name in italics if name in rows.index]
+    expected = "; ".join(f"{name} {rows.loc[name, 'lies']}, " + " ".join(
+        f"{value:.2g}" for value in rows.loc[name].drop("lies")) for name in named)
+    assert len(named) >= 8 and notes == [expected], f"read the text again, then put <!-- card: {expected} --> into it"
 
 
 def test_beliefs_agree_in_their_labels_and_only_one_is_certain(view):

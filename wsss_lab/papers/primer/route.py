@@ -12,20 +12,22 @@ import pandas as pd
 
 from wsss_lab.data.views import EvalView
 from wsss_lab.evaluation.confusion import VOID, confusion_matrix, iou, mean_iou, nan_mean
+from wsss_lab.evaluation.precision_recall import ThresholdSweep, sweep
+from wsss_lab.evaluation.world_card import CANVAS, STATISTICS, measure_world, summary, within
 from wsss_lab.lab.notebooks import find_notebooks, project_folder
 from wsss_lab.lab.published import published
 from wsss_lab.lab.session import Session
 from wsss_lab.lab.steps import Step
-from wsss_lab.measure.tables import table
+from wsss_lab.measure.tables import Table, table
 from wsss_lab.papers.oh2017 import route as oh2017
-from wsss_lab.papers.oh2017.tables import miou
+from wsss_lab.papers.oh2017.tables import miou, seeder_score
 from wsss_lab.papers.shared_tables import labels_of
 from wsss_lab.refinement.dense_crf import CrfParameters, refine_probabilities
 
 #: Tables and figures that the notebook makes in every profile.
-PROMISED = ("fig_world", "table_world", "fig_companions", "fig_knobs", "fig_flow", "fig_seeds", "fig_saliency",
-            "fig_drawing", "fig_fusion", "fig_refinement", "table_crf", "fig_stages", "fig_metrics", "table_metrics",
-            "table_rows", "table_scores")
+PROMISED = ("fig_world", "table_world", "fig_companions", "fig_knobs", "table_card", "fig_flow", "fig_seeds",
+            "fig_saliency", "fig_drawing", "fig_fusion", "fig_refinement", "table_crf", "fig_stages", "fig_metrics",
+            "table_metrics", "table_rows", "table_scores")
 
 #: Rows of Oh et al. 2017 that the primer looks at -> their label in the paper's Table 2 ("" = not in it).
 ROWS = {"seeds": "Seeds only", "G2": "G2", "oracle": "Saliency oracle", "full": ""}
@@ -57,7 +59,7 @@ def steps_needed(run: Session) -> list[Step]:
     route = run.route
     shown = [route.classifier("HighRes"), route.class_maps("HighRes"), route.saliency_maps(), route.guides("G2"),
              route.trained("G2"), route.seeds(split="val"), route.salient("val"),
-             route.prediction(route.trained("G2"))]
+             route.prediction(route.trained("G2")), card_step(route), seeder_score(route, "HighRes")]
     views = [step for split in ("train", "val") for step in run.world.eval_view(split).steps]
     return [*scored, *shown, *views]
 
@@ -76,6 +78,46 @@ def row_table(run: Session) -> pd.DataFrame:
                                          str((miou(line["row"]) - miou(first)).interval(run.results))),
         "learnt from": lambda line: labels_of(run, run.route.trained(line["row"])),
     }, "").frame
+
+
+#: Statistics of photographs: what `benchmarks/world_card.py` has measured.
+CARD, CARD_SPLIT = "benchmarks/results/world_card.csv", "val[:300]"
+PRECISION = 0.6
+RECALL = f"class maps: recall at {100 * PRECISION:g} % precision (%)"
+RECALLED = "classes; where all images' pixels are labelled at one threshold, the lowest with this mean precision"
+
+
+def card_step(route: oh2017.Route) -> Step:
+    """The statistics of the world."""
+    return route.step(measure_world, f"world card of {CARD_SPLIT}", view=CARD_SPLIT,
+                      salient=route.salient("val")["masks"], cells=route.side // route.scale.stride)
+
+
+def recall_at(swept: ThresholdSweep, precision: float) -> float:
+    """The largest recall, a mean over classes, at a threshold where their mean precision is at least this; else nan."""
+    curve = swept.foreground
+    reached = curve.recall[curve.precision >= precision]
+    return float(reached.max()) if len(reached) else np.nan
+
+
+def card_table(run: Session) -> Table:
+    """Each statistic of the run's world and of photographs, and where the former lies in what the latter span."""
+    kept = pd.read_csv(project_folder() / CARD)
+    ours = {name: each["value"] for name, each in summary(run.load(card_step(run.route))["sums"]).items()}
+    ours[RECALL] = 100 * recall_at(sweep(run.load(seeder_score(run.route, "HighRes"))["counts"].sum(0)), PRECISION)
+    rows = []
+    for name, value in ours.items():
+        found = kept[kept["statistic"] == name]
+        rows.append({"statistic": name, run.world.name: value, **dict.fromkeys(kept["world"]),
+                     **dict(zip(found["world"], found["value"])),
+                     "lies": within(value, found.to_dict("records")) or None,
+                     "mean over": {**STATISTICS, RECALL: RECALLED}[name]})
+    sources = kept.drop_duplicates("world").set_index("world")["source"]
+    return Table(pd.DataFrame(rows), "World card: the images of this run beside photographs", (
+        f"{run.world.name}: the first {run.world.eval_view(CARD_SPLIT).count} val images, networks of training seed 0; "
+        + "; ".join(f"{world}: {source}" for world, source in sources.items())
+        + f". All with a longer side of {CANVAS} pixels, cells of the class maps as of each network. lies: from the "
+          "lowest to the highest end of the photographs' 95 % intervals over images"))
 
 
 #: A way to ask a CRF the same question once more -> (what is done to planes (K, H, W), its inverse, factor of widths).

@@ -1,4 +1,4 @@
-"""Files of a stored step: one per output, in the plainest format that holds the value."""
+"""Files of a stored step: one per output, in the plainest format that holds the value and doesn't waste room."""
 
 import json
 from collections.abc import Mapping
@@ -8,20 +8,26 @@ from typing import Any
 import numpy as np
 
 from wsss_lab.errors import ParameterError
+from wsss_lab.lab import packed
 
 
 def write_value(folder: Path, name: str, value: Any) -> Path:
-    """Write one output and return the file: arrays as .npy, anything with tensors as .pt, the rest as .json.
+    """Write one output and return the file: arrays as .npy, compressed where that saves much, anything with tensors as
+    .pt, the rest as .json.
 
     Raises ParameterError for a value none of the three can hold.
     """
     if not name.isidentifier():
         raise ParameterError(f"output name {name!r} is not a name", expected="a name such as 'masks'")
-    if isinstance(value, np.ndarray):
+    if isinstance(value, np.ndarray | packed.Packed):
+        value = np.asarray(value)
         if value.dtype.hasobject:
             raise ParameterError(f"output {name!r} is an array of Python objects",
                                  expected="numbers, booleans or text of a fixed length")
-        np.save(path := folder / f"{name}.npy", value, allow_pickle=False)
+        if packed.is_worth_packing(value):
+            packed.write(path := folder / f"{name}{packed.SUFFIX}", value)
+        else:
+            np.save(path := folder / f"{name}.npy", value, allow_pickle=False)
         return path
     if _has_tensor(value):
         import torch
@@ -40,7 +46,9 @@ def write_value(folder: Path, name: str, value: Any) -> Path:
 
 
 def read_value(path: Path) -> Any:
-    """Read one output; arrays come back as read-only memory maps, tensors on the CPU."""
+    """Read one output; arrays come back read-only, as memory maps or row by row, tensors on the CPU."""
+    if path.name.endswith(packed.SUFFIX):
+        return packed.Packed(path)
     if path.suffix == ".npy":
         return np.load(path, mmap_mode="r", allow_pickle=False)
     if path.suffix == ".json":

@@ -57,6 +57,7 @@ ALLOWED: dict[str, Number | Address | tuple[str, ...]] = {
     "network": NETWORKS,
     "WSSS_JOBS": Number(1, PROCESSES),
     "WSSS_GPUS": Number(1, PROCESSES),
+    "WSSS_GPU_SHARE": Number(1, PROCESSES),
     "WSSS_PARTS": Number(1, 10**6),
     "WSSS_WORKERS": Number(0, PROCESSES),
     "WSSS_CHECKPOINT_MINUTES": Number(0, 10**6, float),

@@ -13,8 +13,10 @@ from pathlib import Path
 
 import arithmetic
 import pytest
+import torch
 
 from wsss_lab.errors import LabError, StoreError
+from wsss_lab.lab import compute as compute_module
 from wsss_lab.lab import fingerprint, pool
 from wsss_lab.lab.compute import compute, missing, plan, run_step
 from wsss_lab.lab.steps import Step
@@ -374,3 +376,58 @@ def test_jobs_come_from_the_environment_or_the_cores(monkeypatch):
     assert pool.default_jobs() == 3
     monkeypatch.delenv("WSSS_JOBS")
     assert pool.default_jobs() >= 1
+
+
+# --- GPUs ------------------------------------------------------------------------------------------------------------
+
+
+class Held(concurrent.futures.Executor):
+    """Workers with GPUs that begin a call when it is handed out and end it when a test says so."""
+
+    jobs, gpus = 4, [0, 1]
+
+    def __init__(self):
+        self.begun = {}
+
+    def submit(self, function, step, root, *gpu):
+        assert function is run_step
+        self.begun[step.settings["n"]] = (gpu, future := concurrent.futures.Future())
+        return future
+
+
+def test_as_many_steps_use_a_gpu_at_once_as_may_share_it(store):
+    steps = [Step("seeds", arithmetic.look, {"n": n} | ({"backbone": "vgg"} if n < 5 else {})) for n in range(8)]
+    workers = Held()
+    session = compute_module._Session(steps, store, workers, lambda *_: None)
+    session._submit()
+    session._submit()  # nothing more is free
+    assert {n: gpu for n, (gpu, _) in workers.begun.items()} == {0: (0,), 1: (1,), 5: (), 6: ()}
+    for n, more in ((5, {7: ()}), (1, {2: (1,)}), (0, {3: (0,)}), (7, {}), (3, {4: (0,)})):
+        before = set(workers.begun)
+        future = workers.begun[n][1]
+        future.set_result(0.1)
+        session._collect(future)
+        session._submit()
+        assert {n: gpu for n, (gpu, _) in workers.begun.items() if n not in before} == more
+
+
+def test_gpus_are_shared_when_asked_for_and_one_step_on_several_has_them_all(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    for name in ("WSSS_DEVICE", "WSSS_GPUS", "WSSS_GPU_SHARE"):
+        monkeypatch.delenv(name, raising=False)
+    assert pool.free_gpus() == pool.WorkerPool(4).gpus == [0, 1]
+    monkeypatch.setenv("WSSS_GPU_SHARE", "3")
+    assert sorted(pool.free_gpus()) == [0, 0, 0, 1, 1, 1]
+    monkeypatch.setenv("WSSS_GPUS", "2")
+    assert pool.free_gpus() == [0]
+    monkeypatch.setenv("WSSS_DEVICE", "cpu")
+    assert pool.free_gpus() is None
+
+
+def test_a_step_runs_on_the_gpu_that_it_is_given(store, monkeypatch):
+    chosen = []
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    run_step(Step("seeds", arithmetic.look, {"n": 1}), store.root)
+    run_step(Step("seeds", arithmetic.look, {"n": 2}), store.root, 3)
+    assert chosen == [3]

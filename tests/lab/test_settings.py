@@ -16,6 +16,7 @@ from wsss_lab.networks.machine import Machine, resolve_device
 READERS = {
     "WSSS_JOBS": (pool.default_jobs,),
     "WSSS_GPUS": (lambda: several.call(SimpleNamespace(trains=True), None),),
+    "WSSS_GPU_SHARE": (pool.free_gpus,),
     "WSSS_PARTS": (Machine.here,), "WSSS_WORKERS": (Machine.here,), "WSSS_CHECKPOINT_MINUTES": (Machine.here,),
     "WSSS_PRECISION": (Machine.here,),
     "WSSS_PROGRESS": (progress.reporter, lambda: progress.Transfer("voc.tar")),

@@ -79,14 +79,19 @@ def missing(steps: list[Step], store: Store, report: Progress | None = None) -> 
     return [step for step in topological(steps) if step in needed]
 
 
-def run_step(step: Step, root: str | Path) -> float:
-    """Run one step whose inputs are stored, store its outputs, return its seconds.
+def run_step(step: Step, root: str | Path, gpu: int | None = None) -> float:
+    """Run one step whose inputs are stored, store its outputs, return its seconds. gpu: the one that it uses, None =
+    as torch chooses, if any.
 
     Called in worker processes. Raises LabError for whatever goes wrong, because not every exception survives
     the way back to the parent.
     """
     store = Store(root)
     try:
+        if gpu is not None:
+            import torch
+
+            torch.cuda.set_device(gpu)
         if code_of(step.function)[0] != step.code:
             raise StoreError(f"the code of {step.function_name} was edited after this session started",
                              expected="the same code in all processes", fix="restart the kernel or the command")
@@ -115,6 +120,8 @@ class _Session:
             for parent in self.waiting[step]:
                 self.height[parent] = max(self.height[parent], self.height[step] + 1)
         self.running: dict[Future, Step] = {}
+        self.gpus: list[int] | None = getattr(workers, "gpus", None)  # for each step that may use one more of them
+        self.on_gpu: dict[Step, int] = {}
         self.failed: dict[Step, BaseException] = {}
         self.tried: set[Step] = set()  # steps whose worker died
         self.done = 0
@@ -147,10 +154,17 @@ class _Session:
         # Long chains first, so that no worker is left alone with one at the end.
         ready.sort(key=lambda step: -self.height[step])
         limit = max(1, getattr(self.workers, "jobs", self.total)) if ready else 0
-        for step in ready[: max(0, limit - len(self.running))]:
+        for step in ready:
+            uses_gpu = self.gpus is not None and step.runs_network
+            if len(self.running) >= limit or uses_gpu and not self.gpus:
+                continue
             del self.waiting[step]
+            chosen = ()
+            if uses_gpu:
+                self.on_gpu[step] = self.gpus.pop(0)
+                chosen = (self.on_gpu[step],)
             try:
-                future = self.workers.submit(run_step, step, self.store.root)
+                future = self.workers.submit(run_step, step, self.store.root, *chosen)
             except BrokenExecutor as problem:
                 future = Future()
                 future.set_exception(problem)
@@ -159,6 +173,8 @@ class _Session:
 
     def _collect(self, future: Future) -> None:
         step = self.running.pop(future)
+        if step in self.on_gpu:
+            self.gpus.append(self.on_gpu.pop(step))
         problem = future.exception()
         if isinstance(problem, WriteError):
             self.report(self.done, self.total, f"{step}  failed: {_first_line(problem)}; stopped")

@@ -43,6 +43,7 @@ class WorkerPool(Executor):
 
     def __init__(self, jobs: int):
         self.jobs = jobs  # 0 when stopped
+        self.gpus = free_gpus()
         self._calls: dict[ProcessPoolExecutor, int] = {}  # by worker, those that aren't done
         self._lock = threading.Lock()
 
@@ -97,6 +98,21 @@ def default_jobs() -> int:
     if wanted := variable("WSSS_JOBS"):
         return wanted
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def free_gpus() -> list[int] | None:
+    """The GPU of each step that may use one at a time: a step for each GPU, or WSSS_GPU_SHARE of them; a training on
+    several GPUs (WSSS_GPUS) has them to itself. None where steps compute on CPUs."""
+    share, together = variable("WSSS_GPU_SHARE") or 1, variable("WSSS_GPUS") or 1
+    if variable("WSSS_DEVICE") == "cpu":
+        return None
+    from wsss_lab.networks.machine import resolve_device
+
+    if resolve_device().type == "cpu":
+        return None
+    import torch
+
+    return [0] if together > 1 else list(range(torch.cuda.device_count())) * share
 
 
 def shared_pool(jobs: int) -> WorkerPool:

@@ -141,6 +141,11 @@ class Step:
         return "schedule" in self.settings and self.stage != "evaluation"
 
     @property
+    def runs_network(self) -> bool:
+        """Whether the step computes on a GPU where there is one."""
+        return bool(self.settings.get("backbone"))
+
+    @property
     def steps(self) -> tuple["Step", ...]:
         return (self,)
 

@@ -69,7 +69,7 @@ quick: override PROFILE := quick
 quick: reproduce  ## The same in the smallest profile, into figures/quick: does every cell run?
 
 plan: $(READY)  ## Say what a run of PAPER and PROFILE will take, and train nothing
-	@$(WSSS) plan --paper "$(PAPER)" --profile "$(PROFILE)" --seeds "$(SEEDS)" \
+	@$(WSSS) plan --paper "$(PAPER)" --profile "$(PROFILE)" --seeds "$(SEEDS)" --device "$(DEVICE)" --jobs "$(JOBS)" \
 	    $(if $(ARTIFACT),--artifact "$(ARTIFACT)",--trainings)
 
 rehearsal: $(READY)  ## Run PROFILE=voc with trainings that end at once, on a small devkit: does everything come out?

@@ -77,7 +77,7 @@ make book      # the executed notebooks as web pages
 You will see the five stages in miniature in the primer, then one notebook per paper. What is in the run store is
 reused: a class that is given it (`WSSS_CACHE`) waits for nothing.
 """
-NO_GPU = "No run on a GPU has been recorded yet: `make plan` estimates the hours and the disk space of one.\n"
+NO_GPU = "No run on a GPU has been recorded yet: `make plan` tries some steps out there and tells the minutes.\n"
 NO_VOC = f"""\
 No run of this profile has been recorded yet. `make plan PROFILE=voc` estimates for one seed, with what papers share in
 the line of the first, at {forecast.TFLOPS:g} TFLOP/s kept up:

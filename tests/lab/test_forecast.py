@@ -1,14 +1,14 @@
 """What a run will take: operations counted by hand, images of splits, what is stored left out."""
 
-import re
 import shutil
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from typer.testing import CliRunner
 
-from wsss_lab.lab import cli, forecast
+from wsss_lab.lab import cli, forecast, trial
 from wsss_lab.lab.fingerprint import definitions_of
 from wsss_lab.lab.needs import asked_by
 from wsss_lab.lab.session import start
@@ -92,15 +92,37 @@ def test_a_disk_that_is_too_small_is_told_with_what_to_do(run, monkeypatch):
     assert "about 6.0 GB; 5.0 GB are free" in much and "WSSS_CACHE" in remedy
 
 
-def test_the_command_counts_what_two_papers_share_once():
-    result = CliRunner().invoke(cli.app, ["plan", "--profile", "quick", "--paper", "oh2017,roy2017", "--trainings"])
-    assert result.exit_code == 0, result.output
-    alone = CliRunner().invoke(cli.app, ["plan", "--profile", "quick", "--paper", "roy2017"])
-    count = {name: int(re.search(rf"^{name}\s+(\d+)", text, re.M)[1])
-             for name, text in (("oh2017", result.output), ("roy2017", alone.output), ("together", result.output))}
-    assert count["oh2017"] < count["together"] < count["oh2017"] + count["roy2017"]
-    assert "train HighRes, seed 0" in result.output and "train full, seed 0" in result.output
-    assert not forecast.has_forecast("primer")
+def test_the_command_counts_what_notebooks_share_once(monkeypatch):
+    tried = []
+    monkeypatch.setattr(trial, "measured", lambda steps, classes, jobs: tried.append((classes, jobs)) or dict.fromkeys(
+        steps, 60.0))
+
+    def printed(*options):
+        result = CliRunner().invoke(cli.app, ["plan", "--profile", "quick", "--jobs", "4", *options])
+        assert result.exit_code == 0, result.output
+        return result.output, {line[0]: [float(cell) for cell in line[1:7]] for line in map(
+            str.split, result.output.splitlines()) if line[0] in ("primer", "roy2017", "together")}
+
+    output, rows = printed("--paper", "primer,roy2017", "--trainings")
+    _, alone = printed("--paper", "roy2017")
+    assert rows["roy2017"][0] < alone["roy2017"][0] < rows["together"][0]
+    for steps, stored, trainings, computing, wall, _ in rows.values():  # a minute per step
+        assert computing == steps > trainings > 0 == stored and wall >= computing / 4 - 0.1
+    assert np.add(rows["primer"], rows["roy2017"])[:5] == pytest.approx(rows["together"][:5])
+    assert "train HighRes, seed 0" in output and "train full, seed 0" in output and "with 4 workers" in output
+    assert "GPU" not in output and tried == [(8, 4)] * 2
+
+
+def test_workers_are_done_with_the_longest_chain_or_with_their_share(run, monkeypatch):
+    steps = [run.route.trained(), run.route.prediction(), run.route.scored()]  # each needs the one before
+    costs = [forecast.Cost(step, hours, 0.0, False) for step, hours in zip(steps, (3.0, 2.0, 1.0))]
+    assert forecast.wall(costs, 2) == 6 and forecast.wall(costs[:1] + costs[2:], 2) == 3
+    assert forecast.wall(costs, 1) == 6 and forecast.wall([], 2) == 0
+    alone = [forecast.Cost(step, hours, 0.0, False) for step, hours in ((run.world.scenes("val"), 4.0), (
+        run.route.trained(), 3.0), (run.route.trained("classification"), 3.0))]
+    assert forecast.wall(alone, 4) == 4
+    monkeypatch.setattr(forecast, "free_gpus", lambda: [0])  # for the trainings, one after the other
+    assert forecast.wall(alone, 4) == 6
 
 
 # --- memory of a GPU -------------------------------------------------------------------------------------------------

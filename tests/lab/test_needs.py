@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from wsss_lab.lab import cli, made_up, needs, registry
+from wsss_lab.lab import cli, made_up, needs, registry, trial
 from wsss_lab.lab.forecast import hours, training_bytes
 from wsss_lab.lab.needs import DryRun
 from wsss_lab.lab.registry import Chosen
@@ -127,14 +127,16 @@ def test_the_table_sums_hours_and_takes_the_largest_training():
     assert table.loc["roy2017/table4"].tolist()[:-1] == [0, 0, 0, 0]
 
 
-def test_the_command_lists_the_artifacts_that_are_asked_for():
+def test_the_command_lists_the_artifacts_that_are_asked_for(monkeypatch):
+    monkeypatch.setattr(trial, "measured", lambda steps, classes, jobs: dict.fromkeys(steps, 60.0))
     options = ["plan", "--profile", "quick", "--paper", "roy2017,oh2017", "--artifact", f"{TABLE2},oh2017/fig2"]
     result = CliRunner().invoke(cli.app, options)
     assert result.exit_code == 0, result.output
     lines = result.output.splitlines()
-    assert lines[0].split() == ["artifact", "steps", "trainings", "GPU-hours", "GPU", "GB", "title"]
+    assert lines[0].split() == ["artifact", "steps", "trainings", "computing,", "minutes", "title"]
     assert lines[1].startswith(TABLE2) and lines[1].rstrip().endswith("IoU of each class, val, per cent")
-    assert lines[2].split()[:5] == ["oh2017/fig2", "0", "0", "0.0", "0.0"] and "from an empty run store" in lines[3]
+    assert float(lines[1].split()[1]) == float(lines[1].split()[3]) > 0  # a minute per step
+    assert lines[2].split()[:4] == ["oh2017/fig2", "0", "0", "0.0"] and "from an empty run store" in lines[3]
 
 
 def test_the_command_refuses_an_unknown_artifact():

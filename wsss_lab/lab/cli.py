@@ -157,27 +157,32 @@ def plan(
     paper: Paper = "all",
     profile: Profile = "voc",
     seeds: Seeds = 1,
-    tflops: Annotated[float, typer.Option(help="What your GPU keeps up in training, in TFLOP/s.")] = 20.0,
+    tflops: Annotated[float, typer.Option(help="What a GPU that isn't here keeps up in training, in TFLOP/s.")] = 20.0,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    jobs: Jobs = "auto",
     trainings: Annotated[bool, typer.Option("--trainings", help="List every training.")] = False,
     artifacts: Annotated[bool, typer.Option("--artifacts", help="List what each table and figure needs.")] = False,
     artifact: Artifact = "",
     notebooks_dir: Notebooks = None,
 ) -> None:
-    """Say what a run will take, and train nothing: steps, trainings, hours and memory of a GPU, room on the disk.
+    """Say what a run will take, and train nothing: steps, trainings, minutes of this machine, room on the disk.
 
-    VOC 2012 and weights needn't be there yet.
+    Minutes are measured by trying some steps out in small. For the profile voc, whose data and weights needn't be there
+    yet, hours and memory of a GPU are estimated.
     """
-    from wsss_lab.lab import assumed, forecast, needs, notebooks, registry
+    from wsss_lab.lab import assumed, forecast, needs, notebooks, pool, registry
 
     selected = notebooks.select_notebooks(notebooks.find_notebooks(notebooks_dir), paper)
     papers = [item.paper for item in selected]
     seeds, tflops = checked("seeds", seeds), checked("tflops", tflops)
+    os.environ["WSSS_DEVICE"] = checked("device", device)
     with assumed.assume():
+        tried = (_workers(jobs) or pool.default_jobs()) if forecast.can_be_tried(profile) else 0
         if artifact or artifacts:
             told = ",".join(filter(forecast.has_forecast, papers))
-            print(needs.render(registry.choose(artifact or told, papers), profile, seeds, tflops))
+            print(needs.render(registry.choose(artifact or told, papers), profile, seeds, tflops, tried))
         else:
-            print(forecast.render(papers, profile, seeds, tflops, trainings))
+            print(forecast.render(papers, profile, seeds, tflops, trainings, tried, device))
 
 
 @app.command()

@@ -1,14 +1,17 @@
-"""What a run will take, before any training starts: trainings, hours and memory of a GPU, room on the disk.
+"""What a run will take, before any training starts: trainings, minutes of this machine, memory of a GPU, room on the
+disk.
 
-For single tables and figures see wsss_lab.lab.needs. Hours are an estimate: floating-point operations of the trunk
-(counted on the network itself, without computing it), three times as many for a training as for a look at an image,
-divided by what a GPU keeps up. Memory is counted on the trunk too: weights, their gradients, what the optimiser keeps
-for each, and the activations that the backward pass of a batch needs. Heads, losses and what exists for a moment come
-on top.
+For single tables and figures see wsss_lab.lab.needs. Minutes are measured in small (wsss_lab.lab.trial). Where that
+can't be done, the profile voc without its data or without a GPU, hours of a GPU are an estimate: floating-point
+operations of the trunk (counted on the network itself, without computing it), three times as many for a training as for
+a look at an image, divided by what a GPU keeps up. Memory is counted on the trunk too: weights, their gradients, what
+the optimiser keeps for each, and the activations that the backward pass of a batch needs. Heads, losses and what exists
+for a moment come on top.
 """
 
 import shutil
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
@@ -16,9 +19,11 @@ from typing import Any
 
 import pandas as pd
 
-from wsss_lab.lab.assumed import DATA, assumed, told
+from wsss_lab.lab import trial
+from wsss_lab.lab.assumed import DATA, WEIGHTS, assumed, told
 from wsss_lab.lab.fingerprint import definitions_of
-from wsss_lab.lab.session import Session, start
+from wsss_lab.lab.pool import free_gpus
+from wsss_lab.lab.session import Session, route_module, start
 from wsss_lab.lab.steps import Step, topological
 from wsss_lab.lab.store import Store
 from wsss_lab.networks.backbones import Backbone
@@ -30,12 +35,13 @@ HEADS = 1.35  # what is stored of a training, relative to its trunk: 1.1 to 1.4 
 PIXELS = {False: 64 * 64, True: 500 * 500}  # of a drawn image, of a photograph
 NAMED = 4  # trainings that are too large and named
 V3PLUS = "v3plus"  # a trunk cut and frozen as in DeepLabv3+
-_DECIMALS = {"GPU-hours": 1, "GB": 1, "GPU GB": 1}  # by column of what is printed; 0 for others
+#: By column of what is printed; 0 for others.
+_DECIMALS = {"GPU-hours": 1, "computing, minutes": 1, "minutes": 1, "GB": 2, "GPU GB": 1}
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What one step will take. hours: of a GPU. bytes: in the run store. stored: nothing of it, it is there."""
+    """What one step will take. hours: of a worker or a GPU. bytes: in the run store. stored: nothing, it is there."""
 
     step: Step
     hours: float
@@ -44,18 +50,21 @@ class Cost:
 
 
 def has_forecast(paper: str) -> bool:
-    """Whether a notebook is one of a paper with tables, claims and figures; the primer isn't."""
-    return all(find_spec(f"wsss_lab.papers.{paper}.{kind}") for kind in ("tables", "claims", "figures"))
+    """Whether a notebook is one of the package's."""
+    return find_spec(f"wsss_lab.papers.{paper}") is not None
 
 
-def costs(run: Session, steps: Iterable[Step], tflops: float = TFLOPS) -> list[Cost]:
-    """What each of some steps will take, in the order given."""
-    return [Cost(step, hours(step, tflops), _bytes(step, run), step in run.store) for step in steps]
+def costs(run: Session, steps: Iterable[Step], tflops: float = TFLOPS,
+          measured: Mapping[Step, float] | None = None) -> list[Cost]:
+    """What each of some steps will take, in the order given. measured: seconds by step, 0 for those left out; None:
+    estimated."""
+    return [Cost(step, hours(step, tflops) if measured is None else measured.get(step, 0.0) / 3600, _bytes(step, run),
+                 step in run.store) for step in steps]
 
 
 def hours(step: Step, tflops: float = TFLOPS) -> float:
-    """Hours of a GPU that a step will take; 0 for one that runs no network."""
-    if not step.settings.get("backbone"):
+    """Hours of a GPU that a step will take, by its operations; 0 for one that runs no network."""
+    if not step.runs_network:
         return 0.0
     operations = _operations(Backbone.from_settings(step.settings["backbone"]), cut_of(step))
     if step.trains:
@@ -79,61 +88,104 @@ def _images(step: Step) -> int:
     return view.count if view is not None else 0
 
 
-def summary(costs: Iterable[Cost]) -> dict[str, Any]:
+def summary(costs: Iterable[Cost], jobs: int = 0, on_gpu: bool = True) -> dict[str, Any]:
     """Steps, those stored already, and of those that are left: trainings, GPU-hours, GB of GPU memory of the largest
-    training, GB on the disk."""
+    training, GB on the disk. jobs: workers, where minutes were measured, which then stand in place of GPU-hours."""
     costs = list(costs)
     left = [each for each in costs if not each.stored]
     largest = max((training_bytes(each.step) for each in left), default=0)
+    hours = sum(each.hours for each in left)
     return {"steps": len(costs), "stored": len(costs) - len(left), "trainings": sum(each.step.trains for each in left),
-            "GPU-hours": sum(each.hours for each in left), "GPU GB": largest / 1e9,
-            "GB": sum(each.bytes for each in left) / 1e9}
+            **({"computing, minutes": 60 * hours, "minutes": 60 * wall(left, jobs)} if jobs else {"GPU-hours": hours}),
+            **({"GPU GB": largest / 1e9} if on_gpu else {}), "GB": sum(each.bytes for each in left) / 1e9}
 
 
-def trainings(costs: Iterable[Cost]) -> pd.DataFrame:
-    """One row per training: what it is called, network, iterations, batch, side, GPU-hours and GB of GPU memory."""
+def wall(costs: Sequence[Cost], jobs: int) -> float:
+    """Hours until so many workers are done, at best: the longest chain of steps, or the share of each worker or of each
+    place on a GPU. costs: every step after those that it needs."""
+    ends: dict[Step, float] = {}
+    for each in costs:
+        ends[each.step] = each.hours + max((ends.get(parent, 0.0) for parent in each.step.parents), default=0.0)
+    places = len(free_gpus() or range(jobs))
+    return max([sum(each.hours for each in costs) / jobs,
+                sum(each.hours for each in costs if each.step.runs_network) / places, *ends.values()])
+
+
+def trainings(costs: Iterable[Cost], jobs: int = 0, on_gpu: bool = True) -> pd.DataFrame:
+    """One row per training: what it is called, network, iterations, batch, side, GPU-hours and GB of GPU memory; see
+    `summary`."""
     rows = []
     for each in costs:
         if each.step.trains:
             backbone, schedule = each.step.settings.get("backbone", {}), each.step.settings["schedule"]
             rows.append({"training": each.step.label, "network": backbone.get("family", ""),
                          "iterations": schedule["iterations"], "batch": schedule["batch"],
-                         "side": backbone.get("side", 0), "GPU-hours": each.hours,
-                         "GPU GB": training_bytes(each.step) / 1e9, "state": "stored" if each.stored else "to run"})
+                         "side": backbone.get("side", 0),
+                         **({"minutes": 60 * each.hours} if jobs else {"GPU-hours": each.hours}),
+                         **({"GPU GB": training_bytes(each.step) / 1e9} if on_gpu else {}),
+                         "state": "stored" if each.stored else "to run"})
     return pd.DataFrame(rows)
 
 
-def of_papers(papers: Iterable[str], profile: str, seeds: int, tflops: float = TFLOPS) -> dict[str, list[Cost]]:
-    """What each paper that has a forecast will take; steps that papers share are counted with the first of them.
+def can_be_tried(profile: str) -> bool:
+    """Whether minutes of this machine can be told: the networks of the profile voc need a GPU and their data."""
+    from wsss_lab.networks.machine import resolve_device
 
-    Raises DataError or WeightsError when a folder that the profile reads doesn't hold what it needs.
+    return profile != "voc" or resolve_device().type == "cuda" and not (
+        assumed(DATA, profile) or assumed(WEIGHTS, profile))
+
+
+def of_papers(papers: Iterable[str], profile: str, seeds: int, tflops: float = TFLOPS, jobs: int = 0,
+              device: str = "auto") -> dict[str, list[Cost]]:
+    """What each notebook of the package will take; steps that several share are counted with the first of them.
+
+    jobs: workers that try steps out; 0 = GPU-hours are estimated at `tflops`. Raises DataError or WeightsError when a
+    folder that the profile reads doesn't hold what it needs.
     """
-    from wsss_lab.lab.needs import DryRun, asked_by
+    from wsss_lab.lab.needs import DryRun
 
     kind = DryRun if assumed(DATA, profile) else Session  # there is nothing that figures could look at
     seen: set[Step] = set()
-    found = {}
+    asked = []
     for paper in filter(has_forecast, papers):
-        run = start(paper, profile, seeds, figures="", kind=kind)
-        found[paper] = costs(run, (step for step in topological(asked_by(run)) if step not in seen), tflops)
-        seen |= {each.step for each in found[paper]}
-    return found
+        run = start(paper, profile, seeds, device=device, figures="", kind=kind)
+        own = getattr(route_module(paper), "steps_needed", None)
+        steps = [step for step in topological(own(run) if own else run.needs()) if step not in seen]
+        asked.append((run, steps))
+        seen.update(steps)
+    left = [step for run, steps in asked for step in steps if step not in run.store]
+    measured = trial.measured(left, len(asked[0][0].world.classes), jobs) if jobs and left else None
+    return {run.paper: costs(run, steps, tflops, measured) for run, steps in asked}
 
 
-def render(papers: Iterable[str], profile: str, seeds: int, tflops: float = TFLOPS, listed: bool = False) -> str:
-    """The forecast as text: a line per paper that has one, their sum, and every training where asked for. Raises what
-    `of_papers` raises."""
+def render(papers: Iterable[str], profile: str, seeds: int, tflops: float = TFLOPS, listed: bool = False,
+           jobs: int = 0, device: str = "auto") -> str:
+    """The forecast as text: a line per notebook, their sum, and every training where asked for; jobs: see `of_papers`.
+    Raises what `of_papers` raises."""
     import torch
 
-    found = of_papers(papers, profile, seeds, tflops)
+    found = of_papers(papers, profile, seeds, tflops, jobs, device)
     together = [each for added in found.values() for each in added]
-    rows = {paper: summary(added) for paper, added in (found | {"together": together}).items()}
-    left = [each.step for each in together if each.step.trains and not each.stored]
     gpu = float(torch.cuda.get_device_properties(0).total_memory) if torch.cuda.is_available() else None
-    return "\n".join([as_text(pd.DataFrame(rows).T),
-                      f"Hours are an estimate, at {tflops:g} TFLOP/s kept up; what is stored already is left out.",
-                      *room(together), *advice(left, gpu), *told(profile),
-                      *([as_text(trainings(together), index=False)] if listed else [])])
+    on_gpu = not jobs or gpu is not None
+    rows = pd.DataFrame([summary(added, jobs, on_gpu) for added in [*found.values(), together]], [*found, "together"])
+    left = [each.step for each in together if each.step.trains and not each.stored]
+    if jobs:  # one notebook after the other
+        rows.loc["together", "minutes"] = rows["minutes"].iloc[:-1].sum()
+    return "\n".join([as_text(rows), *_explained(together, tflops, jobs), *room(together),
+                      *(advice(left, gpu) if on_gpu else ()), *told(profile),
+                      *([as_text(trainings(together, jobs, on_gpu), index=False)] if listed else [])])
+
+
+def _explained(costs: Iterable[Cost], tflops: float, jobs: int) -> list[str]:
+    """What minutes or hours rest on."""
+    if not jobs:
+        return [f"Hours are an estimate, at {tflops:g} TFLOP/s kept up; what is stored already is left out."]
+    missing = Counter(each.step.function.__name__ for each in costs if not each.stored and not each.hours)
+    workers = "1 worker" if jobs == 1 else f"{jobs} workers"
+    return [f"Minutes are those of this machine with {workers}: some steps of each kind were tried out in small.",
+            "Drawing tables and figures comes on top; what is stored already is left out.",
+            *([f"Not counted, as a trial came to no end: {', '.join(missing)}."] if missing else [])]
 
 
 def room(costs: Iterable[Cost]) -> list[str]:
@@ -170,7 +222,7 @@ def training_bytes(step: Step, mixed: bool = True, parts: int = 1) -> float:
 
     mixed: activations, and a copy of the weights, in half precision. parts: how many a batch is worked through in.
     """
-    if not step.trains or not step.settings.get("backbone"):
+    if not step.trains or not step.runs_network:
         return 0.0
     schedule = step.settings["schedule"]
     kept = _kept(Backbone.from_settings(step.settings["backbone"]), cut_of(step), schedule["trunk_lr"] > 0)

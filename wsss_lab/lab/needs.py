@@ -8,18 +8,19 @@ What depends on results is not foreseen: images that are shown are as many as in
 """
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
 
 from wsss_lab.data.views import EvalView
 from wsss_lab.errors import LabError
-from wsss_lab.lab import assumed, forecast, made_up, plots
+from wsss_lab.lab import assumed, forecast, made_up, plots, trial
 from wsss_lab.lab.registry import Chosen, Decider, artifacts_of, maker_of
 from wsss_lab.lab.session import Session, start
 from wsss_lab.lab.steps import Output, Step, topological
 from wsss_lab.lab.store import WriteError
+from wsss_lab.lab.worlds import open_world
 from wsss_lab.measure.quantities import Derived, Results
 
 
@@ -122,25 +123,33 @@ def _tried(artifact: Chosen, run: DryRun) -> tuple[str, bool]:
             return "", False
 
 
-def table(found: dict[str, Needs], tflops: float = forecast.TFLOPS) -> pd.DataFrame:
-    """One row per artifact: steps, trainings, GPU-hours, GB of GPU memory of the largest training, title; nothing is
-    taken from a store."""
+def table(found: dict[str, Needs], tflops: float = forecast.TFLOPS,
+          measured: Mapping[Step, float] | None = None) -> pd.DataFrame:
+    """One row per artifact: steps, trainings, GPU-hours and GB of GPU memory of the largest training, or minutes of a
+    worker where seconds were measured, title; nothing is taken from a store."""
     rows = []
     for name, each in found.items():
-        hours = sum(forecast.hours(step, tflops) for step in each.steps)
         trainings = [step for step in each.steps if step.trains]
-        rows.append({"artifact": name, "steps": len(each.steps), "trainings": len(trainings), "GPU-hours": hours,
-                     "GPU GB": max(map(forecast.training_bytes, trainings), default=0) / 1e9, "title": each.title})
+        if measured is None:
+            taken = {"GPU-hours": sum(forecast.hours(step, tflops) for step in each.steps),
+                     "GPU GB": max(map(forecast.training_bytes, trainings), default=0) / 1e9}
+        else:
+            taken = {"computing, minutes": sum(measured.get(step, 0.0) for step in each.steps) / 60}
+        rows.append({"artifact": name, "steps": len(each.steps), "trainings": len(trainings), **taken,
+                     "title": each.title})
     return pd.DataFrame(rows)
 
 
-def render(chosen: Sequence[Chosen], profile: str, seeds: int, tflops: float = forecast.TFLOPS) -> str:
-    """What artifacts need, as text: a line for each. Raises DataError or WeightsError when a folder that the profile
-    reads doesn't hold what it needs."""
+def render(chosen: Sequence[Chosen], profile: str, seeds: int, tflops: float = forecast.TFLOPS, jobs: int = 0) -> str:
+    """What artifacts need, as text: a line for each; jobs: workers that try steps out, 0 = hours of a GPU are
+    estimated. Raises DataError or WeightsError when a folder that the profile reads doesn't hold what it needs."""
     found = needs(chosen, profile=profile, seeds=seeds)
+    steps = list(dict.fromkeys(step for each in found.values() for step in each.steps))
+    measured = trial.measured(steps, len(open_world(profile).classes), jobs) if jobs else None
     halted = [name for name, each in found.items() if not each.complete]
-    lines = [forecast.as_text(table(found, tflops), index=False),
-             "Each for itself, from an empty run store: they share steps. GPU GB: largest training, in bf16.",
+    lines = [forecast.as_text(table(found, tflops, measured), index=False),
+             "Each for itself, from an empty run store: they share steps."
+             + (" GPU GB: largest training, in bf16." if measured is None else ""),
              *assumed.told(profile)]
     if halted:
         lines.append(f"At least, as it can't be told before results are there: {', '.join(halted)}.")

@@ -238,13 +238,13 @@ def start(paper: str, profile: str = "toy", seeds: int = 1, world_seed: int = 0,
     data_check.before_run(profile_named(profile))
     os.environ["WSSS_DEVICE"] = checked("device", device)
     resolve_device()
-    routes = _module_of(paper).routes(profile, seeds, world_seed)
+    routes = route_module(paper).routes(profile, seeds, world_seed)
     if figures and not Path(figures).is_absolute():
         figures = str(project_folder() / figures)
     return kind(paper, profile, routes, jobs, figures)
 
 
-def _module_of(paper: str) -> ModuleType:
+def route_module(paper: str) -> ModuleType:
     """The module with the routes of a paper (or of the primer)."""
     known = [module.name for module in pkgutil.iter_modules(wsss_lab.papers.__path__) if module.ispkg]
     if paper not in known:

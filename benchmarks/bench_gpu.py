@@ -26,7 +26,6 @@ import time
 from collections.abc import Iterable
 from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
-from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -35,6 +34,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from wsss_lab.data.views import TrainView
 from wsss_lab.lab import forecast
+from wsss_lab.lab.needs import asked_by
 from wsss_lab.lab.session import Session
 from wsss_lab.lab.steps import Step, topological
 from wsss_lab.lab.worlds import ToyWorld
@@ -154,10 +154,8 @@ def row(run: Session, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def trainings(run: Session) -> list[Step]:
-    """All trainings of a paper's notebook. Figures have none of their own, and some of them look at images."""
-    parts = [import_module(f"wsss_lab.papers.{run.paper}.{kind}") for kind in ("tables", "claims")]
-    steps = topological([step for part in parts for step in part.steps(run.route, run.profile)])
-    return [step for step in steps if "schedule" in step.settings and step.stage != "evaluation"]
+    """All trainings of a paper's notebook."""
+    return [step for step in topological(asked_by(run)) if step.trains]
 
 
 def paper_line(run: Session, tflops: float, seen: set[Step]) -> str:

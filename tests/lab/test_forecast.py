@@ -53,7 +53,7 @@ def test_a_training_takes_three_looks_per_image_and_a_prediction_one(run):
     assert 1 < forecast.HEADS < 2 and training.bytes == forecast.HEADS * 4 * weights
     prediction = found["labels of val, full, seed 0"]
     assert not prediction.step.trains and prediction.hours * 3600e6 == pytest.approx(24 * look)
-    assert prediction.bytes == 24 * 64 * 64
+    assert prediction.bytes == pytest.approx(24 * 64 * 64 / 20)
     score = found["score of labels of val, full, seed 0"]
     assert score.hours == score.bytes == 0
 
@@ -217,3 +217,16 @@ def test_the_listing_says_what_each_training_takes(run):
     assert table["training"].tolist() == [step.label]
     assert table["GPU GB"].tolist() == [forecast.training_bytes(step) / 1e9]
     assert forecast.summary(forecast.costs(run, [step]))["GPU GB"] == forecast.training_bytes(step) / 1e9
+
+
+def test_maps_take_the_room_that_packed_ones_do():
+    run = start("oh2017", "quick", figures="")
+    route, images = run.route, 48
+    seeds, maps, scenes = route.seeds(), route.class_maps("HighRes"), run.world.scenes("train")
+    found = {each.step: each.bytes for each in forecast.costs(run, topological([seeds, route.saliency_maps()]))}
+    expected = {seeds: 64 * 64 / 20, maps: 8 * 2 * (64 / 4) ** 2, scenes: 64 * 64 * (3 + 3 / 16)}
+    assert {step: found[step] for step in expected} == {step: pytest.approx(images * each) for step, each in
+                                                         expected.items()}
+    learned = {each.step: each.bytes for each in forecast.costs(run, topological([route.salient()]))}
+    assert learned[route.saliency_maps()] == pytest.approx(images * 64 * 64 / 1.6)
+    assert learned[route.salient()] == pytest.approx(images * 64 * 64 / 20)

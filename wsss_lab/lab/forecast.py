@@ -24,7 +24,7 @@ from wsss_lab.lab.assumed import DATA, WEIGHTS, assumed, told
 from wsss_lab.lab.fingerprint import definitions_of
 from wsss_lab.lab.pool import free_gpus
 from wsss_lab.lab.session import Session, route_module, start
-from wsss_lab.lab.steps import Step, topological
+from wsss_lab.lab.steps import Output, Step, references, topological
 from wsss_lab.lab.store import Store
 from wsss_lab.networks.backbones import Backbone
 
@@ -33,6 +33,13 @@ BACKWARD = 3  # a training step costs about three looks
 FULL, HALF = 4, 2  # bytes of a number in fp32, and in bf16 or fp16
 HEADS = 1.35  # what is stored of a training, relative to its trunk: 1.1 to 1.4 in rehearsals of the papers' networks
 PIXELS = {False: 64 * 64, True: 500 * 500}  # of a drawn image, of a photograph
+#: How much smaller what is made of an image is stored (benchmarks/results/packed.txt): maps of labels, saliency, class
+#: maps of the size of the network's view; on its grid, they stay as they are.
+PACKED = {False: {"labels": 20.0, "saliency": 1.6, "classes": 12.0},
+          True: {"labels": 40.0, "saliency": 4.5, "classes": 12.0}}
+STRIDE = {False: 4, True: 8}  # of that grid
+DRAWN = 3 + 3 / 16  # bytes per pixel of a drawn image, with its masks
+GRADED = {"maps", "S1", "S2", "S3"}  # outputs that aren't labels
 NAMED = 4  # trainings that are too large and named
 V3PLUS = "v3plus"  # a trunk cut and frozen as in DeepLabv3+
 #: By column of what is printed; 0 for others.
@@ -58,8 +65,13 @@ def costs(run: Session, steps: Iterable[Step], tflops: float = TFLOPS,
           measured: Mapping[Step, float] | None = None) -> list[Cost]:
     """What each of some steps will take, in the order given. measured: seconds by step, 0 for those left out; None:
     estimated."""
-    return [Cost(step, hours(step, tflops) if measured is None else measured.get(step, 0.0) / 3600, _bytes(step, run),
-                 step in run.store) for step in steps]
+    steps = list(steps)
+    taken: dict[Step, set[str]] = {}  # what others take of a step
+    for each in references(value for step in steps for value in step.inputs.values()):
+        if isinstance(each, Output):
+            taken.setdefault(each.step, set()).add(each.name)
+    return [Cost(step, hours(step, tflops) if measured is None else measured.get(step, 0.0) / 3600,
+                 _bytes(step, run, taken.get(step, set())), step in run.store) for step in steps]
 
 
 def hours(step: Step, tflops: float = TFLOPS) -> float:
@@ -74,12 +86,26 @@ def hours(step: Step, tflops: float = TFLOPS) -> float:
     return operations / (tflops * 1e12 * 3600)
 
 
-def _bytes(step: Step, run: Session) -> float:
-    """What a step will store, roughly: the weights of a training, a byte per pixel of what is made of images."""
+def _bytes(step: Step, run: Session, taken: set[str]) -> float:
+    """What a step will store, roughly: the weights of a training, maps of each image that is looked at. taken: outputs
+    that others take."""
+    backbone, photographs = step.settings.get("backbone"), run.artifacts.photographs
     if step.trains:
-        backbone = step.settings.get("backbone")
         return HEADS * FULL * _kept(Backbone.from_settings(backbone), "DeepLab", False).weights if backbone else 0.0
-    return 0.0 if step.stage == "evaluation" else _images(step) * PIXELS[run.artifacts.photographs]
+    if step.stage == "evaluation":
+        return 0.0
+    pixels, packed, graded = PIXELS[photographs], PACKED[photographs], len(taken & GRADED)
+    if step.stage == "data":
+        of_image = 0.0 if photographs else DRAWN * pixels
+    elif not graded:
+        of_image = pixels / packed["labels"]
+    elif step.stage == "saliency":
+        of_image = graded * pixels / packed["saliency"]
+    else:
+        planes = HALF * len(run.world.classes)
+        of_image = (planes * (backbone["side"] / STRIDE[photographs]) ** 2 if backbone else
+                    planes * step.settings.get("side", 0) ** 2 / packed["classes"])
+    return trial.amount(step) * of_image
 
 
 def _images(step: Step) -> int:

@@ -84,8 +84,8 @@ lab: $(READY)  ## Open the notebooks in JupyterLab
 doctor: $(READY)  ## Check environment, data, weights and GPU; say what fixes what is missing
 	@$(WSSS) doctor
 
-book: $(READY)  ## Write the executed notebooks of PROFILE as HTML into build/book
-	@$(WSSS) book --profile "$(PROFILE)" $(if $(EXECUTED),--executed "$(EXECUTED)")
+book: $(READY)  ## Write the executed notebooks of PROFILE and the gallery as a site, into build/book
+	@$(WSSS) book --profile "$(PROFILE)" $(if $(EXECUTED),--executed "$(EXECUTED)") $(if $(OUT),--figures "$(OUT)")
 
 lint: $(READY)  ## Check the style of the code
 	@$(PYTHON) -m ruff check wsss_lab tests

@@ -84,7 +84,7 @@ def test_progress_counts_the_steps_that_run_one_line_each_where_nobody_watches(s
     assert [what[:2] for what in told] == [(0, 4), (1, 4), (2, 4), (3, 4), (4, 4)]
     assert told[2][2].startswith("seeds (add 1)")
     run([graph(log, n=5)[2]], store, progress="plain")
-    printed = capsys.readouterr().out.splitlines()
+    printed = capsys.readouterr().err.splitlines()
     assert printed[0] == "4 steps to run" and printed[1].startswith("[1/4] data (numbers)") and len(printed) == 5
 
 

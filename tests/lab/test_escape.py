@@ -3,15 +3,13 @@
 import io
 from html.parser import HTMLParser
 
-import mistune  # with nbconvert
+import mistune  # with jupyterlab
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
-from tiny_notebooks import write_notebook
 
 from wsss_lab.lab import session
 from wsss_lab.lab.artifacts import Artifacts
-from wsss_lab.lab.book import write_book
 from wsss_lab.lab.gallery import write_gallery
 from wsss_lab.lab.pictures import Picture
 
@@ -78,9 +76,3 @@ def test_old_tables_and_foreign_entries_of_a_manifest_bring_no_tags_into_the_gal
     (results.folder / "manifest.json").write_text(manifest.replace('"artifacts": {', foreign, 1))
     text = write_gallery(tmp_path).read_text() + (results.folder / "README.md").read_text()
     assert "<script" not in text and "&lt;script>x" in text and "secret" not in text and "fig1.png" in text
-
-
-def test_a_title_is_text_in_the_list_of_pages(tmp_path, name):
-    write_notebook(tmp_path / "1_oh2017_guided.ipynb", f"# {name}")
-    index = Tags(write_book(tmp_path, tmp_path / "book", "quick")[-1].read_text())
-    assert not index.found & {"script", "img"} and name in index.text.getvalue()

@@ -9,7 +9,10 @@ from matplotlib.figure import Figure
 
 from wsss_lab.errors import StoreError
 from wsss_lab.lab.artifacts import Artifacts
+from wsss_lab.lab.explorer import explorer
 from wsss_lab.lab.gallery import VERDICTS, write_gallery
+from wsss_lab.lab.notebooks import project_folder
+from wsss_lab.lab.runs import read_all
 from wsss_lab.measure.claims import FINAL, Verdict
 
 
@@ -88,6 +91,20 @@ def test_pages_show_what_lies_beside_them_and_every_link_leads_somewhere(tmp_pat
     page = pages["photos/oh2017/README.md"]
     assert "A cat." in page and "fig1.png" not in page and "(fig3.png)" in page  # photographs are told of, not shown
     assert "| minutes | notebook 3.5 |" in page and "[run.json](run.json)" in page and "gpu" not in page
+
+
+def test_the_recorded_claims_are_one_small_page_whose_links_lead_somewhere():
+    figures = project_folder() / "figures"
+    found = list(read_all(figures))
+    page = explorer(found)
+    assert page.count("<article") == sum(len(saved.claims) for saved in found) > 200 and len(page.encode()) < 400_000
+    links = set(re.findall(r'href="([^"#:]+)(?:#[^"]*)?"', page))
+    assert len(links) > 15 and all((figures / link).is_file() for link in links)
+    told = re.findall(r'data-stage="([^"]*)">\n.*toy · oh2017 · (C\d\d).*\n.*\n.*notebook: ([^<]*)<', page)
+    assert {id: (stages, section) for stages, id, section in told if id in ("C01", "C10", "C20")} == {
+        "C01": ("seeds,saliency,fusion,segmenter", "Results: the paper beside ours"),
+        "C10": ("seeds,saliency,refinement,segmenter", "Results: the paper beside ours"),
+        "C20": ("", "Claims: what holds here")}
 
 
 def test_marks_can_be_told_without_colour_and_are_filled_for_verdicts_alone(tmp_path):

@@ -31,7 +31,7 @@ def move(steps, total):
 
 def test_headless_progress_is_plain_lines(capsys):
     report()
-    assert capsys.readouterr() == ("2 steps to run\n[1/2] seeds  1.0 s\n[2/2] fusion  0.5 s\n", "")
+    assert capsys.readouterr() == ("", "2 steps to run\n[1/2] seeds  1.0 s\n[2/2] fusion  0.5 s\n")
 
 
 def test_a_kernel_shows_a_bar_unless_told_otherwise(capsys, monkeypatch):
@@ -42,7 +42,7 @@ def test_a_kernel_shows_a_bar_unless_told_otherwise(capsys, monkeypatch):
     assert printed.out == "" and "2/2" in printed.err
     monkeypatch.setenv("WSSS_PROGRESS", "plain")
     report()
-    assert "[2/2] fusion" in capsys.readouterr().out
+    assert "[2/2] fusion" in capsys.readouterr().err
 
 
 def test_progress_can_be_silent(capsys, monkeypatch):

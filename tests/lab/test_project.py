@@ -109,7 +109,8 @@ REQUIRED = [split_requirement(text) for text in PYPROJECT["project"]["dependenci
 def test_conda_environment_lists_the_packages_of_pyproject_with_the_same_bounds():
     environment = yaml.safe_load((PROJECT / "environment.yml").read_text())
     assert (environment["name"], environment["channels"]) == ("wsss-lab", ["conda-forge"])
-    listed = dict(map(split_requirement, environment["dependencies"]))
+    *conda, pip = environment["dependencies"]
+    listed = dict(map(split_requirement, [*conda, *pip["pip"]]))
     assert PYPROJECT["project"]["requires-python"] == f">={listed['python']}"
     extras = {extra: list(map(split_requirement, texts))
               for extra, texts in PYPROJECT["project"]["optional-dependencies"].items()}

@@ -76,9 +76,10 @@ def test_shown_artifacts_are_read_off_a_notebook(tmp_path):
     cells = ["%magic", 'run.show("table1", "fig2")\nrun.show(grid([]), "a picture")', "run.show()",
              'display(run.show("C1"))']
     path = tmp_path / "1_oh2017.ipynb"
-    made = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(each) for each in cells])
+    headings = nbformat.v4.new_markdown_cell("# Seeds\n\n## Fusion\ntext")
+    made = nbformat.v4.new_notebook(cells=[headings, *map(nbformat.v4.new_code_cell, cells)])
     path.write_text(nbformat.writes(made))
-    assert shown_artifacts(path) == ["table1", "fig2", "C1"]
+    assert shown_artifacts(path) == {"table1": "Fusion", "fig2": "Fusion", "C1": "Fusion"}
 
 
 def test_what_is_computed_ahead_is_what_artifacts_read(monkeypatch):

@@ -1,70 +1,120 @@
-"""The executed notebooks as web pages, with a page that lists them."""
+"""The executed notebooks and the gallery as a site of static pages, which ask no server for anything."""
 
+import importlib
 import re
+import shutil
+import tempfile
+from collections.abc import Collection
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from wsss_lab.data.files import whole
 from wsss_lab.errors import SetupError
-from wsss_lab.lab.escape import in_html
-from wsss_lab.lab.notebooks import read
+from wsss_lab.lab.explorer import EXPLORER
+from wsss_lab.lab.gallery import NAME, WORLDS, write_gallery
+from wsss_lab.lab.notebooks import PARAMETERS_TAG, read
+from wsss_lab.lab.provenance import PACKAGE_FOLDER
+from wsss_lab.lab.runs import NOT_SETTINGS, read_all
 
-PAGE = """<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>wsss-lab</title>
-<style>
-body {{ font: 16px/1.6 system-ui, sans-serif; max-width: 44rem; margin: 3rem auto; padding: 0 1rem; }}
-</style>
-<h1>wsss-lab</h1>
-<p>Weakly supervised semantic segmentation, run step by step.
-Executed notebooks, profile <b>{profile}</b>.</p>
-<ol start="{start}">
-{items}
-</ol>
-</html>
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
+
+INDEX = """# wsss-lab
+
+Weakly supervised semantic segmentation, run step by step: the executed notebooks, profile **{profile}**, and the
+results that are kept. <a href="figures/{explorer}">All claims on one page</a>, to be filtered.
+
+```{{toctree}}
+:caption: Notebooks
+{notebooks}
+```
+
+```{{toctree}}
+:caption: Results
+{results}
+```
 """
+STYLE = """
+.cell_output .output { overflow-x: auto; }
+.cell_output table :is(th, td) { padding: .1rem .5rem; }
+"""
+#: The configuration of Sphinx.
+SITE = {
+    "project": "wsss-lab", "language": "en", "html_title": "wsss-lab", "html_theme": "furo", "smartquotes": False,
+    "include_patterns": ["index.md", "notebooks/*", f"figures/**{NAME}"], "suppress_warnings": ["myst.xref_missing"],
+    "extensions": ["myst_nb"], "myst_enable_extensions": ["dollarmath"], "myst_heading_anchors": 4,
+    "nb_execution_mode": "off", "nb_output_stderr": "remove", "nb_render_markdown_format": "myst",
+    "mathjax_path": "tex-svg.js",
+    "html_static_path": ["_static"], "html_css_files": ["lab.css"], "html_extra_path": ["_extra"],
+    "html_copy_source": False, "html_show_copyright": False, "html_show_search_summary": False,
+}
 
-# Code that a cell shows as Markdown would otherwise be set in the font of the prose.
-STYLE = "<style>.jp-OutputArea-output .highlight pre { font-family: var(--jp-code-font-family); }</style>"
-LINK = re.compile(r'href="([^"/:]+)\.ipynb(#[^"]*)?"')
 
+def write_book(executed: Path, folder: Path, profile: str, figures: Path) -> Path:
+    """Write the site: a page per executed notebook of a profile and per page of the gallery, with search.
 
-def write_book(executed: Path, folder: Path, profile: str) -> list[Path]:
-    """Convert the executed notebooks of a profile to HTML, pictures included, and list them in index.html.
-
-    Links from one notebook to another lead to its page, if it has one.
-
-    executed: the folder with the executed notebooks. folder: where the pages go.
-    Returns the pages written, index.html last. Raises SetupError when there is no executed notebook yet.
+    executed: the folder with the executed notebooks. folder: where the pages go. figures: what the gallery is made of.
+    Returns the page to begin with. Raises SetupError when there is no executed notebook yet.
     """
-    from nbconvert import HTMLExporter
-
-    def page_link(link: re.Match) -> str:
-        return f'href="{link[1]}.html{link[2] or ""}"' if (executed / f"{link[1]}.ipynb").is_file() else link[0]
+    from sphinx.application import Sphinx
+    from sphinx.util.docutils import docutils_namespace
 
     sources = sorted(executed.glob("*.ipynb"))
     if not sources:
         raise SetupError(f"no executed notebooks in '{executed}'", f"a finished run of profile '{profile}'",
                          f"make reproduce PROFILE={profile}")
-    titles = [_title(source) for source in sources]  # before any page is made: a file may be no notebook
-    texts, items = {}, []
-    for source, title in zip(sources, titles):
-        # Without embed_images, which closes every <details> where it opens; our pictures are within the cells anyway.
-        body, _ = HTMLExporter(template_name="lab").from_filename(str(source))
-        texts[f"{source.stem}.html"] = LINK.sub(page_link, body.replace("</head>", f"{STYLE}</head>", 1))
-        items.append(f'<li><a href="{in_html(source.stem)}.html">{in_html(title)}</a></li>')
-    start = sources[0].name.split("_")[0]
-    texts["index.html"] = PAGE.format(profile=in_html(profile), items="\n".join(items),
-                                      start=start if start.isdigit() else 1)
-    for name, text in texts.items():
-        with whole(folder / name) as part:
-            part.write_text(text, encoding="utf-8")
-    return [folder / name for name in texts]
+    again, names = "delete it (rm {}), or run the notebook again", [source.name for source in sources]
+    texts = {f"notebooks/{source.name}": _for_readers(read(source, again.format(source)), names) for source in sources}
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as temporary, docutils_namespace():
+        pages = Path(temporary)
+        results = _lay_out_results(figures, pages)
+        texts["index.md"] = INDEX.format(profile=profile, notebooks="\n".join(texts), results="\n".join(results),
+                                         explorer=EXPLORER)
+        for name, text in {**texts, "_static/lab.css": STYLE}.items():
+            (pages / name).parent.mkdir(exist_ok=True)
+            (pages / name).write_text(text, encoding="utf-8")
+        mathjax = Path(importlib.import_module("sphinx-mathjax-offline").__file__).parent / "static" / "mathjax"
+        shutil.copy(mathjax / SITE["mathjax_path"], pages / "_static")
+        Sphinx(pages, None, folder, pages / "_doctrees", "html", SITE, status=None).build()
+    return folder / "index.html"
 
 
-def _title(source: Path) -> str:
-    """The notebook's first heading, or its file name."""
-    cells = read(source, f"delete it (rm {source}), or run the notebook again").cells
-    lines = [line for cell in cells if cell.cell_type == "markdown" for line in cell.source.splitlines()]
-    return next((line.lstrip("# ") for line in lines if line.startswith("# ")), source.stem)
+def _lay_out_results(figures: Path, pages: Path) -> list[str]:
+    """Copy the gallery to where it is in a checkout, seen from `pages`; returns its pages in their order."""
+    if figures.is_dir():
+        shutil.copytree(figures, pages / "figures", ignore=shutil.ignore_patterns("quick"))
+    write_gallery(pages / "figures")
+    found = [saved for saved in read_all(pages / "figures") if saved.profile in WORLDS]
+    # What Sphinx passes on as it is: the page of claims, and the code that it leads to.
+    explorer = (pages / "figures" / EXPLORER).read_text(encoding="utf-8")
+    copied = {f"figures/{EXPLORER}": re.sub(r'(href="[^":]*)\.(?:ipynb|md)(?=["#])', r"\1.html", explorer)}
+    for paper in {saved.paper for saved in found}:
+        code = f"wsss_lab/papers/{paper}/claims.py"
+        if (PACKAGE_FOLDER.parent / code).is_file():
+            copied[code] = (PACKAGE_FOLDER.parent / code).read_text(encoding="utf-8")
+    for name, text in copied.items():
+        (pages / "_extra" / name).parent.mkdir(parents=True)
+        (pages / "_extra" / name).write_text(text, encoding="utf-8")
+    return [f"figures/{NAME}", *(f"figures/{saved.profile}/{saved.paper}/{NAME}" for saved in found)]
+
+
+def _for_readers(notebook: "NotebookNode", names: Collection[str]) -> str:
+    """The notebook with one cell of parameters, which holds the values in force; those of this machine stay out.
+
+    names: of the site's notebooks. Of a link to another one, which hasn't run, the words are left.
+    """
+    import nbformat
+
+    given = notebook.metadata.get("papermill", {}).get("parameters", {})
+
+    def in_force(line: re.Match) -> str:
+        shown = line["name"] in given and line["name"] not in NOT_SETTINGS
+        return line["before"] + (repr(given[line["name"]]) if shown else line["value"])
+
+    for cell in notebook.cells:
+        if PARAMETERS_TAG in cell.metadata.get("tags", ()):
+            cell.source = re.sub(r"^(?P<before>(?P<name>\w+).*?= *)(?P<value>.*?)(?=  #|$)", in_force, cell.source,
+                                 flags=re.M)
+    notebook.cells = [cell for cell in notebook.cells if "injected-parameters" not in cell.metadata.get("tags", ())]
+    return re.sub(r"\[([^][]*)\]\((\w+\.ipynb)[^)\s]*\)", lambda link: link[0] if link[2] in names else link[1],
+                  nbformat.writes(notebook))

@@ -222,15 +222,17 @@ def book(
     profile: Profile = "toy",
     executed: Executed = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the pages. [default: build/book]")] = None,
+    figures: Annotated[Path | None, typer.Option(help="Folder of results. [default: figures]")] = None,
 ) -> None:
-    """Write the executed notebooks as web pages."""
+    """Write the executed notebooks and the gallery as a site of static pages."""
     from wsss_lab.lab import notebooks, profiles
     from wsss_lab.lab.book import write_book
 
     profiles.profile_named(profile)
-    build = notebooks.project_folder() / "build"
-    pages = write_book(executed or build / "notebooks" / profile, out or build / "book", profile)
-    print(f"{len(pages) - 1} notebook(s) written; open {pages[-1]}")
+    project = notebooks.project_folder()
+    index = write_book(executed or project / "build" / "notebooks" / profile, out or project / "build" / "book",
+                       profile, figures or project / "figures")
+    print(f"written; open {index}")
 
 
 @app.command()

@@ -21,9 +21,10 @@ OK, WARNING, MISSING = "ok", "warn", "missing"
 
 #: Name on PyPI and import name, where they differ, of what the package can't do without.
 PACKAGES = {name: name for name in ("torch", "torchvision", "numpy", "pandas", "scipy", "matplotlib", "seaborn",
-                                    "jupyterlab", "papermill", "nbconvert", "pooch", "tqdm")}
+                                    "jupyterlab", "papermill", "sphinx", "furo", "sphinx-mathjax-offline", "pooch",
+                                    "tqdm")}
 PACKAGES |= {"scikit-learn": "sklearn", "opencv-python-headless": "cv2", "pillow": "PIL",
-             "pydensecrf2": "pydensecrf.densecrf", "ipykernel": "ipykernel.kernelspec"}
+             "pydensecrf2": "pydensecrf.densecrf", "ipykernel": "ipykernel.kernelspec", "myst-nb": "myst_nb"}
 #: What some are called here instead of by name and version.
 CALLED = {"pydensecrf2": "pydensecrf (dense CRF)", "ipykernel": f"Jupyter kernel of {sys.executable}"}
 COMPILED = "pydensecrf2"  # when it is installed

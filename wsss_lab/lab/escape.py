@@ -13,12 +13,12 @@ def in_html(text: object) -> str:
 
 
 def in_markdown(text: object) -> str:
-    r"""Text for a line or a table's cell of Markdown: no tag, entity, link, emphasis by stars or new cell comes of it.
+    r"""Text for a line or a table's cell of Markdown: no tag, link, formula, emphasis by stars or new cell comes of it.
 
     >>> in_markdown("a|b\\ <b>*x*</b>\n[y](z) &lt; 1"), in_markdown("G2 > 1 < 3, R&D [1, 2]")
     ('a\\|b\\\\ &lt;b>\\*x\\*&lt;/b> [y]\\(z) &amp;lt; 1', 'G2 > 1 < 3, R&D [1, 2]')
     """
-    line = re.sub(r"([\\|*`])", r"\\\1", " ".join(str(text).split()))
+    line = re.sub(r"([\\|*`$])", r"\\\1", " ".join(str(text).split()))
     return without_tags(_LINK.sub(r"\\", _ENTITY.sub("&amp;", line)))
 
 

@@ -1,6 +1,7 @@
 """The gallery: figures/README.md with every claim's verdict, and a page of tables and figures per profile and paper.
 
     <figures>/README.md                      grids of verdicts, and the way to each page
+    <figures>/claims.html                    all verdicts, to be filtered (see lab.explorer)
               <profile>/<paper>/README.md    what the run was, claims with their evidence, tables, figures
               verdicts/<verdict>.svg         marks of the grids: a letter in a square, filled for a verdict
 
@@ -8,7 +9,6 @@ Pages are made from the manifests and the files beside them and hold nothing els
 time and are the same whenever the results are. All links are relative.
 """
 
-import re
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,17 +16,13 @@ from typing import Any
 from wsss_lab.lab import tables
 from wsss_lab.lab.artifacts import MANIFEST, verdict_line, write_files
 from wsss_lab.lab.escape import in_markdown, without_tags
+from wsss_lab.lab.explorer import EXPLORER, FILLED, VERDICTS, anchor, explorer
 from wsss_lab.lab.runs import RECORD, Saved, read_all
 from wsss_lab.measure.claims import FINAL, POINTING, SEEDS_FOR_A_VERDICT, Verdict
 
 NAME, MARKS = "README.md", "verdicts"
 # Quick runs show that everything works and mean nothing; they are not shown.
 WORLDS = {"toy": "the drawn world", "photos": "real photographs", "voc": "PASCAL VOC, as in the paper"}
-#: Verdict -> letter and colour of its mark.
-VERDICTS = {Verdict.REPRODUCED: ("R", "#007a58"), Verdict.DIRECTION_ONLY: ("D", "#1f6fb2"),
-            Verdict.NOT_REPRODUCED: ("N", "#b84e00"), Verdict.INCONCLUSIVE: ("I", "#77680a"),
-            Verdict.NOT_TESTABLE: ("–", "#6e7781"), Verdict.POINTS_TO_YES: ("y", "#007a58"),
-            Verdict.POINTS_TO_NO: ("n", "#b84e00"), Verdict.OPEN: ("o", "#57606a")}
 ELSEWHERE = "elsewhere"  # the mark of a claim that stands in the profile's other grid
 GROUP = 5  # marks that stand close together
 
@@ -45,7 +41,8 @@ def write_gallery(figures: str | Path) -> Path:
         _write(saved.folder, NAME, _page(saved, " · ".join(ways)))
     if found:
         for verdict, (letter, colour) in {**VERDICTS, ELSEWHERE: ("", "#d0d7de")}.items():
-            _write(figures / MARKS, _file(verdict), _square(letter, colour, filled=verdict in FINAL[:-1]))
+            _write(figures / MARKS, _file(verdict), _square(letter, colour, filled=verdict in FILLED))
+    write_files(figures, {EXPLORER: explorer(found).encode()})
     _write(figures, NAME, _front(found))
     return figures / NAME
 
@@ -99,7 +96,8 @@ def _front(found: Sequence[Saved]) -> Iterator[str]:
         return
     profiles = {name: [saved for saved in found if saved.profile == name] for name in WORLDS}
     if any(not saved.claims.empty for saved in found):
-        yield f"A mark is a claim, in groups of {GROUP} from the first to the last; it leads to the evidence.\n"
+        yield (f"A mark is a claim, in groups of {GROUP} from the first to the last; it leads to the evidence. All of"
+               f' them can be filtered in <a href="{EXPLORER}">one page</a>, offline, in a browser.\n')
     for name, part in profiles.items():
         yield from _grid(f"{name}, {WORLDS[name]}: verdicts", part, FINAL,
                          f"Of at least {SEEDS_FOR_A_VERDICT} trainings, or of what needs none:")
@@ -125,7 +123,7 @@ def _grid(heading: str, part: Sequence[Saved], verdicts: Collection[Verdict], ex
             of_this_kind = pointing is (verdicts is not FINAL)
             shown |= of_this_kind
             mark = _mark(verdict, f"{id}: {verdict}")
-            marks.append(f"[{mark}]({_place(saved)}#{_anchor(id)})" if of_this_kind else _mark(ELSEWHERE, ""))
+            marks.append(f"[{mark}]({_place(saved)}#{anchor(id)})" if of_this_kind else _mark(ELSEWHERE, ""))
         groups = ["".join(marks[start : start + GROUP]) for start in range(0, len(marks), GROUP)]
         rows += [f"| [{saved.paper}]({_place(saved)}) | {' &nbsp;'.join(groups)} |"] if shown else []
     if rows:
@@ -144,10 +142,6 @@ def _claims(saved: Saved) -> list[tuple[str, str]]:
     return list(zip(ids, saved.claims["verdict"].astype(str)))
 
 
-def _anchor(id: str) -> str:
-    return re.sub(r"\W+", "-", id).lower()
-
-
 # --- the page of a paper ----------------------------------------------------------------------------------------------
 
 
@@ -164,7 +158,7 @@ def _page(saved: Saved, ways: str) -> Iterator[str]:
                     f"{_mark(verdict, '', '../../')} {in_markdown(verdict)}".strip()]
             told += [f"*{in_markdown(name)}*: {in_markdown(value)}" for name, value in row.items()
                     if name not in ("claim_id", "statement", "verdict") and value == value]
-            yield f'| {in_markdown(id)} | <a id="{_anchor(id)}"></a>{"<br>".join(told)} |'
+            yield f'| {in_markdown(id)} | <a id="{anchor(id)}"></a>{"<br>".join(told)} |'
         yield ""
     for id, entry in saved.artifacts.items():
         yield f'<a id="{id}"></a>\n\n## {id}. {in_markdown(entry["title"])}\n'

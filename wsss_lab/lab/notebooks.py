@@ -77,6 +77,18 @@ def project_folder() -> Path:
     return checkout if (checkout / "pyproject.toml").is_file() else Path.cwd()
 
 
+def shown_folder(folder: Path | None) -> str:
+    """A folder as a notebook tells it, which others may read too: below the checkout the way from there, else its name.
+
+    >>> shown_folder(project_folder() / "figures" / "toy"), shown_folder(Path("/home/me/store")), shown_folder(None)
+    ('figures/toy', '.../store', 'not saved')
+    """
+    if folder is None:
+        return "not saved"
+    checkout = project_folder()
+    return folder.relative_to(checkout).as_posix() if folder.is_relative_to(checkout) else f".../{folder.name}"
+
+
 def find_notebooks(folder: Path | None = None) -> list[Notebook]:
     """The notebooks in a folder, by default the project's, in the order of their numbers.
 
@@ -170,15 +182,19 @@ def given_parameters(path: Path, options: Mapping[str, object], assignments: Seq
     return given
 
 
-def shown_artifacts(path: Path) -> list[str]:
-    """The ids of the artifacts that a notebook's cells show, as in `run.show("table1", "fig8")`, in their order."""
-    calls = []
+def shown_artifacts(path: Path) -> dict[str, str]:
+    """The ids of the artifacts that a notebook's cells show, as in `run.show("table1", "fig8")`, in their order, each
+    with the heading of its section."""
+    shown, section = {}, ""
     for cell in read(path).cells:
+        if cell.cell_type == "markdown":
+            section = ([section] + re.findall(r"^#+ (.*)", cell.source, re.M))[-1]
         with suppress(SyntaxError):  # of a cell with magics, say
-            calls += [node for node in ast.walk(ast.parse(cell.source if cell.cell_type == "code" else ""))
-                      if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "show"]
-    return [each.value for call in calls for each in call.args
-            if isinstance(call.args[0], ast.Constant) and isinstance(each, ast.Constant)]
+            for node in ast.walk(ast.parse(cell.source if cell.cell_type == "code" else "")):
+                if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "show":
+                    shown |= {each.value: section for each in node.args
+                              if isinstance(each, ast.Constant) and isinstance(node.args[0], ast.Constant)}
+    return shown
 
 
 def run_notebook(notebook: Notebook, parameters: Mapping[str, object], executed: Path) -> Outcome:

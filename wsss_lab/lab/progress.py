@@ -27,7 +27,7 @@ def reporter(style: str = "") -> Progress:
     if style == "none":
         return lambda done, total, line: None
     if style == "plain":
-        return lambda done, total, line: print(f"[{done}/{total}] {line}" if done else line, flush=True)
+        return lambda done, total, line: print(f"[{done}/{total}] " * bool(done) + line, file=sys.stderr, flush=True)
     bars = []
 
     def move(done: int, total: int, line: str) -> None:

@@ -17,7 +17,7 @@ from wsss_lab.errors import ParameterError
 from wsss_lab.lab import data_check, provenance, runs
 from wsss_lab.lab.artifacts import Artifacts
 from wsss_lab.lab.compute import compute, plan
-from wsss_lab.lab.notebooks import project_folder
+from wsss_lab.lab.notebooks import project_folder, shown_folder
 from wsss_lab.lab.pictures import Picture, draw
 from wsss_lab.lab.profiles import check_inputs, profile_named, unknown_name
 from wsss_lab.lab.published import published
@@ -174,8 +174,8 @@ class Session:
             "seeds": self.seeds,
             "device": f"{resolve_device()}, {workers}, torch {torch.__version__}",
             "steps": f"{len(state)}: {cached} reused, {len(state) - cached} to run{_reasons(state)}",
-            "results": str(self.artifacts.folder or "not saved"),
-            "run store": str(self.store.root),
+            "results": shown_folder(self.artifacts.folder),
+            "run store": shown_folder(self.store.root),
         }
         return _facts(rows)
 
@@ -188,7 +188,7 @@ class Session:
             "versions": ", ".join(f"{name} {number}" for name, number in provenance.versions().items()),
             "commit": provenance.git_commit() or "unknown",
             "minutes in this notebook": f"{self.minutes():.1f}",
-            "tables and figures": str(self.artifacts.folder or "not saved"),
+            "tables and figures": shown_folder(self.artifacts.folder),
         }
         return _facts(rows)
 

@@ -62,11 +62,12 @@ def executed(folder):
     notebook.metadata["papermill"] = {"parameters": given}
     notebook.cells.insert(1, nbformat.v4.new_code_cell("# Parameters\nfigures = '/home/somebody/figures'",
                                                        metadata={"tags": ["injected-parameters"]}))
-    wide = pd.DataFrame({f"a long column {number}": [number] for number in range(30)})
+    wide = pd.DataFrame({"source": ["quoted", ""]} | {f"a long column {number}": [1, 2] for number in range(30)})
+    table = Artifacts(None).table("wide", wide, "A wide table", protocol="of many words " * 30)
     output = nbformat.v4.new_output
     notebook.cells[-1].outputs = [
         output("stream", name="stderr", text="[1/2] seeds 1.0 s\n"), output("stream", name="stdout", text="said\n"),
-        output("display_data", {"text/html": wide.to_html()}),
+        output("display_data", {"text/html": table.to_html()}),
         output("display_data", {"text/html": Picture(draw(Figure(figsize=(9, 2))), "An <alt> text")._repr_html_()}),
         output("display_data", {"text/markdown": "[Oh](1_oh2017_guided.ipynb) $\\tau$ | [Lee](5_lee2021_eps.ipynb)"})]
     nbformat.write(notebook, path)

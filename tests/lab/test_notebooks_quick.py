@@ -52,5 +52,5 @@ def test_all_notebooks_run_and_a_second_run_recomputes_nothing(tmp_path):
 
     second = make_quick(tmp_path)
     assert second.returncode == 0, second.stdout[-3000:] + second.stderr[-3000:]
-    assert "steps to run" in first.stdout and "steps to run" not in second.stdout
+    assert "steps to run" in first.stderr and "steps to run" not in second.stderr
     assert {path: path.read_bytes() for path in folder.glob("*/*.csv")} == tables

@@ -183,11 +183,10 @@ def _styled(id: str, frame: "pd.DataFrame", title: str, protocol: str, decimals)
     notes += [f"Protocol: {in_html(protocol)}"] if protocol else []
     notes += [_QUOTED] if quoted.any() else []
     right = tables.numeric_columns(frame)
-    quiet = "font-style: italic; color: #666"
     styler = text.style.hide(axis="index").format(escape="html").format_index(escape="html", axis=1)
     styler = styler.set_uuid(id).set_caption("<br>".join(notes))
     styler = styler.set_properties(**{"text-align": "left"}).set_properties(right, **{"text-align": "right"})
-    styler = styler.apply(lambda row: [quiet if quoted[row.name] else ""] * len(row), axis=1)
+    styler = styler.apply(lambda row: ["font-style: italic" if quoted[row.name] else ""] * len(row), axis=1)
     return styler.set_table_styles([
         {"selector": "caption", "props": "caption-side: top; text-align: left; color: inherit"},
         {"selector": "th", "props": "text-align: left"},

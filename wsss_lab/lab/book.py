@@ -25,17 +25,21 @@ results that are kept. <a href="figures/{explorer}">All claims on one page</a>, 
 
 ```{{toctree}}
 :caption: Notebooks
+:maxdepth: 2
 {notebooks}
 ```
 
 ```{{toctree}}
 :caption: Results
+:maxdepth: 1
 {results}
 ```
 """
 STYLE = """
 .cell_output .output { overflow-x: auto; }
-.cell_output table :is(th, td) { padding: .1rem .5rem; }
+.cell_output table { border: 0; border-collapse: collapse; }
+.cell_output table :is(th, td) { border: 0; padding: .1rem .5rem; min-width: 5rem; }
+.cell_output caption { max-width: calc(100vw - 3rem); }
 """
 #: The configuration of Sphinx.
 SITE = {

@@ -68,8 +68,8 @@ def _file(verdict: str) -> str:
 
 def _square(letter: str, colour: str, filled: bool) -> Iterator[str]:
     yield '<svg xmlns="http://www.w3.org/2000/svg" width="18" height="18" viewBox="0 0 18 18">'
-    yield (f'<rect x="1.5" y="1.5" width="15" height="15" rx="2" fill="{colour if filled else "#ffffff"}"'
-           f' stroke="{colour}"/>')
+    fill = colour if filled else "#ffffff" if letter else "none"
+    yield f'<rect x="1.5" y="1.5" width="15" height="15" rx="2" fill="{fill}" stroke="{colour}"/>'
     yield (f'<text x="9" y="13" text-anchor="middle" font-family="sans-serif" font-size="11" font-weight="bold"'
            f' fill="{"#ffffff" if filled else colour}">{letter}</text>')
     yield "</svg>"

@@ -58,6 +58,7 @@ CANDIDATES = (
     Candidate("segmenter", 400, 5e-4, 4, 14),
     Candidate("segmenter", 400, 2e-4, 10, 14),
     Candidate("segmenter", 400, 1e-4, 10, 7),
+    Candidate("segmenter", 400, 1e-4, 20, 14),
     Candidate("HighRes", 250, 3e-4, 10, 14),
     Candidate("HighRes", 250, 1e-4, 30, 7),
 )

@@ -307,7 +307,8 @@ def test_ablation_bars_draw_every_row_as_a_difference_to_the_reference(run, figu
 
 def test_charts_show_the_rows_that_a_profile_trains(of_photos):
     (axes,) = of_photos["ablation_bars"].figure.axes
-    assert [label.get_text() for label in axes.get_yticklabels()] == ["no PAMR", "ψ=0.3 (the final model)", "no gate"]
+    assert [label.get_text() for label in axes.get_yticklabels()] == [
+        "no penalty", "no PAMR", "ψ=0.3 (the final model)", "no gate"]
     assert "epsilon" not in of_photos["learning_curves"].alt
     assert legend(of_photos["learning_curves"].figure.axes[2]) == ["pooling, ε = 1", "penalty, ε = 1"]
 

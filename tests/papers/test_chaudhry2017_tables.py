@@ -80,7 +80,7 @@ def test_a_table_has_a_title_a_protocol_and_numbers_in_columns_of_their_own(made
 
 
 def test_a_profile_that_leaves_rows_out_says_so(made, made_of_photos):
-    for name in ("table1", "table5", "text_attention", "text_cues", "text_means", "ablations"):
+    for name in ("table1", "text_attention", "text_cues", "text_means", "ablations"):
         assert NOT_RUN in made_of_photos[name].frame.to_string(), name
         assert NOT_RUN not in made[name].frame.to_string(), name
     assert "1 training seed(s)" in made_of_photos["table2"].protocol
@@ -212,13 +212,6 @@ def test_table6_of_photographs_says_that_there_is_no_test_split(made_of_photos):
     assert set(table.frame["95 %"]) == {NO_TEST} and table.frame["mean ours"].isna().all()
     assert table.frame[["mean paper", "background paper"]].notna().all(axis=None)
     assert "nothing is measured in this profile" in table.protocol and "ours:" not in table.protocol
-
-
-def test_table5_of_photographs_leaves_out_s2_alone(made_of_photos):
-    frame = made_of_photos["table5"].frame
-    assert (frame["95 %"] == NOT_RUN).tolist() == (frame["saliency"] == "S2").tolist()
-    assert frame["mean ours"].isna().tolist() == (frame["saliency"] == "S2").tolist()
-    assert frame["background paper"].notna().all()
 
 
 # --- ablations and stages --------------------------------------------------------------------------------------------

@@ -295,8 +295,8 @@ def test_what_claims_read_is_what_is_computed():
 
 def test_what_photographs_leave_out_is_named():
     route = lee2021_routes("photos", 1)[0]
-    assert len(claim_steps(CLAIMS, route)) == 20
-    for quantity, reason in ((lee.pseudo("pre-defined"), "doesn't train the row 'pre-defined'"),
+    assert len(claim_steps(CLAIMS, route)) == 25
+    for quantity, reason in ((lee.pseudo("tau=0.1"), "doesn't train the row 'tau=0.1'"),
                              (lee.segmented(EPS, V1_VGG), "doesn't train the segmenter 'V1, VGG16' on 'adaptive'"),
                              (lee.pseudo(EPS, many=True), "has no world of many objects"),
                              (lee.pseudo(EPS, "walked"), "trains no AffinityNet"),

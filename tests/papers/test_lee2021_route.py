@@ -334,7 +334,7 @@ def test_photographs_have_few_rows_and_one_segmenter(photographs):
     assert route.crowded is None and route.starts.keys() == {"main", "MobileNetV2"}
     assert {start.path for start in route.starts.values()} == {str(photographs / "mobilenet_v2_imagenet.pth")}
     assert {name: route.trained(name).pixel_labels() for name in trained_rows("photos")} == {
-        "CAM": (), "naive": (DUTS,), "adaptive": (DUTS,), "saliency: unsupervised": (),
+        "CAM": (), **dict.fromkeys(STRATEGY_ROWS, (DUTS,)), "saliency: unsupervised": (),
         "saliency: oracle": ("true foreground as saliency",)}
     assert route.saliency("masks") == route.guided.saliency_maps("train")
     net, = segmenters("photos")

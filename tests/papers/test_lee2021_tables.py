@@ -71,7 +71,7 @@ def test_a_table_has_a_title_a_protocol_and_numbers_in_columns_of_their_own(ever
         if column.endswith((" ours", " paper")):
             assert column in numeric_columns(table.frame) or table.frame[column].isna().all(), column
     expected = NOT_RUN in table.frame.to_string()
-    assert expected is (profile == "photos" and name not in ("table1", "table2"))
+    assert expected is (profile == "photos" and name not in ("table1", "table2", "table3"))
     if (profile, name) == ("photos", "table7"):
         return
     right, wrong = (TAGS_UNUSED, TAGS_KNOWN) if name in OF_SEGMENTERS else (TAGS_KNOWN, TAGS_UNUSED)
@@ -316,7 +316,6 @@ def test_notes_tell_what_was_found(run, made, made_of_photos):
     assert "[13] elsewhere" in made["table4"].protocol and "2.1" in made["table7"].protocol  # slips in print
     words = made["detectors"].frame.set_index("saliency")["what it is"]
     assert words["noisy"].startswith("40 % of the objects missed") and "6 %" in words["blurred"]
-    assert "gain: over naive" in made_of_photos["table3"].protocol
     assert "WSSS_COCO" in made_of_photos["table7"].protocol
 
 
@@ -345,11 +344,11 @@ def test_photographs_have_one_segmenter_and_no_test(made_of_photos, name):
 
 
 @pytest.mark.parametrize("name, column, there", [
-    ("table3", "train ours", [False, True, False, True]), ("table7", "val ours", [False] * 9),
+    ("table7", "val ours", [False] * 9),
     ("text-saliency", "val ours", [True, False, False, True]),
     ("text-saliency", "detector here", [True, False, True, True]),
     ("detectors", "train ours", [True, True, False, True, True, False, False, False, False]),
-    ("switches", "train ours", [True, False, True, False, True, *[False] * 4, True, True, True])])
+    ("switches", "train ours", [True, True, True, True, True, *[False] * 4, True, True, True])])
 def test_photographs_leave_lines_out(made_of_photos, name, column, there):
     found = made_of_photos[name].frame[column].notna().tolist()
     assert found == there or (name == "table7" and not any(found)), found

@@ -212,7 +212,8 @@ POSTPROCESSED = ("S1", "S1 + adapt", "S2 + adapt", "S3", "S3 + adapt", "VGG, S3 
 AS_RELEASED = "S3 + adapt, pixel loss only"
 
 #: Rows that a profile runs whose networks take minutes each on a CPU.
-_PHOTO_ROWS = ("attention only", "S1", "S1 + adapt", "S3", "S3 + adapt", "S3, longer", AS_RELEASED, "G2")
+_PHOTO_ROWS = ("attention only", "S1", "S1 + adapt", "S2", "S2 + adapt", "S3", "S3 + adapt", "S3, longer", AS_RELEASED,
+               "G2")
 
 
 def trained_rows(profile: str) -> tuple[str, ...]:

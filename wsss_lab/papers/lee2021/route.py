@@ -265,7 +265,7 @@ ROWS = {
 }
 
 #: Rows that a profile runs whose networks take minutes each on a CPU.
-_PHOTO_ROWS = ("CAM", "naive", "adaptive", detector_row("unsupervised"), detector_row("oracle"))
+_PHOTO_ROWS = ("CAM", *STRATEGY_ROWS, detector_row("unsupervised"), detector_row("oracle"))
 
 #: What the segmenters of Tables 5 and 6 are taught by, and which of SEGMENTERS.
 TAUGHT = {

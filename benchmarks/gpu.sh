@@ -29,11 +29,13 @@ part() {  # name, seconds at most, command
 }
 
 if [ -n "$QUICK" ]; then
-    rates=(--steps 1 --side 65 --batch 2 --only roy2017) small=(--quick) profile=quick paper=primer
+    rates=(--steps 1 --side 65 --batch 2 --only roy2017) small=(--quick) tests=(tests/lab/test_trial.py) profile=quick paper=primer
 else
     rates=(--steps 20) small=() profile=toy paper=oh2017
+    tests=(tests/lab/test_trial.py tests/networks/test_{fit,inference,deeplab_v3plus}.py
+           tests/refinement/test_{pamr,affinity}.py)
 fi
-part tests 90 "$PYTHON" -m pytest -q -p no:cacheprovider tests/networks/test_fit.py tests/lab/test_trial.py
+part tests 90 "$PYTHON" -m pytest -q -p no:cacheprovider "${tests[@]}"
 part rates 120 "$PYTHON" benchmarks/bench_gpu.py --device "$WSSS_DEVICE" "${rates[@]}"
 part device 60 "$PYTHON" benchmarks/bench_device.py --device "$WSSS_DEVICE" "${small[@]}"
 part plan 90 "$PYTHON" -m wsss_lab plan --profile $profile --paper $paper --device "$WSSS_DEVICE" --jobs "$JOBS"

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from wsss_lab.data.views import TrainView
 from wsss_lab.evaluation.precision_recall import sweep
 from wsss_lab.lab.worlds import WeightsFile
 from wsss_lab.papers.shared_tables import (
@@ -54,10 +55,16 @@ def test_cells_of_a_sweep_are_those_of_the_nearest_threshold_and_of_the_best():
 
 @pytest.mark.parametrize("seeds, covers", [(1, "images only"), (3, "images and seeds")])
 def test_the_sentence_under_a_table_says_what_was_scored_and_how(seeds, covers):
-    run = SimpleNamespace(seeds=seeds, world=SimpleNamespace(name="toyvoc"), view=lambda split: range(7),
+    def view(split):
+        images = np.zeros((7 if split == "test" else 1200, 30, 40, 3), np.uint8)
+        names, tags = [str(number) for number in range(len(images))], np.ones((len(images), 1), bool)
+        return TrainView.from_arrays(split, ("a",), names, tags, images, "none")
+
+    run = SimpleNamespace(seeds=seeds, world=SimpleNamespace(name="toyvoc"), view=view,
                           route=SimpleNamespace(start=WeightsFile("/weights/a.pth")))
     text = protocol(run, "one scale", "test")
-    assert text.startswith("paper: PASCAL VOC 2012 test; ours: toyvoc test (7 images), ")
+    scored = "toyvoc test (7 images, longer side 40; 1,200 for training)"
+    assert text.startswith(f"paper: PASCAL VOC 2012 test; ours: {scored}, ")
     assert f"{seeds} training seed(s), image tags not used at test time, one scale, no CRF unless" in text
     assert text.endswith(f"bootstrap over {covers}. Start weights: a.pth.")
 

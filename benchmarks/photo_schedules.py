@@ -58,7 +58,7 @@ CANDIDATES = (
     Candidate("segmenter", 400, 5e-4, 4, 14),
     Candidate("segmenter", 400, 2e-4, 10, 14),
     Candidate("segmenter", 400, 1e-4, 10, 7),
-    Candidate("segmenter", 400, 1e-4, 20, 14),
+    Candidate("segmenter", 800, 2e-4, 10, 14),
     Candidate("HighRes", 250, 3e-4, 10, 14),
     Candidate("HighRes", 250, 1e-4, 30, 7),
 )
@@ -89,7 +89,7 @@ def measure(candidate: Candidate, folder: VocReader, start: dict) -> dict:
         counts = score_maps(labelled.subset(dev), found["maps"], candidate.side)["counts"]
         threshold, best = sweep(counts.sum(0)).best_threshold()
         scores = {"dev mAP": 100 * nan_mean(average), "dev mIoU": 100 * best, "threshold": threshold}
-    return {**asdict(candidate), **{name: round(value, 2) for name, value in scores.items()},
+    return {**asdict(candidate), **{name: round(float(value), 2) for name, value in scores.items()},
             "CPU minutes": round(minutes, 1)}
 
 

@@ -118,7 +118,7 @@ def test_a_step_of_training_moves_no_norm_of_the_trunk_and_none_of_its_first_lay
     moved = moved_by_a_step(net)
     norms = tuple(f"trunk.{name}." for name, layer in net.trunk.named_modules() if isinstance(layer, nn.BatchNorm2d))
     first = {"wide_resnet": ("trunk.conv1a.", "trunk.b2."), "resnet": ("trunk.conv1.",), "vgg": (),
-             "mobilenet": tuple(f"trunk.{index}." for index in range(7))}[family]
+             "mobilenet": tuple(f"trunk.{index}." for index in range(14))}[family]
     trunk = {name for name in net.state_dict() if name.startswith("trunk.")}
     assert moved & trunk == {name for name in trunk if not name.startswith((*norms, *first))} != set()
     assert {name.split(".")[0] for name in moved} == {"trunk", "aspp", "merge", "cue", "decoder", "skip"}

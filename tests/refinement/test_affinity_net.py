@@ -102,7 +102,7 @@ def test_a_step_of_training_moves_new_layers_and_no_norm_and_none_of_the_first_l
     moved = {name for name, value in net.state_dict().items() if not torch.equal(value, before[name])}
     norms = {f"trunk.{name}." for name, layer in net.trunk.named_modules() if isinstance(layer, nn.BatchNorm2d)}
     first = {"wide_resnet": ("trunk.conv1a.", "trunk.b2."), "resnet": ("trunk.conv1.",), "vgg": (),
-             "mobilenet": tuple(f"trunk.{index}." for index in range(7))}[family]
+             "mobilenet": tuple(f"trunk.{index}." for index in range(14))}[family]
     assert moved == {name for name in before if not name.startswith((*norms, *first))}
 
 

@@ -315,7 +315,7 @@ def test_code_without_a_source_file_is_refused(monkeypatch):
 
 # Modules with definitions that find code or files by names which only a run knows, or hand on a module.
 BLIND = {f"wsss_lab.lab.{name}" for name in (
-    "cluster", "doctor", "fingerprint", "forecast", "pictures", "pool", "progress", "provenance", "published",
+    "book", "cluster", "doctor", "fingerprint", "forecast", "pictures", "pool", "progress", "provenance", "published",
     "registry", "session", "summary")}
 
 

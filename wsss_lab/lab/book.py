@@ -1,10 +1,10 @@
 """The executed notebooks and the gallery as a site of static pages, which ask no server for anything."""
 
-import importlib
 import re
 import shutil
 import tempfile
 from collections.abc import Collection
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -77,7 +77,7 @@ def write_book(executed: Path, folder: Path, profile: str, figures: Path) -> Pat
         for name, text in {**texts, "_static/lab.css": STYLE}.items():
             (pages / name).parent.mkdir(exist_ok=True)
             (pages / name).write_text(text, encoding="utf-8")
-        mathjax = Path(importlib.import_module("sphinx-mathjax-offline").__file__).parent / "static" / "mathjax"
+        mathjax = Path(find_spec("sphinx-mathjax-offline").origin).parent / "static" / "mathjax"
         shutil.copy(mathjax / SITE["mathjax_path"], pages / "_static")
         Sphinx(pages, None, folder, pages / "_doctrees", "html", SITE, status=None).build()
     return folder / "index.html"

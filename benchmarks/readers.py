@@ -71,7 +71,7 @@ TEACHER = """\
 
 ```bash
 make lab       # start with 0_primer; profile = "quick" in its first cell for a lesson
-make book      # the executed notebooks as web pages
+make book      # the executed notebooks and the gallery as a site
 ```
 
 You will see the five stages in miniature in the primer, then one notebook per paper. What is in the run store is

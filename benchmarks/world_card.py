@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from wsss_lab.data.folder import VocReader
-from wsss_lab.evaluation.world_card import SALIENCY, measure_world, summary
+from wsss_lab.measure.world_card import SALIENCY, measure_world, summary
 from wsss_lab.networks.u2netp import WEIGHTS_FILE
 from wsss_lab.networks.weights import read_weights
 from wsss_lab.saliency.maps import folder_frames, salient_masks, u2net_frames

@@ -15,8 +15,8 @@ from tiny_notebooks import write_notebook
 
 from wsss_lab.data.views import EvalView
 from wsss_lab.evaluation.precision_recall import sweep
-from wsss_lab.evaluation.world_card import STATISTICS
 from wsss_lab.lab import notebooks, summary
+from wsss_lab.measure.world_card import STATISTICS
 from wsss_lab.papers.oh2017 import route as oh2017
 from wsss_lab.papers.primer import figures as pictures
 from wsss_lab.papers.primer import route as primer

@@ -13,12 +13,12 @@ import pandas as pd
 from wsss_lab.data.views import EvalView
 from wsss_lab.evaluation.confusion import VOID, confusion_matrix, iou, mean_iou, nan_mean
 from wsss_lab.evaluation.precision_recall import ThresholdSweep, sweep
-from wsss_lab.evaluation.world_card import CANVAS, STATISTICS, measure_world, summary, within
 from wsss_lab.lab.notebooks import find_notebooks, project_folder
 from wsss_lab.lab.published import published
 from wsss_lab.lab.session import Session
 from wsss_lab.lab.steps import Step
 from wsss_lab.measure.tables import Table, table
+from wsss_lab.measure.world_card import CANVAS, STATISTICS, measure_world, summary, within
 from wsss_lab.papers.oh2017 import route as oh2017
 from wsss_lab.papers.oh2017.tables import miou, seeder_score
 from wsss_lab.papers.shared_tables import labels_of

@@ -9,8 +9,8 @@ from benchmarks import world_card as command
 from wsss_lab.data import frames
 from wsss_lab.data.views import EvalView
 from wsss_lab.errors import WeightsError
-from wsss_lab.evaluation import world_card as card
 from wsss_lab.evaluation.co_occurrence import LEAST_IMAGES
+from wsss_lab.measure import world_card as card
 
 
 def grey(values):

@@ -97,7 +97,7 @@ def render(reports: Sequence[Report], profile: str, gallery: Path | None = None)
     lines += [f"    {item.saved.folder}" for item in reports if item.promised]
     lines += [f"    {gallery}   every table and figure beside the paper's numbers"] if gallery else []
     lines += [f"    {item.outcome.executed}" for item in reports]
-    lines += [f"    make book PROFILE={profile}   the executed notebooks as web pages"]
+    lines += [f"    make book PROFILE={profile}   the executed notebooks and the gallery as a site"]
     return "\n".join(lines)
 
 

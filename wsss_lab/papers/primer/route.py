@@ -89,7 +89,7 @@ RECALLED = "classes; where all images' pixels are labelled at one threshold, the
 
 def card_step(route: oh2017.Route) -> Step:
     """The statistics of the world."""
-    return route.step(measure_world, f"world card of {CARD_SPLIT}", view=CARD_SPLIT,
+    return route.step(measure_world, f"world card of {CARD_SPLIT}", "evaluation", view=CARD_SPLIT,
                       salient=route.salient("val")["masks"], cells=route.side // route.scale.stride)
 
 

@@ -80,7 +80,7 @@ def freeze_start(net: nn.Module) -> None:
     """Keep batch norms, and all layers before the last stage, as they were pre-trained.
 
     Batches here are too small to re-estimate statistics, and photographs too few to learn better features from: on dev,
-    segmenters gain by it (benchmarks/photo_schedules.py).
+    neither segmenters nor classifiers do better from stride 16 on (benchmarks/photo_schedules.py).
     """
     freeze_batch_norms(net)
     net.trunk[:_FIRST_TRAINED].requires_grad_(False)

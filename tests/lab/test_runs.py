@@ -28,7 +28,7 @@ NOTEBOOK = Notebook(Path("1_oh2017_guided.ipynb"), 1, "oh2017")
 STARTED = time.time() - 90
 GIVEN = {"profile": "toy", "seeds": 2, "world_seed": 0, "device": "auto", "jobs": 3, "figures": "/home/me/figures",
          "tau": 0.3}
-EARLIER = "2017-07-21T09:00:00+00:00"
+EARLIER, LATER = "2017-07-21T09:00:00+00:00", "2999-07-21T09:00:00+00:00"  # than any run of these tests
 
 
 def number(value, of=None, schedule=None):
@@ -53,8 +53,9 @@ def store(tmp_path):
 def steps(store):
     """A training of an earlier run, two of this one, and a step whose result is gone."""
     found = [step_of(0, schedule={"iterations": 1}), step_of(1, schedule={"iterations": 2}), step_of(2), step_of(3)]
-    facts = [{"seconds": 60, "peak_memory_mb": 512.5, "created": EARLIER}, {"seconds": 30, "peak_memory_mb": 700.0},
-             {"seconds": 6, "peak_memory_mb": float("nan")}]
+    facts = [{"seconds": 60, "peak_memory_mb": 512.5, "created": EARLIER},
+             {"seconds": 30, "peak_memory_mb": 700.0, "created": LATER},
+             {"seconds": 6, "peak_memory_mb": float("nan"), "created": LATER}]
     for step, about in zip(found, facts, strict=False):
         store.save(step, {"value": 0}, about)
     return found

@@ -217,8 +217,8 @@ def test_ctrl_c_and_sigterm_stop_the_notebook_cleanly_and_say_how_to_go_on(tmp_p
     source = f"""
 import pathlib, signal, time
 {busy}
-print("working", flush=True)
 try:
+    print("working", flush=True)
     time.sleep(120)
 finally:
     pathlib.Path({str(tmp_path / "cleaned up")!r}).touch()"""

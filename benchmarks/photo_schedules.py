@@ -6,7 +6,8 @@ Dev are 200 images at even distances in the training list; networks learn from t
 last 200 of the list of VOC 2012 (part) would do less well: they are of late years, and five classes have no pixel
 there.) Segmenters learn from the training masks (full supervision) and are compared by mIoU on dev; classifiers learn
 from tags and are compared by mean average precision, beside the mIoU of their class maps at the best threshold. One
-training each, with seed 0. Every result is a line of benchmarks/results/photo_schedules.csv, written when it is there;
+training each, with seed 0; behind frozen layers from features that are made once, as in the profile (the first ones
+compared, without "variants" in their line, were drawn anew at every iteration). Every result is a line of benchmarks/results/photo_schedules.csv, written when it is there;
 candidates that have one are left out, so that an interrupted comparison goes on.
 """
 
@@ -16,6 +17,7 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from wsss_lab.data.folder import VocReader
@@ -31,7 +33,7 @@ from wsss_lab.seeds.training import classifier_outputs, train_classifier
 from wsss_lab.segmenter.training import segment, train_segmenter
 
 RESULTS = Path(__file__).parent / "results" / "photo_schedules.csv"
-DEV = 200
+DEV, FROZEN = 200, mobilenet._FIRST_TRAINED
 
 
 @dataclass(frozen=True)
@@ -59,30 +61,37 @@ CANDIDATES = (
     Candidate("segmenter", 400, 2e-4, 10, 14),
     Candidate("segmenter", 400, 1e-4, 10, 7),
     Candidate("segmenter", 800, 2e-4, 10, 14),
+    Candidate("segmenter", 1600, 2e-4, 10, 14),
     Candidate("HighRes", 250, 3e-4, 10, 14),
     Candidate("HighRes", 250, 1e-4, 30, 7),
 )
 
 
-def measure(candidate: Candidate, folder: VocReader, start: dict) -> dict:
-    """One training, and its scores on dev in per cent."""
+def measure(candidate: Candidate, folder: VocReader, start: dict, frozen: dict[int, np.ndarray]) -> dict:
+    """One training, and its scores on dev in per cent. frozen: features of frozen layers, by side; they're kept there."""
     mobilenet._FIRST_TRAINED = candidate.trained_from
     tagged, labelled = folder.train_view("train"), folder.eval_view("train")
     dev = [(2 * number + 1) * len(tagged) // (2 * DEV) for number in range(DEV)]
     kept = sorted(set(range(len(tagged))) - set(dev))
+    features = None
+    if candidate.trained_from == FROZEN:
+        if candidate.side not in frozen:
+            frozen[candidate.side] = mobilenet.frozen_features(tagged.subset(kept), start, candidate.side, 8)["features"]
+        features = frozen[candidate.side]
     backbone = Backbone("mobilenet", width=candidate.width, dilation=4, dropout=0.1, side=candidate.side).settings()
     schedule = Schedule(candidate.iterations, candidate.batch, candidate.lr, head_lr=candidate.head_lr).settings()
     began = time.process_time()
     if candidate.kind == "segmenter":
         masks = scoring.ground_truth(labelled.subset(kept))["masks"]
         began = time.process_time()
-        state = train_segmenter(tagged.subset(kept), masks, start, backbone, schedule, 0)["state"]
+        state = train_segmenter(tagged.subset(kept), masks, start, backbone, schedule, 0, features=features)["state"]
         minutes = (time.process_time() - began) / 60
         found = segment(tagged.subset(dev), state, backbone)["masks"]
         confusions = scoring.score_masks(labelled.subset(dev), found)["confusions"]
         scores = {"dev mIoU": 100 * float(mean_iou(confusions.sum(0)))}
     else:
-        state = train_classifier(tagged.subset(kept), start, candidate.kind, backbone, schedule, 0)["state"]
+        state = train_classifier(tagged.subset(kept), start, candidate.kind, backbone, schedule, 0,
+                                 features=features)["state"]
         minutes = (time.process_time() - began) / 60
         found = classifier_outputs(tagged.subset(dev), state, candidate.kind, backbone)
         average = average_precisions(found["scores"].numpy(), tagged.tags[dev])
@@ -97,6 +106,7 @@ def main() -> None:
     """Measure the candidates that have no result yet, or those that are named."""
     torch.set_num_threads(1)
     folder, start = VocReader(sys.argv[1], "auto"), read_weights(str(Path(sys.argv[2]) / "mobilenet_v2_imagenet.pth"))
+    frozen: dict[int, np.ndarray] = {}
     columns = [*Candidate.__dataclass_fields__, "dev mIoU", "dev mAP", "threshold", "CPU minutes"]
     for candidate in CANDIDATES:
         known = list(csv.DictReader(RESULTS.open())) if RESULTS.exists() else []
@@ -104,7 +114,7 @@ def main() -> None:
                 for line in known}
         if candidate.name in done or (len(sys.argv) > 3 and not any(word in candidate.name for word in sys.argv[3:])):
             continue
-        line = measure(candidate, folder, start)
+        line = measure(candidate, folder, start, frozen)
         with RESULTS.open("a", newline="") as file:
             writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
             if not known:

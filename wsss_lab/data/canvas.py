@@ -145,13 +145,18 @@ def augment(batch: Tensor, labels: Tensor | None, generator: torch.Generator, tr
     Raises ParameterError for a trim outside [0, 0.5).
     """
     count, _, height, width = batch.shape
+    trims, flips = draw_trims(count, height, width, generator, trim, flip)
+    return trim_and_flip(batch, labels, trims.to(batch.device), flips.to(batch.device))
+
+
+def draw_trims(count: int, height: int, width: int, generator: torch.Generator, trim: float = 0.1,
+               flip: float = 0.5) -> tuple[Tensor, Tensor]:
+    """What `augment` draws: trims, int64 (count, 4), and flips, bool (count,), of `trim_and_flip`."""
     if not 0 <= trim < 0.5:
         raise ParameterError(f"trim {trim}", "a fraction of the side, at least 0 and below 0.5")
-    device = generator.device
-    limits = torch.tensor([int(trim * height)] * 2 + [int(trim * width)] * 2, device=device)
-    draws = torch.rand(count, 5, generator=generator, device=device)
-    trims = (draws[:, :4] * (limits + 1)).long().minimum(limits)
-    return trim_and_flip(batch, labels, trims.to(batch.device), (draws[:, 4] < flip).to(batch.device))
+    limits = torch.tensor([int(trim * height)] * 2 + [int(trim * width)] * 2, device=generator.device)
+    draws = torch.rand(count, 5, generator=generator, device=generator.device)
+    return (draws[:, :4] * (limits + 1)).long().minimum(limits), draws[:, 4] < flip
 
 
 def trim_and_flip(batch: Tensor, labels: Tensor | None, trims: Tensor, flips: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -161,14 +166,26 @@ def trim_and_flip(batch: Tensor, labels: Tensor | None, trims: Tensor, flips: Te
     trims: int64 (B, 4), pixels cut at top, bottom, left, right    flips: bool (B,)
     """
     height, width = batch.shape[-2:]
-    row_index, rows = _source_positions(height, trims[:, 0], trims[:, 1])
-    column_index, columns = _source_positions(width, trims[:, 2], trims[:, 3])
-    columns, column_index = mirrored(columns, flips), mirrored(column_index, flips)
+    _, rows = _source_positions(height, trims[:, 0], trims[:, 1])
+    _, columns = _source_positions(width, trims[:, 2], trims[:, 3])
+    columns = mirrored(columns, flips)
     moved, _ = sampled(batch, None, (2 * rows + 1) / height - 1, (2 * columns + 1) / width - 1)
-    if labels is not None:
-        image_index = torch.arange(len(labels), device=labels.device)[:, None, None]
-        labels = labels[image_index, row_index[:, :, None], column_index[:, None, :]]
+    labels = labels if labels is None else trim_labels(labels, trims, flips)
     return moved.round_().clamp_(0, 255).to(batch.dtype), labels
+
+
+def trim_labels(labels: Tensor, trims: Tensor, flips: Tensor) -> Tensor:
+    """What `trim_and_flip` makes of labels (B, H, W)."""
+    rows, _ = _source_positions(labels.shape[1], trims[:, 0], trims[:, 1])
+    columns, _ = _source_positions(labels.shape[2], trims[:, 2], trims[:, 3])
+    image = torch.arange(len(labels), device=labels.device)[:, None, None]
+    return labels[image, rows[:, :, None], mirrored(columns, flips)[:, None, :]]
+
+
+def draw_variants(count: int, variants: int, side: int) -> tuple[Tensor, Tensor]:
+    """Trims (count, variants, 4) and flips (count, variants) for images that are augmented once and for all."""
+    trims, flips = draw_trims(count * variants, side, side, torch.Generator().manual_seed(0))
+    return trims.reshape(count, variants, 4), flips.reshape(count, variants)
 
 
 def mirrored(columns: Tensor, flips: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wsss_lab.data.canvas import augment, label_canvas, normalise, scale_crop
+from wsss_lab.data.canvas import augment, draw_variants, label_canvas, normalise, scale_crop, trim_labels
 from wsss_lab.data.views import TrainView, every, read_with
 from wsss_lab.networks.machine import Machine, resolve_device
 
@@ -103,29 +103,58 @@ def pixel_batches(view: TrainView, side: int, batch: int, change: Callable = aug
     return _batches(view, side, batch, change, lambda pixels, tags, _labels: (pixels, tags))
 
 
-def tagged_batches(view: TrainView, side: int, batch: int, change: Callable = augment) -> Batches:
-    """Augmented batches (normalised images, tags) of a view."""
+def tagged_batches(view: TrainView, side: int, batch: int, change: Callable = augment,
+                   features: np.ndarray | None = None) -> Batches:
+    """Augmented batches (normalised images, tags) of a view. features: see `_of_features`."""
+    if features is not None:
+        return _of_features(view, features, side, batch)
     return _batches(view, side, batch, change, lambda pixels, tags, _labels: (normalise(pixels), tags))
 
 
 def labelled_batches(view: TrainView, pseudo_masks: np.ndarray, side: int, batch: int,
-                     change: Callable = augment) -> Batches:
+                     change: Callable = augment, features: np.ndarray | None = None) -> Batches:
     """Augmented batches (normalised images, labels, uint8 images, tags) of a view.
 
-    pseudo_masks: (N, Hmax, Wmax) uint8, image i in the top-left corner of row i.
+    pseudo_masks: (N, Hmax, Wmax) uint8, image i in the top-left corner of row i. features: see `_of_features`.
     """
+    if features is not None:
+        return _of_features(view, features, side, batch, pseudo_masks)
     return _batches(view, side, batch, change, lambda pixels, tags, labels: (normalise(pixels), labels, pixels, tags),
                     pseudo_masks)
+
+
+def _of_features(view: TrainView, features: np.ndarray, side: int, batch: int,
+                 pseudo_masks: np.ndarray | None = None) -> Batches:
+    """Batches in which what `wsss_lab.networks.mobilenet.frozen_features` has made stands for the images, normalised
+    and uint8 alike: (features, tags), or (features, labels, features, tags) with labels trimmed as the images were."""
+    trims, flips = draw_variants(len(view), features.shape[1], side)
+    all_tags, label_of = torch.tensor(view.tags, dtype=torch.float32), _label_canvases(view, pseudo_masks, side)
+
+    def draw(generator: torch.Generator) -> tuple[Tensor, ...]:
+        indices = torch.randint(len(view), (batch,), generator=generator)
+        variants = torch.randint(features.shape[1], (batch,), generator=generator)
+        drawn = torch.from_numpy(features[indices.numpy(), variants.numpy()]).float()
+        if pseudo_masks is None:
+            return drawn, all_tags[indices]
+        labels = torch.from_numpy(np.stack(every(label_of, indices.tolist())))
+        return drawn, trim_labels(labels, trims[indices, variants], flips[indices, variants]), drawn, all_tags[indices]
+
+    return Batches(draw, lambda *drawn: tuple(each.to(resolve_device(), non_blocking=True) for each in drawn))
+
+
+def _label_canvases(view: TrainView, pseudo_masks: np.ndarray | None, side: int) -> Callable[[int], np.ndarray]:
+    """The pseudo-mask of an image, by its number, on the canvas."""
+    def label_of(index: int) -> np.ndarray:
+        height, width = view.size(index)
+        return label_canvas(np.asarray(pseudo_masks[index, :height, :width]), side)
+
+    return label_of
 
 
 def _batches(view: TrainView, side: int, batch: int, change: Callable, handed_out: Callable[..., tuple[Tensor, ...]],
              pseudo_masks: np.ndarray | None = None) -> Batches:
     device = resolve_device()
-    all_tags = torch.tensor(view.tags, dtype=torch.float32)
-
-    def label_of(index: int) -> np.ndarray:
-        height, width = view.size(index)
-        return label_canvas(np.asarray(pseudo_masks[index, :height, :width]), side)
+    all_tags, label_of = torch.tensor(view.tags, dtype=torch.float32), _label_canvases(view, pseudo_masks, side)
 
     def draw(generator: torch.Generator) -> tuple[Tensor, ...]:
         indices = torch.randint(len(view), (batch,), generator=generator)

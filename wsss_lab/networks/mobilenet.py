@@ -2,15 +2,29 @@
 
 from pathlib import Path
 
+import numpy as np
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from wsss_lab.data.canvas import draw_variants, normalise, trim_and_flip
+from wsss_lab.data.views import TrainView
 from wsss_lab.errors import one_of
+from wsss_lab.networks.machine import place, resolve_device
 from wsss_lab.networks.trunks import SHAPES, freeze_batch_norms
 from wsss_lab.networks.weights import load_into
 
 #: First layer of the stage with the last stride (32), and the first that is trained.
 _LAST_STRIDE, _FIRST_TRAINED = 14, 14
+
+
+class Trunk(nn.Sequential):
+    """All layers for images (B, 3, H, W), the trained ones for what the others make of them, see `frozen_features`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in list(self)[0 if x.shape[1] == 3 else _FIRST_TRAINED:]:
+            x = layer(x)
+        return x
 
 
 class DilatedDepthwise(nn.Conv2d):
@@ -60,7 +74,7 @@ def mobilenet_trunk(variant: str, _blocks: tuple = ()) -> nn.Sequential:
         channels = layers.pop()[0].in_channels
     if variant == "ROI":
         layers.append(SHAPES[variant].pools[4].layer())
-    trunk = nn.Sequential(*layers)
+    trunk = Trunk(*layers)
     trunk.out_channels = channels
     return trunk
 
@@ -84,3 +98,27 @@ def freeze_start(net: nn.Module) -> None:
     """
     freeze_batch_norms(net)
     net.trunk[:_FIRST_TRAINED].requires_grad_(False)
+
+
+@torch.inference_mode()
+def frozen_features(view: TrainView, start: dict[str, Tensor], side: int, variants: int, batch: int = 32) -> dict:
+    """What the frozen layers make of every image of a view, trimmed and mirrored at random in some variants.
+
+    Networks that learn from these, with labels trimmed alike, take half the time; all that share a start can share
+    them. side: of the canvas in pixels. Returns {"features": float16 (N, variants, c, side / 16, side / 16)}.
+    """
+    trunk = mobilenet_trunk("HighRes")
+    copy_features(start, trunk)
+    trunk = place(nn.Sequential(*list(trunk)[:_FIRST_TRAINED])).eval()
+    trims, flips = draw_variants(len(view), variants, side)
+    found = None
+    for first in range(0, len(view), batch):
+        rows = slice(first, min(first + batch, len(view)))
+        pixels, _ = view.canvas(range(rows.start, rows.stop), side)
+        for variant in range(variants):
+            moved, _ = trim_and_flip(pixels, None, trims[rows, variant], flips[rows, variant])
+            made = trunk(normalise(moved.to(resolve_device()))).cpu().numpy().astype(np.float16)
+            if found is None:
+                found = np.empty((len(view), variants, *made.shape[1:]), np.float16)
+            found[rows, variant] = made
+    return {"features": found}

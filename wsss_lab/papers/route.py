@@ -11,7 +11,11 @@ from wsss_lab.lab.steps import EVALUATION_READS, Output, Step, is_reference, ref
 from wsss_lab.lab.worlds import WeightsFile, World, weights_file
 from wsss_lab.networks.backbones import Backbone, pretrain
 from wsss_lab.networks.fit import Schedule
+from wsss_lab.networks.mobilenet import frozen_features
 from wsss_lab.refinement.dense_crf import CRF_SETS, CrfParameters
+
+#: Ways in which each training image is trimmed and mirrored where frozen layers see it once and for all.
+VARIANTS = 8
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,14 @@ class PaperRoute:
         """Confusion matrices, per image, of an output of a step, label maps, against the ground truth."""
         name = f"score of {labels.label}" + ("" if output == "masks" else f", {output}")
         return self.step(scoring.score_masks, name, view=split, masks=labels[output])
+
+    def frozen(self, backbone: Backbone, start: Any) -> dict:
+        """The argument `features` of trainings behind layers that stay as they are, MobileNetV2's; {} for others."""
+        if backbone.family != "mobilenet":
+            return {}
+        step = self.step(frozen_features, "frozen layers on train", view="train", start=start, side=backbone.side,
+                         variants=VARIANTS)
+        return {"features": step["features"]}
 
     def crf(self, parameters: CrfParameters | str | None) -> dict | None:
         """Dense CRF parameters for images of this profile, position widths scaled with their size; None for no CRF.

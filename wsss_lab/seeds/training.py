@@ -2,6 +2,7 @@
 
 from functools import partial
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,13 +18,15 @@ from wsss_lab.seeds.cam import raw_class_maps
 
 
 def train_classifier(view: TrainView, start: dict[str, Tensor], variant: str, backbone: dict, schedule: dict,
-                     seed: int, score=GapNet.forward) -> dict:
+                     seed: int, score=GapNet.forward, features: np.ndarray | None = None) -> dict:
     """Train one GAP network on images and tags (Oh et al. 2017, Sec. 4.1 and Supp. B).
 
     start: state dict of the pre-trained trunk. variant: a column of Table 6. backbone, schedule: settings.
-    score: (net, images) -> class scores. Returns {"state": state dict, "history": loss per iteration}.
+    score: (net, images) -> class scores. features: of the frozen layers, see `tagged_batches`.
+    Returns {"state": state dict, "history": loss per iteration}.
     """
-    return train(lambda backbone: gap_net(variant, backbone, len(view.classes)), partial(tagged_batches, view),
+    return train(lambda backbone: gap_net(variant, backbone, len(view.classes)),
+                 partial(tagged_batches, view, features=features),
                  lambda net, images, tags: tag_loss(score(net, images), tags), start, backbone, schedule, seed)
 
 

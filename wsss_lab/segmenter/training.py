@@ -21,11 +21,13 @@ from wsss_lab.refinement.dense_crf import CrfParameters, label_frames, refine_pr
 
 
 def train_segmenter(view: TrainView, pseudo_masks: np.ndarray, start: dict[str, Tensor], backbone: dict,
-                    schedule: dict, seed: int, head: str = "largefov", crf_loss: dict | None = None) -> dict:
+                    schedule: dict, seed: int, head: str = "largefov", crf_loss: dict | None = None,
+                    features: np.ndarray | None = None) -> dict:
     """Train a DeepLab on pseudo-masks (Oh et al. 2017, Sec. 3 and 6.1).
 
     pseudo_masks: frame (N, Hmax, Wmax) uint8, 255 = ignore. start: state dict of the pre-trained trunk.
     crf_loss: CRF parameters on the canvas; adds the constrain-to-boundary loss of SEC (Table 4), None = off.
+    features: of the frozen layers, see `labelled_batches`; not with crf_loss, which sees the images.
     Returns {"state": state dict, "history": loss per iteration}.
     """
     crf = CrfParameters(**crf_loss) if crf_loss else None
@@ -40,7 +42,8 @@ def train_segmenter(view: TrainView, pseudo_masks: np.ndarray, start: dict[str, 
         return loss
 
     return train(lambda backbone: deeplab(backbone, len(view.classes) + 1, head),
-                 partial(labelled_batches, view, pseudo_masks), loss_of, start, backbone, schedule, seed)
+                 partial(labelled_batches, view, pseudo_masks, features=features), loss_of, start, backbone, schedule,
+                 seed)
 
 
 def segment(view: TrainView, state: dict[str, Tensor], backbone: dict, head: str = "largefov",

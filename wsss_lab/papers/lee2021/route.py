@@ -419,7 +419,8 @@ class Route(PaperRoute):
         name, head = self._segmenter(net)
         return self.step(train_segmenter, f"{net} on {labels}{self._where}", view="train", start=self.starts[name],
                          pseudo_masks=self.lessons(labels)["masks"], backbone=self.scale.nets[name], head=head,
-                         schedule=self.scale.segmenters[name])
+                         schedule=self.scale.segmenters[name],
+                         **self.frozen(self.scale.nets[name], self.starts[name]))
 
     def prediction(self, labels: str = "adaptive", net: str = "V1, ResNet101", split: str = "val",
                    crf: bool = False) -> Step:

@@ -224,7 +224,8 @@ class Route(PaperRoute):
         """A trained classifier: a GAP network of Table 6, or the plain "VGG-16"."""
         schedule = self.scale.plain_classifier if variant == "VGG-16" else self.scale.classifier
         return self.step(train_classifier, f"train {variant}", view="train", start=self.start, variant=variant,
-                         backbone=self.scale.backbone, schedule=schedule or self.scale.classifier)
+                         backbone=self.scale.backbone, schedule=schedule or self.scale.classifier,
+                         **self.frozen(self.scale.backbone, self.start))
 
     def class_maps(self, variant: str, split: str = "train") -> Step:
         """Class maps and scores of a classifier on a split."""
@@ -354,7 +355,8 @@ class Route(PaperRoute):
         name = self.unseeded(guides.label).removesuffix(" on train") + (f" + CRF loss {crf_loss}" if crf_loss else "")
         loss = asdict(CRF_SETS[crf_loss].scaled(self.side / PUBLISHED.input_side)) if crf_loss else None
         return self.step(train_segmenter, f"segmenter on {name}", view="train", pseudo_masks=guides["masks"],
-                         start=self.start, backbone=self.scale.backbone, schedule=self.scale.segmenter, crf_loss=loss)
+                         start=self.start, backbone=self.scale.backbone, schedule=self.scale.segmenter, crf_loss=loss,
+                         **({} if loss else self.frozen(self.scale.backbone, self.start)))
 
     def prediction(self, segmenter: Step, crf: str | None = None, split: str = "val") -> Step:
         """Label maps of a split; crf="v1" or "v2" post-processes them (`crf-postproc`)."""

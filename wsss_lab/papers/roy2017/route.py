@@ -392,9 +392,10 @@ class Route(PaperRoute):
 
     def segmenter(self, name: str) -> Step:
         """A DeepLab-LargeFOV trained on labels; the competitor has a CRF loss too."""
+        loss = self.crf(PUBLISHED.crf if name == "SEC-like" else None)
         return self.step(train_segmenter, f"train {name}", view="train", pseudo_masks=self.lessons(name)["masks"],
-                         start=self.start, backbone=self.scale.backbone, schedule=self.scale.segmenter,
-                         crf_loss=self.crf(PUBLISHED.crf if name == "SEC-like" else None))
+                         start=self.start, backbone=self.scale.backbone, schedule=self.scale.segmenter, crf_loss=loss,
+                         **({} if loss else self.frozen(self.scale.backbone, self.start)))
 
     # --- labels and scores ---------------------------------------------------------------------------------------
 

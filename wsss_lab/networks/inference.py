@@ -11,9 +11,11 @@ from torch import Tensor, nn
 from wsss_lab.data.canvas import Box, from_canvas, normalise
 from wsss_lab.data.views import TrainView
 from wsss_lab.errors import ParameterError
+from wsss_lab.networks.machine import resolve_device
 
-#: The first layers of WideResNet-38 keep 64 channels of each: a gigabyte in single precision, a few times over.
-PIXELS_AT_ONCE = 64 * 256 ** 2
+#: The first layers of WideResNet-38 keep 64 channels of each: a gigabyte in single precision, a few times over. On a CPU
+#: a tensor above 32 MB gets new memory from the system every time, which takes as long as what is computed there.
+PIXELS_AT_ONCE = {"cuda": 64 * 256 ** 2, "cpu": 4 * 256 ** 2}
 
 
 @contextmanager
@@ -42,19 +44,23 @@ def device_of(net: nn.Module) -> torch.device:
 
 
 def images_at_once(side: int, looks: int = 1) -> int:
-    """How many images to look at together: 32, or fewer where the memory of a GPU would be short.
+    """How many images to look at together: 32, or fewer where the device would be slower or short of memory.
 
     side: of the largest that the network sees, in pixels. looks: how many of that size an image comes in, 2 with its
     mirror image.
 
-    >>> images_at_once(321), images_at_once(2 * 448, looks=2)
-    (32, 2)
+    >>> [images_at_once(64), images_at_once(256), images_at_once(2 * 448, looks=2)]  # on a CPU
+    [32, 4, 1]
     """
-    return max(1, min(32, PIXELS_AT_ONCE // (looks * side ** 2)))
+    return max(1, min(32, PIXELS_AT_ONCE[resolve_device().type] // (looks * side ** 2)))
 
 
-def batches_of(view: TrainView, side: int, batch: int = 32) -> Iterator[tuple[range, Tensor, Tensor]]:
-    """Yield (indices, canvases uint8 (B, 3, side, side), boxes (B, 4) of the images on them) of a view, in order."""
+def batches_of(view: TrainView, side: int, batch: int | None = None) -> Iterator[tuple[range, Tensor, Tensor]]:
+    """Yield (indices, canvases uint8 (B, 3, side, side), boxes (B, 4) of the images on them) of a view, in order.
+
+    batch: how many together, None = `images_at_once`.
+    """
+    batch = batch or images_at_once(side)
     for first in range(0, len(view), batch):
         indices = range(first, min(first + batch, len(view)))
         yield indices, *view.canvas(indices, side)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from wsss_lab.data.canvas import draw_variants, normalise, trim_and_flip
 from wsss_lab.data.views import TrainView
 from wsss_lab.errors import one_of
+from wsss_lab.networks.inference import batches_of
 from wsss_lab.networks.machine import place, resolve_device
 from wsss_lab.networks.trunks import SHAPES, freeze_batch_norms
 from wsss_lab.networks.weights import load_into
@@ -101,7 +102,7 @@ def freeze_start(net: nn.Module) -> None:
 
 
 @torch.inference_mode()
-def frozen_features(view: TrainView, start: dict[str, Tensor], side: int, variants: int, batch: int = 32) -> dict:
+def frozen_features(view: TrainView, start: dict[str, Tensor], side: int, variants: int) -> dict:
     """What the frozen layers make of every image of a view, trimmed and mirrored at random in some variants.
 
     Networks that learn from these, with labels trimmed alike, take half the time; all that share a start can share
@@ -112,9 +113,8 @@ def frozen_features(view: TrainView, start: dict[str, Tensor], side: int, varian
     trunk = place(nn.Sequential(*list(trunk)[:_FIRST_TRAINED])).eval()
     trims, flips = draw_variants(len(view), variants, side)
     found = None
-    for first in range(0, len(view), batch):
-        rows = slice(first, min(first + batch, len(view)))
-        pixels, _ = view.canvas(range(rows.start, rows.stop), side)
+    for indices, pixels, _ in batches_of(view, side):
+        rows = slice(indices.start, indices.stop)
         for variant in range(variants):
             moved, _ = trim_and_flip(pixels, None, trims[rows, variant], flips[rows, variant])
             made = trunk(normalise(moved.to(resolve_device()))).cpu().numpy().astype(np.float16)

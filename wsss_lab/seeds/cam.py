@@ -12,7 +12,7 @@ from wsss_lab.data.canvas import canvas_box, from_canvas, normalise
 from wsss_lab.data.views import EvalView, TrainView
 from wsss_lab.errors import ParameterError, TrainingError
 from wsss_lab.evaluation.scoring import score_seeds
-from wsss_lab.networks.inference import device_of, eval_mode
+from wsss_lab.networks.inference import batches_of, device_of, eval_mode
 from wsss_lab.refinement.dense_crf import CrfParameters, refine_probabilities
 
 TAU = 0.2  # threshold of the seeds for guide labels (Oh et al. 2017, Sec. 6.1)
@@ -23,7 +23,7 @@ TAU = 0.2  # threshold of the seeds for guide labels (Oh et al. 2017, Sec. 6.1)
 
 
 @torch.no_grad()
-def raw_class_maps(net: nn.Module, view: TrainView, side: int, batch: int = 32) -> np.ndarray:
+def raw_class_maps(net: nn.Module, view: TrainView, side: int, batch: int | None = None) -> np.ndarray:
     """Class maps as the network gives them: coarse, signed, for all classes.
 
     net: has ``class_maps``, (B, 3, side, side) -> (B, C, h, w). side: canvas side in pixels.
@@ -32,8 +32,7 @@ def raw_class_maps(net: nn.Module, view: TrainView, side: int, batch: int = 32) 
     """
     parts = []
     with eval_mode(net):
-        for start in range(0, len(view), batch):
-            images, _ = view.canvas(range(start, min(start + batch, len(view))), side)
+        for _, images, _ in batches_of(view, side, batch):
             parts.append(net.class_maps(normalise(images.to(device_of(net)))).half().cpu().numpy())
     maps = np.concatenate(parts)
     if not np.isfinite(maps).all():

@@ -11,6 +11,7 @@ from wsss_lab.data.views import TrainView
 from wsss_lab.networks.backbones import Backbone, restore, train
 from wsss_lab.networks.batches import tagged_batches
 from wsss_lab.networks.heads import GapNet, gap_net
+from wsss_lab.networks.inference import batches_of
 from wsss_lab.networks.losses import tag_loss
 from wsss_lab.networks.machine import resolve_device
 from wsss_lab.seeds.backprop import backprop_maps
@@ -41,11 +42,10 @@ def classifier_outputs(view: TrainView, state: dict[str, Tensor], variant: str, 
 
     Returns {"maps": class maps, float16 (N, C, h, w), signed, all classes; "scores": float32 (N, C) logits}.
     """
-    side, batch, scores = backbone["side"], 64, []
+    side, scores = backbone["side"], []
     net = restore_classifier(state, variant, backbone)
     maps = raw_class_maps(net, view, side)
-    for first in range(0, len(view), batch):
-        images, _ = view.canvas(range(first, min(first + batch, len(view))), side)
+    for _, images, _ in batches_of(view, side):
         scores.append(net(normalise(images.to(resolve_device()))).float().cpu())
     return {"maps": maps, "scores": torch.cat(scores)}
 

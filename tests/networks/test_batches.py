@@ -9,19 +9,23 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from tiny_views import blobs, write_photographs
+from tiny_views import blobs, make_view, write_photographs
 from torch import nn
+from torchvision.models import mobilenet_v2
 
-from wsss_lab.data.canvas import augment, label_canvas, normalise, scale_crop
+from wsss_lab.data.canvas import augment, draw_variants, label_canvas, normalise, scale_crop, trim_and_flip
 from wsss_lab.data.folder import VocFolder
 from wsss_lab.data.pixels import JpegFiles
 from wsss_lab.data.resized_crop import crop_and_jitter
 from wsss_lab.data.views import every
 from wsss_lab.errors import DataError
 from wsss_lab.evaluation.scoring import ground_truth
+from wsss_lab.networks.backbones import Backbone
 from wsss_lab.networks.batches import DEPTH, Batches, ahead, labelled_batches, pixel_batches, tagged_batches
 from wsss_lab.networks.fit import Curves, Schedule, fit
+from wsss_lab.networks.heads import deeplab
 from wsss_lab.networks.machine import Machine
+from wsss_lab.networks.mobilenet import frozen_features
 from wsss_lab.seeds.saliency_supervision import scale_and_jitter
 
 torch.set_num_threads(1)
@@ -289,3 +293,33 @@ def test_ctrl_c_while_a_batch_is_awaited_ends_the_threads(monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         train(slow)
     assert len(drawn) <= 1 + 1 + DEPTH  # no batch was begun after that
+
+
+# --- behind frozen layers ----------------------------------------------------------------------------------------------
+
+
+def test_a_network_sees_the_same_by_features_of_frozen_layers_as_by_the_images_they_were_made_of():
+    side, variants, draw = 64, 3, np.random.default_rng(0)
+    view = make_view([draw.integers(0, 255, (48, 64, 3), dtype=np.uint8) for _ in range(5)],
+                     [draw.integers(0, 3, (48, 64), dtype=np.uint8) for _ in range(5)])
+    start = mobilenet_v2(weights=None).eval().state_dict()
+    features = frozen_features(view, start, side, variants)["features"]
+    assert features.shape == (5, variants, 96, 4, 4) and features.dtype == np.float16
+    backbone = Backbone("mobilenet", width=8, dilation=2, dropout=0.0, side=side)
+    net = deeplab(backbone, 3)
+    backbone.load_start(net.trunk, start)
+    net.train()
+    backbone.prepare(net)  # batch norms keep their statistics, as in a training
+    masks = ground_truth(view)["masks"]
+    found, labels, _, tags = labelled_batches(view, masks, side, 16, features=features)(generator())
+    again = generator()
+    rows, which = torch.randint(5, (16,), generator=again), torch.randint(variants, (16,), generator=again)
+    trims, flips = draw_variants(5, variants, side)
+    images, _ = view.canvas(rows.numpy(), side)
+    canvases = torch.from_numpy(np.stack([label_canvas(masks[row], side) for row in rows]))
+    moved, expected = trim_and_flip(images, canvases, trims[rows, which], flips[rows, which])
+    assert torch.equal(labels, expected) and torch.equal(tags, torch.tensor(view.tags)[rows].float())
+    assert len(set(zip(rows.tolist(), which.tolist()))) > 5  # images come in several variants
+    torch.testing.assert_close(net(found), net(normalise(moved)), atol=1e-3, rtol=1e-2)
+    found, tags = tagged_batches(view, side, 4, features=features)(generator())
+    assert found.shape == (4, 96, 4, 4) and tags.shape == (4, 2)

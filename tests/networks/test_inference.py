@@ -170,7 +170,7 @@ def test_scales_that_mean_nothing_are_refused(run, scales):
 
 @pytest.mark.parametrize("batch", [1, 2, 32])
 def test_averaged_maps_of_a_view_have_the_size_of_its_images(run, view, batch, monkeypatch):
-    monkeypatch.setattr(inference, "PIXELS_AT_ONCE", batch * 2 * 32**2)
+    monkeypatch.setitem(inference.PIXELS_AT_ONCE, "cpu", batch * 2 * 32**2)
     batches, net = [], nn.Linear(1, 1)
     found = list(averaged_maps(net, lambda x: batches.append(len(x) // 2) or run(x), view, 32, (1.0, 0.5)))
     assert len(found) == 5 and max(batches) == min(batch, 5)

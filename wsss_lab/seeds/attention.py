@@ -30,15 +30,17 @@ def class_loss(scores: Tensor, tags: Tensor) -> Tensor:
 
 
 def train_attention(view: TrainView, start: dict[str, Tensor], backbone: dict, schedule: dict, seed: int,
-                    pooling: str = "average", random_scale: Sequence[float] | None = None) -> dict:
+                    pooling: str = "average", random_scale: Sequence[float] | None = None,
+                    features: np.ndarray | None = None) -> dict:
     """Train the attention network on images and tags with Eq. (1) alone: the paper's first stage.
 
     start: state dict of the pre-trained trunk. schedule: trunk_lr 0 trains the new layers only, as the released code
     does. pooling: "average" or "max". random_scale: see `augmentation`.
+    features: of the frozen layers, see `tagged_batches`.
     Returns {"state": state dict of the whole network, "history": loss per iteration}.
     """
     return train(lambda backbone: attention_net(backbone, len(view.classes) + 1, pooling),
-                 lambda side, batch: tagged_batches(view, side, batch, augmentation(random_scale)),
+                 lambda side, batch: tagged_batches(view, side, batch, augmentation(random_scale), features),
                  lambda net, images, tags: class_loss(net(images), tags), start, backbone, schedule, seed)
 
 

@@ -188,12 +188,12 @@ class JointLoss:
 
 def train_localisation(view: TrainView, start: dict[str, Tensor], backbone: dict, schedule: dict, seed: int,
                        selection: dict | None = None, saliency: np.ndarray | None = None,
-                       random_scale: Sequence[float] | None = None) -> dict:
+                       random_scale: Sequence[float] | None = None, features: np.ndarray | None = None) -> dict:
     """Train on images, tags and, for EPS, saliency maps that somebody else's detector made.
 
     start: state dict of the pre-trained trunk. selection: settings of a Selection; None trains the CAM baseline, with
     the classification loss alone and without a background map. saliency: saliency frame (N, Hmax, Wmax) uint8, needed
-    with a selection. random_scale: see `augmentation`.
+    with a selection. random_scale: see `augmentation`. features: of the frozen layers, see `labelled_batches`.
     Returns {"state": state dict, "history": total loss per iteration, "curves": see `JointLoss`, empty for CAM}.
     Raises ParameterError for a selection without saliency.
     """
@@ -202,13 +202,13 @@ def train_localisation(view: TrainView, start: dict[str, Tensor], backbone: dict
                              "give saliency maps, or selection=None for the CAM baseline")
     change, curves = augmentation(random_scale), {}
     if selection is None:
-        batches = partial(tagged_batches, view, change=change)
+        batches = partial(tagged_batches, view, change=change, features=features)
 
         def loss(net: GapNet, images: Tensor, tags: Tensor) -> Tensor:
             return soft_margin_loss(net(images), tags)
     else:
         loss = JointLoss(Selection(**selection))
-        batches, curves = partial(labelled_batches, view, saliency, change=change), loss.curves
+        batches, curves = partial(labelled_batches, view, saliency, change=change, features=features), loss.curves
     trained = train(lambda backbone: localisation_net(backbone, len(view.classes), selection is not None), batches,
                     loss, start, backbone, schedule, seed, freeze)
     return trained | {"curves": dict(curves)}

@@ -57,18 +57,20 @@ class Losses:
 
 
 def train_joint(view: TrainView, cues: np.ndarray, state: dict[str, Tensor], backbone: dict, schedule: dict, seed: int,
-                gradient: str = "joint", random_scale: Sequence[float] | None = None) -> dict:
+                gradient: str = "joint", random_scale: Sequence[float] | None = None,
+                features: np.ndarray | None = None) -> dict:
     """Train with Eq. (2) on pixel cues, from a network's present weights: one round of the paper's second half.
 
     cues: frame (N, Hmax, Wmax) uint8 of labels, 255 = ignore. state: of the whole network (`train_attention`, or an
     earlier round). gradient: see `joint_losses`. random_scale: see wsss_lab.networks.batches.augmentation.
+    features: of the frozen layers, see `labelled_batches`.
     The learning rate starts anew in every round.
     Returns {"state": state dict, "history": total loss, "classification": l_c, "pixel": l_s, per iteration}.
     """
     backbone, schedule = Backbone.from_settings(backbone), Schedule(**schedule)
     net = restore_attention(state, backbone.settings())
     losses = Losses(gradient)
-    batches = labelled_batches(view, cues, backbone.side, schedule.batch, augmentation(random_scale))
+    batches = labelled_batches(view, cues, backbone.side, schedule.batch, augmentation(random_scale), features)
     history = fit(place(net), batches, losses, schedule, seed, prepare=backbone.prepare)
     return {"state": net.cpu().state_dict(), "history": history, **losses.curves}
 

@@ -140,8 +140,7 @@ SCALES = {
     "toy": Scale(_TOY_RESNET, _TOY_VGG, Schedule(400, 16, 0.1, "sgd", "poly", trunk_lr=0.1),
                  Schedule(500, 16, PUBLISHED.lr, head_lr=PUBLISHED.head_lr), Schedule(1000, 64, 3e-3),
                  scales=_TOY_SCALES, image_scale=_TOY_IMAGE),
-    "photos": Scale(_PHOTO_NET, None, Schedule(100, 16, 0.1, "sgd", "poly", trunk_lr=0.1),
-                    Schedule(100, 16, 1e-4, head_lr=10.0)),
+    "photos": Scale(_PHOTO_NET, None, _GUIDED["photos"].classifier, _GUIDED["photos"].segmenter),
     "voc": Scale(
         Backbone("resnet", RESNET101_BLOCKS, aspp=PUBLISHED.aspp, side=PUBLISHED.input_side),
         replace(_GUIDED["voc"].backbone, aspp=PUBLISHED.aspp), _paper_schedule(PUBLISHED.attention_iterations),
@@ -248,7 +247,10 @@ class Route(PaperRoute):
         name = f"attention of {self.network_name(net)}" + ", max pooling" * (pooling == "max")
         return self.step(train_attention, name + ", frozen trunk" * frozen, view="train", start=self.starts[net],
                          backbone=self.backbone(net), schedule=schedule, pooling=pooling,
-                         random_scale=self.scale.random_scale)
+                         random_scale=self.scale.random_scale, **self._frozen(net))
+
+    def _frozen(self, net: str) -> dict:
+        return {} if self.scale.random_scale else self.frozen(self.backbone(net), self.starts[net])
 
     def volumes(self, split: str = "train", net: str = "main", pooling: str = "average", frozen: bool = False) -> Step:
         """Attention volumes V (maximum over scales) and class scores of a split."""
@@ -365,7 +367,7 @@ class Route(PaperRoute):
         label += "" if row.gradient == "joint" else f", {row.gradient} gradient"
         return self.step(train_joint, label, view="train", cues=cues["masks"], state=before["state"],
                          backbone=self.backbone(row.net), schedule=self.scale.round, seed=self.seed + 1000 * round,
-                         gradient=row.gradient, random_scale=self.scale.random_scale)
+                         gradient=row.gradient, random_scale=self.scale.random_scale, **self._frozen(row.net))
 
     def prediction(self, name: str, crf: bool = False, split: str = "val", scales: tuple[float, ...] = ()) -> Step:
         """Label maps of a row of ROWS on a split; scales: other ones than the profile's three."""

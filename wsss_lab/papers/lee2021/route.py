@@ -195,7 +195,7 @@ SCALES = {
                    **_SMALL),
     "toy": Scale(_TOY, _TOY_CLASSIFIER, _TOY_NETS, dict.fromkeys(_TOY_NETS, Schedule(400, 8, 1e-3, head_lr=10.0)),
                  Schedule(150, 16, 1e-3, head_lr=3.0), scored="train[:500]", paired="train[:500]", **_SMALL),
-    "photos": Scale(_PHOTO, Schedule(160, 8, 1e-4, head_lr=10.0), {"MobileNetV2": _GUIDED["photos"].backbone},
+    "photos": Scale(_PHOTO, _GUIDED["photos"].classifier, {"MobileNetV2": _GUIDED["photos"].backbone},
                     {"MobileNetV2": _GUIDED["photos"].segmenter}, scales=(1.0,)),
     "voc": Scale(
         replace(_SINGLE["voc"].main, side=PUBLISHED.side, dropout=PUBLISHED.dropout),
@@ -371,7 +371,8 @@ class Route(PaperRoute):
         return self.step(train_localisation, f"train {name}{self._where}", view="train", start=self.starts["main"],
                          saliency=self.saliency(row.detector)["maps"] if row.selection else None,
                          backbone=self.scale.main, selection=self.selection(name), random_scale=self.scale.random_scale,
-                         schedule=replace(schedule, lr=row.rate * schedule.lr, momentum=momentum))
+                         schedule=replace(schedule, lr=row.rate * schedule.lr, momentum=momentum),
+                         **({} if self.scale.random_scale else self.frozen(self.scale.main, self.starts["main"])))
 
     @property
     def scored(self) -> str:

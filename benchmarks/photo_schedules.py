@@ -6,8 +6,7 @@ Dev are 200 images at even distances in the training list; networks learn from t
 last 200 of the list of VOC 2012 (part) would do less well: they are of late years, and five classes have no pixel
 there.) Segmenters learn from the training masks (full supervision) and are compared by mIoU on dev; classifiers learn
 from tags and are compared by mean average precision, beside the mIoU of their class maps at the best threshold. One
-training each, with seed 0; behind frozen layers from features that are made once, as in the profile (the first ones
-compared, without "variants" in their line, were drawn anew at every iteration). Every result is a line of benchmarks/results/photo_schedules.csv, written when it is there;
+training each, with seed 0. Every result is a line of benchmarks/results/photo_schedules.csv, written when it is there;
 candidates that have one are left out, so that an interrupted comparison goes on.
 """
 
@@ -33,13 +32,14 @@ from wsss_lab.seeds.training import classifier_outputs, train_classifier
 from wsss_lab.segmenter.training import segment, train_segmenter
 
 RESULTS = Path(__file__).parent / "results" / "photo_schedules.csv"
-DEV, FROZEN = 200, mobilenet._FIRST_TRAINED
+DEV = 200
 
 
 @dataclass(frozen=True)
 class Candidate:
     """kind: "segmenter" or a GAP network of Oh et al. 2017. trained_from: first layer of MobileNetV2 that is trained;
-    7 begins stride 16, 14 the last stage. width: of the layers behind the trunk of a segmenter."""
+    7 begins stride 16, 14 the last stage. width: of the layers behind the trunk of a segmenter. variants: of each
+    image, made once (`wsss_lab.networks.mobilenet.frozen_features`), as in the profile; 0 draws anew every time."""
 
     kind: str
     iterations: int
@@ -49,6 +49,7 @@ class Candidate:
     batch: int = 16
     width: int = 256
     side: int = 256
+    variants: int = 0
 
     @property
     def name(self) -> str:
@@ -60,24 +61,25 @@ CANDIDATES = (
     Candidate("segmenter", 400, 5e-4, 4, 14),
     Candidate("segmenter", 400, 2e-4, 10, 14),
     Candidate("segmenter", 400, 1e-4, 10, 7),
-    Candidate("segmenter", 800, 2e-4, 10, 14),
-    Candidate("segmenter", 1600, 2e-4, 10, 14),
+    Candidate("segmenter", 800, 2e-4, 10, 14, variants=8),
+    Candidate("segmenter", 1600, 2e-4, 10, 14, variants=8),
     Candidate("HighRes", 250, 3e-4, 10, 14),
     Candidate("HighRes", 250, 1e-4, 30, 7),
 )
 
 
-def measure(candidate: Candidate, folder: VocReader, start: dict, frozen: dict[int, np.ndarray]) -> dict:
-    """One training, and its scores on dev in per cent. frozen: features of frozen layers, by side; they're kept there."""
+def measure(candidate: Candidate, folder: VocReader, start: dict, frozen: dict[tuple[int, int], np.ndarray]) -> dict:
+    """One training, and its scores on dev in per cent. frozen: features by side and variants, kept from before."""
     mobilenet._FIRST_TRAINED = candidate.trained_from
     tagged, labelled = folder.train_view("train"), folder.eval_view("train")
     dev = [(2 * number + 1) * len(tagged) // (2 * DEV) for number in range(DEV)]
     kept = sorted(set(range(len(tagged))) - set(dev))
     features = None
-    if candidate.trained_from == FROZEN:
-        if candidate.side not in frozen:
-            frozen[candidate.side] = mobilenet.frozen_features(tagged.subset(kept), start, candidate.side, 8)["features"]
-        features = frozen[candidate.side]
+    if candidate.variants:
+        sizes = candidate.side, candidate.variants
+        if sizes not in frozen:
+            frozen[sizes] = mobilenet.frozen_features(tagged.subset(kept), start, *sizes)["features"]
+        features = frozen[sizes]
     backbone = Backbone("mobilenet", width=candidate.width, dilation=4, dropout=0.1, side=candidate.side).settings()
     schedule = Schedule(candidate.iterations, candidate.batch, candidate.lr, head_lr=candidate.head_lr).settings()
     began = time.process_time()
@@ -106,7 +108,7 @@ def main() -> None:
     """Measure the candidates that have no result yet, or those that are named."""
     torch.set_num_threads(1)
     folder, start = VocReader(sys.argv[1], "auto"), read_weights(str(Path(sys.argv[2]) / "mobilenet_v2_imagenet.pth"))
-    frozen: dict[int, np.ndarray] = {}
+    frozen: dict[tuple[int, int], np.ndarray] = {}
     columns = [*Candidate.__dataclass_fields__, "dev mIoU", "dev mAP", "threshold", "CPU minutes"]
     for candidate in CANDIDATES:
         known = list(csv.DictReader(RESULTS.open())) if RESULTS.exists() else []

@@ -13,8 +13,8 @@ from wsss_lab.data.views import TrainView
 from wsss_lab.errors import ParameterError
 from wsss_lab.networks.machine import resolve_device
 
-#: The first layers of WideResNet-38 keep 64 channels of each: a gigabyte in single precision, a few times over. On a CPU
-#: a tensor above 32 MB gets new memory from the system every time, which takes as long as what is computed there.
+#: The first layers of WideResNet-38 keep 64 channels of each: a gigabyte in single precision, a few times over. On a
+#: CPU a tensor above 32 MB gets new memory from the system every time, which takes as long as what is computed there.
 PIXELS_AT_ONCE = {"cuda": 64 * 256 ** 2, "cpu": 4 * 256 ** 2}
 
 

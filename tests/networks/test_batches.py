@@ -295,7 +295,7 @@ def test_ctrl_c_while_a_batch_is_awaited_ends_the_threads(monkeypatch):
     assert len(drawn) <= 1 + 1 + DEPTH  # no batch was begun after that
 
 
-# --- behind frozen layers ----------------------------------------------------------------------------------------------
+# --- behind frozen layers ---------------------------------------------------------------------------------------------
 
 
 def test_a_network_sees_the_same_by_features_of_frozen_layers_as_by_the_images_they_were_made_of():

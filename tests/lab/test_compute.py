@@ -3,6 +3,7 @@
 import concurrent.futures
 import importlib
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -369,6 +370,11 @@ def test_workers_do_not_import_the_main_script(monkeypatch, no_workers_left):
     monkeypatch.setitem(sys.modules, "__main__", main)
     assert pool.shared_pool(1).submit(abs, -3).result() == 3
     assert main.__file__ == "/no/such/script.py" and main.__spec__ == "its specification"
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library manages memory by rules of its own")
+def test_workers_keep_the_memory_of_large_tensors(no_workers_left):
+    assert pool.shared_pool(1).submit(arithmetic.fresh_pages, 64).result() < 1000  # it has 16384 pages of 4096 bytes
 
 
 def test_jobs_come_from_the_environment_or_the_cores(monkeypatch):

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from wsss_lab.errors import LabError, SetupError
 from wsss_lab.lab.fingerprint import code_of
-from wsss_lab.lab.pool import ONE_THREAD
+from wsss_lab.lab.pool import WORKERS
 from wsss_lab.lab.steps import Step
 from wsss_lab.lab.store import MANIFEST, Store, WriteError
 
@@ -197,7 +197,7 @@ def _work(token: Path, settings: dict[str, str], codes: Codes, function: Callabl
     _check(token, codes, get_worker())  # it may have joined late
     for name in [name for name in os.environ if name.startswith("WSSS_")]:
         del os.environ[name]
-    os.environ.update(settings | ONE_THREAD)
+    os.environ.update(settings | WORKERS)
     if "torch" in sys.modules:  # else it will read the environment
         sys.modules["torch"].set_num_threads(1)
     _appear(Store(root), step.parents)

@@ -1,5 +1,6 @@
 """Where a result comes from: code version, package versions, device, time and memory."""
 
+import ctypes
 import functools
 import importlib
 import platform
@@ -75,6 +76,8 @@ def measured() -> Iterator[dict[str, Any]]:
     adds peak_gpu_memory_mb and gpu, its name.
     """
     facts: dict[str, Any] = {}
+    with suppress(AttributeError, OSError, TypeError):  # what an earlier block has left unused isn't this one's
+        ctypes.CDLL(None).malloc_trim(0)
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
     if cuda := _cuda_in_use():

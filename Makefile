@@ -76,7 +76,8 @@ rehearsal: $(READY)  ## Run PROFILE=voc with trainings that end at once, on a sm
 	@$(WSSS) rehearse --paper "$(PAPER)" --network "$(NETWORK)" --jobs "$(JOBS)" $(if $(OUT),--out "$(OUT)")
 
 test: $(READY)  ## Run the tests
-	@OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(PYTHON) -m pytest -n 2
+	@OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=4294967296 \
+		$(PYTHON) -m pytest -n 2
 
 lab: $(READY)  ## Open the notebooks in JupyterLab
 	@$(PYTHON) -m jupyter lab --notebook-dir=. notebooks

@@ -1,17 +1,19 @@
 """The gallery: the list of pages with its grids of verdicts, and the page of each profile and paper."""
 
 import re
+import shutil
 from xml.etree import ElementTree
 
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
+from tiny_notebooks import write_notebook
 
 from wsss_lab.errors import StoreError
 from wsss_lab.lab.artifacts import Artifacts
 from wsss_lab.lab.explorer import explorer
 from wsss_lab.lab.gallery import VERDICTS, write_gallery
-from wsss_lab.lab.notebooks import project_folder
+from wsss_lab.lab.notebooks import find_notebooks, project_folder
 from wsss_lab.lab.runs import read_all
 from wsss_lab.measure.claims import FINAL, Verdict
 
@@ -28,13 +30,23 @@ def fill(figures, profile, paper="oh2017", verdicts=(), seeds=(0, 1, 2), photogr
     return results
 
 
-def grids(page):
-    """Heading -> paper -> its marks: "C01: verdict" with a link, "" without."""
-    found = {}
-    for heading, text in re.findall(r"^## ([^\n]*verdicts?)\n(.*?)(?=^## )", page, re.S | re.M):
-        found[heading] = {paper: re.findall(r"!\[(.*?)\]", cells)
-                          for paper, cells in re.findall(r"^\| \[(\w+)\]\S* \| (.*) \|$", text, re.M)}
+def grid(page):
+    """(paper, profile, marks) per line: "C01: verdict", each a link."""
+    paper, found = "", []
+    for name, profile, cells in re.findall(r"^\| (?:\*\*(\w+)\*\* )?\[(\w+)\]\S* \| (.*) \|$", page, re.M):
+        paper = name or paper
+        found.append((paper, profile, re.findall(r"\[!\[(.*?)\]\(", cells)))
     return found
+
+
+def leads_somewhere(path):
+    """That each link and picture of a page does; returns how many there are."""
+    links = [link for link in re.findall(r"\]\(([^()\s]+)\)", path.read_text()) if "://" not in link]
+    for link in links:
+        file, _, anchor = link.partition("#")
+        target = path.parent / file if file else path
+        assert target.is_file() and (not anchor or f'<a id="{anchor}"></a>' in target.read_text()), (path, link)
+    return len(links)
 
 
 def test_pages_show_what_lies_beside_them_and_every_link_leads_somewhere(tmp_path):
@@ -56,23 +68,14 @@ def test_pages_show_what_lies_beside_them_and_every_link_leads_somewhere(tmp_pat
     front = pages["README.md"]
     listed = re.findall(r"^\| \[\w+: \w+\]\((.*)/README.md\) \| (\d) \| 2 \| 2 \| ", front, re.M)  # with its trainings
     assert listed == list(zip(order, "3131"))
-    # Final verdicts and what single trainings point to stand in grids of their own; blank is what the other one has.
-    told = [f"C{number:02}: {verdict}" for number, verdict in enumerate(few, 1)]
-    assert grids(front) == {
-        "toy, the drawn world: verdicts": {"oh2017": [f"C{n:02}: {verdict}" for n, verdict in enumerate(final, 1)]},
-        "toy, the drawn world: where results point to, without a verdict":
-            {"lee2021": ["C01: points to yes", "C02: not testable here"]},
-        "photos, real photographs: verdicts": {"oh2017": ["", told[1], "", ""]},
-        "photos, real photographs: where results point to, without a verdict":
-            {"oh2017": [told[0], "", told[2], told[3]]}}
+    # The profiles of a paper stand one below the other.
+    told = {name: [f"C{number:02}: {verdict}" for number, verdict in enumerate(verdicts, 1)] for name, verdicts in
+            {"final": final, "few": few, "lee2021": ["points to yes", "not testable here"]}.items()}
+    assert grid(front) == [("oh2017", "toy", told["final"]), ("oh2017", "photos", told["few"]),
+                           ("lee2021", "toy", told["lee2021"])]
 
-    for name, page in pages.items():
-        links = re.findall(r"\]\(([^()\s]+)\)", page)
-        assert len(links) > 6
-        for link in links:
-            file, _, anchor = link.partition("#")
-            target = (tmp_path / name).parent / file if file else tmp_path / name
-            assert target.is_file() and (not anchor or f'<a id="{anchor}"></a>' in target.read_text()), (name, link)
+    for name in pages:
+        assert leads_somewhere(tmp_path / name) > 6
     ways = [re.findall(r"\[(← .*?|.* →|gallery)\]", page.splitlines()[2].replace(" · ", "\n"))
             for page in (pages[f"{place}/README.md"] for place in order)]
     assert ways == [["gallery", "toy: lee2021 →"], ["← toy: oh2017", "gallery", "toy: zzz →"],
@@ -91,6 +94,72 @@ def test_pages_show_what_lies_beside_them_and_every_link_leads_somewhere(tmp_pat
     page = pages["photos/oh2017/README.md"]
     assert "A cat." in page and "fig1.png" not in page and "(fig3.png)" in page  # photographs are told of, not shown
     assert "| minutes | notebook 3.5 |" in page and "[run.json](run.json)" in page and "gpu" not in page
+
+
+PRIMER = """# 1 · Seeds
+
+See the [primer](0_primer.ipynb), [the next](2_chaudhry2017.ipynb) and $a_i*b
+=c$ for `5 $` or `6 $`.
+
+1. A step.
+
+   $$x\\\\y$$
+
+```python
+cost = "$1 $"
+```"""
+
+
+def test_a_twin_shows_the_cells_of_its_notebook_and_every_kept_artifact_once(tmp_path):
+    figures = tmp_path / "figures"
+    results = fill(figures, "toy", verdicts=["reproduced"])
+    results.table("long", pd.DataFrame({"x": range(30)}), title="Long", protocol="all of it")
+    fill(figures, "toy", "chaudhry2017")
+    fill(figures, "photos")
+    (figures / "toy/primer").mkdir()
+    cells = [PRIMER, 'run.show("fig3", "table2")', "%magic", 'display(run.show("long"), run.show("soon"))',
+             'run.save("fig3", made)\nrun.show("claims")', 'run.artifacts.table("no such", frame, "fig1")']
+    for name in ("0_primer", "1_oh2017", "2_chaudhry2017"):
+        write_notebook(tmp_path / f"notebooks/{name}.ipynb", *cells)
+    write_gallery(figures, find_notebooks(tmp_path / "notebooks"))
+    assert sorted(path.parent.name for path in figures.rglob("notebook.md")) == ["chaudhry2017", "oh2017"]
+
+    path = figures / "toy/oh2017/notebook.md"
+    page = path.read_text()
+    assert leads_somewhere(path) > 9 and leads_somewhere(path.with_name("README.md")) > 6
+    assert re.findall('<a id="(.*)"></a>', page) == ["fig3", "table2", "long", "fig1", "extra"]
+    assert page.index("## Also kept") < page.index('<a id="fig1">')
+    for shown in ("[primer](../../../notebooks/0_primer.ipynb), [the next](../chaudhry2017/notebook.md)",
+                  "and $`a_i*b =c`$ for `5 $` or `6 $`.", "\n   ```math\n   x\\\\y\n   ```\n", '\ncost = "$1 $"\n',
+                  '```python\nrun.show("fig3", "table2")\n```\n\n<a id="fig3"></a>\n\n**fig3. Curves**\n\n'
+                  "![Precision \\[in %\\] falls with recall.](fig3.png)", "| G2     |  51.2 |\n\nProtocol: val, no CRF",
+                  "```python\n%magic\n```", "|  24 |\n\nThe first 25 of 30 rows; all: [long.md](long.md).\n\n"
+                  "Protocol: all of it", "*soon isn't kept yet", "See [fig3](#fig3).",
+                  "1 reproduced: [each with its evidence](README.md#claims)"):
+        assert shown in page, shown
+    # What the twin shows isn't on the paper's page again; a profile without twins has it there.
+    assert "](table2.csv)" in page and "table2.csv" not in path.with_name("README.md").read_text()
+    assert "](table2.csv)" in (figures / "photos/oh2017/README.md").read_text()
+
+
+def test_the_kept_pages_are_what_is_made_of_the_kept_results(tmp_path):
+    """If not: `wsss gallery`, after results or notebooks have changed."""
+    kept, notebooks = project_folder() / "figures", find_notebooks()
+    figures = tmp_path / "figures"
+    shutil.copytree(kept, figures, ignore=shutil.ignore_patterns("quick", "README.md", "notebook.md", "*.html"))
+    write_gallery(figures, notebooks)
+    made = [path.relative_to(figures) for pattern in ("README.md", "notebook.md", "*.html", "*.svg")
+            for path in figures.rglob(pattern)]
+    assert sum(path.name == "notebook.md" for path in made) == 6
+    for name in made:
+        assert (figures / name).read_bytes() == (kept / name).read_bytes(), name
+        if name.suffix == ".md":
+            page = (kept / name).read_text()
+            assert leads_somewhere(kept / name) and not re.search(r"(?<![\w.])/(home|root|tmp|Users|work)/", page), name
+    assert (kept / "README.md").stat().st_size < 60_000
+    for saved in read_all(kept):
+        if (path := saved.folder / "notebook.md").is_file():
+            assert sorted(re.findall('<a id="(.*)"></a>', path.read_text())) == sorted(saved.artifacts)
 
 
 def test_the_recorded_claims_are_one_small_page_whose_links_lead_somewhere():

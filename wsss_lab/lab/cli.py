@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -237,11 +238,10 @@ def book(
 
 @app.command()
 def gallery(out: Figures = None) -> None:
-    """Write figures/README.md, every claim's verdict, and a page of tables and figures per profile and paper."""
-    from wsss_lab.lab.gallery import write_gallery
+    """Write figures/README.md, every claim's verdict, a page per profile and paper, and the notebooks with figures."""
     from wsss_lab.lab.notebooks import project_folder
 
-    print(write_gallery(out or project_folder() / "figures"))
+    print(_update_gallery(out or project_folder() / "figures", "toy"))
 
 
 @app.command()
@@ -348,8 +348,12 @@ def _update_gallery(figures: Path, profile: str) -> Path | None:
     if profile == "quick":
         return None
     from wsss_lab.lab.gallery import write_gallery
+    from wsss_lab.lab.notebooks import find_notebooks
 
-    return write_gallery(figures)
+    found = []
+    with suppress(LabError):  # a package without its notebooks
+        found = find_notebooks()
+    return write_gallery(figures, found)
 
 
 if __name__ == "__main__":

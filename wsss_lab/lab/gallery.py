@@ -1,49 +1,56 @@
-"""The gallery: figures/README.md with every claim's verdict, and a page of tables and figures per profile and paper.
+"""The gallery: figures/README.md with every claim's verdict, a page per profile and paper, and the notebooks' twins.
 
-    <figures>/README.md                      grids of verdicts, and the way to each page
+    <figures>/README.md                      the grid of verdicts, and the way to each page
     <figures>/claims.html                    all verdicts, to be filtered (see lab.explorer)
               <profile>/<paper>/README.md    what the run was, claims with their evidence, tables, figures
-              verdicts/<verdict>.svg         marks of the grids: a letter in a square, filled for a verdict
+              toy/<paper>/notebook.md        the notebook with its tables and figures (see lab.twins)
+              verdicts/<verdict>.svg         marks of the grid: a letter in a square, filled for a verdict
 
 Pages are made from the manifests and the files beside them and hold nothing else, so that they can be made again at any
 time and are the same whenever the results are. All links are relative.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from wsss_lab.lab import tables
 from wsss_lab.lab.artifacts import MANIFEST, verdict_line, write_files
-from wsss_lab.lab.escape import in_markdown, without_tags
+from wsss_lab.lab.escape import in_markdown
 from wsss_lab.lab.explorer import EXPLORER, FILLED, VERDICTS, anchor, explorer
+from wsss_lab.lab.notebooks import Notebook
 from wsss_lab.lab.runs import RECORD, Saved, read_all
-from wsss_lab.measure.claims import FINAL, POINTING, SEEDS_FOR_A_VERDICT, Verdict
+from wsss_lab.lab.twins import TWIN, alt, artifact, twin
+from wsss_lab.measure.claims import FINAL, POINTING, SEEDS_FOR_A_VERDICT
 
 NAME, MARKS = "README.md", "verdicts"
 # Quick runs show that everything works and mean nothing; they are not shown.
 WORLDS = {"toy": "the drawn world", "photos": "real photographs", "voc": "PASCAL VOC, as in the paper"}
-ELSEWHERE = "elsewhere"  # the mark of a claim that stands in the profile's other grid
+TWINNED = "toy"  # the profile whose results notebooks are shown with
 GROUP = 5  # marks that stand close together
 
 
-def write_gallery(figures: str | Path) -> Path:
+def write_gallery(figures: str | Path, notebooks: Sequence[Notebook] = ()) -> Path:
     """Write the pages of what lies in <figures>/<profile>/<paper>, and return the path of the one that lists them.
 
-    Raises StoreError when one cannot be written.
+    notebooks: those that get a twin, which then has the tables and figures of the paper's page. Raises StoreError when
+    a page cannot be written.
     """
-    figures = Path(figures)
+    figures, by_paper = Path(figures), {notebook.paper: notebook for notebook in notebooks}
     found = [saved for saved in read_all(figures) if saved.profile in WORLDS]
+    twins = [saved for saved in found if saved.profile == TWINNED and saved.paper in by_paper]
     for number, saved in enumerate(found):
         near = {"← {}": found[number - 1] if number else None, "{} →": (found + [None])[number + 1]}
         ways = [f"[{form.format(_name(to))}](../../{_place(to)})" for form, to in near.items() if to]
         ways.insert(number > 0, f"[gallery](../../{NAME})")
-        _write(saved.folder, NAME, _page(saved, " · ".join(ways)))
+        _write(saved.folder, NAME, _page(saved, " · ".join(ways), saved in twins))
+    for saved in twins:
+        _write(saved.folder, TWIN, twin(saved, by_paper, {each.paper: f"../{each.paper}/{TWIN}" for each in twins}))
     if found:
-        for verdict, (letter, colour) in {**VERDICTS, ELSEWHERE: ("", "#d0d7de")}.items():
+        for verdict, (letter, colour) in VERDICTS.items():
             _write(figures / MARKS, _file(verdict), _square(letter, colour, filled=verdict in FILLED))
     write_files(figures, {EXPLORER: explorer(found).encode()})
-    _write(figures, NAME, _front(found))
+    _write(figures, NAME, _front(found, twins))
     return figures / NAME
 
 
@@ -68,8 +75,8 @@ def _file(verdict: str) -> str:
 
 def _square(letter: str, colour: str, filled: bool) -> Iterator[str]:
     yield '<svg xmlns="http://www.w3.org/2000/svg" width="18" height="18" viewBox="0 0 18 18">'
-    fill = colour if filled else "#ffffff" if letter else "none"
-    yield f'<rect x="1.5" y="1.5" width="15" height="15" rx="2" fill="{fill}" stroke="{colour}"/>'
+    yield ('<rect x="1.5" y="1.5" width="15" height="15" rx="2"'
+           f' fill="{colour if filled else "#ffffff"}" stroke="{colour}"/>')
     yield (f'<text x="9" y="13" text-anchor="middle" font-family="sans-serif" font-size="11" font-weight="bold"'
            f' fill="{"#ffffff" if filled else colour}">{letter}</text>')
     yield "</svg>"
@@ -77,61 +84,51 @@ def _square(letter: str, colour: str, filled: bool) -> Iterator[str]:
 
 def _mark(verdict: str, words: str, figures: str = "") -> str:
     """The picture of a verdict, read aloud as these words; of no known verdict, the words. figures: the way there."""
-    known = verdict in (*VERDICTS, ELSEWHERE)
-    return f"![{_alt(words)}]({figures}{MARKS}/{_file(verdict)})" if known else _alt(words)
-
-
-def _alt(text: str) -> str:
-    return in_markdown(text).replace("[", "\\[").replace("]", "\\]")
+    return f"![{alt(words)}]({figures}{MARKS}/{_file(verdict)})" if verdict in VERDICTS else alt(words)
 
 
 # --- the list of pages ------------------------------------------------------------------------------------------------
 
 
-def _front(found: Sequence[Saved]) -> Iterator[str]:
-    yield ("# Gallery\n\nTables and figures of the papers, made again by this project, with the papers' numbers beside"
-           " ours. `wsss gallery` makes these pages from the files beside them.\n")
+def _front(found: Sequence[Saved], twins: Sequence[Saved]) -> Iterator[str]:
+    yield "# Gallery\n"
     if not found:
         yield "Nothing has been made yet: run `make reproduce`."
         return
-    profiles = {name: [saved for saved in found if saved.profile == name] for name in WORLDS}
-    if any(not saved.claims.empty for saved in found):
-        yield (f"A mark is a claim, in groups of {GROUP} from the first to the last; it leads to the evidence. All of"
-               f' them can be filtered in <a href="{EXPLORER}">one page</a>, offline, in a browser.\n')
-    for name, part in profiles.items():
-        yield from _grid(f"{name}, {WORLDS[name]}: verdicts", part, FINAL,
-                         f"Of at least {SEEDS_FOR_A_VERDICT} trainings, or of what needs none:")
-        yield from _grid(f"{name}, {WORLDS[name]}: where results point to, without a verdict", part,
-                         (*dict.fromkeys(POINTING.values()), Verdict.NOT_TESTABLE),
-                         f"Of fewer than {SEEDS_FOR_A_VERDICT} trainings, which are no verdict:")
-    yield f"## Pages\n\n| page | trainings | tables | figures | claims |\n| --- {'| ---: ' * 3}| --- |"
+    yield from _grid(found)
+    yield ("## Pages\n\nTables and figures of the papers, made again by this project, with the papers' numbers beside"
+           " ours. `wsss gallery` makes these pages from the files beside them.\n")
+    yield f"| page | trainings | tables | figures | claims |\n| --- {'| ---: ' * 3}| --- |"
     for saved in found:
-        yield (f"| [{_name(saved)}]({_place(saved)}) | {saved.seeds} | {len(saved.with_file('.md'))}"
+        page = f"[{_name(saved)}]({_place(saved)})"
+        page += f", [notebook]({saved.profile}/{saved.paper}/{TWIN})" if saved in twins else ""
+        yield (f"| {page} | {saved.seeds} | {len(saved.with_file('.md'))}"
                f" | {len(saved.with_file('.png'))} | {in_markdown(verdict_line(saved.claims)) or tables.NOTHING} |")
 
 
-def _grid(heading: str, part: Sequence[Saved], verdicts: Collection[Verdict], explained: str) -> Iterator[str]:
-    """The papers of a profile with a mark per claim; a claim whose result is of the other kind stays blank.
-
-    A claim that can't be tested stands with the others of its paper. Nothing without any claim of this kind.
-    """
-    rows = []
-    for saved in part:
-        marks, shown = [], False
-        for id, verdict in _claims(saved):
-            pointing = verdict in POINTING.values() or (verdict == Verdict.NOT_TESTABLE and not saved.decides)
-            of_this_kind = pointing is (verdicts is not FINAL)
-            shown |= of_this_kind
-            mark = _mark(verdict, f"{id}: {verdict}")
-            marks.append(f"[{mark}]({_place(saved)}#{anchor(id)})" if of_this_kind else _mark(ELSEWHERE, ""))
-        groups = ["".join(marks[start : start + GROUP]) for start in range(0, len(marks), GROUP)]
-        rows += [f"| [{saved.paper}]({_place(saved)}) | {' &nbsp;'.join(groups)} |"] if shown else []
-    if rows:
+def _grid(found: Sequence[Saved]) -> Iterator[str]:
+    """A mark per claim: a line for each profile of a paper, one below the other. Nothing without any claim."""
+    claimed = [saved for saved in found if not saved.claims.empty]
+    if not claimed:
+        return
+    pointing = tuple(dict.fromkeys(POINTING.values()))
+    for verdicts, explained in (
+            (FINAL, f"Verdicts, of at least {SEEDS_FOR_A_VERDICT} trainings or of what needs none"),
+            (pointing, f"Outlined, no verdict: what fewer than {SEEDS_FOR_A_VERDICT} trainings point to")):
         legend = [f"{_mark(verdict, VERDICTS[verdict][0])} {verdict}" for verdict in verdicts]
-        if any(_file(ELSEWHERE) in row for row in rows):
-            legend.append(f"{_mark(ELSEWHERE, 'blank')} in the other grid")
-        yield f"## {heading}\n\n{explained}\n\n{' · '.join(legend)}\n\n| paper | claims |\n| --- | --- |"
-        yield from (*rows, "")
+        yield f"{explained}: {' · '.join(legend)}\n"
+    yield (f"A mark is a claim, in groups of {GROUP} from the first to the last; it leads to the evidence. All of"
+           f' them can be filtered in <a href="{EXPLORER}">one page</a>, offline, in a browser.\n')
+    yield "| paper, world | claims |\n| --- | --- |"
+    for paper in dict.fromkeys(saved.paper for saved in claimed):
+        for number, saved in enumerate(each for each in claimed if each.paper == paper):
+            marks = [f"[{_mark(verdict, f'{id}: {verdict}')}]({_place(saved)}#{anchor(id)})"
+                     for id, verdict in _claims(saved)]
+            groups = ["".join(marks[start : start + GROUP]) for start in range(0, len(marks), GROUP)]
+            name = "" if number else f"**{paper}** "
+            yield f"| {name}[{saved.profile}]({_place(saved)}) | {' &nbsp;'.join(groups)} |"
+    shown = dict.fromkeys(saved.profile for saved in claimed)
+    yield f"\n{' · '.join(f'{profile}: {WORLDS[profile]}' for profile in shown)}.\n"
 
 
 def _claims(saved: Saved) -> list[tuple[str, str]]:
@@ -145,11 +142,14 @@ def _claims(saved: Saved) -> list[tuple[str, str]]:
 # --- the page of a paper ----------------------------------------------------------------------------------------------
 
 
-def _page(saved: Saved, ways: str) -> Iterator[str]:
+def _page(saved: Saved, ways: str, twinned: bool) -> Iterator[str]:
+    """twinned: whether tables and figures stand in the notebook's twin."""
+    place = TWIN if twinned else ""
     yield f"# {saved.paper}, profile {saved.profile} ({WORLDS[saved.profile]})\n\n{ways}\n"
     yield from _card(saved)
     links = [] if saved.claims.empty else ["[claims](#claims)"]
-    yield " · ".join(links + [f"[{id}](#{id})" for id in saved.artifacts]) + "\n"
+    links += [f"[the notebook with these tables and figures]({TWIN})"] if twinned else []
+    yield " · ".join(links + [f"[{id}]({place}#{id})" for id in saved.artifacts]) + "\n"
     if not saved.claims.empty:
         yield '<a id="claims"></a>\n\n## Claims\n'
         yield f"{in_markdown(verdict_line(saved.claims))}.\n\n| claim | evidence |\n| --- | --- |"
@@ -160,12 +160,8 @@ def _page(saved: Saved, ways: str) -> Iterator[str]:
                     if name not in ("claim_id", "statement", "verdict") and value == value]
             yield f'| {in_markdown(id)} | <a id="{anchor(id)}"></a>{"<br>".join(told)} |'
         yield ""
-    for id, entry in saved.artifacts.items():
-        yield f'<a id="{id}"></a>\n\n## {id}. {in_markdown(entry["title"])}\n'
-        if f"{id}.md" in entry["files"]:
-            yield from _table(saved.folder / f"{id}.md", f"{id}.csv" if f"{id}.csv" in entry["files"] else "")
-        if f"{id}.png" in entry["files"]:
-            yield _figure(saved.folder / f"{id}.png", entry)
+    for id in () if twinned else saved.artifacts:
+        yield from artifact(saved, id, "## {}", most=None)
     yield ways
 
 
@@ -196,23 +192,3 @@ def _words(value: Any) -> str:
     if isinstance(value, dict):
         value = [f"{name.replace('_', ' ')} {_words(each)}" for name, each in value.items() if each is not None]
     return ", ".join(map(_words, value)) if isinstance(value, list) else str(value)
-
-
-def _table(path: Path, numbers: str) -> Iterator[str]:
-    """numbers: its CSV, "" without one."""
-    if not path.is_file():
-        yield f"*{path.name} is missing; run the notebook again.*\n"
-        return
-    # The file starts with its own title line, which is the heading here.
-    yield without_tags(path.read_text(encoding="utf-8").partition("\n")[2].strip()) + "\n"
-    if numbers:
-        yield f"[{numbers}]({numbers})\n"
-
-
-def _figure(path: Path, entry: dict) -> str:
-    caption = in_markdown(entry["alt"])
-    if entry.get("photographs"):
-        return f"{caption}\n\n*Shows photographs, which are not passed on: run the notebook to see it.*\n"
-    if not path.is_file():
-        return f"{caption}\n\n*{path.name} is missing; run the notebook again.*\n"
-    return f"![{_alt(entry['alt'])}]({path.name})\n\n*{in_markdown(entry['kind']).capitalize()}.* {caption}\n"

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -189,12 +189,20 @@ def shown_artifacts(path: Path) -> dict[str, str]:
     for cell in read(path).cells:
         if cell.cell_type == "markdown":
             section = ([section] + re.findall(r"^#+ (.*)", cell.source, re.M))[-1]
-        with suppress(SyntaxError):  # of a cell with magics, say
-            for node in ast.walk(ast.parse(cell.source if cell.cell_type == "code" else "")):
-                if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "show":
-                    shown |= {each.value: section for each in node.args
-                              if isinstance(each, ast.Constant) and isinstance(node.args[0], ast.Constant)}
+        shown |= dict.fromkeys(named_in(cell), section)
     return shown
+
+
+def named_in(cell: "NotebookNode", calls: Collection[str] = ("show",)) -> list[str]:
+    """The ids in a cell's calls, in their order: all in `run.show("table1", "fig8")`, what comes first in others; none
+    of a cell with magics."""
+    found = []
+    with suppress(SyntaxError):
+        for node in ast.walk(ast.parse(cell.source if cell.cell_type == "code" else "")):
+            if isinstance(node, ast.Call) and getattr(node.func, "attr", "") in calls:
+                found += [each for each in node.args[: None if node.func.attr == "show" else 1]
+                          if isinstance(each, ast.Constant) and isinstance(node.args[0], ast.Constant)]
+    return [each.value for each in sorted(found, key=lambda each: (each.lineno, each.col_offset))]
 
 
 def run_notebook(notebook: Notebook, parameters: Mapping[str, object], executed: Path) -> Outcome:

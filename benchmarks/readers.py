@@ -1,4 +1,4 @@
-"""What a run takes and brings, by reader: keeps the records of runs and writes the README's section from them.
+"""What a run takes and brings, by reader: keeps the records of runs and writes what they say into two pages.
 
     python benchmarks/readers.py [FOLDER]
 
@@ -6,7 +6,8 @@
 copied into benchmarks/results/runs.json, where that of runs which aren't kept in figures/ (the profile quick) stays.
 FOLDER: results of other runs (OUT=), whose records alone are taken, such as those of one seed timed on a quiet machine.
 What nobody has measured yet, the profile voc, is estimated (`make plan PROFILE=voc`), into plan_voc.csv beside it.
-The section is made from these files alone: its sentences stand here, its numbers come from there.
+README.md gets a table of commands, notebooks/README.md all of it. Both are made from these files alone: sentences stand
+here, numbers come from there.
 """
 
 import json
@@ -24,7 +25,8 @@ from wsss_lab.lab.published import papers
 from wsss_lab.measure.claims import FINAL, POINTING, SEEDS_FOR_A_VERDICT
 
 PROJECT = Path(__file__).resolve().parents[1]
-README, FIGURES, KEPT = PROJECT / "README.md", PROJECT / "figures", PROJECT / "benchmarks/results/runs.json"
+README, PAGE = PROJECT / "README.md", PROJECT / "notebooks/README.md"
+FIGURES, KEPT = PROJECT / "figures", PROJECT / "benchmarks/results/runs.json"
 PLANNED = KEPT.with_name("plan_voc.csv")
 BEGIN, END = "<!-- readers: written by `python benchmarks/readers.py` -->", "<!-- end of readers -->"
 
@@ -39,8 +41,8 @@ make reproduce PAPER=oh2017        # one paper on the drawn world; without PAPER
 make reproduce PROFILE=photos WSSS_DATA=/path/to/photos WSSS_WEIGHTS=/path/to/weights    # the main rows again
 ```
 
-You will see the verdict on every claim in [figures/README.md](figures/README.md), and from there a page per paper with
-every table, every figure and the evidence of each claim. Nothing is downloaded but Python packages.
+You will see the verdict on every claim in [figures/README.md](../figures/README.md), and from there a page per paper
+with every table, every figure and the evidence of each claim. Nothing is downloaded but Python packages.
 """
 GPU = """\
 ### One GPU
@@ -87,6 +89,7 @@ PLAN_EXPLAINED = """\
 *GPU GB*: memory of the GPU for the largest training in bf16, its heads and losses not counted. *GB*: room in the run
 store. A batch that doesn't fit is worked through in parts.
 """
+NOT_RECORDED = "not recorded yet"
 COLUMNS = ("notebook", "seeds", "minutes", "steps run / reused", "computing, minutes", "largest step, MB")
 
 
@@ -137,7 +140,7 @@ def _planned(plan: pd.DataFrame) -> list[str]:
 
 
 def section(kept: Kept, plan: pd.DataFrame) -> str:
-    """The README's section, without the comments around it. plan: what `estimate` gave."""
+    """The section of notebooks/README.md, without the comments around it. plan: what `estimate` gave."""
     toy, photos, voc = (kept.get(profile, {}) for profile in ("toy", "photos", "voc"))
 
     def timed(profile: str, gpu: bool) -> list[str]:
@@ -243,11 +246,38 @@ def _lessons(kept: Kept) -> Iterator[str]:
         yield f"The primer of the profile `toy` rests on {primer['minutes']['computing']:.1f} minutes of computing.\n"
 
 
-def write(readme: Path, kept: Kept, plan: pd.DataFrame) -> None:
-    """Put the section between the comments of a README; they must be there."""
-    text = readme.read_text(encoding="utf-8")
-    start, end = text.index(BEGIN) + len(BEGIN), text.index(END)
-    readme.write_text(f"{text[:start]}\n\n{section(kept, plan)}\n{text[end:]}", encoding="utf-8")
+def commands(kept: Kept, plan: pd.DataFrame) -> str:
+    """The table of the README: who, which command, what it takes."""
+    toy, quick = (_recorded(kept.get(profile, {}).items()) for profile in ("toy", "quick"))
+    training = [record["training_seconds"] for _, record in quick if record["trainings"]]
+    computing = [record["minutes"]["computing"] for paper, record in toy if paper != "primer"]
+    whole = sum(record["minutes"]["notebook"] for _, record in toy)
+    gpu = [record for _, notebooks in kept.items() for _, record in _recorded(notebooks.items())
+           if record["peak_gpu_memory_mb"]]
+    trying = f"{sum(record['minutes']['notebook'] for _, record in quick):.0f} minutes" if quick else NOT_RECORDED
+    return _table([
+        ("you", "command", "what it takes"),
+        ("try it", "`make quick`", f"{trying}; the numbers mean nothing"),
+        ("study", "`make lab`, and open `0_primer`",
+         f"{min(training):.1f} to {max(training):.1f} s a training in the profile `quick`" if training
+         else NOT_RECORDED),
+        ("teach", "`make book`: the executed notebooks and results as a site", "what has run is reused (`WSSS_CACHE`)"),
+        ("check one paper", "`make reproduce PAPER=oh2017 SEEDS=3`",
+         f"{min(computing):.0f} to {max(computing):.0f} minutes of computing a seed" if computing else NOT_RECORDED),
+        ("check all", "`make reproduce`", f"{whole:.0f} minutes with one seed" if toy else NOT_RECORDED),
+        ("have own photographs", "`make reproduce PROFILE=photos WSSS_DATA=... WSSS_WEIGHTS=...`",
+         "`make plan` tells before, with the same options"),
+        ("have a GPU", "`make reproduce SEEDS=5`", "see the page" if gpu else f"{NOT_RECORDED}; `make plan` tells"),
+        ("have PASCAL VOC", "`make plan PROFILE=voc`, then `make reproduce PROFILE=voc WSSS_DATA=...`",
+         f"about {plan['GPU-hours']['together']:.0f} GPU-hours, estimated" if "together" in plan.index
+         else NOT_RECORDED)]) + (f"\nMinutes: {_machine(toy[0][1])}.\n" if toy else "")
+
+
+def write(page: Path, text: str) -> None:
+    """Put a text between the comments of a page; they must be there."""
+    whole = page.read_text(encoding="utf-8")
+    start, end = whole.index(BEGIN) + len(BEGIN), whole.index(END)
+    page.write_text(f"{whole[:start]}\n\n{text}\n{whole[end:]}", encoding="utf-8")
 
 
 def main() -> None:
@@ -257,7 +287,9 @@ def main() -> None:
     kept = collect(FIGURES, kept)
     KEPT.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     estimate().round(3).to_csv(PLANNED, index_label="paper")
-    write(README, kept, pd.read_csv(PLANNED, index_col="paper"))
+    plan = pd.read_csv(PLANNED, index_col="paper")
+    write(PAGE, section(kept, plan))
+    write(README, commands(kept, plan))
     print("\n".join(f"{profile}: {len(_recorded(there.items()))} records" for profile, there in kept.items()))
 
 

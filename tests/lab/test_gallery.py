@@ -156,6 +156,7 @@ def test_the_kept_pages_are_what_is_made_of_the_kept_results(tmp_path):
         if name.suffix == ".md":
             page = (kept / name).read_text()
             assert leads_somewhere(kept / name) and not re.search(r"(?<![\w.])/(home|root|tmp|Users|work)/", page), name
+    assert leads_somewhere(kept.parent / "README.md") > 12 and leads_somewhere(kept.parent / "notebooks/README.md") > 3
     assert (kept / "README.md").stat().st_size < 60_000
     for saved in read_all(kept):
         if (path := saved.folder / "notebook.md").is_file():

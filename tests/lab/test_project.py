@@ -83,8 +83,8 @@ def test_the_virtual_environment_is_the_default_and_another_one_needs_the_packag
 
 
 @needs_make
-def test_every_make_command_in_the_readme_can_be_made():
-    readme = (PROJECT / "README.md").read_text()
+def test_every_make_command_in_the_readmes_can_be_made():
+    readme = "".join((PROJECT / name).read_text() for name in ("README.md", "notebooks/README.md"))
     commands = [line for block in re.findall(r"```\w*\n(.*?)```", readme, re.DOTALL) for line in block.splitlines()
                 if re.match(r"\s*(\w+=\S+ )*make\b", line)]
     assert {"make reproduce", "make test"} <= {command.split("#")[0].strip() for command in commands}

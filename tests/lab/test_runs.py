@@ -163,8 +163,10 @@ def readers():
 
 def test_the_section_for_readers_is_what_the_kept_records_give(readers):
     plan = pd.read_csv(readers.PLANNED, index_col="paper")
-    shown = (PROJECT / "README.md").read_text().partition(readers.BEGIN)[2].partition(readers.END)[0]
-    assert shown.strip() == readers.section(json.loads(readers.KEPT.read_text()), plan).strip(), REGENERATE
+    kept = json.loads(readers.KEPT.read_text())
+    for page, text in ((readers.PAGE, readers.section(kept, plan)), (readers.README, readers.commands(kept, plan))):
+        shown = page.read_text().partition(readers.BEGIN)[2].partition(readers.END)[0]
+        assert shown.strip() == text.strip(), f"{page.name}: {REGENERATE}"
 
 
 def test_the_kept_records_are_those_beside_the_committed_figures(readers):
@@ -239,7 +241,8 @@ def test_records_are_collected_by_profile_and_kept_where_there_are_no_figures(re
 def test_writing_changes_the_section_alone(readers, tmp_path):
     readme = tmp_path / "README.md"
     readme.write_text(f"before\n{readers.BEGIN}\nold\n{readers.END}\nafter\n")
-    shown = readers.section({}, pd.DataFrame())
+    shown = readers.commands({}, pd.DataFrame())
+    assert shown.count(readers.NOT_RECORDED) == 6
     for _ in range(2):
-        readers.write(readme, {}, pd.DataFrame())
+        readers.write(readme, shown)
         assert readme.read_text() == f"before\n{readers.BEGIN}\n\n{shown}\n{readers.END}\nafter\n"

@@ -129,11 +129,12 @@ def test_every_installed_package_satisfies_its_lower_bound():
             assert numbers(metadata.version(name)) >= numbers(bound), name
 
 
-def test_package_data_reaches_the_published_tables():
-    folder = PROJECT / "wsss_lab" / "published"
-    patterns = PYPROJECT["tool"]["setuptools"]["package-data"]["wsss_lab.published"]
+@pytest.mark.parametrize(("part", "files"), [("published", "*.csv"), ("weights", "*.pth")])
+def test_package_data_reaches_the_published_tables_and_the_trained_networks(part, files):
+    folder = PROJECT / "wsss_lab" / part
+    patterns = PYPROJECT["tool"]["setuptools"]["package-data"][f"wsss_lab.{part}"]
     packaged = {path for pattern in patterns for path in folder.glob(pattern)}
-    assert packaged and packaged == set(folder.rglob("*.csv"))
+    assert packaged and packaged == set(folder.rglob(files))
 
 
 def test_citation_has_the_version_and_licence_of_the_package():

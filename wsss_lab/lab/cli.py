@@ -274,6 +274,49 @@ def cache(
 
 
 @app.command()
+def apply(
+    photo: Annotated[Path, typer.Argument(help="A photo of yours.")],
+    out: Annotated[Path, typer.Option(help="Folder for the strip of pictures and the masks.")],
+    tags: Annotated[str, typer.Option(help="Its classes, as in cat,person. [default: those the classifier sees]")] = "",
+    stages: Annotated[str, typer.Option(help="Only these, as in seeds,G2,crf. [default: all]")] = "",
+) -> None:
+    """Look at a photo of your own through every stage: a strip of pictures, masks as PNGs with VOC's palette.
+
+    Saliency is U2-Net-P's where WSSS_WEIGHTS has its weights, and a hand-crafted detector's elsewhere.
+    """
+    from wsss_lab.lab import apply as stage
+
+    _try_out(out, "--out folder")
+    asked, wanted = (list(filter(None, map(str.strip, text.split(",")))) for text in (tags, stages))
+    looked = stage.Photo(photo, asked)
+    found = stage.apply(looked, wanted)
+    print(stage.report(looked, found))
+    print("\n".join(map(str, stage.write(looked, found, out, photo.stem))))
+
+
+@app.command()
+def weights(
+    out: Annotated[Path, typer.Option(help="Folder for the file, WSSS_WEIGHTS for instance.")],
+    profile: Profile = "photos",
+    row: Annotated[str, typer.Option(help="What the segmenter has learnt from: a row of Oh et al. 2017.")] = "G2",
+    jobs: Jobs = "auto",
+) -> None:
+    """Write the trained classifier and segmenter of a profile as one small file, which `wsss apply` looks through.
+
+    They are taken from the run store; what isn't there is trained first.
+    """
+    from wsss_lab.lab import data_check, profiles, trained
+
+    asked, workers = profiles.profile_named(profile), _workers(jobs) or None
+    profiles.check_inputs(asked)
+    _try_out(out, "--out folder")
+    data_check.before_run(asked)
+    path, networks = trained.write(out, profile, row, workers)
+    told = "".join(f", {name} {value:.1f} %" for name, value in networks.about["scores"].items())
+    print(f"{path}: {path.stat().st_size / 1e6:.1f} MB, learnt on {networks.about['world']}{told}")
+
+
+@app.command()
 def export(
     folder: Annotated[Path, typer.Argument(help="Folder to write.")],
     world_seed: Annotated[int, typer.Option(help="Seed of the images.")] = 0,

@@ -3,8 +3,13 @@
 import ast
 import inspect
 import textwrap
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from wsss_lab.lab.plots import Drawn, Panel, grid
+from wsss_lab.lab.progress import chosen_style
 
 if TYPE_CHECKING:
     from IPython.display import Markdown
@@ -48,3 +53,18 @@ def say(text: str) -> "Markdown":
 def reveal(text: str, title: str = "Answer") -> "Markdown":
     """An answer with numbers from the run, closed until the reader opens it."""
     return say(f"<details><summary><b>{title}</b></summary>\n\n{textwrap.dedent(text).strip()}\n\n</details>")
+
+
+def turn(panel: Callable[[Any], Panel], name: str, values: Sequence[Any], classes: Sequence[str] = ()) -> Drawn:
+    """A picture for each value of a setting, side by side; above them, where ipywidgets is and somebody watches, a
+    slider with a large one. panel: from a value to its picture. classes: names of the labels in it."""
+    stills = grid([[replace(panel(value), title=f"{name} = {value}") for value in values]], classes=classes, size=1.8)
+    if find_spec("ipywidgets") and chosen_style() == "bar":
+        from IPython.display import display
+        from ipywidgets import SelectionSlider, interact
+
+        def show(value: Any) -> None:
+            display(Drawn(grid([[panel(value)]], classes=classes, size=4), name, f"{name} = {value}"))
+
+        interact(show, value=SelectionSlider(options=values, description=name, continuous_update=False))
+    return Drawn(stills, name, f"The same photo at {name} = {', '.join(map(str, values))}.")

@@ -149,7 +149,7 @@ def test_a_profile_with_ready_made_saliency_shows_photographs_without_boxes_and_
 def test_networks_that_a_profile_leaves_out_are_named(figures):
     run = fake_run("photos", 1, ready_made=True)
     for name in ("fig3", "fig8"):
-        assert "Not trained in this profile: GAP-ROI, GAP-DeepLab." in FIGURES[name](run).alt
+        assert "Not trained in this profile: GAP-DeepLab." in FIGURES[name](run).alt
     assert len(panels(FIGURES["fig8"](run).figure)) == 6 * 4
     assert not any("Not trained" in drawn.alt for drawn in figures.values())
 

@@ -12,14 +12,22 @@ from tiny_views import BACKBONE, blobs
 from typer.testing import CliRunner
 
 from wsss_lab.data.folder import VOC_CLASSES
-from wsss_lab.data.pixels import read_labels
+from wsss_lab.data.pixels import read_labels, voc_palette
 from wsss_lab.errors import DataError, LabError, WeightsError
+from wsss_lab.evaluation.confusion import mean_iou, nan_mean
+from wsss_lab.evaluation.precision_recall import average_precisions
+from wsss_lab.fusion.guides import g0_guide
 from wsss_lab.lab import apply as lab
 from wsss_lab.lab import cli, notebooks, provenance, trained
+from wsss_lab.lab.compute import compute
+from wsss_lab.lab.store import Store
 from wsss_lab.networks.backbones import Backbone
 from wsss_lab.networks.fit import Schedule
 from wsss_lab.networks.trunks import TOY_BLOCKS, vgg_trunk
-from wsss_lab.seeds.training import train_classifier
+from wsss_lab.papers.oh2017 import route as oh2017
+from wsss_lab.saliency.maps import salient_mask
+from wsss_lab.saliency.unsupervised import detect
+from wsss_lab.seeds.training import classifier_outputs, train_classifier
 from wsss_lab.segmenter.training import train_segmenter
 
 RED, GREY = (230, 30, 30), (110, 110, 110)
@@ -125,6 +133,41 @@ def test_a_cut_jpeg_is_refused_and_not_filled_with_grey(tmp_path, cat):
 # --- stages ----------------------------------------------------------------------------------------------------------
 
 
+def test_every_stage_finds_the_cat_and_masks_have_the_size_of_the_photo(tmp_path, cat, networks):
+    save(networks, tmp_path / trained.FILE)
+    options = ["apply", str(cat), "--out", str(tmp_path / "out")]
+    told = CliRunner().invoke(cli.app, options, catch_exceptions=False).output
+    assert "400 x 400 pixels, looked at with 128 x 128" in told and "tags: cat (predicted" in told
+    assert "hand-crafted" in told and "wsss data saliency" in told
+    written = {path.name for path in (tmp_path / "out").iterdir()}
+    masks = set(lab.STAGES) - {"saliency", "cam", "selection"}
+    assert written == {"cat_strip.png", *(f"cat_{stage}.png" for stage in masks)}
+    truth = np.zeros((400, 400), bool)
+    truth[100:300, 50:150] = True
+    for stage in masks:
+        path = tmp_path / "out" / f"cat_{stage}.png"
+        labels = read_labels(path)
+        assert labels.shape == truth.shape, stage
+        assert set(np.unique(labels)) <= {0, 1, 255} or stage.startswith("segmenter"), stage  # which isn't told the tags
+        found = (labels == 1) & truth
+        assert found.sum() > 0.7 * truth.sum(), stage
+        assert stage in ("seeds", "crf", "pamr") or found.sum() > 0.3 * ((labels == 1) | truth).sum(), stage
+        assert Image.open(path).getpalette()[:768] == voc_palette().ravel().tolist()
+    assert Image.open(tmp_path / "out" / "cat_strip.png").format == "PNG" and cat.is_file()
+
+
+def test_given_tags_count_and_a_stage_is_what_the_package_makes_of_the_photo(cat, networks):
+    photo = lab.Photo(cat, ["Dog "], networks)
+    found = lab.apply(photo, ["saliency", "G0", "seeds", "segmenter"])
+    assert list(found) == ["saliency", "G0", "seeds", "segmenter"] and photo.names == ["dog"]
+    assert np.array_equal(found["saliency"], np.float32(detect(photo.image)).clip(0, 1))
+    drawn = g0_guide(salient_mask(found["saliency"]), np.array([False, True]), np.random.default_rng(0))
+    assert np.array_equal(found["G0"], drawn) and 2 in drawn
+    assert set(np.unique(found["seeds"])) <= {0, 2} and {0, 1} <= set(np.unique(found["segmenter"]))
+    told = lab.report(photo, found)
+    assert "tags: dog (given)" in told and "classifier: cat" in told
+
+
 def test_maps_that_are_not_salient_are_not_selected(cat, networks):
     photo = lab.Photo(cat, ["cat", "dog"], networks)
     photo.saliency, photo.maps = np.zeros((2, 4), np.float32), np.zeros((2, 2, 4), np.float32)
@@ -192,11 +235,30 @@ def test_a_file_of_another_network_is_refused_with_the_command_that_makes_the_ri
         assert "wsss weights" in refused.value.fix
 
 
+def test_the_command_writes_what_the_run_store_holds(tmp_path, monkeypatch):
+    monkeypatch.setenv("WSSS_CACHE", str(tmp_path / "store"))
+    monkeypatch.setattr(trained, "compute", lambda steps, store, jobs: compute(steps, store, "serial"))
+    options = ["weights", "--profile", "quick", "--row", "seeds", "--out", str(tmp_path)]
+    told = CliRunner().invoke(cli.app, options, catch_exceptions=False).output
+    networks = trained.read(tmp_path / "quick_networks.pth")
+    assert len(networks.classes) == 8 and networks.about["made"]["segmenter"]["label"].startswith("segmenter on seeds")
+    route, store = oh2017.routes("quick", 1)[0], Store()
+    compute([seen := route.class_maps("HighRes", "val"), scored := route.scored("seeds")], store, "serial")
+    view = route.world.train_view("val").load(store)
+    kept = classifier_outputs(view, networks.classifier, "HighRes", networks.about["backbone"])["scores"]
+    assert torch.allclose(kept, seen.load(store)["scores"], atol=0.05)
+    whole = {"mAP": nan_mean(average_precisions(seen.load(store)["scores"].numpy(), view.tags)),
+             "mIoU": float(mean_iou(scored.load(store)["confusions"].sum(0)))}
+    scores = networks.about["scores"]  # of the rounded networks
+    assert scores == pytest.approx({name: 100 * value for name, value in whole.items()}, abs=1)
+    assert networks.about["pixel_labels"] == [] and f"learnt on toyvoc, mAP {scores['mAP']:.1f} %" in told
+
+
 def test_the_networks_of_the_package_are_small_and_see_who_is_there():
     path = provenance.PACKAGE_FOLDER / "weights" / trained.FILE
     networks = trained.read(path)
-    assert networks.classes == VOC_CLASSES and path.stat().st_size < 6e6 and networks.about["scores"].keys() <= {
-        "mAP", "mIoU"}
+    assert networks.classes == VOC_CLASSES and path.stat().st_size < 6e6
+    assert networks.about["scores"].keys() == {"mAP", "mIoU"}
     photo = lab.Photo(get_sample_data("grace_hopper.jpg", asfileobj=False), networks=networks)
     person = 1 + photo.classes.index("person")
     assert photo.names == ["person"] and (lab.apply(photo, ["segmenter"])["segmenter"] == person).mean() > 0.2

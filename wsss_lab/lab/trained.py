@@ -1,7 +1,7 @@
 """Two trained networks in one small file: what `wsss weights` takes out of the run store, for `wsss apply`.
 
 The classifier and the segmenter of Oh et al. 2017 at seed 0. Layers that both have alike, which were never trained, are
-kept once; large weights in 8 bits, by output channel, others in 16. Scores are those of the run store, before rounding.
+kept once; large weights in 8 bits, by output channel, others in 16. Scores on val are those of the rounded networks.
 """
 
 import io
@@ -11,22 +11,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from wsss_lab.data.files import whole
 from wsss_lab.errors import LabError, WeightsError
-from wsss_lab.evaluation.confusion import mean_iou
+from wsss_lab.evaluation import scoring
+from wsss_lab.evaluation.confusion import mean_iou, nan_mean
 from wsss_lab.evaluation.precision_recall import average_precisions
 from wsss_lab.lab.compute import compute
 from wsss_lab.lab.profiles import unknown_name
 from wsss_lab.lab.provenance import PACKAGE_FOLDER
 from wsss_lab.lab.store import Store
+from wsss_lab.lab.worlds import World
 from wsss_lab.networks.backbones import Backbone
 from wsss_lab.networks.heads import deeplab, gap_net
 from wsss_lab.networks.weights import load_into, read_weights
 from wsss_lab.papers.oh2017 import route as oh2017
+from wsss_lab.seeds.training import classifier_outputs
+from wsss_lab.segmenter.training import segment
 
 FILE = "photos_networks.pth"  # its name in the folder WSSS_WEIGHTS, and in the package
 PARTS, BOTH, SCALE = ("classifier", "segmenter"), "both", ".scale"
@@ -39,8 +42,8 @@ class Networks:
     """State dicts of a classifier and of a segmenter, and what is known of them.
 
     about: `classes` (names), `backbone` (settings), `variant` of the classifier, `row` of the segmenter, `world`,
-    `profile`, `seed`, `pixel_labels` (why what was learnt depends on some), `scores` on val in per cent, as far as the
-    run store has them, and `made`: date, commit and key of both steps.
+    `profile`, `seed`, `pixel_labels` (why what was learnt depends on some), `scores` on val in per cent, and `made`:
+    date, commit and key of both steps.
     """
 
     classifier: dict[str, Tensor]
@@ -61,31 +64,32 @@ def write(folder: Path, profile: str = "photos", row: str = "G2", jobs: int | No
         raise unknown_name(f"row of profile {profile}", row, list(known))
     route, store = oh2017.routes(profile, seeds=1)[0], Store()
     steps = dict(zip(PARTS, (route.classifier("HighRes"), route.trained(row))))
-    compute(list(steps.values()), store, jobs=jobs)
+    compute([*steps.values(), *route.world.eval_view("val").steps], store, jobs=jobs)
     entries = {part: step.load(store) for part, step in steps.items()}
     about = {"classes": list(route.world.classes), "backbone": route.scale.backbone.settings(), "variant": "HighRes",
              "row": row, "world": route.world.name, "profile": profile, "seed": route.seed,
              "pixel_labels": list(steps["segmenter"].pixel_labels()),
              "made": {part: {name: entry.manifest[name] for name in ("label", "key", "commit", "created")}
-                      for part, entry in entries.items()},
-             "scores": _scores(route, row, store)}
+                      for part, entry in entries.items()}}
     packed = pack({part: entry["state"] for part, entry in entries.items()})
+    networks = Networks(**unpack(packed), about=about)
+    about["scores"] = _scores(networks, route.world, store)
     buffer, path = io.BytesIO(), folder / f"{profile}_networks.pth"
     torch.save({"state": packed, "about": json.dumps(about)}, buffer)
     with whole(path) as part:
         part.write_bytes(buffer.getvalue())
-    return path, Networks(**unpack(packed), about=about)
+    return path, networks
 
 
-def _scores(route: oh2017.Route, row: str, store: Store) -> dict[str, float]:
-    """Mean average precision of the classifier and mean IoU of the segmenter on val, in per cent, where stored."""
-    seen, scored, found = route.class_maps("HighRes", "val"), route.scored(row), {}
-    if seen in store:
-        tags = route.world.train_view("val").load(store).tags
-        found["mAP"] = 100 * float(np.nanmean(average_precisions(np.asarray(seen.load(store)["scores"]), tags)))
-    if scored in store:
-        found["mIoU"] = 100 * float(mean_iou(np.asarray(scored.load(store)["confusions"]).sum(0)))
-    return found
+def _scores(networks: Networks, world: World, store: Store) -> dict[str, float]:
+    """Mean average precision of the classifier and mean IoU of the segmenter on val, in per cent. READS PIXEL LABELS,
+    after both have been trained."""
+    view, labelled = world.train_view("val").load(store), world.eval_view("val").load(store)
+    backbone = networks.about["backbone"]
+    seen = classifier_outputs(view, networks.classifier, networks.about["variant"], backbone)["scores"]
+    masks = segment(view, networks.segmenter, backbone)["masks"]
+    return {"mAP": 100 * nan_mean(average_precisions(seen.numpy(), view.tags)),
+            "mIoU": 100 * float(mean_iou(scoring.score_masks(labelled, masks)["confusions"].sum(0)))}
 
 
 def pack(states: dict[str, dict[str, Tensor]]) -> dict[str, Tensor]:

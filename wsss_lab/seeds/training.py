@@ -69,9 +69,9 @@ def scores_pooled_last(net: GapNet, images: Tensor) -> Tensor:
 
 
 def train_pooled_last(view: TrainView, start: dict[str, Tensor], variant: str, backbone: dict, schedule: dict,
-                      seed: int) -> dict:
+                      seed: int, features: np.ndarray | None = None) -> dict:
     """`train_classifier` with the pooling behind the linear layer, same start and batches."""
-    return train_classifier(view, start, variant, backbone, schedule, seed, scores_pooled_last)
+    return train_classifier(view, start, variant, backbone, schedule, seed, scores_pooled_last, features)
 
 
 def compare_poolings(view: TrainView, state: dict[str, Tensor], variant: str, backbone: dict, images: int = 8) -> dict:

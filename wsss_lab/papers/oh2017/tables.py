@@ -46,14 +46,10 @@ RESAMPLED = 1000  # replicates where each goes through all thresholds of a curve
 
 def pooled_last_score(route: Route) -> Step:
     """The precision-recall step of a network trained with the pooling behind the linear layer."""
-    backbone = {"variant": POOLED, "backbone": route.scale.backbone.settings()}
-    trained = Step("seeds", train_pooled_last,
-                   {**backbone, "schedule": route.scale.classifier.settings(), "seed": route.seed},
-                   {"view": route.world.train_view("train"), "start": route.start},
-                   f"train {POOLED_LAST}, seed {route.seed}")
-    maps = Step("seeds", classifier_outputs, backbone,
-                {"view": route.world.train_view("val"), "state": trained["state"]},
-                f"maps of {POOLED_LAST} on val, seed {route.seed}")
+    net = {"variant": POOLED, "backbone": route.scale.backbone}
+    trained = route.step(train_pooled_last, f"train {POOLED_LAST}", view="train", start=route.start, **net,
+                         schedule=route.scale.classifier, **route.frozen(route.scale.backbone, route.start))
+    maps = route.step(classifier_outputs, f"maps of {POOLED_LAST} on val", view="val", state=trained["state"], **net)
     return route.seed_scores(maps["maps"], POOLED_LAST)
 
 

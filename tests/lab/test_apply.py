@@ -148,7 +148,7 @@ def test_every_stage_finds_the_cat_and_masks_have_the_size_of_the_photo(tmp_path
         path = tmp_path / "out" / f"cat_{stage}.png"
         labels = read_labels(path)
         assert labels.shape == truth.shape, stage
-        assert set(np.unique(labels)) <= {0, 1, 255} or stage.startswith("segmenter"), stage  # which isn't told the tags
+        assert set(np.unique(labels)) <= {0, 1, 255} or stage.startswith("segmenter"), stage  # sees no tag
         found = (labels == 1) & truth
         assert found.sum() > 0.7 * truth.sum(), stage
         assert stage in ("seeds", "crf", "pamr") or found.sum() > 0.3 * ((labels == 1) | truth).sum(), stage

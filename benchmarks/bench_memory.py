@@ -46,7 +46,7 @@ def work(kind: str) -> None:
         optimiser.step()
         return count
 
-    steps = 40 if kind == WORK[0] else 8
+    steps = 20 if kind == WORK[0] else 4
     for _ in range(steps):
         step()
     before = resource.getrusage(resource.RUSAGE_SELF)

@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from wsss_lab.errors import DataError
-from wsss_lab.saliency.precomputed import SaliencyMaps, read_saliency
+from wsss_lab.saliency.precomputed import SaliencyMaps
 
 
 def test_png_of_8_and_16_bits(tmp_path):
@@ -11,11 +11,11 @@ def test_png_of_8_and_16_bits(tmp_path):
     Image.fromarray(np.array([[0, 13107, 65535]], np.uint16)).save(tmp_path / "b.png")
     Image.fromarray(np.array([[0, 1, 1]], bool)).save(tmp_path / "c.png")
     for name in "ab":
-        values = read_saliency(tmp_path, name, (1, 3))
+        values = SaliencyMaps(tmp_path).read(name, (1, 3))
         assert values.dtype == np.float32
         np.testing.assert_allclose(values, [[0, 0.2, 1]], atol=1e-6)
     (tmp_path / "c.png").rename(tmp_path / "c.PNG")
-    np.testing.assert_array_equal(read_saliency(tmp_path, "c", (1, 3)), [[0, 1, 1]])
+    np.testing.assert_array_equal(SaliencyMaps(tmp_path).read("c", (1, 3)), [[0, 1, 1]])
 
 
 WRITE = {"npy": np.save, "png": lambda path, values: Image.fromarray(values).save(path)}
@@ -67,6 +67,6 @@ def write_odd_files(folder):
 def test_maps_that_cannot_be_used_are_named(tmp_path, name, message):
     write_odd_files(tmp_path)
     with pytest.raises(DataError, match=message):
-        read_saliency(tmp_path, name, (4, 3))
+        SaliencyMaps(tmp_path).read(name, (4, 3))
     with pytest.raises(DataError, match="no folder .*nowhere"):
-        read_saliency(tmp_path / "nowhere", name, (4, 3))
+        SaliencyMaps(tmp_path / "nowhere").read(name, (4, 3))

@@ -298,7 +298,7 @@ def apply(
 def weights(
     out: Annotated[Path, typer.Option(help="Folder for the file, WSSS_WEIGHTS for instance.")],
     profile: Profile = "photos",
-    row: Annotated[str, typer.Option(help="What the segmenter has learnt from: a row of Oh et al. 2017.")] = "G2",
+    row: Annotated[str, typer.Option(help="A row of Oh et al. 2017, for its segmenter.")] = "G2, seeds at 0.5",
     jobs: Jobs = "auto",
 ) -> None:
     """Write the trained classifier and segmenter of a profile as one small file, which `wsss apply` looks through.

@@ -29,7 +29,6 @@ from wsss_lab.lab.profiles import PROFILES
 from wsss_lab.lab.published import artifact_list, papers
 from wsss_lab.lab.steps import Step, topological
 from wsss_lab.lab.store import Store
-from wsss_lab.measure.claims import SEEDS_FOR_A_VERDICT
 from wsss_lab.settings import variable
 
 RECORD = "run.json"
@@ -131,11 +130,6 @@ class Saved:
     def seeds(self) -> int:
         """Number of trainings, that of the artifact which rests on most."""
         return max((len(entry.get("seeds", ())) for entry in self.artifacts.values()), default=0)
-
-    @property
-    def decides(self) -> bool:
-        """Whether trainings are enough for verdicts on claims, if there are any."""
-        return self.seeds >= SEEDS_FOR_A_VERDICT or self.claims.empty
 
     def with_file(self, suffix: str) -> list[str]:
         """Ids of the artifacts with such a file, ".md" for tables and ".png" for figures."""

@@ -55,7 +55,7 @@ class Networks:
         return tuple(self.about["classes"])
 
 
-def write(folder: Path, profile: str = "photos", row: str = "G2", jobs: int | None = None) -> tuple[Path, Networks]:
+def write(folder: Path, profile: str, row: str, jobs: int | None = None) -> tuple[Path, Networks]:
     """Write the networks of a profile to <folder>/<profile>_networks.pth: the path, and what can be read there.
 
     Whatever isn't in the run store yet is trained first. row: of oh2017's ROWS, whose segmenter is taken.

@@ -68,11 +68,6 @@ def files_of(folder: Path) -> dict[str, dict[str, File]]:
     return {suffix: listing(folder, suffix) for suffix in (".png", ".npy")}
 
 
-def read_saliency(folder: Path | str, name: str, size: tuple[int, int]) -> np.ndarray:
-    """The saliency map of one image, float32 (H, W) in [0, 1]; for several, see `SaliencyMaps`."""
-    return SaliencyMaps(folder).read(name, size)
-
-
 def _scale_of(values: np.ndarray) -> int:
     return next(scale for scale in SCALES if values.max() <= scale * ABOVE)
 

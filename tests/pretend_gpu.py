@@ -15,6 +15,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
 from torch.utils._pytree import tree_flatten, tree_map_only
 
+from wsss_lab.networks.inference import PIXELS_AT_ONCE
+
 DEVICE = torch.device("lazy")  # a kind of device that autograd knows and nothing here computes on
 #: Operations that a GPU takes CPU tensors for too: copies, and indices that lie on the CPU.
 _MIXED = {"_to_copy", "copy_", "copy", "index", "index_put", "index_put_", "_index_put_impl_"}
@@ -103,6 +105,7 @@ def _worked_out(function, arguments: tuple, options: dict) -> Any:
 def pretended(monkeypatch) -> Iterator[list[str]]:
     """Networks and batches go to the pretended GPU meanwhile; yields a list that its operations are added to."""
     monkeypatch.setenv("WSSS_PRECISION", "fp32")
+    monkeypatch.setitem(PIXELS_AT_ONCE, DEVICE.type, PIXELS_AT_ONCE["cpu"])
     for name, module in list(sys.modules.items()):  # it is imported by name, in many places
         if name.startswith("wsss_lab.") and hasattr(module, "resolve_device"):
             monkeypatch.setattr(module, "resolve_device", lambda name=None: DEVICE)

@@ -258,7 +258,10 @@ def test_the_networks_of_the_package_are_small_and_see_who_is_there():
     path = provenance.PACKAGE_FOLDER / "weights" / trained.FILE
     networks = trained.read(path)
     assert networks.classes == VOC_CLASSES and path.stat().st_size < 6e6
-    assert networks.about["scores"].keys() == {"mAP", "mIoU"}
+    scores, readme = networks.about["scores"], (notebooks.project_folder() / "README.md").read_text(encoding="utf-8")
+    for told in (f"{path.stat().st_size / 1e6:.1f} MB", f"{scores['mAP']:.1f} % mAP", f"{scores['mIoU']:.1f} % mIoU",
+                 f"*{networks.about['row']}*"):
+        assert told in readme
     photo = lab.Photo(get_sample_data("grace_hopper.jpg", asfileobj=False), networks=networks)
     person = 1 + photo.classes.index("person")
     assert photo.names == ["person"] and (lab.apply(photo, ["segmenter"])["segmenter"] == person).mean() > 0.2

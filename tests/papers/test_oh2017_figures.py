@@ -150,7 +150,7 @@ def test_networks_that_a_profile_leaves_out_are_named(figures):
     run = fake_run("photos", 1, ready_made=True)
     for name in ("fig3", "fig8"):
         assert "Not trained in this profile: GAP-DeepLab." in FIGURES[name](run).alt
-    assert len(panels(FIGURES["fig8"](run).figure)) == 6 * 4
+    assert len(panels(FIGURES["fig8"](run).figure)) == 6 * 5
     assert not any("Not trained" in drawn.alt for drawn in figures.values())
 
 

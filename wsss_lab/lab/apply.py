@@ -300,8 +300,9 @@ def report(photo: Photo, found: dict[str, np.ndarray]) -> str:
             f"{name} {'yes' if chosen else 'no'} ({100 * overlap:.0f} % salient)" for name, overlap, chosen in zip(
                 photo.names, *(each[photo.tags] for each in selected(photo)))))
     if "networks" in vars(photo) and (about := photo.networks.about).get("row"):
-        told = "".join(f", {name} {value:.1f} % on its val" for name, value in about["scores"].items())
-        lines.append(f"networks: HighRes and {about['row']} of Oh et al. 2017, learnt on {about['world']}{told}")
+        told = " and ".join(f"{name} {value:.1f} %" for name, value in about["scores"].items())
+        lines.append(f"networks: HighRes and '{about['row']}' of Oh et al. 2017, learnt on {about['world']}"
+                     + f" ({told} on its val)" * bool(told))
     words = {0: "background", IGNORE: "ignored"} | {index: name for index, name in enumerate(photo.classes, 1)}
     for name, made in found.items():
         if made.dtype == np.uint8:

@@ -16,7 +16,7 @@ from wsss_lab.settings import variable
 
 #: The environment of workers. One thread: two workers of one are much faster than one of two on small networks. And
 #: glibc is to keep memory that torch gives back: by itself it returns large tensors to the system, which has to clear
-#: fresh memory for the next ones, a fifth of the time of a training.
+#: fresh memory for the next ones, a tenth to a sixth of the time of a training (benchmarks/results/memory.txt).
 WORKERS = dict.fromkeys(
     ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENCV_FOR_THREADS_NUM"), "1"
 ) | dict.fromkeys(("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"), str(2**32))

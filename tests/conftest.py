@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tiny_views import write_photographs
+from tiny_views import RandomTrunk, write_photographs
 
 from wsss_lab.lab import worlds
 from wsss_lab.networks.u2netp import U2NetP
@@ -50,6 +50,12 @@ def on_cpu():
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WSSS_DEVICE", "cpu")
         yield
+
+
+@pytest.fixture(scope="session")
+def start():
+    """State dict of a small VGG's trunk that was never trained, for networks of tiny_views.BACKBONE."""
+    return RandomTrunk().load(None)
 
 
 # --- routes ----------------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from PIL import Image
 from wsss_lab.data.canvas import to_canvas
 from wsss_lab.data.views import EvalView, stack_canvases
 from wsss_lab.networks.backbones import Backbone
+from wsss_lab.networks.fit import Schedule
 from wsss_lab.networks.trunks import TOY_BLOCKS, vgg_trunk
 
 #: A network for 32-pixel inputs: class maps and scores of 8x8 cells.
@@ -40,6 +41,21 @@ def make_view(images: Sequence[np.ndarray], masks: Sequence[np.ndarray], tags=No
     names = [f"image{row}" for row in range(len(images))]
     return EvalView("tiny/train", classes, names, np.array(tags, bool), "generator", Arrays(images),
                     masks=Arrays(masks))
+
+
+def of_masks(*masks: np.ndarray, tags=None, classes=("cat", "dog")) -> EvalView:
+    """A view of black images with these masks."""
+    return make_view([np.zeros((*mask.shape, 3), np.uint8) for mask in masks], masks, tags, classes)
+
+
+def drawn(text: str) -> np.ndarray:
+    """A mask or a map from rows of digits; v is 255."""
+    return np.array([[255 if sign == "v" else int(sign) for sign in row] for row in text.split()], np.uint8)
+
+
+def schedule(iterations: int = 2, **others) -> dict:
+    """Settings of a short training."""
+    return Schedule(iterations, **({"batch": 4, "lr": 3e-3, "policy": "constant"} | others)).settings()
 
 
 def blobs(sizes: Sequence[tuple[int, int]]) -> EvalView:

@@ -17,7 +17,6 @@ from wsss_lab.errors import DataError
 from wsss_lab.lab import worlds
 from wsss_lab.lab.worlds import CocoWorld
 
-torch.set_num_threads(1)
 #: In no order and with gaps, as in COCO: in order of their ids they are person, stop sign, toothbrush.
 CATEGORIES = [{"id": 90, "name": "toothbrush"}, {"id": 1, "name": "person"}, {"id": 13, "name": "stop sign"}]
 #: (image, category, box, crowd); image 30 has none, image 40 only a crowd.

@@ -9,12 +9,6 @@ def draw(*rows):
     return np.array([[c == "#" for c in row] for row in rows])
 
 
-def test_diagonal_neighbours_are_connected():
-    labels, count = components(draw("#...", ".#..", "...#"))
-    assert count == 2
-    assert labels[0, 0] == labels[1, 1] != labels[2, 3] and (labels > 0).sum() == 3
-
-
 @pytest.mark.parametrize("seed", range(5))
 def test_same_partition_as_scipy(seed):
     mask = np.random.default_rng(seed).random((40, 31)) < 0.35

@@ -108,9 +108,6 @@ def test_another_mirror_goes_on_where_the_first_one_broke_off(server, tmp_path):
     assert server.asked[-1] == ("second", f"bytes={kept}-", "") and path.read_bytes() == CONTENT
 
 
-# --- what is fetched anew --------------------------------------------------------------------------------------------
-
-
 def test_a_server_that_ignores_ranges_sends_all_anew(server, tmp_path, said):
     file = remote(server.serve("a", CONTENT, ranges=False, drops=[CUT]))
     assert fetch(file, tmp_path, say=said.append).read_bytes() == CONTENT and server.sent == CUT + len(CONTENT)
@@ -140,9 +137,6 @@ def test_pieces_of_two_files_are_found_out_by_the_checksum(server, tmp_path, sai
 def test_without_checksum_and_validator_a_part_is_not_trusted(server, tmp_path):
     fetch(remote(server.serve("a", CONTENT, drops=[CUT]), checksum=""), tmp_path)
     assert [asked for _, asked, _ in server.asked] == ["", ""]
-
-
-# --- mirrors ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("size", [len(CONTENT), None])
@@ -190,9 +184,6 @@ def test_without_a_checksum_the_file_is_read_and_its_sha256_told(server, tmp_pat
     fetch(remote(bad, good, checksum="", check=check), tmp_path, say=said.append)
     assert said == [f"{bad}: no picture can be read in it",
                     f"data.bin is unchecked: no checksum is published; its sha256 is {SHA256}"]
-
-
-# --- the disk --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("known", [{}, {"checksum": "", "size": len(CONTENT)}])

@@ -5,17 +5,15 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 from PIL import Image
-from tiny_views import BACKBONE, RandomTrunk, blobs, make_view
+from tiny_views import blobs, make_view
 
 from wsss_lab.data import frames
 from wsss_lab.data.canvas import canvas_box
 from wsss_lab.errors import DataError
 from wsss_lab.evaluation.precision_recall import mean_precision, sweep
-from wsss_lab.networks.fit import Schedule
 from wsss_lab.networks.u2netp import U2NetP
 from wsss_lab.refinement.dense_crf import V2
 from wsss_lab.saliency import maps as saliency
-from wsss_lab.saliency.network import saliency_frames, train_saliency
 from wsss_lab.saliency.unsupervised import detect
 from wsss_lab.seeds import cam as seeds
 
@@ -40,9 +38,6 @@ def outside_of(view, frame, index):
     beyond = np.ones(frame.shape[1:], bool)
     beyond[:height, :width] = False
     return frame[index][beyond]
-
-
-# --- data ------------------------------------------------------------------------------------------------------------
 
 
 def test_maps_of_different_sizes_share_an_array_and_come_back():
@@ -185,15 +180,3 @@ def test_grabcut_targets_are_masks_inside_their_boxes():
         assert (masks[index] == (view.mask(index) > 0)).mean() > 0.95
         x0, y0, x1, y1 = boxes[index]
         assert masks[index, y0:y1, x0:x1].sum() == masks[index].sum()
-
-
-def test_saliency_network_gives_a_frame_with_its_maximum_in_every_image():
-    view = blobs(((32, 32), (16, 32), (40, 24)))
-    images, masks = np.zeros((2, 32, 32, 3), np.uint8), np.zeros((2, 32, 32), np.uint8)
-    trained = train_saliency(images, masks, RandomTrunk().load(None), BACKBONE, Schedule(1, 2).settings(), seed=0)
-    frame = saliency_frames(view, trained["state"], BACKBONE)["maps"]
-    assert frame.shape == (3, 40, 32) and frame.dtype == np.uint8
-    assert [int(corner_of(view, frame, index).max()) for index in range(3)] == [255] * 3
-    assert all((outside_of(view, frame, index) == 0).all() for index in range(3))
-    alone = saliency_frames(view.subset([1]), trained["state"], BACKBONE)["maps"]
-    assert np.abs(alone[0].astype(int) - corner_of(view, frame, 1)).max() <= 1

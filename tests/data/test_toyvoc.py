@@ -51,9 +51,6 @@ def test_what_is_wrong_is_named(call, named):
         call()
 
 
-# --- scenes ----------------------------------------------------------------------------------------------------------
-
-
 def test_shapes_types_and_labels(scenes):
     picture, number = ((COUNT, 64, 64), np.uint8), ((COUNT,), np.int64)
     assert {name: (values.shape, values.dtype.type) for name, values in scenes.items()} == {
@@ -121,9 +118,6 @@ def test_other_size_shows_the_same_scenes():
     assert (small["tags"] == large["tags"]).mean() > 0.98
 
 
-# --- companions ------------------------------------------------------------------------------------------------------
-
-
 def test_saliency_world_has_no_class_and_boxes_contain_the_masks_and_little_more():
     world = toyvoc.make_saliency_scenes(160, split_seed(0, "saliency"))
     assert set(world["types"]) == set(range(len(CLASSES), TYPES))
@@ -146,9 +140,6 @@ def test_types_can_be_told_apart_by_the_mean_of_their_heads():
     guess = ((features[test][:, None] - means) ** 2).sum(2).argmin(1)
     assert (guess == crops["labels"][test]).mean() > 4 / TYPES
     assert toyvoc.make_pretraining(2, 0, Knobs(size=96))["images"].shape == (2, 48, 48, 3)
-
-
-# --- knobs -----------------------------------------------------------------------------------------------------------
 
 
 def test_knobs_survive_json():

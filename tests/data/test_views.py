@@ -9,7 +9,6 @@ from wsss_lab.data.canvas import to_canvas
 from wsss_lab.data.views import EvalView, TrainView
 from wsss_lab.errors import ContractError, DataError
 
-torch.set_num_threads(1)
 CLASSES = ("cat", "dog")
 
 

@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from tiny_views import make_view
+from tiny_views import drawn, of_masks
 
 from wsss_lab.errors import DataError, ParameterError
 from wsss_lab.evaluation.boundaries import (
@@ -17,11 +17,6 @@ from wsss_lab.evaluation.boundaries import (
     tolerance_pixels,
 )
 from wsss_lab.lab.published import published
-
-
-def drawn(text):
-    """A mask or a map from rows of digits; v is 255."""
-    return np.array([[255 if sign == "v" else int(sign) for sign in row] for row in text.split()], np.uint8)
 
 
 def square(top, left, side=20, size=64, label=1):
@@ -39,16 +34,6 @@ def share_of(pixels, size):
     return pixels / np.hypot(*size)
 
 
-# --- edges -----------------------------------------------------------------------------------------------------------
-
-
-def test_edges_are_the_pixels_on_both_sides_of_a_boundary():
-    found = edges(drawn("00000 01110 01110 01110 00000"))
-    assert found.astype(int).tolist() == [
-        [0, 1, 1, 1, 0], [1, 1, 1, 1, 1], [1, 1, 0, 1, 1], [1, 1, 1, 1, 1], [0, 1, 1, 1, 0],
-    ]
-
-
 def test_edges_are_where_the_laplacian_of_some_labels_indicator_is_not_zero():
     labels = np.random.default_rng(0).choice(np.array([0, 0, 0, 1, 2, 255], np.uint8), (12, 9))
     expected = np.zeros(labels.shape, bool)
@@ -59,20 +44,12 @@ def test_edges_are_where_the_laplacian_of_some_labels_indicator_is_not_zero():
     assert np.array_equal(edges(labels), expected) and not expected.all()
 
 
-def test_edges_do_not_depend_on_how_labels_are_numbered_and_the_rim_is_none():
-    assert edges(drawn("11233")).tolist() == edges(drawn("22911")).tolist() == [[False, True, True, True, False]]
-    assert not edges(np.full((4, 5), 3, np.uint8)).any()
-
-
 @pytest.mark.parametrize("labels", [np.zeros((3, 3), int), np.zeros((2, 3, 3), np.uint8)])
 def test_labels_of_another_type_or_shape_are_refused(labels):
     with pytest.raises(DataError, match="labels"):
         edges(labels)
     with pytest.raises(DataError, match="mask"):
         reference_edges(labels, 1)
-
-
-# --- the reference ---------------------------------------------------------------------------------------------------
 
 
 def test_a_line_of_void_leaves_an_edge_in_its_middle_and_void_inside_a_region_none():
@@ -91,9 +68,6 @@ def test_deep_in_void_there_are_no_edges_and_nothing_is_decided():
     assert undecided[2].nonzero()[0].tolist() == [8, 9, 10, 11]
     found, undecided = reference_edges(mask, depth=5)
     assert found[2].nonzero()[0].tolist() == [9, 10] and not undecided.any()
-
-
-# --- matching --------------------------------------------------------------------------------------------------------
 
 
 def largest_matching(near):
@@ -118,38 +92,12 @@ def test_matches_agree_with_trying_all_pairings(seed):
         assert matches(found, reference, tolerance) == largest_matching(distance <= tolerance)
 
 
-def test_matching_by_hand():
-    """Found 0 and 2, reference 2 and 4: the nearest pair (2, 2) would leave 0 and 4 alone. A pixel matches once."""
-    found, reference = np.zeros((2, 1, 5), bool)
-    found[0, [0, 2]] = reference[0, [2, 4]] = True
-    assert matches(found, reference, 2) == 2 and matches(found, reference, 1.9) == 1
-    found, reference = np.zeros((2, 6, 6), bool)
-    found[1:4, 1:4], reference[2, 2] = True, True
-    assert matches(found, reference, 2) == matches(reference, found, 2) == 1
-    found, reference = np.zeros((2, 6, 6), bool)
-    found[0, 0] = reference[3, 4] = True
-    assert matches(found, reference, 5) == 1 and matches(found, reference, 4.99) == 0  # Euclidean, 5 included
-    assert matches(found, found, 1) == 1 and matches(found, np.zeros_like(found), 9) == 0
-
-
-# --- tolerance -------------------------------------------------------------------------------------------------------
-
-
-def test_the_tolerance_is_a_share_of_the_diagonal_and_never_below_a_pixel():
-    assert tolerance_pixels((375, 500), 0.0075) == pytest.approx(4.6875)
-    assert tolerance_pixels((30, 40), 0.02) == 1
-    assert tolerance_pixels((64, 64), 0.02) == pytest.approx(1.81, abs=0.001)
-
-
 @pytest.mark.parametrize("share", [0, -0.1, 1, 2, float("nan")])
 def test_a_share_that_means_nothing_is_refused(share):
     with pytest.raises(ParameterError, match="of the diagonal"):
         tolerance_pixels((10, 10), share)
     with pytest.raises(DataError, match="do not match"):
         boundary_counts(np.zeros((4, 4), np.uint8), np.zeros((4, 5), np.uint8), 0.02)
-
-
-# --- counts of an image ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("share", [0.0075, 0.02, 0.1])
@@ -169,38 +117,10 @@ def test_a_straight_boundary_counts_up_to_the_tolerance_and_half_a_pixel_further
     assert counts.tolist() == [matched, 6, 6]
 
 
-@pytest.mark.parametrize(("shift", "matched"),
-                         [(1, 156), (2, 2 * 19 + 2 * 21 + 18 * 2 + 2 * 1), (5, 2 * 16 + 2 * 18 + 2 * 2)])
-def test_a_shifted_square_keeps_its_upper_and_lower_edges(shift, matched):
-    """By hand, for a tolerance of 1: rows outside the square, its first and last row, the 18 rows between those.
-
-    Pixels of the first and last row lie over each other but for their ends, and at each of them as many pixels of the
-    row next to it find a partner in it as the shift moved the sides beyond the tolerance, two at most.
-    """
-    counts = boundary_counts(square(20, 20 + shift), square(20, 20), 0.0075)
-    assert counts.tolist() == [matched, 156, 156]
-
-
 def test_an_empty_prediction_finds_nothing_and_an_empty_mask_has_nothing_to_find():
     mask, empty = square(10, 10), np.zeros((64, 64), np.uint8)
     assert boundary_counts(empty, mask, 0.02).tolist() == [0, 0, 156]
     assert boundary_counts(mask, empty, 0.02).tolist() == [0, 156, 0]
-
-
-def test_counts_are_symmetric_without_void():
-    rng = np.random.default_rng(1)
-    first, second = (np.kron(rng.integers(0, 3, (8, 8)), np.ones((4, 4))).astype(np.uint8) for _ in range(2))
-    there, back = boundary_counts(first, second, 0.05), boundary_counts(second, first, 0.05)
-    assert there.tolist() == back[[0, 2, 1]].tolist() and 0 < there[0] < min(there[1:])
-
-
-def test_classes_do_not_matter_but_boundaries_between_them_do():
-    mask = square(10, 10)
-    assert boundary_counts(square(10, 10, label=2), mask, 0.0075).tolist() == [156] * 3
-    parted = mask.copy()
-    parted[10:30, 20:30] = 2
-    # Two more columns of 20 pixels, whose ends are edges already.
-    assert boundary_counts(parted, mask, 0.0075).tolist() == [156, 156 + 2 * 18, 156]
 
 
 def test_a_void_band_is_forgiven_within_the_tolerance():
@@ -227,9 +147,6 @@ def test_undecided_labels_count_as_background():
     assert boundary_counts(np.where(mask == 0, np.uint8(255), mask), mask, 0.0075).tolist() == [156] * 3
 
 
-# --- scores ----------------------------------------------------------------------------------------------------------
-
-
 def test_f1_of_the_printed_recall_and_precision_is_the_printed_one():
     table = published("lee2021", "table1")
     recall, precision = (10 * table[f"boundary_{name}_pct"].to_numpy() for name in ("recall", "precision"))
@@ -248,12 +165,9 @@ def test_scores_that_are_not_defined_are_nan():
     np.testing.assert_array_equal(scores.f1, [0, 0, np.nan])
 
 
-# --- a view ----------------------------------------------------------------------------------------------------------
-
-
 def test_images_of_a_view_are_counted_in_their_own_corner_for_every_tolerance():
     masks = [square(4, 4, side=8, size=30), halves(20, width=40, height=10)]
-    view = make_view([np.zeros((*mask.shape, 3), np.uint8) for mask in masks], masks)
+    view = of_masks(*masks)
     frame = np.full((2, 30, 40), 255, np.uint8)
     frame[0, :30, :30], frame[1, :10, :40] = square(4, 6, side=8, size=30), masks[1]
     counts = score_boundaries(view, frame, [0.0075, 0.05])["counts"]

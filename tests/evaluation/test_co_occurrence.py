@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from PIL import Image
-from tiny_views import make_view, write_photographs
+from tiny_views import drawn, write_photographs
 
 from wsss_lab.data.folder import VocFolder
 from wsss_lab.data.views import EvalView
@@ -18,12 +18,6 @@ from wsss_lab.evaluation.co_occurrence import (
 )
 from wsss_lab.evaluation.confusion import confusion_matrix, per_image_confusions
 from wsss_lab.evaluation.intervals import interval, ratio
-
-
-def drawn(text):
-    """A map from rows of digits; v is 255."""
-    return np.array([[255 if sign == "v" else int(sign) for sign in row] for row in text.split()], np.uint8)
-
 
 #: Classes boat (1) and train (2); contexts water (1), railroad (2) and boat (3).
 MASK = drawn("""
@@ -47,8 +41,8 @@ PREDICTION = drawn("""
     110011
     100122
 """)
-WATER, RAILROAD, BOATS = range(3)
-BOAT, TRAIN = range(2)
+WATER, RAILROAD = range(2)
+BOAT = 0
 
 
 def view_of(masks, contexts=None, names=("water", "railroad", "boat")):
@@ -57,15 +51,6 @@ def view_of(masks, contexts=None, names=("water", "railroad", "boat")):
     return EvalView.from_arrays("tiny/train", ("boat", "train"), [f"image{i}" for i in range(len(masks))], tags,
                                 np.zeros((*arrays.shape, 3), np.uint8), "generator", arrays,
                                 None if contexts is None else np.stack(contexts), () if contexts is None else names)
-
-
-# --- counts of an image ----------------------------------------------------------------------------------------------
-
-
-def test_wrong_pixels_of_each_context_by_hand():
-    """Boat on water: 3, 1, 1 and 2 pixels row by row, on railroad 2 in the last row; none in void."""
-    counts = context_counts(PREDICTION, MASK, CONTEXT, classes=2, contexts=3)
-    assert counts.tolist() == [[7, 0], [2, 0], [0, 0]] and counts.dtype == np.int64
 
 
 def test_counts_agree_with_looking_at_one_pixel_after_the_other():
@@ -85,9 +70,6 @@ def test_void_and_undecided_labels_count_for_nothing_and_sizes_must_match():
     assert context_counts(PREDICTION, MASK, CONTEXT, 2, 0).shape == (0, 2)
     with pytest.raises(DataError, match="do not match"):
         context_counts(PREDICTION, MASK, CONTEXT[1:], 2, 3)
-
-
-# --- a view ----------------------------------------------------------------------------------------------------------
 
 
 def test_images_of_a_view_are_scored_one_by_one():
@@ -122,15 +104,6 @@ def test_a_world_without_contexts_gives_empty_arrays():
     assert co_occurring_pairs(np.eye(2, dtype=bool), scored["present"]) == []
 
 
-def test_images_are_read_in_their_own_corner():
-    small = MASK[:2, :3]
-    view = make_view([np.zeros((*mask.shape, 3), np.uint8) for mask in (MASK, small)], [MASK, small])
-    frame = np.full((2, 5, 6), 255, np.uint8)
-    frame[0], frame[1, :2, :3] = PREDICTION, PREDICTION[:2, :3]
-    expected = confusion_matrix(PREDICTION[:2, :3], small, 3)
-    assert score_contexts(view, frame)["confusions"][1].tolist() == expected.tolist()
-
-
 def test_images_without_a_context_map_are_left_out_and_the_rest_goes_on(tmp_path):
     root = write_photographs(tmp_path / "world", masks=True)
     (root / "context_classes.txt").write_text("grass\n")
@@ -146,9 +119,6 @@ def test_images_without_a_context_map_are_left_out_and_the_rest_goes_on(tmp_path
     assert scored["confusions"].sum((1, 2)).tolist() == [864] * 3
     sums = pair_sums(scored["false"], scored["present"], scored["confusions"], view.tags, 0, 0)
     assert sums.tolist() == [[672, 192], [0, 0], [696, 168]]
-
-
-# --- the ratio -------------------------------------------------------------------------------------------------------
 
 
 def four_images():
@@ -188,9 +158,6 @@ def test_a_pair_that_is_not_there_is_refused(k, c):
         pair_sums(*four_images(), k, c)
 
 
-# --- which pairs -----------------------------------------------------------------------------------------------------
-
-
 def world(*groups):
     """Tags (N, C) and presence (N, R) from groups (how many images, tags, contexts), as strings of 0 and 1."""
     rows = [(tags, contexts) for count, tags, contexts in groups for _ in range(count)]
@@ -219,10 +186,6 @@ def world(*groups):
 ])
 def test_which_context_goes_with_each_class(groups, pairs):
     assert co_occurring_pairs(*world(*groups)) == pairs
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Background taken for objects, and classes that an image doesn't show.
 
 
 def test_false_positives_and_extra_classes_agree_with_counting_pixels():

@@ -2,25 +2,15 @@
 
 import numpy as np
 import pytest
-from tiny_views import make_view
+from tiny_views import drawn, of_masks
 
 from wsss_lab.errors import DataError, ParameterError
 from wsss_lab.evaluation.object_recall import FOUND, count_found, object_areas, object_recall, score_objects
 from wsss_lab.evaluation.shapes import area_share, elongation, perimeter, pieces, score_shapes, shape_counts
 
-
-def drawn(text):
-    """A mask or a map from rows of digits; v is void."""
-    return np.array([[255 if sign == "v" else int(sign) for sign in row] for row in text.split()], np.uint8)
-
-
 MASK = drawn("1110002 1110002 0000000 11000v2 00000vv")
 #: 255 on the first row of the largest object, all of the second, half of the third.
 SALIENCY = 255 * drawn("1110001 0000001 0000000 1000011 0000001")
-
-
-def view_of(*masks):
-    return make_view([np.zeros((*mask.shape, 3), np.uint8) for mask in masks], masks)
 
 
 def sizes(mask, share=0.0):
@@ -49,20 +39,20 @@ def test_found_pixels_by_hand():
 def test_images_of_a_view_are_counted_in_their_own_corner():
     saliency = np.full((2, 5, 7), 255, np.uint8)
     saliency[0], saliency[1, 0, 0] = SALIENCY, 0
-    scored = score_objects(view_of(MASK, drawn("20 22")), saliency, min_area=0.05)
+    scored = score_objects(of_masks(MASK, drawn("20 22")), saliency, min_area=0.05)
     assert scored["counts"].shape == (2, 3, 2) and scored["objects"].tolist() == [3, 1]
     assert scored["counts"][0].tolist() == count_found(SALIENCY, MASK, 0.5, 0.05).tolist()
     assert scored["counts"][1].tolist() == [[2, 3], [0, 0], [0, 0]]
     mask = np.zeros((20, 20), np.uint8)
     mask[0, 0], mask[5:, 5:] = 1, 2  # 1 of 400 pixels is less than the default of half a per cent
-    scored = score_objects(view_of(mask), np.zeros((1, 20, 20), np.uint8))
+    scored = score_objects(of_masks(mask), np.zeros((1, 20, 20), np.uint8))
     assert scored["objects"].tolist() == [1] and scored["counts"][0].tolist() == [[0, 225], [0, 0], [0, 0]]
 
 
 @pytest.mark.parametrize("threshold", [0, -0.5, 1.01, float("nan")])
 def test_a_threshold_that_means_nothing_is_refused(threshold):
     with pytest.raises(ParameterError, match="of salient pixels"):
-        score_objects(view_of(MASK), SALIENCY[None], threshold)
+        score_objects(of_masks(MASK), SALIENCY[None], threshold)
 
 
 def test_recall_is_pooled_over_images_for_each_seed_and_unknown_without_objects():
@@ -70,9 +60,6 @@ def test_recall_is_pooled_over_images_for_each_seed_and_unknown_without_objects(
     counts[0, 0, 0], counts[0, 1, 0], counts[0, 1, 1] = (3, 6), (1, 2), (2, 8)
     counts[1] = 1
     np.testing.assert_array_equal(object_recall(counts), [[0.5, 0.25, np.nan], [1, 1, 1]])
-
-
-# --- shapes ----------------------------------------------------------------------------------------------------------
 
 
 def mask_of(*boxes, side=40):
@@ -102,7 +89,7 @@ def test_elongation_is_1_for_squares_grows_with_length_and_is_weighted_by_area()
 
 def test_pieces_and_area_are_means_over_the_images_that_show_the_class_without_specks_and_void():
     masks = [mask_of((1, 0, 0, 10, 10), (1, 20, 20, 10, 10)), mask_of((1, 0, 0, 8, 20)), mask_of((2, 0, 0, 4, 4))]
-    counts = score_shapes(view_of(*masks))["counts"]
+    counts = score_shapes(of_masks(*masks))["counts"]
     assert counts.shape == (3, 2, 5)
     np.testing.assert_allclose(pieces(counts), [1.5, 1])
     np.testing.assert_allclose(area_share(counts), [(200 + 160) / 2 / 1600, 16 / 1600])

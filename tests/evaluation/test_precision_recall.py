@@ -39,21 +39,6 @@ def test_one_pass_equals_labelling_the_pixels_anew_at_every_threshold(with_uncla
     assert best == miou.max() and miou[round(threshold * 16)] == best
 
 
-def test_hand_case():
-    # Two classes with one map; four bins, thresholds 0, 1/4, 1/2, 3/4, 1.
-    confidence = np.array([[1.0, 0.5, 0.3, 0.1, 0.6]])
-    target = np.array([[1, 0, 1, 0, 255]], np.uint8)
-    counts = pr.confidence_counts(confidence, np.ones((1, 5), int), target, 2, bins=4)
-    assert counts[pr.TRUTH].tolist() == [[1, 0, 1, 0], [0, 1, 0, 1]]
-    assert counts[pr.WON].tolist() == [[0, 0, 0, 0], [1, 1, 1, 1]]
-    assert counts[pr.HIT].tolist() == [[0, 0, 0, 0], [0, 1, 0, 1]]
-    swept = pr.sweep(counts)
-    np.testing.assert_allclose(swept.precision[1], [2 / 4, 2 / 3, 1 / 2, 1, np.nan])
-    np.testing.assert_allclose(swept.recall[1], [1, 1, 1 / 2, 1 / 2, 0])
-    np.testing.assert_allclose(swept.precision[0], [np.nan, 1, 1 / 2, 2 / 3, 2 / 4])
-    np.testing.assert_allclose(swept.recall[0], [0, 1 / 2, 1 / 2, 1, 1])
-
-
 def test_mean_precision_and_area_of_a_drawn_curve():
     """100 object and 100 background pixels: from tau 0.8 down, 27 and 3 of them fire; from 0.1, 96 and 4; at 0 all.
 
@@ -91,12 +76,6 @@ def test_precision_at_edges_and_area():
     assert curve.area()[0] == pytest.approx(0.8 * 0.5 + 0.7 * 0.4)  # 0.8 carried to recall 0, then a trapezoid
 
 
-def test_perfect_maps_have_full_mean_precision_and_area():
-    target = np.random.default_rng(1).integers(0, CLASSES, (20, 20)).astype(np.uint8)
-    counts = pr.confidence_counts((target > 0).astype(np.float32), np.maximum(target, 1), target, CLASSES)
-    assert pr.mean_precision(counts) == pr.foreground_area(counts) == pr.sweep(counts).mean_iou[1:-1].min() == 1
-
-
 def test_counts_of_images_add_up_and_an_absent_class_is_left_out_of_the_means():
     pixels = random_pixels(np.random.default_rng(3), (6, 20, 30))
     counts = pr.per_image_confidence_counts(zip(*pixels, strict=True), CLASSES)
@@ -125,9 +104,6 @@ def test_bad_input(change, message):
         pr.sweep(np.zeros((2, 4, 4)))
 
 
-# --- average precision -----------------------------------------------------------------------------------------------
-
-
 def literal_average_precision(scores, tags):
     """Sum of precision times gain in recall over the distinct score levels, from high to low."""
     total, recall = 0.0, 0.0
@@ -137,13 +113,6 @@ def literal_average_precision(scores, tags):
         total += (reached - recall) * (tags & taken).sum() / taken.sum()
         recall = reached
     return total
-
-
-def test_average_precision_by_hand_with_equal_scores_and_a_class_without_images(recwarn):
-    # Ranked: right, wrong, right, so precision 1 at recall 1/2, then 2/3 at recall 1; then one level; then no image.
-    scores, tags = np.array([[3, 0, 1], [2, 0, 2], [1, 0, 3.0]]), np.array([[1, 1, 0], [0, 0, 0], [1, 0, 0]], bool)
-    np.testing.assert_allclose(pr.average_precisions(scores, tags), [(1 + 2 / 3) / 2, 1 / 3, np.nan])
-    assert not recwarn.list
 
 
 def test_average_precision_equals_the_literal_sum_and_sklearn_and_of_a_resample_that_of_the_images_drawn():

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from tiny_views import make_view
+from tiny_views import of_masks
 
 from wsss_lab.data import frames
 from wsss_lab.errors import DataError, ParameterError
@@ -16,14 +16,10 @@ MASK = np.array([[1, 1, 1, 2, 2], [2, 0, 0, 0, 255]], np.uint8)
 SALIENT = np.array([[1, 1, 1, 1, 0], [0, 1, 0, 0, 1]], bool)
 
 
-def view_of(*masks):
-    return make_view([np.zeros((*mask.shape, 3), np.uint8) for mask in masks], masks)
-
-
 @pytest.fixture
 def view():
     """Two images of other sizes, 1x4 and 3x1, whose masks are MASKS; classes cat and dog."""
-    return view_of(*MASKS)
+    return of_masks(*MASKS)
 
 
 def frame_of(view, *maps):
@@ -67,11 +63,11 @@ def test_salient_pixels_by_hand(view):
     assert counts.tolist() == [[1, 1, 1, 0], [1, 0, 1, 1]]
     mask = np.array([[1, 2, 0, 0, 255, 1]], np.uint8)
     saliency = np.array([[[128, 127, 200, 0, 255, 255]]], np.uint8)
-    assert score_salient_pixels(view_of(mask), saliency)["counts"].tolist() == [[2, 1, 1, 1]]
-    assert score_salient_pixels(view_of(mask), saliency, 1.0)["counts"].tolist() == [[1, 0, 2, 2]]
+    assert score_salient_pixels(of_masks(mask), saliency)["counts"].tolist() == [[2, 1, 1, 1]]
+    assert score_salient_pixels(of_masks(mask), saliency, 1.0)["counts"].tolist() == [[1, 0, 2, 2]]
     for threshold in (0.0, 1.1):
         with pytest.raises(ParameterError, match="salient pixels"):
-            score_salient_pixels(view_of(mask), saliency, threshold)
+            score_salient_pixels(of_masks(mask), saliency, threshold)
 
 
 def test_foreground_scores_by_hand_pooled_and_per_image(recwarn):

@@ -6,7 +6,6 @@ import torch
 from pretend_gpu import DEVICE, OnGpu, pretended
 from tiny_views import BACKBONE, blobs
 
-from wsss_lab.networks.backbones import Backbone
 from wsss_lab.refinement import affinity
 from wsss_lab.refinement.dense_crf import V1
 from wsss_lab.saliency import network
@@ -15,7 +14,6 @@ from wsss_lab.seeds.saliency_supervision import Selection
 from wsss_lab.segmenter import fusion, joint, single_stage
 from wsss_lab.segmenter import training as segmenting
 
-torch.set_num_threads(1)
 BRANCHES = BACKBONE | {"aspp": [1, 2, 3]}
 SCHEDULE = {"iterations": 3, "batch": 2, "lr": 1e-3}
 SCALES = (1.0, 0.5)
@@ -33,15 +31,6 @@ def masks(view):
     return found
 
 
-@pytest.fixture(scope="module")
-def start():
-    torch.manual_seed(0)
-    return Backbone.from_settings(BACKBONE).trunk("HighRes").state_dict()
-
-
-# --- what it refuses -------------------------------------------------------------------------------------------------
-
-
 def test_a_pretended_gpu_refuses_what_a_real_one_does(monkeypatch):
     with pretended(monkeypatch):
         there = torch.arange(6.0).view(2, 3).to(DEVICE)
@@ -56,16 +45,6 @@ def test_a_pretended_gpu_refuses_what_a_real_one_does(monkeypatch):
             np.asarray(there)
         assert type(there + 1) is type(there[torch.tensor([1])]) is type(torch.tensor([1.0], device=DEVICE)) is OnGpu
         assert type(there.cpu()) is torch.Tensor and there.cpu().numpy().sum() == 15
-
-
-def test_gradients_stay_where_their_weights_are(monkeypatch):
-    with pretended(monkeypatch):
-        net = torch.nn.Linear(3, 1).to(DEVICE)
-        net(torch.ones(2, 3).to(DEVICE)).sum().backward()
-        assert type(net.weight.grad) is OnGpu and net.weight.grad.cpu().tolist() == [[2.0, 2.0, 2.0]]
-
-
-# --- trainings and what is made of them ------------------------------------------------------------------------------
 
 
 def of_classifier(view, masks, start):

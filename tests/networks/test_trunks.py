@@ -3,7 +3,7 @@
 import pytest
 import torch
 from torch import nn
-from torchvision.models import mobilenet_v2, resnet50, vgg16_bn
+from torchvision.models import mobilenet_v2
 
 from wsss_lab.errors import ParameterError, WeightsError
 from wsss_lab.networks.backbones import Backbone
@@ -20,9 +20,8 @@ from wsss_lab.networks.trunks import (
     resnet_trunk,
     vgg_trunk,
 )
-from wsss_lab.networks.wide_resnet import TOY_WIDE_RESNET, WIDE_RESNET38, wide_resnet_trunk
+from wsss_lab.networks.wide_resnet import TOY_WIDE_RESNET, WIDE_RESNET38
 
-torch.set_num_threads(1)
 VGG = Backbone("vgg", TOY_BLOCKS, width=16, dilation=4, aspp=(1, 2), dropout=0.0, side=64)
 RESNET = Backbone("resnet", TOY_RESNET_BLOCKS, width=8, aspp=(1, 2), dropout=0.0, side=64)
 WIDE = Backbone("wide_resnet", TOY_WIDE_RESNET, width=8, aspp=(1, 2), dropout=0.0, side=64)
@@ -33,9 +32,6 @@ def on_meta(build):
     """Shapes only: nothing is allocated."""
     with torch.device("meta"):
         return build()
-
-
-# --- architectures; the full ones are compared with the published ones in test_full_size_networks.py -----------------
 
 
 @pytest.mark.parametrize(("backbone", "sizes"), [(VGG, (8, 16, 16, 16)), (MOBILE, (2, 4, 4, 4)), (RESNET, [16] * 4)])
@@ -68,13 +64,6 @@ def test_behind_a_narrow_stem_every_resnet_is_the_same(blocks):
     x = torch.randn(1, 3, 64, 64)
     with torch.inference_mode():
         assert torch.equal(first(x), second(x)) and second(x).shape == (1, 64, 16, 16)
-
-
-def test_the_deeper_small_resnet_only_has_more_bottlenecks():
-    plain, deep = ({name: value.shape for name, value in resnet_trunk("DeepLab", blocks).state_dict().items()}
-                   for blocks in (TOY_RESNET_BLOCKS, TOY_RESNET_DEEP_BLOCKS))
-    assert {name: deep[name] for name in plain} == plain
-    assert {name[:8] for name in deep.keys() - plain.keys()} == {"layer2.1", "layer3.1"}
 
 
 @pytest.mark.parametrize("size", [(6, 4), (5, 4)])
@@ -123,9 +112,6 @@ def test_unknown_names_are_refused(wrong, problem):
         wrong()
 
 
-# --- start weights ---------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("backbone", [VGG, RESNET, WIDE])
 def test_a_trunk_takes_the_weights_of_another_variant(backbone):
     source, trunk = backbone.trunk("VGG-16"), backbone.trunk("DeepLab")
@@ -147,18 +133,13 @@ def renamed(state, old, new):
 
 @pytest.mark.parametrize(("backbone", "source", "problem"), [
     (VGG, lambda own: vgg_trunk("HighRes", ((1, 8), (1, 8))).state_dict(), "2 layers with weights from "),
-    (VGG, lambda own: on_meta(vgg16_bn).state_dict(), "26 layers with weights"),
     (VGG, lambda own: {}, "0 layers with weights"),
-    (RESNET, lambda own: vgg_trunk("VGG-16", TOY_BLOCKS).state_dict(), "missing.*unknown"),
     (RESNET, lambda own: resnet_trunk("DeepLab", ((1, 8), (1, 16), (1, 16), (1, 32))).state_dict(), "of another shape"),
-    (RESNET, lambda own: resnet_trunk("DeepLab", ((1, 8), (1, 16), (2, 16), (1, 16))).state_dict(), "unknown"),
-    (RESNET, lambda own: on_meta(resnet50).state_dict(), "of another shape"),
     (MOBILE, lambda own: vgg_trunk("VGG-16", TOY_BLOCKS).state_dict(), "312 missing"),
     (WIDE, lambda own: renamed(own, "conv_branch2b1", "conv_branch2c"),
      r"5 missing \(first: b2.conv_branch2b1.*5 unknown"),
     (WIDE, lambda own: own | {"b2.conv_branch2a.weight": torch.zeros(16, 9, 3, 3)},
      r"1 of another shape \(first: b2.conv_branch2a.weight"),
-    (WIDE, lambda own: on_meta(lambda: wide_resnet_trunk("DeepLab")).state_dict(), "missing.*unknown.*another shape"),
     (WIDE, lambda own: {}, "missing")])
 def test_weights_of_another_architecture_are_refused(backbone, source, problem):
     trunk = backbone.trunk("DeepLab")
@@ -166,9 +147,6 @@ def test_weights_of_another_architecture_are_refused(backbone, source, problem):
     with pytest.raises(WeightsError, match=f"'start.pth' is for another architecture: .*{problem}"):
         backbone.load_start(trunk, source(before), "start.pth")
     assert all(torch.equal(value, before[name]) for name, value in trunk.state_dict().items())
-
-
-# --- what a training leaves as it was pre-trained --------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("backbone", [VGG, RESNET, WIDE, MOBILE])

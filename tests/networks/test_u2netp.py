@@ -1,4 +1,4 @@
-"""U2-Net-P: sizes, weight files, and (where the weights are given) that it finds an object."""
+"""U2-Net-P: its weights against the published network, and (where they are given) that it finds an object."""
 
 import os
 from pathlib import Path
@@ -10,39 +10,14 @@ import torch.nn.functional as F
 from torch import nn
 
 from wsss_lab.errors import DataError, WeightsError
-from wsss_lab.networks.u2netp import WEIGHTS_FILE, ResidualUBlock, U2NetP, check_original, convert, predict, prepare
+from wsss_lab.networks.u2netp import WEIGHTS_FILE, U2NetP, check_original, convert, predict, prepare
 from wsss_lab.networks.weights import load_into, read_weights
-
-torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="module")
 def net():
     torch.manual_seed(0)
     return U2NetP().eval()
-
-
-@pytest.mark.parametrize(("height", "flat"), [(7, False), (4, False), (4, True)])
-def test_block_keeps_the_size_and_is_residual(height, flat):
-    block = ResidualUBlock(height, 5, flat)
-    x = torch.randn(1, 5, 37, 50)
-    assert block(x).shape == (1, 64, 37, 50)
-    for parameter in block.dec[-1].parameters():
-        parameter.data.zero_()
-    torch.testing.assert_close(block(x), block.inp(x))
-
-
-def test_dilations_of_a_block():
-    dilations = [[layer.c.dilation[0] for layer in block.enc] + [layer.c.dilation[0] for layer in block.dec]
-                 for block in (ResidualUBlock(5, 3), ResidualUBlock(4, 3, flat=True))]
-    assert dilations == [[1, 1, 1, 1, 2, 1, 1, 1, 1], [1, 2, 4, 8, 4, 2, 1]]
-
-
-def test_size_of_the_network(net):
-    assert len(net.state_dict()) == 238
-    assert sum(parameter.numel() for parameter in net.parameters()) == pytest.approx(1.13e6, rel=0.01)
-    with torch.no_grad():
-        assert net(torch.randn(1, 3, 65, 96)).shape == (1, 1, 65, 96)
 
 
 def test_predict_has_the_images_sizes(net):
@@ -91,10 +66,6 @@ def test_given_weights_find_a_drawn_object():
     saliency = predict(loaded(given_weights()), [image])[0]
     found = saliency >= 0.5
     assert (found & disc).sum() / (found | disc).sum() > 0.9
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# U2-Net-P's published weights in our network, against the network they are published for, written out here.
 
 
 class Layer(nn.Module):

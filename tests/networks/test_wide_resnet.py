@@ -10,7 +10,6 @@ from wsss_lab.networks.trunks import copy_layers, freeze_batch_norms
 from wsss_lab.networks.weights import read_weights
 from wsss_lab.networks.wide_resnet import TOY_WIDE_RESNET, Block, wide_resnet_trunk
 
-torch.set_num_threads(1)
 #: WideResNet-38 with few channels: its names, strides and dilations.
 THIN = ((2,), (3, 2, 1, 2, 2), (3, 2, 1, 3, 3), (6, 2, 1, 4, 4), (3, 1, 2, 4, 5),
         (1, 1, 4, 2, 3, 6), (1, 1, 4, 2, 3, 7))
@@ -61,38 +60,10 @@ def generator():
     return torch.Generator().manual_seed(3)
 
 
-# --- the architecture ------------------------------------------------------------------------------------------------
-
-
 def test_names_and_shapes_are_those_of_the_published_file(trunk):
     assert {name: tuple(value.shape) for name, value in trunk.state_dict().items()} == published_shapes()
     assert len(published_shapes()) == 1 + 38 + 6 - 2 + 5 * 37  # stem; convolutions of the blocks; shortcuts; norms
     assert trunk.out_channels == 4096 and sum(value.numel() for value in trunk.parameters()) == 105_070_912
-
-
-def test_a_321_pixel_image_gives_41_by_41_positions_through_strides_1_2_4_8(trunk):
-    x, sides = torch.empty(1, 3, 321, 321, device="meta"), {}
-    for name, layer in trunk.named_children():
-        x = layer(x)
-        sides.setdefault(name.split("_")[0], x.shape[-1])
-    assert sides == {"conv1a": 321, "b2": 161, "b3": 81, "b4": 41, "b5": 41, "b6": 41, "b7": 41, "bn7": 41, "relu7": 41}
-    assert x.shape == (1, 4096, 41, 41)
-
-
-def test_a_block_of_the_same_shape_adds_to_its_raw_input_and_another_projects_the_rectified_one():
-    x = torch.tensor([[[[-1.0, 2.0]]]])
-    same = Block(1, (1, 1), 1, 1, 1).eval()
-    other = Block(1, (1, 2), 1, 1, 1).eval()
-    strided = Block(1, (1, 1), 2, 1, 1).eval()
-    for block in (same, other, strided):
-        block.bn_branch2a.eps = 0.0  # with its first statistics the norm then changes nothing
-        nn.init.zeros_(block.conv_branch2b1.weight)
-    other.conv_branch1.weight.data = torch.tensor([3.0, -5.0]).view(2, 1, 1, 1)
-    nn.init.constant_(strided.conv_branch1.weight, 7.0)
-    assert same.conv_branch1 is None
-    assert same(x).tolist() == [[[[-1.0, 2.0]]]]
-    assert other(x).tolist() == [[[[0.0, 6.0]], [[0.0, -10.0]]]]
-    assert strided(-x).tolist() == [[[[7.0]]]]
 
 
 def literal(state, blocks, x):
@@ -169,9 +140,6 @@ def test_whole_channels_are_dropped_before_the_last_two_convolutions_and_only_in
     assert set(dropped.values()) == {0.0}
 
 
-# --- the small network -----------------------------------------------------------------------------------------------
-
-
 def test_the_small_network_halves_the_strides_and_stays_within_its_cost():
     trunk, cost = Backbone("wide_resnet", TOY_WIDE_RESNET).trunk("DeepLab").eval(), []
     for layer in trunk.modules():
@@ -184,9 +152,6 @@ def test_the_small_network_halves_the_strides_and_stays_within_its_cost():
     assert sides == {"conv1a": 64, "b2": 32, "b3": 32, "b4": 16, "b5": 16, "b6": 16, "bn6": 16, "relu6": 16}
     assert x.shape == (1, trunk.out_channels, 16, 16)
     assert 20e6 < sum(cost) < 25e6
-
-
-# --- start weights ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("classifier", [

@@ -1,4 +1,4 @@
-"""Affinities of nearby positions and what labels say of them: by hand and against loops over pairs."""
+"""Affinities of nearby positions and what labels say of them, against loops over pairs and dense walks."""
 
 import math
 from dataclasses import asdict
@@ -33,8 +33,6 @@ from wsss_lab.refinement.affinity import (
 from wsss_lab.refinement.dense_crf import V1, CrfParameters, label_image
 from wsss_lab.seeds.localisation import localisations
 from wsss_lab.seeds.saliency_supervision import localisation_net
-
-NEAR = half_disc(2)  # (0, 1), (1, -1), (1, 0), (1, 1)
 
 
 def features_of(batch=2, count=3, height=6, width=7, seed=0):
@@ -74,20 +72,6 @@ def test_affinities_are_the_exponential_of_minus_the_mean_difference(height, wid
 def test_gradients_of_affinities_are_those_of_finite_differences(height, width):
     features = features_of(2, 2, height, width).requires_grad_()
     assert torch.autograd.gradcheck(lambda x: affinities(x, half_disc(3)), features)
-
-
-def test_pairs_of_nine_labels_by_hand():
-    """One row of each group per offset: to the right, below left, below, below right."""
-    labels = torch.tensor([[[0, 0, 1], [0, 2, 1], [255, 2, 1]]])
-    found = pair_labels(labels, NEAR)
-    none = [0, 0, 0]
-    assert found.background[0].int().tolist() == [
-        [[1, 0, 0], none, none], [[0, 1, 0], none, none], [[1, 0, 0], none, none], [none, none, none]]
-    assert found.foreground[0].int().tolist() == [
-        [none, none, none], [none, none, none], [[0, 0, 1], [0, 1, 1], none], [none, none, none]]
-    assert found.negative[0].int().tolist() == [
-        [[0, 1, 0], [1, 1, 0], [0, 1, 0]], [[0, 0, 1], [0, 0, 1], none], [[0, 1, 0], none, none],
-        [[1, 1, 0], [1, 1, 0], none]]
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int64])

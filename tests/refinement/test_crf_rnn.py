@@ -1,4 +1,4 @@
-"""CRF as a recurrent net: a step by hand, properties, gradients, and the dense CRF of pydensecrf."""
+"""CRF as a recurrent net: its unary and kernel, mean field on dense matrices, and the dense CRF of pydensecrf."""
 
 import math
 
@@ -43,35 +43,6 @@ def test_the_kernel_is_eq_8_divided_by_its_sum_without_the_cell_itself():
     assert kernel.shape == (1, 49, 6, 6) and not kernel[:, 24].any()
     others = [index for index in range(49) if index != 24]
     torch.testing.assert_close(kernel[:, others], (weights / weights.sum(1, keepdim=True))[:, others])
-
-
-def test_the_window_gives_what_all_pairs_give():
-    images, potential = two_tone(72, noise=30), potentials(1, 3, 9, 9)
-    net = CrfRnn(3).double()
-    colours = cell_colours(images, (9, 9))
-    whole, near = (net(potential, message_kernel(similarity(colours, radius=radius)).double()) for radius in (8, 3))
-    assert (whole - near).abs().max() < 1e-4
-
-
-def test_one_step_by_hand():
-    """Two labels on 2 x 2 cells; each hears those beside it at 1/4 and those below or above it at 1/8."""
-    belief = [[0.9, 0.6], [0.5, 0.2]]  # of label 0
-    q = torch.tensor(belief, dtype=torch.float64)
-    potential = -torch.stack([q, 1 - q])[None].log()
-    kernel = torch.zeros(1, 3, 3, 2, 2, dtype=torch.float64)
-    kernel[:, 1, [0, 2]] = 0.25
-    kernel[:, [0, 2], 1] = 0.125
-    kernel[0, 1, 0, :, 0] = kernel[0, 1, 2, :, 1] = kernel[0, 0, 1, 0] = kernel[0, 2, 1, 1] = 0
-    found = CrfRnn(2, iterations=1).double()(potential, kernel.flatten(1, 2))
-    for row in range(2):
-        for column in range(2):
-            beside, below = belief[row][1 - column], belief[1 - row][column]
-            first = 0.25 * beside + 0.125 * below
-            second = 0.25 * (1 - beside) + 0.125 * (1 - below)
-            own = belief[row][column]
-            # Potts: a label pays for what others believe of the other label.
-            odds = own / (1 - own) * math.exp(first - second)
-            assert found[0, 0, row, column].item() == pytest.approx(odds / (1 + odds))
 
 
 def test_it_starts_as_potts_without_a_bias():

@@ -2,14 +2,12 @@
 
 import numpy as np
 import pytest
-import torch
-from tiny_views import BACKBONE, blobs
+from tiny_views import BACKBONE, blobs, schedule
 
 from wsss_lab.data import frames
 from wsss_lab.data.views import TrainView
 from wsss_lab.errors import DataError, ParameterError
-from wsss_lab.networks.fit import Schedule
-from wsss_lab.networks.trunks import TOY_BLOCKS, vgg_trunk
+from wsss_lab.networks.inference import label_probabilities
 from wsss_lab.saliency.hierarchy import (
     THRESHOLDS,
     check_saliency,
@@ -25,7 +23,8 @@ from wsss_lab.saliency.hierarchy import (
     unsupervised_hierarchy,
     unsupervised_thresholds,
 )
-from wsss_lab.saliency.network import train_saliency
+from wsss_lab.saliency.maps import quantise
+from wsss_lab.saliency.network import restore_saliency, saliency_frames, train_saliency
 
 PAINT = (123, 117, 104)
 SIZES = ((12, 16), (16, 16), (16, 10))
@@ -180,15 +179,12 @@ def test_matched_thresholds_erase_the_same_share_at_every_look():
 
 
 @pytest.fixture(scope="module")
-def saliency_network():
+def saliency_network(start):
     """A saliency network that has learnt the blobs of a view."""
     scenes = blobs([(32, 32)] * 4)
     images = np.stack([scenes.image(index) for index in range(4)])
     masks = np.stack([scenes.mask(index) > 0 for index in range(4)]).astype(np.uint8)
-    torch.manual_seed(0)
-    start = vgg_trunk("HighRes", TOY_BLOCKS).state_dict()
-    schedule = Schedule(80, 4, 3e-3, policy="constant").settings()
-    return train_saliency(images, masks, start, BACKBONE, schedule, seed=0)["state"]
+    return train_saliency(images, masks, start, BACKBONE, schedule(80), seed=0)["state"]
 
 
 def test_a_trained_network_finds_objects_at_image_size(saliency_network):
@@ -198,6 +194,14 @@ def test_a_trained_network_finds_objects_at_image_size(saliency_network):
         inside = scenes.mask(index) > 0
         assert found.shape == scenes.size(index) and found.min() >= 0 and found.max() <= 1
         assert found[inside].mean() > found[~inside].mean() + 0.2
+
+
+def test_frames_of_the_network_are_its_probabilities_of_saliency(saliency_network):
+    view = blobs(((32, 32), (16, 32), (40, 24))).train_view()
+    maps = saliency_frames(view, saliency_network, BACKBONE)["maps"]
+    probabilities = label_probabilities(restore_saliency(saliency_network, BACKBONE), view, 32)
+    for found, expected in zip(frames.rows_of(view, maps), probabilities, strict=True):
+        np.testing.assert_array_equal(found, quantise(expected[1]))  # label 1 is what is salient
 
 
 def test_every_detector_gives_a_hierarchy_that_never_falls(saliency_network):

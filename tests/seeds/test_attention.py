@@ -1,17 +1,15 @@
 """Attention maps: Eq. (1), slices by hand, training with and without the trunk, volumes of a view."""
 
 import math
-from functools import partial
 
 import numpy as np
 import pytest
 import torch
-from tiny_views import BACKBONE, blobs
+from tiny_views import BACKBONE, blobs, schedule
 
-from wsss_lab.data.canvas import augment, canvas_box, from_canvas, scale_crop
+from wsss_lab.data.canvas import canvas_box, from_canvas
 from wsss_lab.errors import ParameterError
 from wsss_lab.networks.backbones import Backbone
-from wsss_lab.networks.fit import Schedule
 from wsss_lab.networks.heads import attention_net
 from wsss_lab.networks.trunks import TOY_RESNET_BLOCKS
 from wsss_lab.seeds.attention import (
@@ -29,10 +27,6 @@ from wsss_lab.seeds.attention import (
 
 RESNET = Backbone("resnet", TOY_RESNET_BLOCKS, width=8, aspp=(1, 2), dropout=0.0, side=32).settings()
 SIZES = ((32, 32), (16, 32), (32, 32), (40, 24))
-
-
-def schedule(iterations=2, **others):
-    return Schedule(iterations, **({"batch": 4, "lr": 3e-3, "policy": "constant"} | others)).settings()
 
 
 @pytest.fixture(scope="module")
@@ -122,19 +116,9 @@ def test_switches_of_the_training_change_it(view, starts):
 
     plain = history()
     assert history(pooling="max") != plain and history(random_scale=(0.5, 1.5)) != plain
-    assert history(random_scale=None, pooling="average") == plain
+    assert augmentation((0.5, 1.5)).keywords == {"low": 0.5, "high": 1.5}
     with pytest.raises(ParameterError, match="global pooling 'median'"):
         history(pooling="median")
-
-
-def test_augmentation_is_scale_and_crop_only_where_a_range_is_given():
-    assert augmentation(None) is augment
-    chosen = augmentation((0.5, 1.5))
-    assert isinstance(chosen, partial) and chosen.func is scale_crop
-    images = torch.randint(0, 256, (3, 3, 8, 8), dtype=torch.uint8)
-    found, _ = chosen(images, None, torch.Generator().manual_seed(0))
-    expected, _ = scale_crop(images, None, torch.Generator().manual_seed(0), 0.5, 1.5)
-    assert torch.equal(found, expected)
 
 
 def test_scores_are_those_of_the_plain_image_whatever_the_scales(view, trained):

@@ -1,4 +1,4 @@
-"""Back-propagation by hand, neuron by neuron and by finite differences, and smoothed maps of a view."""
+"""Back-propagation neuron by neuron, layer by layer and by finite differences, and smoothed maps of a view."""
 
 import itertools
 
@@ -144,25 +144,6 @@ def test_maps_take_the_largest_colour():
     torch.testing.assert_close(guided_maps(net, x, TAGS), guided.abs().max(1).values)
 
 
-class ThreePixels(nn.Module):
-    """One ReLU per pixel; the score weighs them 2, -3, 5."""
-
-    def __init__(self):
-        super().__init__()
-        self.relu = nn.ReLU()
-
-    def forward(self, x):
-        return (self.relu(x).flatten(1) * torch.tensor([2.0, -3.0, 5.0])).sum(1, keepdim=True)
-
-
-def test_guided_gate_by_hand():
-    x = torch.tensor([1.0, 1.0, -1.0]).view(1, 3, 1, 1)
-    tags = torch.tensor([[True]])
-    # The third input is negative (both gates close), the second gradient is (only the guided gate closes).
-    assert class_gradients(ThreePixels(), x, tags).flatten().tolist() == [2.0, -3.0, 0.0]
-    assert class_gradients(ThreePixels(), x, tags, guided=True).flatten().tolist() == [2.0, 0.0, 0.0]
-
-
 def guided_by_layers(net, x, label):
     """Guided back-propagation written out for ScoreNet, one layer at a time."""
     conv1, _, pool, conv2, _, _ = net.body
@@ -237,34 +218,6 @@ def random_images(count, side, seed=0):
 
 
 THREE = torch.tensor([[True, False, True], [False, True, False], [True, True, True]])
-
-
-def test_linear_layer_shares_by_activation_times_positive_weight():
-    layer = nn.Conv2d(3, 2, 1, bias=True)
-    layer.weight.data = torch.tensor([[2.0, 1.0, -5.0], [-1.0, 3.0, 4.0]]).view(2, 3, 1, 1)
-    layer.bias.data = torch.tensor([100.0, -100.0])
-    activation = torch.tensor([1.0, 2.0, 1.0]).view(1, 3, 1, 1)
-    mass = excitation_mass([layer], activation, torch.tensor([[True, True]]), stop_at=0)
-    # class 0: 1*2 against 2*1, the negative weight left out; class 1: 2*3 against 1*4. Biases change nothing.
-    torch.testing.assert_close(mass.flatten(1), torch.tensor([[0.5, 0.5, 0.0], [0.0, 0.6, 0.4]]))
-
-
-def test_max_pool_gives_each_window_to_its_winner():
-    # Windows of 2, stride 1, over the row 1 4 2 3: winners 4, 4, 3. The convolution above shares its mass
-    # as 4*2 : 4*1 : 3*4/3 = 1/2, 1/4, 1/4.
-    pick = nn.Conv2d(1, 1, (1, 3), bias=False)
-    pick.weight.data = torch.tensor([2.0, 1.0, 4 / 3]).view(1, 1, 1, 3)
-    layers = [nn.MaxPool2d((1, 2), 1), pick]
-    image = torch.tensor([1.0, 4.0, 2.0, 3.0]).view(1, 1, 1, 4)
-    mass = excitation_mass(layers, image, torch.tensor([[True]]), stop_at=0)
-    torch.testing.assert_close(mass.flatten(), torch.tensor([0.0, 0.75, 0.0, 0.25]))
-
-
-def test_average_pools_share_by_activation():
-    image = torch.tensor([[1.0, 2.0], [0.0, 5.0]]).view(1, 1, 2, 2)
-    for pool in (nn.AdaptiveAvgPool2d(1), nn.AvgPool2d(2)):
-        mass = excitation_mass([pool], image, torch.tensor([[True]]), stop_at=0)
-        torch.testing.assert_close(mass.flatten(), torch.tensor([0.125, 0.25, 0.0, 0.625]))
 
 
 def neuron_loop(layers, image, class_index, stop):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
+from tiny_views import of_masks
 from torch import nn
 
 from wsss_lab.data.canvas import from_canvas, normalise
@@ -54,12 +54,6 @@ def test_normalise_by_hand():
     assert relative.tolist() == [[[0.5, 0.0], [1.0, 0.25]], [[0, 0], [0, 0]], [[0, 0], [0, 0]]]
 
 
-def test_a_map_without_positive_values_does_not_turn_over():
-    maps = np.array([[[-1.0, -4.0]]])
-    assert (maps / maps.max()).max() == 4  # what division alone would make of it
-    assert not normalise_maps(maps, np.array([True])).any()
-
-
 def test_raw_maps_are_those_of_the_net(view):
     net = TinyGap().train()
     raw = raw_class_maps(net, view, side=8, batch=2)
@@ -76,14 +70,6 @@ def test_maps_that_are_not_finite_are_reported(view):
     net.classifier.weight.data[0, 0] = float("nan")
     with pytest.raises(TrainingError, match="TinyGap gives class maps that are not finite"):
         raw_class_maps(net, view, 8)
-
-
-def test_expand_grows_before_it_normalises():
-    raw = np.array([[[0.0, 1.0], [0.0, 0.0]]], np.float16)
-    maps = expand(raw, (0, 0, 8, 8), 8, (8, 8), np.array([True]))
-    grown = F.interpolate(torch.tensor(raw[None]).float(), size=(8, 8), mode="bilinear", align_corners=False)
-    np.testing.assert_allclose(maps, grown[0].numpy() / grown.max().item(), atol=1e-6)
-    assert maps.max() == 1
 
 
 def test_expand_cuts_the_padding_off():
@@ -112,31 +98,22 @@ def test_tau_out_of_range(tau):
         seed_labels(MAPS, tau)
 
 
-class Masks:
-    """As much of a view as the mean shape looks at."""
-
-    def __init__(self, *masks):
-        self.masks = [np.array(mask, np.uint8) for mask in masks]
-
-    def __len__(self):
-        return len(self.masks)
-
-    def mask(self, i):
-        return self.masks[i]
+def mean_shape(*masks):
+    return centre_mean_shape(of_masks(*(np.array(mask, np.uint8) for mask in masks)), 2)
 
 
 def test_mean_of_two_masks_ignores_classes():
-    shape = centre_mean_shape(Masks([[0, 3], [5, 0]], [[0, 1], [0, 0]]), 2)
+    shape = mean_shape([[0, 3], [5, 0]], [[0, 1], [0, 0]])
     assert shape.dtype == np.float32
     assert shape.tolist() == [[0.0, 1.0], [0.5, 0.0]]
 
 
 def test_masks_of_other_sizes_are_stretched():
     wide = [[1, 1, 0, 0, 0, 0, 0, 0], [1, 0, 0, 0, 0, 0, 0, 2]]  # cells of 1 x 4 after stretching to 2 x 2
-    assert centre_mean_shape(Masks(wide), 2).tolist() == [[0.5, 0.0], [0.25, 0.25]]
-    assert centre_mean_shape(Masks([[0, 1]]), 2).tolist() == [[0.0, 1.0], [0.0, 1.0]]
+    assert mean_shape(wide).tolist() == [[0.5, 0.0], [0.25, 0.25]]
+    assert mean_shape([[0, 1]]).tolist() == [[0.0, 1.0], [0.0, 1.0]]
 
 
 def test_void_counts_neither_way():
-    shape = centre_mean_shape(Masks([[255, 255], [1, 0]], [[1, 255], [1, 0]]), 2)
+    shape = mean_shape([[255, 255], [1, 0]], [[1, 255], [1, 0]])
     assert shape.tolist() == [[1.0, 0.0], [1.0, 0.0]]

@@ -42,15 +42,10 @@ def train(view, start, schedule=SCHEDULE, seed=0):
 
 
 @pytest.fixture(scope="module")
-def trained(view, start):
-    return train(view.train_view(), start)
-
-
-@pytest.fixture(scope="module")
-def state(trained):
-    """Trained, but with weights of both signs, so that maps have both signs too."""
+def state(view, start):
+    """Trained on images and tags alone, but with weights of both signs, so that maps have both signs too."""
     weights = torch.randn(2, 64, 1, 1, generator=torch.Generator().manual_seed(2))
-    return trained["state"] | {"classifier.weight": weights - weights.mean(1, keepdim=True)}
+    return train(view.guarded(), start)["state"] | {"classifier.weight": weights - weights.mean(1, keepdim=True)}
 
 
 @pytest.fixture(scope="module")
@@ -83,17 +78,6 @@ def test_the_first_loss_is_the_soft_margin_of_the_tags(view, start):
     images, tags = tagged_batches(view, 32, 4, crop_and_jitter)(torch.Generator().manual_seed(3))
     expected = F.multilabel_soft_margin_loss(net(images), tags)
     assert history == [pytest.approx(expected.item(), rel=1e-5)]
-
-
-def test_images_and_tags_are_enough_and_the_seed_decides(view, start, trained):
-    again, other = train(view.guarded(), start), train(view, start, seed=1)
-    assert again["history"] == trained["history"] != other["history"] and len(again["history"]) == 3
-    assert all(torch.equal(value, trained["state"][name]) for name, value in again["state"].items())
-
-
-def test_norms_and_first_layers_of_the_trunk_stay(start, trained):
-    changed = {name for name, value in start.items() if not torch.equal(value, trained["state"][f"trunk.{name}"])}
-    assert changed and not any(name.startswith(("conv1a.", "b2.")) or "bn" in name for name in changed)
 
 
 def maps_literally(net, view, index, scales):

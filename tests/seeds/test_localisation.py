@@ -221,11 +221,3 @@ def test_counts_agree_with_labels_at_a_threshold(view, states, found, name):
 def test_scores_of_maps_need_masks(view, states):
     with pytest.raises(Exception, match="pixel labels of tiny/train were touched"):
         score_localisations(view.guarded(), states["EPS"], BACKBONE.settings(), SCALES)
-
-
-def test_labels_and_estimates_need_no_masks(view, states, saliency):
-    guarded = view.guarded()
-    crf = asdict(V1.scaled(0.1))
-    labels = pseudo_masks(guarded, states["EPS"], BACKBONE.settings(), SCALES, learned=True, crf=crf)
-    assert all(each.shape == (3, 32, 32) for each in labels.values())
-    assert estimate(guarded, states["EPS"], saliency).shape == (3, 32, 32)

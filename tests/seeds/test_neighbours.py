@@ -1,4 +1,4 @@
-"""Similarity of cells: colours on the cone, Eq. 8 by hand and against a dense matrix, normalisation, spreading."""
+"""Similarity of cells: colours on the cone, Eq. 8, normalisation and spreading against dense matrices."""
 
 import colorsys
 import math
@@ -75,13 +75,6 @@ def test_greys_have_no_hue_and_pure_colours_a_chroma_of_255():
     assert red.flatten().tolist() == [255, 0, 255]
 
 
-def test_hue_wraps():
-    """Reds a little to the side of yellow and of magenta are 4 / 255 of a sextant from pure red, and near together."""
-    pixels = torch.tensor([[255, 4, 0], [255, 0, 4], [255, 0, 0], [0, 255, 0]], dtype=torch.uint8)
-    a, b, red, green = cell_colours(pixels.T.reshape(1, 3, 2, 2), (2, 2)).flatten(2)[0].T
-    assert (a - b).norm() < 9 and (a + b - 2 * red).norm() < 0.1 and (a - green).norm() > 400
-
-
 def test_a_cell_has_the_mean_colour_of_its_pixels():
     images = noise(2, 3, 6, 8)
     pixels, cells = cell_colours(images, (6, 8)), cell_colours(images, (2, 4))
@@ -91,30 +84,12 @@ def test_a_cell_has_the_mean_colour_of_its_pixels():
             torch.testing.assert_close(cells[:, :, row, column], block.mean((2, 3)))
 
 
-def test_weights_of_equal_colours_by_hand():
-    """exp(-64 / 100) = 0.527 one step of 8 pixels away, exp(-128 / 100) = 0.278 across; the cell itself 1."""
-    weights = similarity(torch.zeros(1, 3, 7, 7), radius=2)[0, :, 3, 3].view(5, 5)
-    assert weights[2, 2] == 1
-    assert weights[2, 1].item() == pytest.approx(0.527, abs=5e-4)
-    assert weights[1, 1].item() == pytest.approx(0.278, abs=5e-4)
-    assert weights[2, 0].item() == pytest.approx(0.0773, abs=5e-5)
-    torch.testing.assert_close(weights, weights.flip(0).T.flip(0))
-
-
 def test_all_weights_are_eq_8():
     colours = 40 * torch.rand(2, 3, 4, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     found = dense(similarity(colours, spacing=3, sigma_z=7, sigma_r=20, radius=4))
     for matrix, each in zip(found, colours):
         torch.testing.assert_close(matrix, matrix_of_eq_8(each, 3, 7, 20))
-
-
-def test_a_window_of_7_cells_misses_next_to_nothing():
-    """Row sums of all pairs of equal colours on a grid of 15 x 15; five cells would miss half a percent."""
-    flat = torch.zeros(1, 3, 15, 15, dtype=torch.float64)
-    whole = similarity(flat, radius=14).sum(1)
-    missing = [(1 - similarity(flat, radius=radius).sum(1) / whole).max().item() for radius in (1, 2, 3)]
-    assert missing[2] < 1e-4 < 0.003 < missing[1] < 0.01 < missing[0]
-    assert torch.equal(similarity(flat), similarity(flat, 8, 10, 30, 3))
+    assert torch.equal(similarity(colours), similarity(colours, 8, 10, 30, 3))  # the paper's widths
 
 
 def test_symmetric_normalisation_against_matrices():
@@ -123,9 +98,7 @@ def test_symmetric_normalisation_against_matrices():
     scale = torch.diag_embed(matrix.sum(2).rsqrt())
     found = dense(normalised(weights, "symmetric"))
     torch.testing.assert_close(found, scale @ matrix @ scale)
-    torch.testing.assert_close(found, found.mT)
-    rows = dense(normalised(weights, "rows"))
-    torch.testing.assert_close(torch.linalg.eigvals(rows).real.sort().values, torch.linalg.eigvalsh(found))
+    torch.testing.assert_close(dense(normalised(weights, "rows")), matrix / matrix.sum(2, keepdim=True))
 
 
 def test_symmetric_part_against_matrices():

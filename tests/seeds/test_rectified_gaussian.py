@@ -10,14 +10,11 @@ from wsss_lab.seeds.neighbours import normalised, similarity, spread
 from wsss_lab.seeds.rectified_gaussian import (
     LEAST_INHIBITION,
     MODES,
-    conjugate_gradients,
     coordinate_ascent,
     eigenvalues,
     kkt_residual,
-    literal_interaction,
     mode,
     projected_ascent,
-    smooth_interaction,
     smoother,
 )
 
@@ -73,26 +70,6 @@ def best_by_supports(d, b):
     return where
 
 
-def test_the_literal_interaction_is_the_symmetric_part_of_eq_9():
-    weights = some_weights()
-    interaction, inhibition = literal_interaction(weights)
-    full, symmetric = printed_d(weights)
-    assert (full < 0).all() and not torch.allclose(full, full.mT)
-    torch.testing.assert_close(interaction(units().expand(2, -1, -1, -1)).flatten(2), symmetric)
-    torch.testing.assert_close(inhibition.flatten(1), -symmetric.diagonal(dim1=1, dim2=2))
-    p = uniform(2, 3, *GRID)
-    zero = torch.zeros_like(p)
-    torch.testing.assert_close(value(symmetric, zero, p), value(full, zero, p))
-
-
-def test_the_smooth_interaction_is_rho_times_the_normalised_similarity_less_1():
-    weights = some_weights()
-    matrix = matrix_of(weights)
-    scale = torch.diag_embed(matrix.sum(2).rsqrt())
-    expected = 0.7 * scale @ matrix @ scale - torch.eye(COUNT, dtype=torch.float64)
-    torch.testing.assert_close(smooth_interaction(weights, 0.7)(units().expand(2, -1, -1, -1)).flatten(2), expected)
-
-
 def test_the_printed_d_has_one_negative_eigenvalue_and_ours_only_negative_ones():
     weights = some_weights(grid=(6, 6))
     printed = eigenvalues(weights, "literal")
@@ -104,16 +81,6 @@ def test_the_printed_d_has_one_negative_eigenvalue_and_ours_only_negative_ones()
     assert (eigenvalues(weights, "smooth", 0.5) < -0.5 + 1e-9).all()
     with pytest.raises(ParameterError, match="mode 'steps'"):
         eigenvalues(weights, "steps")
-
-
-def test_every_solver_gives_the_positive_part_of_b_for_d_minus_the_identity():
-    b = uniform(2, 3, *GRID) - 0.4
-    expected = b.clamp(min=0)
-    assert (b < 0).any()
-    torch.testing.assert_close(projected_ascent(torch.neg, b, 1, 1), expected)
-    torch.testing.assert_close(coordinate_ascent(torch.neg, torch.ones(1, 1, 1, 1), b), expected, rtol=0, atol=1e-6)
-    torch.testing.assert_close(conjugate_gradients(torch.neg, b.abs()), b.abs())
-    assert kkt_residual(torch.neg, b, expected).max() == 0
 
 
 def test_a_concave_programme_against_all_sets_of_active_neurons():
@@ -156,23 +123,6 @@ def test_the_printed_programme_collapses_to_one_neuron():
     assert torch.equal(found.maps.flatten(2).argmax(2), winners)
     expected = (b.flatten(2) / (1 - own[:, None])).gather(2, winners[..., None])[..., 0]
     torch.testing.assert_close(found.maps.sum((2, 3)), expected)
-
-
-def test_no_set_of_active_neurons_is_better_than_the_one():
-    weights, b = some_weights(batch=1, grid=(3, 3)), uniform(1, 2, 3, 3, seed=5)
-    d = printed_d(weights)[1][0]
-    found = mode(b, weights, "literal").maps
-    for index in range(2):
-        torch.testing.assert_close(found[0, index].flatten(), best_by_supports(d, b[0, index].flatten()))
-
-
-def test_projected_gradient_on_the_printed_programme_ends_with_one_neuron_too():
-    """Slowly, from p = b, and not always with the best one."""
-    weights, b = some_weights(grid=(4, 4)), 0.2 + uniform(2, 3, 4, 4)
-    d = printed_d(weights)[1]
-    slow = projected_ascent(lambda p: (p.flatten(2) @ d).view_as(p), b, 0.9 / 16, 5000)
-    assert ((slow > 0).sum((2, 3)) == 1).all()
-    assert (value(d, b, mode(b, weights, "literal").maps) >= value(d, b, slow) - 1e-12).all()
 
 
 def test_a_cell_unlike_all_others_has_a_bounded_mode():

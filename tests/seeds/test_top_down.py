@@ -154,26 +154,6 @@ def test_a_label_without_positive_evidence_gets_nothing_from_its_parents(neighbo
     assert maps[:, [0, 2]].sum((2, 3)).sub(1).abs().max() < 1e-9
 
 
-def test_activations_attend_without_evidence_too_and_to_no_label_in_particular():
-    """Eq. 7 knows no label: where gamma is 0 everywhere, all labels get the same map."""
-    maps = top_down_maps(without_evidence(1, 2), FEATURES, everything(), some_weights(), Attention()).view(2, 3, *GRID)
-    torch.testing.assert_close(maps[:, 1], maps[:, 2])
-    torch.testing.assert_close(maps[:, 1].sum((1, 2)), torch.ones(2, dtype=torch.float64))
-    assert not torch.allclose(maps[:, 0], maps[:, 1])
-
-
-def test_parents_alone_are_excitation_back_propagation():
-    """With GAP as the pooling layer of that method, and with FCL as a convolution as large as the map."""
-    averaged, connected = Tiny("GAP"), Tiny("FCL")
-    weighted = nn.Conv2d(LABELS, LABELS, GRID, groups=LABELS).double()
-    weighted.weight.data = connected.aggregation.weight.data[:, None]
-    for net, last in ((averaged, nn.AdaptiveAvgPool2d(1)), (connected, weighted)):
-        with torch.no_grad():
-            expected = excitation_mass([*net.upper.eval(), last], FEATURES, everything(), 0).sum(1)
-        assert expected.any()
-        torch.testing.assert_close(top_down_maps(net, FEATURES, everything(), some_weights(), PARENTS), expected)
-
-
 def test_the_trunk_is_cut_so_that_excitation_on_the_whole_network_is_the_same():
     """Up to the mass that excitation loses at neurons that their bias alone has fired, and this pass makes up for."""
     torch.manual_seed(0)

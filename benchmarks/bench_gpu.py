@@ -33,8 +33,8 @@ import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from wsss_lab.data.views import TrainView
-from wsss_lab.lab import forecast
-from wsss_lab.lab.needs import asked_by
+from wsss_lab.lab.costs import hours
+from wsss_lab.lab.forecast import asked_by
 from wsss_lab.lab.session import Session
 from wsss_lab.lab.steps import Step, topological
 from wsss_lab.lab.worlds import ToyWorld
@@ -147,10 +147,10 @@ def row(run: Session, options: argparse.Namespace) -> dict[str, Any]:
     timed = shortened(printed, options)
     found = measure(timed)
     seconds, batch = found["seconds"], timed.settings["schedule"]["batch"]
-    tflops = forecast.costs(run, [timed], tflops=1.0)[0].hours * 3600 / seconds  # operations, as time at 1 TFLOP/s
+    tflops = hours(timed, tflops=1.0) * 3600 / seconds  # operations, as time at 1 TFLOP/s
     return found | {"training": run.paper, "network": network, "side": timed.settings["backbone"]["side"],
                     "batch": batch, "images/s": batch * options.steps / seconds, "TFLOP/s": tflops,
-                    "hours": forecast.costs(run, [printed], tflops)[0].hours}
+                    "hours": hours(printed, tflops)}
 
 
 def trainings(run: Session) -> list[Step]:
@@ -162,7 +162,7 @@ def paper_line(run: Session, tflops: float, seen: set[Step]) -> str:
     """How many trainings of a paper's notebook no earlier one has, and their hours at a rate."""
     new = [step for step in trainings(run) if step not in seen]
     seen.update(new)
-    return f"{run.paper:14}{len(new):>10}{sum(each.hours for each in forecast.costs(run, new, tflops)):>10.1f}"
+    return f"{run.paper:14}{len(new):>10}{sum(hours(step, tflops) for step in new):>10.1f}"
 
 
 def device_name() -> str:

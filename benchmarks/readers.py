@@ -19,10 +19,12 @@ from typing import Any
 
 import pandas as pd
 
-from wsss_lab.lab import assumed, forecast, runs
+from wsss_lab.lab import forecast, runs
+from wsss_lab.lab.costs import TFLOPS, summary
 from wsss_lab.lab.profiles import PROFILES
 from wsss_lab.lab.published import papers
 from wsss_lab.measure.claims import FINAL, POINTING, SEEDS_FOR_A_VERDICT
+from wsss_lab.settings import forecasting
 
 PROJECT = Path(__file__).resolve().parents[1]
 README, PAGE = PROJECT / "README.md", PROJECT / "notebooks/README.md"
@@ -82,7 +84,7 @@ reused: a class that is given it (`WSSS_CACHE`) waits for nothing.
 NO_GPU = "No run on a GPU has been recorded yet: `make plan` tries some steps out there and tells the minutes.\n"
 NO_VOC = f"""\
 No run of this profile has been recorded yet. `make plan PROFILE=voc` estimates for one seed, with what papers share in
-the line of the first, at {forecast.TFLOPS:g} TFLOP/s kept up:
+the line of the first, at {TFLOPS:g} TFLOP/s kept up:
 """
 PLAN_COLUMNS = {"trainings": 0, "GPU-hours": 0, "GPU GB": 1, "GB": 0}  # with their decimals
 PLAN_EXPLAINED = """\
@@ -123,10 +125,10 @@ def timed_elsewhere(folder: Path, kept: Kept) -> Kept:
 
 def estimate() -> pd.DataFrame:
     """What PROFILE=voc will take, a line per paper, and together; of VOC 2012 with SBD, which needn't be there."""
-    with assumed.assume():
+    with forecasting():
         found = forecast.of_papers(papers(), "voc", seeds=1)
     found["together"] = [each for added in found.values() for each in added]
-    return pd.DataFrame({paper: forecast.summary(costs) for paper, costs in found.items()}).T[list(PLAN_COLUMNS)]
+    return pd.DataFrame({paper: summary(costs) for paper, costs in found.items()}).T[list(PLAN_COLUMNS)]
 
 
 def _planned(plan: pd.DataFrame) -> list[str]:

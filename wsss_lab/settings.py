@@ -2,7 +2,9 @@
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 from wsss_lab.errors import ParameterError
@@ -42,6 +44,7 @@ class Address(NamedTuple):
         return value if isinstance(value, str) and re.fullmatch(self.form, value) else None
 
 
+DATA, WEIGHTS = "WSSS_DATA", "WSSS_WEIGHTS"  # folders of the profiles photos and voc
 PROCESSES = 1024  # more than a machine has cores
 IMAGES = Number(1, 10**5 - 1)  # of a drawn split: their names have five digits
 DEVICES, NETWORKS = ("auto", "cpu", "cuda"), ("paper", "mobilenet")
@@ -69,7 +72,7 @@ ALLOWED: dict[str, Number | Address | tuple[str, ...]] = {
 }  # fmt: skip
 VARIABLES = tuple(filter(str.isupper, ALLOWED))
 #: Variables whose values are checked where they are used: folders, and what the project sets itself.
-OTHERS = ("WSSS_DATA", "WSSS_WEIGHTS", "WSSS_SALIENCY", "WSSS_COCO", "WSSS_CACHE", "WSSS_CHECKPOINTS", "WSSS_NO_VENV",
+OTHERS = (DATA, WEIGHTS, "WSSS_SALIENCY", "WSSS_COCO", "WSSS_CACHE", "WSSS_CHECKPOINTS", "WSSS_NO_VENV",
           "WSSS_STEPS")
 
 
@@ -99,3 +102,27 @@ def check_variables(environment: Mapping[str, str] = os.environ) -> None:
     """Raises ParameterError for a variable with a value that isn't allowed."""
     for name in VARIABLES:
         variable(name, environment)
+
+
+_forecast: ContextVar[bool] = ContextVar("forecast", default=False)
+
+
+@contextmanager
+def forecasting() -> Iterator[None]:
+    """While it is entered nothing is computed and no image looked at, and what the profile voc reads needn't be there
+    where its variable isn't set."""
+    before = _forecast.set(True)
+    try:
+        yield
+    finally:
+        _forecast.reset(before)
+
+
+def is_forecast() -> bool:
+    """Whether `forecasting` is entered."""
+    return _forecast.get()
+
+
+def stands_in(variable: str, profile: str = "voc") -> bool:
+    """Whether something stands in for what a variable names, DATA or WEIGHTS, in a forecast."""
+    return is_forecast() and profile == "voc" and not os.environ.get(variable)

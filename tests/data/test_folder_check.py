@@ -18,9 +18,10 @@ from wsss_lab.data.folder_check import NOTES, Finding, check_folder, table, told
 from wsss_lab.data.pixels import read_image, read_labels, voc_palette
 from wsss_lab.data.tags import tags_from_csv
 from wsss_lab.errors import KINDS, DataError
-from wsss_lab.lab import assumed, data_check, doctor
+from wsss_lab.lab import data_check, doctor
 from wsss_lab.lab.profiles import profile_named
 from wsss_lab.lab.session import start
+from wsss_lab.settings import forecasting
 
 TRAIN, MASK, PHOTO = "ImageSets/Segmentation/train.txt", "SegmentationClass/p1.png", "JPEGImages/p1.jpg"
 XML = "<annotation><object><name>{}</name></object></annotation>"
@@ -434,7 +435,7 @@ def test_the_doctor_and_the_start_of_a_run_look_into_the_data(root, looks, photo
         start("oh2017", "photos", figures="")
     put(TRAIN, "p0\np1\np2\n")(root)
     looked = len(looks)
-    with assumed.assume():
+    with forecasting():
         start("oh2017", "photos", figures="")
     assert len(looks) == looked
     start("oh2017", "photos", figures="")

@@ -14,6 +14,7 @@ from wsss_lab.errors import ParameterError, StoreError
 from wsss_lab.lab import artifacts as artifacts_module
 from wsss_lab.lab import pictures
 from wsss_lab.lab.artifacts import Artifacts, read_manifest, verdict_line
+from wsss_lab.lab.runs import read
 
 
 def frame():
@@ -102,25 +103,18 @@ def test_claims_are_saved_and_shown(results):
     )
 
 
-def test_missing_names_what_was_not_made_or_has_changed(results):
-    assert results.missing(["table2", "fig3"]) == ["table2", "fig3"]
+def test_a_damaged_manifest_is_begun_anew(results):
+    results.folder.mkdir(parents=True)
+    (results.folder / "manifest.json").write_text("{")
+    assert read_manifest(results.folder) == {}
     save_all(results)
-    assert results.missing(["table1", "table2", "fig3"]) == ["table1"]
-    (results.folder / "fig3.png").unlink()
-    (results.folder / "table2.csv").write_text("typed,by,hand\n")
-    assert results.missing(["table2", "fig3"]) == ["table2", "fig3"]
-    (results.folder / "manifest.json").write_text("{")  # damaged, it is begun anew
-    assert results.missing(["table2"]) == ["table2"]
-    save_all(results)
-    assert results.missing(["table2", "fig3"]) == []
+    assert [read(results.folder).problem(id, 0) for id in ("table1", "table2", "fig3")] == ["not made", "", ""]
 
 
 def test_without_a_folder_everything_is_shown_and_nothing_saved(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    shown = Artifacts(None)
-    save_all(shown)
+    save_all(Artifacts(None))
     assert list(tmp_path.iterdir()) == []
-    assert shown.missing(["table2"]) == ["table2"]
 
 
 def test_a_table_is_shown_with_title_protocol_and_quoted_rows(results):
@@ -200,7 +194,7 @@ def test_a_full_disk_names_the_folder_and_leaves_the_old_files(results, monkeypa
     with pytest.raises(StoreError, match=r"cannot save table2\.csv, .* in .*oh2017: No space left"):
         results.table("table2", frame().iloc[:1], title="Guides")
     assert (results.folder / "table2.csv").read_bytes() == before
-    assert results.missing(["table2"]) == []
+    assert read(results.folder).problem("table2", 0) == ""
     assert not [path for path in results.folder.iterdir() if path.name.startswith(".")]
 
 

@@ -134,7 +134,7 @@ def test_every_folder_given_to_reproduce_reaches_the_notebooks_as_an_absolute_pa
 def test_a_long_run_begins_with_what_it_will_take(tmp_path, monkeypatch, profile, rehearsal, told):
     monkeypatch.setenv("WSSS_REHEARSAL", rehearsal)
     asked = []
-    monkeypatch.setattr(forecast, "render", lambda papers, *rest: asked.append((papers, *rest)) or "300 GPU-hours")
+    monkeypatch.setattr(forecast, "of_notebooks", lambda *given: asked.append(given) or "300 GPU-hours")
     monkeypatch.setattr(notebooks, "run_notebook", Mock(side_effect=KeyboardInterrupt))
     monkeypatch.setattr(data_check, "before_run", looked := Mock())
     write_notebook(tmp_path / "notebooks/1_oh2017_guided.ipynb")

@@ -7,7 +7,7 @@ from unittest.mock import Mock
 
 import pytest
 
-from wsss_lab.lab import doctor
+from wsss_lab.lab import doctor, provenance, trained
 from wsss_lab.lab.store import default_root
 from wsss_lab.papers.lee2021.route import DETECTORS
 
@@ -78,11 +78,15 @@ def test_the_run_store_has_to_be_writable(tmp_path, monkeypatch):
     assert check.state == "missing" and "WSSS_CACHE" in check.fix
 
 
+def check_coco(environment):
+    return doctor.check_layout(environment, "WSSS_COCO")
+
+
 @pytest.mark.parametrize("name, check, folders, absent, complete", [
     ("WSSS_DATA", doctor.check_data, ["JPEGImages"], "no SegmentationClass, ImageSets/Segmentation in it", None),
-    ("WSSS_DATA", doctor.check_data, doctor.VOC_FOLDERS, "no image in JPEGImages", None),  # more in test_folder_check
-    ("WSSS_COCO", doctor.check_coco, ["annotations"], "no stuffthingmaps in it", None),
-    ("WSSS_COCO", doctor.check_coco, doctor.COCO_FOLDERS, "", "COCO 2014"),
+    ("WSSS_DATA", doctor.check_data, doctor.LAYOUTS["WSSS_DATA"][0], "no image in JPEGImages", None),
+    ("WSSS_COCO", check_coco, ["annotations"], "no stuffthingmaps in it", None),
+    ("WSSS_COCO", check_coco, doctor.LAYOUTS["WSSS_COCO"][0], "", "COCO 2014"),
     ("WSSS_SALIENCY", doctor.check_saliency, [], "none of masks, boxes, unsupervised in it", None),
     ("WSSS_SALIENCY", doctor.check_saliency, ["masks", "unsupervised"], "", "maps of masks, unsupervised"),
 ])
@@ -103,6 +107,13 @@ def test_weights_folder_unset_absent_and_half_filled(tmp_path):
     checks = doctor.check_weights({"WSSS_WEIGHTS": str(tmp_path)})
     assert [check.state for check in checks] == ["warn"] * 5 + ["ok"]
     assert checks[1].fix == f"wsss data imagenet-weights --to {tmp_path}"
+
+
+def test_the_packed_networks_are_listed_with_their_size(tmp_path):
+    size = (provenance.PACKAGE_FOLDER / "weights" / trained.FILE).stat().st_size
+    check, = doctor.check_networks()
+    assert check == doctor.Check("ok", f"trained networks: {trained.FILE}, {size / 1e6:.1f} MB")
+    assert [check.state for check in doctor.check_networks(tmp_path)] == ["warn"]
 
 
 def test_the_saliency_folders_looked_for_are_the_detectors_of_the_route():

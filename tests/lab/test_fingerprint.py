@@ -10,7 +10,7 @@ import pytest
 
 from wsss_lab.errors import ParameterError
 from wsss_lab.lab import choices, fingerprint, provenance
-from wsss_lab.lab.needs import DryRun, asked_by
+from wsss_lab.lab.forecast import Forecast, asked_by
 from wsss_lab.lab.session import start
 from wsss_lab.lab.steps import topological
 from wsss_lab.papers.oh2017 import route as oh2017_shown
@@ -315,12 +315,12 @@ def test_code_without_a_source_file_is_refused(monkeypatch):
 
 # Modules with definitions that find code or files by names which only a run knows, or hand on a module.
 BLIND = {f"wsss_lab.lab.{name}" for name in (
-    "book", "cluster", "doctor", "fingerprint", "forecast", "pictures", "pool", "progress", "provenance", "published",
-    "registry", "session", "summary", "teaching")}
+    "book", "cluster", "doctor", "fingerprint", "pictures", "pool", "progress", "provenance", "published",
+    "registry", "session", "teaching")}
 
 
 def test_no_step_reaches_what_cannot_be_followed():
-    runs = [start(paper, "toy", 1, figures="", kind=DryRun)
+    runs = [start(paper, "toy", 1, figures="", kind=Forecast)
             for paper in ("oh2017", "chaudhry2017", "roy2017", "araslanov2020", "lee2021")]
     functions = {step.function for run in runs for step in topological(asked_by(run))}
     assert len(functions) > 70

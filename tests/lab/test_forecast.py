@@ -1,29 +1,44 @@
-"""What a run will take: operations counted by hand, images of splits, what is stored left out."""
+"""What tables, figures and notebooks need: told without computing anything, and the same as what they read in a run."""
 
 import shutil
-from dataclasses import replace
 
+import fake_run
+import lee2021_results
 import numpy as np
 import pytest
-import torch
 from typer.testing import CliRunner
 
-from wsss_lab.lab import cli, forecast, trial
-from wsss_lab.lab.fingerprint import definitions_of
-from wsss_lab.lab.needs import asked_by
+from wsss_lab.data.toyvoc import CLASSES
+from wsss_lab.errors import DataError, WeightsError
+from wsss_lab.lab import acquire, cli, forecast, registry, rehearsal, stand_ins, worlds
+from wsss_lab.lab.costs import Cost, hours, training_bytes
+from wsss_lab.lab.forecast import Forecast
+from wsss_lab.lab.registry import Chosen
 from wsss_lab.lab.session import start
-from wsss_lab.lab.steps import Step, topological
-from wsss_lab.networks.backbones import Backbone
-from wsss_lab.networks.fit import Schedule
-from wsss_lab.networks.wide_resnet import TOY_WIDE_RESNET
-from wsss_lab.segmenter.training import train_segmenter
+from wsss_lab.lab.steps import topological
+from wsss_lab.lab.worlds import StandInFolder, StandInWeights, StandInWorld, open_world, weights_file
+from wsss_lab.papers.lee2021 import tables as lee2021_tables
+from wsss_lab.settings import DATA, WEIGHTS, forecasting
 
-TINY = Backbone("vgg", ((1, 4), (1, 8)), side=16)
+PAPERS = ("oh2017", "chaudhry2017", "araslanov2020", "roy2017", "lee2021")
+TABLE2 = "roy2017/table2"
+#: What is drawn by code, or only quotes and printed numbers; everything else reads results.
+READS_NOTHING = {
+    "oh2017/fig2", "oh2017/table6", "chaudhry2017/fig2", "araslanov2020/table4", "araslanov2020/fig3",
+    "araslanov2020/fig7",
+    "araslanov2020/fig9", "araslanov2020/penalty_curves", "araslanov2020/pooling_limits", "roy2017/table4",
+    "roy2017/fig1", "roy2017/fig3", "lee2021/fig2", "araslanov2020/C26", "araslanov2020/C28",
+    "roy2017/C11",
+}
 
 
 @pytest.fixture(autouse=True)
 def store(tmp_path, monkeypatch):
+    """An empty run store; no data and no weights."""
     monkeypatch.setenv("WSSS_CACHE", str(tmp_path))
+    for name in (DATA, WEIGHTS, "WSSS_COCO", "WSSS_SALIENCY", "WSSS_REHEARSAL"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path
 
 
 @pytest.fixture
@@ -31,77 +46,129 @@ def run():
     return start("roy2017", "quick", figures="")
 
 
-def by_label(run, steps):
-    return {each.step.label: each for each in forecast.costs(run, steps, tflops=1e-6)}
+def of(names: str, profile: str = "quick", seeds: int = 1) -> dict[str, forecast.Needs]:
+    return forecast.needs(registry.choose(names, PAPERS), profile=profile, seeds=seeds)
 
 
-def test_operations_of_a_look_are_those_of_its_convolutions():
-    # conv4 and conv5 of DeepLab on 16 x 16 pixels, both of stride 1: 2 * 9 * in * out at each of 256 positions
-    assert forecast._operations(TINY, "DeepLab") == 2 * 9 * 256 * (3 * 4 + 4 * 8)
-    assert forecast._kept(TINY, "DeepLab", True).weights == 9 * 3 * 4 + 4 + 9 * 4 * 8 + 8
+def plan(*options, good=True):
+    result = CliRunner().invoke(cli.app, ["plan", *options])
+    assert bool(result.exit_code) != good, result.output
+    return result.output if good else str(result.exception)
 
 
-def test_a_training_takes_three_looks_per_image_and_a_prediction_one(run):
-    route = run.route
-    look = forecast._operations(route.scale.backbone, "DeepLab")
-    schedule = route.scale.schedule
-    found = by_label(run, (route.trained(), route.prediction(), route.scored()))
-    training = found["train full, seed 0"]
-    seen = schedule.iterations * schedule.batch
-    assert training.step.trains and training.hours * 3600e6 == pytest.approx(3 * look * seen)
-    weights = forecast._kept(route.scale.backbone, "DeepLab", True).weights
-    assert 1 < forecast.HEADS < 2 and training.bytes == forecast.HEADS * 4 * weights
-    prediction = found["labels of val, full, seed 0"]
-    assert not prediction.step.trains and prediction.hours * 3600e6 == pytest.approx(24 * look)
-    assert prediction.bytes == pytest.approx(24 * 64 * 64 / 20)
-    score = found["score of labels of val, full, seed 0"]
-    assert score.hours == score.bytes == 0
+# --- what is needed --------------------------------------------------------------------------------------------------
 
 
-def test_a_measurement_that_looks_at_a_schedule_is_no_training_and_every_scale_is_mirrored():
-    run = start("araslanov2020", "quick", figures="")
-    measured, labels = forecast.costs(run, [run.route.memory(), run.route.prediction("ours")])
-    look = forecast._operations(run.route.backbone(), "v3plus")
-    assert "schedule" in measured.step.settings and not measured.step.trains and measured.bytes == 0
-    assert measured.hours * 3600 * 20e12 == pytest.approx(48 * look)  # of the images of train
-    assert labels.step.settings["scales"] == [1.0, 0.75]
-    assert labels.hours * 3600 * 20e12 == pytest.approx(24 * 2 * (1 + 0.75 ** 2) * look)
+def test_an_artifact_needs_what_its_function_asks_for_and_all_upstream():
+    def make(run):
+        run.load(run.route.trained("seeds"))
+        run.load(run.route.scored("G0")["confusions"])
+        run.load(run.route.scored("G0")["with_void"])
+        return type("Made", (), {"title": "Two rows"})
+
+    route = start("oh2017", "quick", figures="").route
+    found, = forecast.needs([Chosen("oh2017", "mine", make)], profile="quick").values()
+    assert found == ("Two rows", topological([route.trained("seeds"), route.scored("G0")]), True)
 
 
-def test_images_of_a_split_are_counted_without_opening_it(run):
-    assert run.world.train_view("val").count == 24 and run.world.train_view("train[:5]").count == 5
-    assert run.world.train_view("val[:99]").count == 24 and not list(run.store.root.glob("*/*"))
+def test_what_an_artifact_needs_is_the_same_beside_others():
+    """Figures that both read are asked for by both."""
+    assert of("oh2017/table2,oh2017/ladder")["oh2017/ladder"] == of("oh2017/ladder")["oh2017/ladder"]
 
 
-def test_what_is_stored_is_left_out(run):
-    scenes = run.world.scenes("val")
-    before, = forecast.costs(run, [scenes])
-    run.compute(scenes)
-    after, = forecast.costs(run, [scenes])
-    assert (before.stored, after.stored) == (False, True)
-    assert forecast.summary([before])["stored"] == 0 and forecast.summary([after])["stored"] == 1
+def test_nothing_is_computed_and_steps_of_every_seed_are_told(store):
+    labels = {step.label for step in of(TABLE2, seeds=2)[TABLE2].steps}
+    assert {"train full, seed 0", "train full, seed 1"} <= labels and not list(store.rglob("*.json"))
 
 
-def test_a_disk_that_is_too_small_is_told_with_what_to_do(run, monkeypatch):
-    usage = shutil.disk_usage(run.store.root.parent)
-    left, stored = (forecast.Cost(run.world.scenes("val"), 0.0, 3e9, there) for there in (False, True))
-    monkeypatch.setattr(forecast.shutil, "disk_usage", lambda _: usage._replace(free=5_000_000_000))
-    assert forecast.room([left, stored]) == [
-        f"The run store {run.store.root} will take about 3.0 GB; 5.0 GB are free there."]
-    much, remedy = forecast.room([left, left])
-    assert "about 6.0 GB; 5.0 GB are free" in much and "WSSS_CACHE" in remedy
+def test_what_halts_at_stand_ins_is_told_as_far_as_it_went():
+    def make(run):
+        run.load(run.route.scored("full")["confusions"])
+        run.load(run.route.scored("full")["no such output"])
+
+    found, = forecast.needs([Chosen("roy2017", "mine", make)], profile="quick").values()
+    assert not found.complete and found.title == "" and "train full, seed 0" in {step.label for step in found.steps}
+    text = forecast.of_artifacts([Chosen("roy2017", "mine", make)], "quick", 1)
+    assert "At least, as it can't be told before results are there: roy2017/mine." in text
+
+
+@pytest.mark.parametrize("paper", PAPERS)
+def test_every_table_and_figure_of_the_papers_can_be_told(paper):
+    names = [f"{paper}/{id}" for id in registry.makers_of(paper)]
+    found = of(",".join(names), "toy")
+    assert [name for name, each in found.items() if not each.complete] == []
+    assert {name for name, each in found.items() if not each.steps} == {
+        name for name in READS_NOTHING if name.startswith(paper)}
+    assert all(each.title for each in found.values())
+
+
+@pytest.mark.parametrize("paper", PAPERS)
+def test_tables_of_photographs_can_be_told(paper):
+    routes = {"oh2017": lambda *_: fake_run.oh2017_routes(1, ready_made=True)}.get(
+        paper, getattr(fake_run, f"{paper}_routes"))("photos", 1)
+    run = Forecast(paper, "photos", routes, 0, "")
+    for id, make in registry.makers_of(paper).items():
+        if id.startswith("table"):
+            make(run)
+    assert any(step.trains for step in topological(list(run.asked)))
+
+
+@pytest.mark.parametrize("profile", ["quick", "photos"])
+def test_tables_ask_for_the_same_as_of_other_results(profile):
+    made, foreseen = lee2021_results.fake_run(profile, 1), Forecast(
+        "lee2021", profile, fake_run.lee2021_routes(profile, 1), 0, "")
+    for make in lee2021_tables.TABLES.values():
+        made.loaded, foreseen.asked = {}, {}
+        make(made)
+        make(foreseen)
+        read, asked = ({step for step in steps if step.stage != "data"} for steps in (made.loaded, foreseen.asked))
+        assert read == asked
+
+
+def test_a_view_s_stand_in_has_the_classes_of_the_world_and_masks_that_agree_with_its_tags():
+    view = stand_ins.view("val", ("cat", "dog", "cow"))
+    assert view.classes == ("cat", "dog", "cow") and len(view) == stand_ins.IMAGES
+    for index in range(len(view)):
+        assert np.unique(view.mask(index)).tolist() == [0, *(np.flatnonzero(view.tags[index]) + 1)]
+    assert stand_ins.view("val", ("cat",)).tags.all()
+
+
+# --- the command -----------------------------------------------------------------------------------------------------
+
+
+def test_hours_are_summed_and_the_largest_training_is_taken():
+    chosen = registry.choose(f"{TABLE2},roy2017/table4", PAPERS)
+    head, table2, table4, *_ = forecast.of_artifacts(chosen, "quick", 1, tflops=1e-3).splitlines()
+    steps = of(TABLE2)[TABLE2].steps
+    trained = [step for step in steps if step.trains]
+    assert head.split() == ["artifact", "steps", "trainings", "GPU-hours", "GPU", "GB", "title"]
+    assert table2.split()[:5] == [TABLE2, str(len(steps)), str(len(trained)),
+                                  f"{sum(hours(step, 1e-3) for step in steps):.1f}",
+                                  f"{max(map(training_bytes, trained)) / 1e9:.1f}"]
+    assert float(table2.split()[3]) > 0 and table4.split()[1:5] == ["0", "0", "0.0", "0.0"]
+
+
+def test_the_command_lists_the_artifacts_that_are_asked_for(monkeypatch):
+    monkeypatch.setattr(forecast, "measured", lambda steps, classes, jobs: dict.fromkeys(steps, 60.0))
+    lines = plan("--profile", "quick", "--paper", "roy2017,oh2017", "--artifact",
+                 f"{TABLE2},oh2017/fig2").splitlines()
+    assert lines[0].split() == ["artifact", "steps", "trainings", "computing,", "minutes", "title"]
+    assert lines[1].startswith(TABLE2) and lines[1].rstrip().endswith("IoU of each class, val, per cent")
+    assert float(lines[1].split()[1]) == float(lines[1].split()[3]) > 0  # a minute per step
+    assert lines[2].split()[:4] == ["oh2017/fig2", "0", "0", "0.0"] and "from an empty run store" in lines[3]
+    assert "unknown artifact of roy2017 'table9'" in plan("--profile", "quick", "--artifact", "roy2017/table9",
+                                                         good=False)
 
 
 def test_the_command_counts_what_notebooks_share_once(monkeypatch):
     tried = []
-    monkeypatch.setattr(trial, "measured", lambda steps, classes, jobs: tried.append((classes, jobs)) or dict.fromkeys(
-        steps, 60.0))
+    monkeypatch.setattr(forecast, "measured", lambda steps, classes, jobs: tried.append((classes, jobs)) or
+                        dict.fromkeys(steps, 60.0))
 
     def printed(*options):
-        result = CliRunner().invoke(cli.app, ["plan", "--profile", "quick", "--jobs", "4", *options])
-        assert result.exit_code == 0, result.output
-        return result.output, {line[0]: [float(cell) for cell in line[1:7]] for line in map(
-            str.split, result.output.splitlines()) if line[0] in ("primer", "roy2017", "together")}
+        output = plan("--profile", "quick", "--jobs", "4", *options)
+        return output, {line[0]: [float(cell) for cell in line[1:7]] for line in map(
+            str.split, output.splitlines()) if line[0] in ("primer", "roy2017", "together")}
 
     output, rows = printed("--paper", "primer,roy2017", "--trainings")
     _, alone = printed("--paper", "roy2017")
@@ -113,120 +180,73 @@ def test_the_command_counts_what_notebooks_share_once(monkeypatch):
     assert "GPU" not in output and tried == [(8, 4)] * 2
 
 
-def test_workers_are_done_with_the_longest_chain_or_with_their_share(run, monkeypatch):
-    steps = [run.route.trained(), run.route.prediction(), run.route.scored()]  # each needs the one before
-    costs = [forecast.Cost(step, hours, 0.0, False) for step, hours in zip(steps, (3.0, 2.0, 1.0))]
-    assert forecast.wall(costs, 2) == 6 and forecast.wall(costs[:1] + costs[2:], 2) == 3
-    assert forecast.wall(costs, 1) == 6 and forecast.wall([], 2) == 0
-    alone = [forecast.Cost(step, hours, 0.0, False) for step, hours in ((run.world.scenes("val"), 4.0), (
-        run.route.trained(), 3.0), (run.route.trained("classification"), 3.0))]
-    assert forecast.wall(alone, 4) == 4
-    monkeypatch.setattr(forecast, "free_gpus", lambda: [0])  # for the trainings, one after the other
-    assert forecast.wall(alone, 4) == 6
-
-
-# --- memory of a GPU -------------------------------------------------------------------------------------------------
-
-
-def training(backbone: Backbone, **changed) -> Step:
-    """The training of a segmenter, with an optimiser and other settings of the schedule."""
-    schedule = Schedule(**{"iterations": 5, "batch": 4, "optimiser": "sgd"} | changed)
-    given = {name: Somewhere() for name in ("view", "start", "pseudo_masks")}
-    settings = {"backbone": backbone.settings(), "schedule": schedule.settings(), "seed": 0}
-    return Step("segmenter", train_segmenter, settings, given, f"train a {backbone.family}")
-
-
-class Somewhere:
-    """An input that is never read."""
-
-    key, exposes_masks, load = "somewhere", False, None
-
-
-def test_activations_are_those_that_the_backward_pass_reads_each_counted_once():
-    # 256 positions: the image, then per block the rectified convolution, which the pool reads too; between the blocks
-    # the pool's result; and places of maxima, 8 bytes each
-    assert forecast._kept(TINY, "DeepLab", trained=True) == forecast.Kept(
-        weights=9 * 3 * 4 + 4 + 9 * 4 * 8 + 8, trained=408, activations=256 * (3 + 4 + 4 + 8), bytes=256 * (4 + 8) * 8)
-
-
-def test_memory_is_weights_gradients_momenta_and_the_activations_of_a_batch():
-    weights, floats, places = 408, 4864, 24576
-    assert forecast.training_bytes(training(TINY), mixed=False) == 12 * weights + 4 * (4 * floats + places)
-    assert forecast.training_bytes(training(TINY)) == 14 * weights + 4 * (2 * floats + places)
-    assert forecast.training_bytes(training(TINY, optimiser="adamw"), mixed=False) == 16 * weights + 4 * (
-        4 * floats + places)
-    assert forecast.training_bytes(training(TINY, momentum=0.0), mixed=False) == 8 * weights + 4 * (4 * floats + places)
-
-
-def test_parts_of_a_batch_take_the_memory_of_the_largest_part():
-    whole, halves, single = (forecast.training_bytes(training(TINY, batch=5), parts=parts) for parts in (1, 2, 9))
-    image = 2 * 4864 + 24576
-    assert whole - halves == 2 * image and whole - single == 4 * image
-
-
-def test_a_frozen_trunk_keeps_no_activations_and_what_trains_nothing_takes_no_memory(run):
-    assert forecast.training_bytes(training(TINY, trunk_lr=0.0), mixed=False) == 4 * 408
-    assert forecast.training_bytes(run.route.scored()) == forecast.training_bytes(run.world.scenes("val")) == 0
-
-
-def test_activations_agree_with_what_a_network_really_saves():
-    for family, blocks, cut in (("resnet", ((1, 8), (1, 8), (1, 8), (1, 8)), "v3plus"), ("mobilenet", (), "HighRes"),
-                                ("wide_resnet", TOY_WIDE_RESNET, "v3plus")):
-        backbone = Backbone(family, blocks, side=96)
-        trunk = forecast.trunk_of(backbone, cut)
-        own = {each.data_ptr() for each in (*trunk.parameters(), *trunk.buffers())}
-        saved = []
-        with torch.autograd.graph.saved_tensors_hooks(lambda each, saved=saved: saved.append(each), lambda each: each):
-            trunk(torch.zeros(1, 3, 96, 96))
-        real = sum({each.data_ptr(): each.nbytes for each in saved if each.data_ptr() not in own}.values())
-        kept = forecast._kept(backbone, cut, trained=True)
-        assert 4 * kept.activations + kept.bytes == pytest.approx(real, rel=0.02)  # batch norms' vectors differ
-
-
-def test_trainings_freeze_their_trunk_as_deeplab_v3plus_does_where_they_build_that_of_it():
-    for paper in ("oh2017", "chaudhry2017", "araslanov2020", "roy2017", "lee2021"):
-        for step in topological(asked_by(start(paper, "quick", figures=""))):
-            if step.trains:
-                freezes = any(name == "freeze_trunk" for _, name in definitions_of(step.function))
-                assert freezes == (forecast.cut_of(step) == forecast.V3PLUS), step.function_name
-
-
-def test_the_largest_training_is_named_with_what_it_takes_and_what_helps():
-    small, large = training(TINY), training(Backbone("vgg", ((1, 400), (1, 800)), side=160))
-    text = " ".join(forecast.advice([small, large], None))
-    needs, full, half = (forecast.training_bytes(large, *how) / 1e9 for how in ((), (False,), (True, 2)))
-    assert 0.1 < half < needs < full
-    assert f"train a vgg, needs about {needs:.1f} GB of GPU memory in bf16, {full:.1f} GB in fp32" in text
-    assert f"WSSS_PARTS=2 does so from the start, which takes {half:.1f} GB in bf16." in text
-    assert forecast.advice([], 1e9) == []
-
-
-def test_trainings_that_a_gpu_is_too_small_for_are_named():
-    small = training(TINY)
-    large = [replace(training(Backbone("vgg", ((1, 40), (1, 80)), side=160)), label=f"large {n}") for n in range(6)]
-    gpu = (forecast.training_bytes(small) + forecast.training_bytes(large[0])) / 2
-    assert forecast.advice([small, *large], gpu)[-1].endswith(
-        "too little for whole batches of large 0, large 1, large 2, large 3 and 2 more.")
-    assert forecast.advice([small, large[0]], gpu)[-1].endswith("too little for whole batches of large 0.")
-    assert "enough for whole batches" in forecast.advice([small], gpu)[-1]
-
-
 def test_the_listing_says_what_each_training_takes(run):
     step = run.route.trained()
-    table = forecast.trainings(forecast.costs(run, [run.world.scenes("val"), step]))
+    table = forecast.trainings(forecast.costs([run.world.scenes("val"), step], run.world))
     assert table["training"].tolist() == [step.label]
-    assert table["GPU GB"].tolist() == [forecast.training_bytes(step) / 1e9]
-    assert forecast.summary(forecast.costs(run, [step]))["GPU GB"] == forecast.training_bytes(step) / 1e9
+    assert table["GPU GB"].tolist() == [training_bytes(step) / 1e9]
 
 
-def test_maps_take_the_room_that_packed_ones_do():
-    run = start("oh2017", "quick", figures="")
-    route, images = run.route, 48
-    seeds, maps, scenes = route.seeds(), route.class_maps("HighRes"), run.world.scenes("train")
-    found = {each.step: each.bytes for each in forecast.costs(run, topological([seeds, route.saliency_maps()]))}
-    expected = {seeds: 64 * 64 / 20, maps: 8 * 2 * (64 / 4) ** 2, scenes: 64 * 64 * (3 + 3 / 16)}
-    assert {step: found[step] for step in expected} == {step: pytest.approx(images * each) for step, each in
-                                                         expected.items()}
-    learned = {each.step: each.bytes for each in forecast.costs(run, topological([route.salient()]))}
-    assert learned[route.saliency_maps()] == pytest.approx(images * 64 * 64 / 1.6)
-    assert learned[route.salient()] == pytest.approx(images * 64 * 64 / 20)
+def test_a_disk_that_is_too_small_is_told_with_what_to_do(run, monkeypatch):
+    usage = shutil.disk_usage(run.store.root.parent)
+    left, stored = (Cost(run.world.scenes("val"), 0.0, 3e9, there) for there in (False, True))
+    monkeypatch.setattr(forecast.shutil, "disk_usage", lambda _: usage._replace(free=5_000_000_000))
+    assert forecast.room([left, stored]) == [
+        f"The run store {run.store.root} will take about 3.0 GB; 5.0 GB are free there."]
+    much, remedy = forecast.room([left, left])
+    assert "about 6.0 GB; 5.0 GB are free" in much and "WSSS_CACHE" in remedy
+
+
+# --- of voc before its data and weights are there --------------------------------------------------------------------
+
+
+def test_a_plan_of_voc_needs_neither_images_nor_weights(store):
+    output = plan("--profile", "voc", "--paper", "roy2017")
+    assert "WSSS_DATA isn't set" in output and "10,582 images to train on and 1,449 to score" in output
+    assert "WSSS_WEIGHTS isn't set" in output and "wsss data imagenet-weights" in output
+    whole = sum(item.remote.reckoned for name in ("voc", "sbd") for item in acquire.SOURCES[name]().items)
+    assert f"{whole / 1e9:.1f} GB, as much again unpacked" in output
+    output = plan("--profile", "voc", "--artifact", TABLE2)
+    assert TABLE2 in output and "WSSS_DATA isn't set" in output
+    assert not list(store.rglob("*.json"))
+
+
+@pytest.mark.parametrize("paper", ["roy2017", "lee2021"])
+def test_the_plan_is_that_of_a_folder_with_as_many_images(paper, tmp_path, monkeypatch):
+    def found():
+        return {each.step.label: (each.hours, each.bytes) for each in forecast.of_papers([paper], "voc", 1)[paper]}
+
+    monkeypatch.setattr(rehearsal, "COUNTS", {"train": 3, "dev": 4, "val": 2})
+    rehearsal.draw_devkit(tmp_path / "drawn")
+    monkeypatch.setattr(worlds, "voc2012", lambda: StandInFolder(CLASSES, {"trainaug": 7, "train": 3, "val": 2}))
+    with forecasting():
+        expected = found()
+        monkeypatch.setenv(DATA, str(tmp_path / "drawn/trainaug"))
+        assert not isinstance(open_world("voc"), StandInWorld)
+        assert found() == expected
+
+
+def test_only_forecasts_have_stand_ins_and_none_for_photographs_nor_for_a_folder_that_is_named(tmp_path, monkeypatch):
+    for missing in (lambda: open_world("voc"), lambda: start("roy2017", "voc", figures="")):
+        with pytest.raises(DataError, match="WSSS_DATA, which isn't set"):
+            missing()
+    with pytest.raises(WeightsError, match="no weights file"):
+        weights_file("vgg16_imagenet.pth", lambda *_: None)
+    with forecasting():
+        with pytest.raises(DataError, match="profile 'photos' needs WSSS_DATA"):
+            open_world("photos")
+        monkeypatch.setenv(DATA, str(tmp_path / "nowhere"))
+        with pytest.raises(DataError, match="no such folder"):
+            open_world("voc")
+        monkeypatch.setenv(WEIGHTS, str(tmp_path))
+        with pytest.raises(WeightsError, match="no weights file"):
+            weights_file("vgg16_imagenet.pth", lambda *_: None)
+
+
+def test_stand_ins_count_the_images_of_voc_and_differ_by_file():
+    with forecasting():
+        world, files = open_world("voc"), [weights_file(name, lambda *_: None) for name in ("a.pth", "b.pth")]
+    assert [world.count(split) for split in ("train", "train-voc", "val")] == [10_582, 1_464, 1_449]
+    assert world.eval_view("val[:100]").count == 100 and len(world.classes) == 20
+    assert world.train_view("train").key != world.train_view("val").key != world.eval_view("val").key
+    assert all(isinstance(each, StandInWeights) for each in files) and files[0].key != files[1].key

@@ -129,8 +129,8 @@ def test_every_installed_package_satisfies_its_lower_bound():
             assert numbers(metadata.version(name)) >= numbers(bound), name
 
 
-@pytest.mark.parametrize(("part", "files"), [("published", "*.csv"), ("weights", "*.pth")])
-def test_package_data_reaches_the_published_tables_and_the_trained_networks(part, files):
+@pytest.mark.parametrize(("part", "files"), [("published", "*.csv"), ("weights", "*.pth"), ("lab", "*.html")])
+def test_data_that_the_package_reads_is_packaged(part, files):
     folder = PROJECT / "wsss_lab" / part
     patterns = PYPROJECT["tool"]["setuptools"]["package-data"][f"wsss_lab.{part}"]
     packaged = {path for pattern in patterns for path in folder.glob(pattern)}

@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from wsss_lab.errors import ParameterError
-from wsss_lab.lab import cli, needs, registry, session
+from wsss_lab.lab import cli, forecast, registry, session
 from wsss_lab.lab.notebooks import find_notebooks, project_folder, shown_artifacts
 from wsss_lab.lab.published import papers
 from wsss_lab.lab.session import make_artifacts, start
@@ -39,7 +39,7 @@ def test_claims_can_be_asked_for_one_by_one_or_all(capsys, tmp_path):
     make_artifacts(registry.choose("araslanov2020/C26", ("araslanov2020",)), profile="quick", figures=str(tmp_path))
     told = capsys.readouterr().out
     assert "claim_id: araslanov2020-C26\n" in told and "verdict: reproduced\n" in told
-    found = needs.needs(registry.choose("oh2017/C01", PAPERS), profile="quick")["oh2017/C01"]
+    found = forecast.needs(registry.choose("oh2017/C01", PAPERS), profile="quick")["oh2017/C01"]
     route = start("oh2017", "quick", figures="").route
     assert found.complete and {route.scored("G0"), route.scored("seeds")} <= set(found.steps)
     assert route.scored("G2") not in found.steps
@@ -49,10 +49,12 @@ def test_claims_can_be_asked_for_one_by_one_or_all(capsys, tmp_path):
     ("oh2071/table2", "unknown paper 'oh2071'", "did you mean 'oh2017'?"),
     ("oh2017/tabel2", "unknown artifact of oh2017 'tabel2'", "did you mean 'table2'?"),
     (" , ", "artifact ' , ' names nothing", ""),
+    ("primer/table_card", "of primer are made by its notebook alone", "wsss reproduce --paper primer"),
+    ("your", "artifact 'your': tables and figures of your are made", "wsss reproduce --paper your"),
 ])
 def test_a_wrong_name_is_refused_with_the_closest(names, problem, hint):
     with pytest.raises(ParameterError, match=problem) as caught:
-        registry.choose(names, PAPERS)
+        registry.choose(names, (*PAPERS, "primer", "your"))
     assert hint in caught.value.fix
 
 
@@ -86,7 +88,7 @@ def test_what_is_computed_ahead_is_what_artifacts_read(monkeypatch):
     asked = []
     monkeypatch.setattr(session, "compute", lambda steps, *_, **__: asked.extend(steps))
     monkeypatch.setattr(session.runs, "note", lambda steps: None)
-    needs.compute_ahead("oh2017", ["C01"], profile="quick", figures="")
+    forecast.compute_ahead("oh2017", ["C01"], profile="quick", figures="")
     route = start("oh2017", "quick", figures="").route
     assert {route.scored("G0"), route.scored("seeds")} <= set(asked) and route.scored("G2") not in asked
-    needs.compute_ahead("oh2017", ["no such"], profile="quick", figures="")
+    forecast.compute_ahead("oh2017", ["no such"], profile="quick", figures="")

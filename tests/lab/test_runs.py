@@ -108,8 +108,8 @@ def test_a_record_is_written_and_read_and_stays_when_a_later_run_fails(store, st
 def test_the_processor_is_named_as_the_system_does(tmp_path):
     facts = tmp_path / "cpuinfo"
     facts.write_text("processor\t: 0\nmodel name\t: A Fast One: 2\nmodel name\t: Another\n")
-    assert runs._processor(facts) == "A Fast One: 2"
-    assert runs._processor(tmp_path / "nothing")
+    assert provenance.processor(facts) == "A Fast One: 2"
+    assert provenance.processor(tmp_path / "nothing")
 
 
 def test_steps_are_noted_with_what_they_need_where_a_runner_asks_for_it(tmp_path, monkeypatch):

@@ -17,7 +17,7 @@ from wsss_lab.data.toyvoc import CLASSES, Knobs, make_scenes
 from wsss_lab.data.views import EvalView, TrainView
 from wsss_lab.errors import ContractError, DataError, ParameterError, WeightsError
 from wsss_lab.lab import worlds
-from wsss_lab.lab.needs import asked_by
+from wsss_lab.lab.forecast import asked_by
 from wsss_lab.lab.published import published
 from wsss_lab.lab.session import Session
 from wsss_lab.lab.worlds import OWN_TRAIN, CocoWorld, FolderWorld

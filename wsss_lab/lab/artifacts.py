@@ -16,7 +16,7 @@ import re
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -88,16 +88,6 @@ class Artifacts:
         decided = tables.flat(decided)
         self._write({CLAIMS: tables.to_csv(decided).encode()})
         return _styled("claims", decided, f"Claims: {verdict_line(decided)}", "", decimals=2)
-
-    def missing(self, promised: Iterable[str]) -> list[str]:
-        """Those of the promised ids that were not saved or whose files have gone or changed since."""
-        saved = read_manifest(self.folder) if self.folder else {}
-
-        def is_sound(entry: dict[str, Any]) -> bool:
-            paths = [(self.folder / name, checksum) for name, checksum in entry["files"].items()]
-            return all(path.is_file() and _checksum(path.read_bytes()) == checksum for path, checksum in paths)
-
-        return [id for id in promised if id not in saved or not is_sound(saved[id])]
 
     def _save(self, id: str, files: dict[str, bytes], facts: dict[str, Any]) -> None:
         if self.folder is None:

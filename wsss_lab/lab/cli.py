@@ -5,7 +5,6 @@ import signal
 import sys
 import time
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,7 +12,7 @@ import typer
 import typer.core
 
 from wsss_lab.errors import LabError, ParameterError, SetupError
-from wsss_lab.settings import check_variables, checked
+from wsss_lab.settings import check_variables, checked, forecasting
 
 INTERRUPTED = 130  # the shell's status for a program stopped by Ctrl-C
 
@@ -132,17 +131,16 @@ def reproduce(
     if profile == "voc" and not os.environ.get("WSSS_REHEARSAL"):
         from wsss_lab.lab import forecast
 
-        print(forecast.render(papers, profile, seeds), flush=True)
+        print(forecast.of_notebooks(papers, profile, seeds), flush=True)
     reports = []
     for item, given in parameters.items():
         print(f"== {item.path.name} ({profile}: {asked.summary})", flush=True)
         began, shown = time.time(), notebooks.shown_artifacts(item.path)
         if shown and not param:
-            from wsss_lab.lab import needs
+            from wsss_lab.lab import forecast
 
-            needs.compute_ahead(item.paper, shown, **shared)
-        outcome = notebooks.run_notebook(item, given, (target / item.path.name).absolute())
-        outcome = replace(outcome, started=began, seconds=time.time() - began)
+            forecast.compute_ahead(item.paper, shown, **shared)
+        outcome = notebooks.run_notebook(item, given, (target / item.path.name).absolute(), began)
         state = "FAILED, see the end" if outcome.failure else "done"
         print(f"   {state}, {outcome.seconds / 60:.1f} min", flush=True)
         folder = figures / profile / item.paper
@@ -171,19 +169,20 @@ def plan(
     Minutes are measured by trying some steps out in small. For the profile voc, whose data and weights needn't be there
     yet, hours and memory of a GPU are estimated.
     """
-    from wsss_lab.lab import assumed, forecast, needs, notebooks, pool, registry
+    from wsss_lab.lab import forecast, notebooks, pool, registry
 
     selected = notebooks.select_notebooks(notebooks.find_notebooks(notebooks_dir), paper)
     papers = [item.paper for item in selected]
     seeds, tflops = checked("seeds", seeds), checked("tflops", tflops)
     os.environ["WSSS_DEVICE"] = checked("device", device)
-    with assumed.assume():
+    with forecasting():
         tried = (_workers(jobs) or pool.default_jobs()) if forecast.can_be_tried(profile) else 0
         if artifact or artifacts:
-            told = ",".join(filter(forecast.has_forecast, papers))
-            print(needs.render(registry.choose(artifact or told, papers), profile, seeds, tflops, tried))
+            listed = list(filter(registry.makers_of, papers)) or papers
+            chosen = registry.choose(artifact or ",".join(listed), papers)
+            print(forecast.of_artifacts(chosen, profile, seeds, tflops, tried))
         else:
-            print(forecast.render(papers, profile, seeds, tflops, trainings, tried, device))
+            print(forecast.of_notebooks(papers, profile, seeds, tflops, trainings, tried, device))
 
 
 @app.command()

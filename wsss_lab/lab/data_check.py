@@ -11,10 +11,10 @@ from wsss_lab.data.files import whole
 from wsss_lab.data.folder import VocFolder
 from wsss_lab.data.folder_check import Finding, check_folder, table
 from wsss_lab.errors import KINDS
-from wsss_lab.lab.assumed import DATA, planning
 from wsss_lab.lab.fingerprint import code_of
 from wsss_lab.lab.profiles import Profile
 from wsss_lab.lab.store import default_root
+from wsss_lab.settings import DATA, is_forecast
 
 KEPT = ".checked"  # folder of the run store, with a file per folder that was found to be sound
 MANY = 1000  # photographs from which on the first check takes long enough to say so
@@ -39,7 +39,7 @@ def checked(root: str | os.PathLike, say: Callable[[str], None] = print) -> tupl
 
 def before_run(profile: Profile) -> None:
     """Check the photographs that a profile reads, and print what is worth a word. Raises DataError as `checked`."""
-    if profile.needs_data and not planning():
+    if profile.needs_data and not is_forecast():
         root = Path(os.environ[DATA])
         if notes := checked(root):
             print(f"{root}: worth a look, though nothing stops a run\n{table(notes)}", flush=True)

@@ -7,15 +7,15 @@ import shlex
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
 from wsss_lab import settings
 from wsss_lab.errors import LabError, ParameterError
-from wsss_lab.lab.notebooks import project_folder
 from wsss_lab.lab.profiles import unknown_name
+from wsss_lab.lab.provenance import PACKAGE_FOLDER, cores, memory_gib, project_folder
 
 OK, WARNING, MISSING = "ok", "warn", "missing"
 
@@ -29,9 +29,17 @@ PACKAGES |= {"scikit-learn": "sklearn", "opencv-python-headless": "cv2", "pillow
 CALLED = {"pydensecrf2": "pydensecrf (dense CRF)", "ipykernel": f"Jupyter kernel of {sys.executable}"}
 COMPILED = "pydensecrf2"  # when it is installed
 COMPILER_FIX = "sudo apt install g++ python3-dev   (macOS: xcode-select --install)"
-VOC_FOLDERS = ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation")
 SALIENCY_FOLDERS = ("masks", "boxes", "unsupervised")  # by what a detector was trained on
-COCO_FOLDERS = ("annotations", "stuffthingmaps")  # photographs may lie in one of two places
+#: Variable: what its folder holds, what that is, who needs it, and an example. Photographs of COCO may lie in one of
+#: two places.
+LAYOUTS = {
+    "WSSS_DATA": (("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"), "VOC layout",
+                  "only PROFILE=photos and PROFILE=voc need it",
+                  "/path/to/VOCdevkit/VOC2012, or another folder in VOC layout"),
+    "WSSS_COCO": (("annotations", "stuffthingmaps"), "COCO 2014",
+                  "only Table 7 of Lee et al. 2021 in PROFILE=voc needs it",
+                  "/path/to/coco, with COCO 2014 and the masks of COCO-Stuff"),
+}
 #: File name: what it is for, and what `wsss data` calls its source ("" where it can't be fetched).
 WEIGHT_FILES = {
     "mobilenet_v2_imagenet.pth": ("ImageNet weights for PROFILE=photos", "imagenet-weights"),
@@ -61,8 +69,8 @@ class Check:
 def examine(environment: Mapping[str, str] = os.environ) -> list[Check]:
     """Look at everything; the order is that in which a newcomer would put things right."""
     return [check_python(), *map(check_package, PACKAGES), check_machine(), check_gpu(), *check_variables(environment),
-            check_cache(environment), check_data(environment), *check_weights(environment),
-            check_saliency(environment), check_coco(environment)]
+            check_cache(environment), check_data(environment), *check_weights(environment), *check_networks(),
+            check_saliency(environment), check_layout(environment, "WSSS_COCO")]
 
 
 def report(checks: Iterable[Check]) -> int:
@@ -157,8 +165,7 @@ def check_cache(environment: Mapping[str, str]) -> Check:
 
 def check_data(environment: Mapping[str, str]) -> Check:
     """WSSS_DATA, when set, is a folder in VOC layout whose files are sound."""
-    layout = _check_layout(environment, "WSSS_DATA", "only PROFILE=photos and PROFILE=voc need it", VOC_FOLDERS,
-                           "VOC layout", "/path/to/VOCdevkit/VOC2012, or another folder in VOC layout")
+    layout = check_layout(environment, "WSSS_DATA")
     folder = environment.get("WSSS_DATA", "")
     if not folder or layout.state != OK:
         return layout
@@ -189,6 +196,14 @@ def check_weights(environment: Mapping[str, str]) -> list[Check]:
     return found
 
 
+def check_networks(folder: Path = PACKAGE_FOLDER / "weights") -> list[Check]:
+    """The trained networks that come with the package, which `wsss apply` looks through."""
+    found = [Check(OK, f"trained networks: {path.name}, {path.stat().st_size / 1e6:.1f} MB")
+             for path in sorted(folder.glob("*.pth"))]
+    return found or [Check(WARNING, f"trained networks: none in {folder} (`wsss apply` needs them)",
+                           "wsss weights --profile photos --out $WSSS_WEIGHTS")]
+
+
 def check_saliency(environment: Mapping[str, str]) -> Check:
     """WSSS_SALIENCY, when set, is a folder with maps of at least one detector; says which."""
     folder = environment.get("WSSS_SALIENCY", "")
@@ -200,34 +215,12 @@ def check_saliency(environment: Mapping[str, str]) -> Check:
                  "export WSSS_SALIENCY=/path/to/saliency, with a folder of maps per detector")
 
 
-def check_coco(environment: Mapping[str, str]) -> Check:
-    """WSSS_COCO, when set, is a folder with COCO 2014 and the masks of COCO-Stuff."""
-    return _check_layout(environment, "WSSS_COCO", "only Table 7 of Lee et al. 2021 in PROFILE=voc needs it",
-                         COCO_FOLDERS, "COCO 2014", "/path/to/coco, with COCO 2014 and the masks of COCO-Stuff")
-
-
-def _check_layout(environment: Mapping[str, str], variable: str, use: str, folders: Sequence[str], layout: str,
-                  example: str) -> Check:
-    """Whether the folder that a variable names, if it is set, holds these folders."""
+def check_layout(environment: Mapping[str, str], variable: str) -> Check:
+    """Whether the folder that a variable of LAYOUTS names, if it is set, holds what it should."""
+    folders, layout, use, example = LAYOUTS[variable]
     folder = environment.get(variable, "")
     if not folder:
         return Check(OK, f"{variable}: not set ({use})")
     if absent := [name for name in folders if not (Path(folder) / name).is_dir()]:
         return Check(MISSING, f"{variable}={folder}: no {', '.join(absent)} in it", f"export {variable}={example}")
     return Check(OK, f"{variable}={folder}: {layout}")
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def memory_gib() -> float:
-    """Physical memory; a container's limit counts when it is lower."""
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    for limit in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        try:
-            total = min(total, int(Path(limit).read_text()))
-        except (OSError, ValueError):  # no such file, or "max"
-            continue
-    return total / 2**30

@@ -13,6 +13,7 @@ from typing import Any
 from wsss_lab.errors import LabError
 from wsss_lab.lab.escape import in_html
 from wsss_lab.lab.notebooks import find_notebooks, shown_artifacts
+from wsss_lab.lab.provenance import PACKAGE_FOLDER
 from wsss_lab.lab.published import claims
 from wsss_lab.lab.runs import Saved
 from wsss_lab.measure.claims import FINAL, Verdict
@@ -29,68 +30,7 @@ STAGES = {"seeds": r"(?i:seed|attention|\bcues?\b|class map)|\bmA?P\b|\bCAM\b", 
           "fusion": r"(?i:\bguides?\b|pseudo-mask|fus)|\bG[012]\b",
           "refinement": "(?i:(?<!without )CRF|PAMR|refine|affinity)", "segmenter": r"(?i:segment)|\bmIoU\b"}
 TOLD = {"published": "paper", "measured": "ours", "interval": "95 % interval", "why": "why"}
-
-PAGE = Template("""<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy"
- content="default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:">
-<link rel="icon" href="data:,">
-<title>Claims and verdicts: wsss-lab</title>
-<style>
-:root { color-scheme: light dark; --page: #fff; --text: #1f2328; --quiet: #57606a; --line: #d0d7de; --link: #0b57b7; }
-@media (prefers-color-scheme: dark) {
-  :root { --page: #16191d; --text: #e6e8ea; --quiet: #a9b1ba; --line: #3b424a; --link: #7db4ff; }
-}
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 0 auto; padding: 1rem;
-  background: var(--page); color: var(--text); }
-a { color: var(--link); }
-form { display: flex; flex-wrap: wrap; align-items: center; gap: .5rem 1rem; position: sticky; top: 0; padding: .5rem 0;
-  background: var(--page); border-bottom: 1px solid var(--line); }
-label { color: var(--quiet); }
-select, input, button { font: inherit; max-width: 100%; }
-article { border-bottom: 1px solid var(--line); padding: .75rem 0; overflow-wrap: anywhere; }
-h2 { font-size: 1rem; margin: .25rem 0; }
-p { margin: .25rem 0; }
-dl { display: grid; grid-template-columns: max-content 1fr; gap: 0 .75rem; margin: .25rem 0; }
-dt, .quiet { color: var(--quiet); }
-dd { margin: 0; }
-b { padding: 0 .4rem; border: 1px solid; border-radius: .25rem; white-space: nowrap; }
-$colours
-@media (max-width: 40rem) { form { position: static; } dl { display: block; } }
-</style>
-<h1>Claims and verdicts</h1>
-<p>What five papers state, and what was measured here. <a href="README.md">Gallery</a></p>
-<form>
-$filters
-<label>words <input name="text" type="search" size="14"></label> <button type="reset">clear</button>
-<output></output>
-</form>
-<main>
-$claims
-</main>
-<script>
-const form = document.forms[0], claims = [...document.querySelectorAll("article")];
-function fits(claim, name, wanted) {
-  return name === "text" ? claim.textContent.toLowerCase().includes(wanted.toLowerCase())
-    : claim.dataset[name].split(",").includes(wanted);
-}
-function show() {
-  const wanted = [...new FormData(form)].filter(([, value]) => value);
-  for (const claim of claims) claim.hidden = !wanted.every(([name, value]) => fits(claim, name, value));
-  form.querySelector("output").value = `$${claims.filter(claim => !claim.hidden).length} of $${claims.length} claims`;
-  history.replaceState(null, "", "#" + new URLSearchParams(wanted));
-}
-for (const [name, value] of new URLSearchParams(location.hash.slice(1)))
-  if (form.elements[name]) form.elements[name].value = value;
-form.addEventListener("input", show);
-form.addEventListener("submit", event => event.preventDefault());
-form.addEventListener("reset", () => setTimeout(show));
-show();
-</script>
-</html>
-""")
+PAGE = PACKAGE_FOLDER / "lab" / EXPLORER  # the template, for string.Template
 
 
 def explorer(found: Sequence[Saved]) -> str:
@@ -113,10 +53,11 @@ def explorer(found: Sequence[Saved]) -> str:
     values["verdict"] = dict.fromkeys([*verdicts, *values["verdict"]])
     colours = (f".{anchor(verdict)} {{ background: {colour if verdict in FILLED else '#fff'};"
                f" color: {'#fff' if verdict in FILLED else colour}; }}" for verdict, (_, colour) in VERDICTS.items())
-    return PAGE.substitute(colours="\n".join(colours), claims="\n".join(parts), filters="\n".join(
-        f'<label>{name} <select name="{name}"><option value="">any</option>'
-        + "".join(f"<option>{in_html(value)}</option>" for value in options) + "</select></label>"
-        for name, options in values.items()))
+    filters = (f'<label>{name} <select name="{name}"><option value="">any</option>'
+               + "".join(f"<option>{in_html(value)}</option>" for value in options) + "</select></label>"
+               for name, options in values.items())
+    return Template(PAGE.read_text(encoding="utf-8")).substitute(
+        colours="\n".join(colours), claims="\n".join(parts), filters="\n".join(filters))
 
 
 def anchor(text: str) -> str:

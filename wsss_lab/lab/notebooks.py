@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from wsss_lab.errors import LabError, ParameterError, SetupError
 from wsss_lab.lab.profiles import unknown_name
-from wsss_lab.lab.provenance import PACKAGE_FOLDER
+from wsss_lab.lab.provenance import project_folder
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -69,12 +69,6 @@ class Outcome:
     seconds: float
     failure: Failure | None = None
     steps: tuple[str, ...] = ()
-
-
-def project_folder() -> Path:
-    """The folder with notebooks/ and figures/: the checkout the package comes from, else the current one."""
-    checkout = PACKAGE_FOLDER.parent
-    return checkout if (checkout / "pyproject.toml").is_file() else Path.cwd()
 
 
 def shown_folder(folder: Path | None) -> str:
@@ -205,18 +199,20 @@ def named_in(cell: "NotebookNode", calls: Collection[str] = ("show",)) -> list[s
     return [each.value for each in sorted(found, key=lambda each: (each.lineno, each.col_offset))]
 
 
-def run_notebook(notebook: Notebook, parameters: Mapping[str, object], executed: Path) -> Outcome:
+def run_notebook(notebook: Notebook, parameters: Mapping[str, object], executed: Path,
+                 started: float | None = None) -> Outcome:
     """Execute a notebook in a fresh kernel of this interpreter, from the notebook's own folder.
 
     What its cells print is passed on as it comes; the executed copy is written to `executed` and kept when a
     cell fails, which is reported in the outcome instead of being raised. Ctrl-C and SIGTERM interrupt the kernel,
-    which stops cleanly, and raise KeyboardInterrupt; the second one kills it.
+    which stops cleanly, and raise KeyboardInterrupt; the second one kills it. started: when the run began, in seconds
+    since the epoch; None = now.
     """
     import papermill
     from nbclient.exceptions import DeadKernelError
 
     executed.parent.mkdir(parents=True, exist_ok=True)
-    started = time.time()
+    started = started or time.time()
     failure = None
     with tempfile.TemporaryDirectory() as folder, _Interrupts() as interrupts:
         noted = Path(folder) / "steps"

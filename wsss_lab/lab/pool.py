@@ -12,6 +12,7 @@ from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExec
 from contextlib import contextmanager
 from multiprocessing.connection import wait
 
+from wsss_lab.lab import provenance
 from wsss_lab.settings import variable
 
 #: The environment of workers. One thread: two workers of one are much faster than one of two on small networks. And
@@ -97,9 +98,7 @@ class WorkerPool(Executor):
 
 def default_jobs() -> int:
     """WSSS_JOBS, or the number of cores this process may use."""
-    if wanted := variable("WSSS_JOBS"):
-        return wanted
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return variable("WSSS_JOBS") or provenance.cores()
 
 
 def free_gpus() -> list[int] | None:

@@ -11,7 +11,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from wsss_lab.errors import DataError, ParameterError, WeightsError
-from wsss_lab.lab.assumed import DATA, WEIGHTS, assumed
+from wsss_lab.settings import DATA, WEIGHTS, stands_in
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def check_inputs(profile: Profile, environment: Mapping[str, str] = os.environ) 
         (DATA, profile.needs_data, "a folder in VOC layout (JPEGImages, SegmentationClass, ImageSets)", DataError),
         (WEIGHTS, profile.needs_weights, "a folder with pre-trained weights", WeightsError),
     ):
-        if needed and not assumed(variable, profile.name):
+        if needed and not stands_in(variable, profile.name):
             if not (folder := environment.get(variable, "")):
                 raise error(f"profile '{profile.name}' needs {variable}, which isn't set", expected, fix)
             if not Path(folder).is_dir():

@@ -1,8 +1,9 @@
-"""Where a result comes from: code version, package versions, device, time and memory."""
+"""Where a result comes from: code version, package versions, machine, device, time and memory."""
 
 import ctypes
 import functools
 import importlib
+import os
 import platform
 import subprocess
 import sys
@@ -15,11 +16,15 @@ from pathlib import Path
 from typing import Any
 
 PACKAGE_FOLDER = Path(__file__).resolve().parents[1]
-
-
 #: Packages that make numbers, by the name they are imported under; cv2 comes under several, so it is asked itself.
 NUMBER_MAKERS = {"torch": "torch", "torchvision": "torchvision", "cv2": "opencv", "pydensecrf": "pydensecrf2",
                  "scipy": "scipy", "sklearn": "scikit-learn", "numpy": "numpy", "PIL": "pillow"}
+
+
+def project_folder() -> Path:
+    """The folder with notebooks/ and figures/: the checkout the package comes from, else the current one."""
+    checkout = PACKAGE_FOLDER.parent
+    return checkout if (checkout / "pyproject.toml").is_file() else Path.cwd()
 
 
 @functools.cache
@@ -61,6 +66,29 @@ def device() -> str:
     from wsss_lab.networks.machine import resolve_device
 
     return str(resolve_device())
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def memory_gib() -> float:
+    """Physical memory; a container's limit counts when it is lower."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for limit in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        with suppress(OSError, ValueError):  # no such file, or "max"
+            total = min(total, int(Path(limit).read_text()))
+    return total / 2**30
+
+
+def processor(facts: Path = Path("/proc/cpuinfo")) -> str:
+    """The processor as Linux calls it, else as Python does; at least its architecture."""
+    names = []
+    with suppress(OSError):
+        lines = facts.read_text(encoding="utf-8").splitlines()
+        names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return next(filter(None, (*names, platform.processor(), platform.machine())), "unknown")
 
 
 def now() -> str:

@@ -89,20 +89,31 @@ def artifacts_of(paper: str) -> list[str]:
 def choose(names: str, papers: Sequence[str]) -> list[Chosen]:
     """Artifacts by names such as "oh2017/table2,lee2021/fig3"; "oh2017" alone stands for all of a paper.
 
-    papers: those that have a notebook. Raises ParameterError for unknown names, with the known ones.
+    papers: those that have a notebook. Raises ParameterError for unknown names, with the known ones, and for a notebook
+    whose artifacts aren't listed, such as the primer's.
     """
     found: list[Chosen] = []
     for name in filter(None, (part.strip() for part in names.split(","))):
         paper, _, id = name.partition("/")
         if paper not in papers:
             raise unknown_name("paper", paper, list(papers))
+        if not makers_of(paper):
+            raise ParameterError(f"artifact '{name}': tables and figures of {paper} are made by its notebook alone",
+                                 "an artifact of a paper, as in oh2017/table2",
+                                 f"run the notebook as a whole: wsss reproduce --paper {paper}")
         found += [Chosen(paper, each, maker_of(paper, each)) for each in ([id] if id else artifacts_of(paper))]
     if not found:
         raise ParameterError(f"artifact '{names}' names nothing", "paper/artifact, as in oh2017/table2")
     return found
 
 
+def told_by(paper: str, part: str, name: str, default: Any = None) -> Any:
+    """What a module of a paper's package has under a name; the default where there is none, no such module, or no
+    package."""
+    package = f"wsss_lab.papers.{paper}"
+    there = find_spec(package) and find_spec(f"{package}.{part}")
+    return getattr(importlib.import_module(f"{package}.{part}"), name, default) if there else default
+
+
 def _listed(paper: str, kind: str) -> dict[str, Any]:
-    """What a paper lists under TABLES, FIGURES or CLAIMS; nothing where it has no such module."""
-    module = f"wsss_lab.papers.{paper}.{kind}"
-    return getattr(importlib.import_module(module), kind.upper(), {}) if find_spec(module) else {}
+    return told_by(paper, kind, kind.upper(), {})

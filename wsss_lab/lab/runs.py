@@ -11,7 +11,6 @@ import hashlib
 import json
 import math
 import os
-import platform
 import statistics
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from typing import Any
 
 import pandas as pd
 
-from wsss_lab.lab import doctor, provenance
+from wsss_lab.lab import provenance
 from wsss_lab.lab.artifacts import CLAIMS, ID, MANIFEST, read_manifest, write_files
 from wsss_lab.lab.notebooks import STEPS_VARIABLE, Outcome
 from wsss_lab.lab.pool import default_jobs
@@ -88,21 +87,12 @@ def record(outcome: Outcome, parameters: Mapping[str, Any], store: Store) -> dic
         "trainings": len(trained),
         "training_seconds": round(statistics.median(trained), 2) if trained else None,
         "device": ", ".join(sorted({manifest["device"] for manifest in found})),
-        "machine": {"cpu": _processor(), "cores": doctor.cores(), "memory_gib": round(doctor.memory_gib(), 1)}
+        "machine": {"cpu": provenance.processor(), "cores": provenance.cores(),
+                    "memory_gib": round(provenance.memory_gib(), 1)}
                    | ({"gpu": ", ".join(gpus)} if gpus else {}),
         "versions": provenance.versions(),
         "date": provenance.now(),
     }
-
-
-def _processor(facts: Path = Path("/proc/cpuinfo")) -> str:
-    """The processor as Linux calls it, else as Python does; at least its architecture."""
-    try:
-        lines = facts.read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return next(filter(None, (*names, platform.processor(), platform.machine())), "unknown")
 
 
 @dataclass(frozen=True)

@@ -75,7 +75,7 @@ class Session:
 
     def needs(self, *ids: str) -> list[Step]:
         """The steps that artifacts read (none = all of the paper), as far as they can be told before a run."""
-        from wsss_lab.lab.needs import asked_by
+        from wsss_lab.lab.forecast import asked_by
 
         return asked_by(self, ids)
 

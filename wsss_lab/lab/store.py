@@ -42,10 +42,7 @@ class WriteError(StoreError):
 
 def default_root() -> Path:
     """WSSS_CACHE, or .wsss_cache in the clone (in the current folder for an installed package)."""
-    if os.environ.get("WSSS_CACHE"):
-        return Path(os.environ["WSSS_CACHE"]).expanduser()
-    clone = provenance.PACKAGE_FOLDER.parent
-    return (clone if (clone / "pyproject.toml").is_file() else Path.cwd()) / ".wsss_cache"
+    return Path(os.environ.get("WSSS_CACHE") or provenance.project_folder() / ".wsss_cache").expanduser()
 
 
 class Entry(Mapping):

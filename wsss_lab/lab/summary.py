@@ -1,17 +1,15 @@
 """What a run of the notebooks has brought: artifacts made of those promised, claims by verdict, failures."""
 
-import importlib
-import importlib.util
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import ModuleType
 
 import pandas as pd
 
 from wsss_lab.lab.artifacts import CLAIMS, verdict_line
 from wsss_lab.lab.notebooks import Outcome
 from wsss_lab.lab.published import artifact_list, papers
+from wsss_lab.lab.registry import told_by
 from wsss_lab.lab.runs import Saved, is_of_run, read
 
 
@@ -39,20 +37,14 @@ class Report:
 def promised_artifacts(paper: str) -> tuple[str, ...]:
     """Ids of the tables and figures a notebook owes: those of the paper, else PROMISED of its module (the primer)."""
     if paper not in papers():
-        return tuple(getattr(_module(paper), "PROMISED", ()))
+        return tuple(told_by(paper, "route", "PROMISED", ()))
     listed = artifact_list(paper)
     return tuple(listed["id"][listed["kind"].isin(["table", "figure"])])
 
 
 def waived_artifacts(paper: str, profile: str) -> dict[str, str]:
     """Artifact id -> reason, for what a profile can't make: NOT_MADE[profile] of the paper's module."""
-    return dict(getattr(_module(paper), "NOT_MADE", {}).get(profile, {}))
-
-
-def _module(paper: str) -> ModuleType | None:
-    """The module with the routes of a paper, None where there is none."""
-    name = f"wsss_lab.papers.{paper}"
-    return importlib.import_module(f"{name}.route") if importlib.util.find_spec(name) else None
+    return dict(told_by(paper, "route", "NOT_MADE", {}).get(profile, {}))
 
 
 def report(outcome: Outcome, folder: Path, promised: Sequence[str], waived: Mapping[str, str],

@@ -10,13 +10,13 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
-from wsss_lab.data.toyvoc import SPLITS, toy_crops, toy_saliency_scenes, toy_scenes, toy_view
+from wsss_lab.data.toyvoc import CLASSES, SPLITS, split_seed, toy_crops, toy_saliency_scenes, toy_scenes, toy_view
 from wsss_lab.data.views import EvalView, TrainView
 from wsss_lab.errors import DataError, ParameterError, WeightsError
-from wsss_lab.lab import assumed
 from wsss_lab.lab.fingerprint import code_of
 from wsss_lab.lab.profiles import check_inputs, profile_named, unknown_name
 from wsss_lab.lab.steps import Step
+from wsss_lab.settings import DATA, WEIGHTS, stands_in
 
 
 @dataclass(frozen=True)
@@ -96,12 +96,7 @@ class ToyWorld(World):
     knobs: tuple[tuple[str, Any], ...] = ()
     name = "toyvoc"
     readers = (toy_view,)
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        from wsss_lab.data.toyvoc import CLASSES
-
-        return CLASSES
+    classes = CLASSES
 
     def scenes(self, split: str) -> Step:
         """The step that draws a split."""
@@ -116,8 +111,6 @@ class ToyWorld(World):
         return self._draw(toy_saliency_scenes, "saliency", ("masks",))
 
     def _draw(self, function, split: str, mask_outputs: tuple[str, ...]) -> Step:
-        from wsss_lab.data.toyvoc import split_seed
-
         counts = dict(self.counts)
         if split not in counts:
             raise unknown_name("split of this toy world", split, list(counts))
@@ -150,7 +143,7 @@ def open_world(profile: str, world_seed: int = 0) -> "ToyWorld | FolderWorld":
     check_inputs(profile_named(profile))
     if profile in TOY_COUNTS:
         return ToyWorld(world_seed, TOY_COUNTS[profile])
-    world = AssumedWorld() if assumed.assumed(assumed.DATA, profile) else FolderWorld(os.environ[assumed.DATA])
+    world = StandInWorld() if stands_in(DATA, profile) else FolderWorld(os.environ[DATA])
     if profile != "voc":
         return world
     training = AUGMENTED if AUGMENTED in world.folder.splits else "train"
@@ -233,14 +226,37 @@ class FolderWorld(PhotoWorld):
 
 
 @dataclass(frozen=True)
-class AssumedWorld(FolderWorld):
-    """VOC 2012 with SBD before it is there: its images are counted and never opened."""
+class StandInWorld(FolderWorld):
+    """Stands in for VOC 2012 with SBD in a forecast: its images are counted and never opened."""
 
     root: str = "VOC2012"
 
     @property
-    def folder(self) -> assumed.Listed:
-        return assumed.voc2012()
+    def folder(self) -> "StandInFolder":
+        return voc2012()
+
+
+@dataclass(frozen=True)
+class StandInFolder:
+    """What a folder in VOC layout tells of its images before it is looked into. splits: counts of images by list."""
+
+    classes: tuple[str, ...]
+    splits: dict[str, int]
+    fingerprint = "VOC 2012, assumed"
+    tags_source = "xml"
+
+    def names(self, split: str) -> range:
+        """As many as there are images in a list."""
+        return range(self.splits[split])
+
+
+@lru_cache
+def voc2012() -> StandInFolder:
+    """VOC 2012 with the images that SBD adds."""
+    from wsss_lab.data.augmented import COUNT, VOC_COUNTS
+    from wsss_lab.data.folder import VOC_CLASSES
+
+    return StandInFolder(VOC_CLASSES, {AUGMENTED: COUNT} | VOC_COUNTS)
 
 
 @dataclass(frozen=True)
@@ -283,8 +299,8 @@ def _read(path: str) -> dict:
 
 
 @dataclass(frozen=True)
-class AssumedWeights(WeightsFile):
-    """Start weights before they are there: nothing can be loaded."""
+class StandInWeights(WeightsFile):
+    """Stands in for start weights in a forecast: nothing can be loaded."""
 
     @property
     def key(self) -> str:
@@ -332,12 +348,11 @@ def weights_file(name: str, try_out: Callable[[dict, str], None]) -> WeightsFile
     """A file of the folder that WSSS_WEIGHTS names, looked at before anything runs.
 
     try_out(state, path): puts the weights into their network. Raises WeightsError when the file isn't there, with the
-    command that fetches it, is damaged or is for another architecture. Assumed weights (wsss_lab.lab.assumed) aren't
-    looked at.
+    command that fetches it, is damaged or is for another architecture.
     """
-    if assumed.assumed(assumed.WEIGHTS):
-        return AssumedWeights(name)
-    file = WeightsFile(str(Path(os.environ.get(assumed.WEIGHTS, "")) / name))
+    if stands_in(WEIGHTS):
+        return StandInWeights(name)
+    file = WeightsFile(str(Path(os.environ.get(WEIGHTS, "")) / name))
     if not (path := Path(file.path)).is_file():
         from wsss_lab.data.files import fetch_command
         from wsss_lab.lab.doctor import WEIGHT_FILES

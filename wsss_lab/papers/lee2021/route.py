@@ -24,6 +24,7 @@ from wsss_lab.evaluation.co_occurrence import score_contexts
 from wsss_lab.evaluation.object_recall import object_areas
 from wsss_lab.lab.profiles import unknown_name
 from wsss_lab.lab.rehearsal import scale_of
+from wsss_lab.lab.stand_ins import SIDE
 from wsss_lab.lab.steps import Step
 from wsss_lab.lab.worlds import OWN_TRAIN, CocoWorld, ToyWorld, World, saliency_folder
 from wsss_lab.networks.backbones import Backbone
@@ -71,6 +72,12 @@ def shown_maps(view: TrainView, state: dict[str, Tensor], backbone: dict, select
         overlaps[index] = overlap_ratio(each[None, :-1], target)[0]
         chosen[index] = select.foreground(each[None, :-1], target, tags)[0]
     return {"maps": maps, "overlaps": overlaps, "chosen": chosen}
+
+
+#: What a forecast answers with, see wsss_lab.lab.stand_ins: (function, output) -> how it is made.
+STAND_INS = {("shown_maps", "maps"): lambda made: made.share(made.labels, SIDE, SIDE),
+             ("shown_maps", "overlaps"): lambda made: made.share(made.classes),
+             ("shown_maps", "chosen"): lambda made: made.share(made.classes) < 0.5}
 
 
 #: Knobs of a toy world with more and smaller animals, which stands for COCO: several to a picture, seldom alone.

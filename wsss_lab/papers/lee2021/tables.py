@@ -204,6 +204,10 @@ def score_cuts(view: EvalView, saliency: np.ndarray, cuts: Sequence[float]) -> d
     return {"counts": np.stack([score_salient_pixels(view, saliency, cut)["counts"] for cut in cuts], 1)}
 
 
+#: What a forecast answers with, see wsss_lab.lab.stand_ins.
+STAND_INS = {("score_cuts", "counts"): lambda made: made.whole(len(CUTS), 4)}
+
+
 @cached
 def foreground(of: str, which: str = "iou", cut: int | None = None, split: str = "val") -> Quantity:
     """Foreground "iou", "recall" or "precision" of the saliency that EPS estimates (of="estimated") or of one of

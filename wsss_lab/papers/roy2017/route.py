@@ -23,6 +23,7 @@ from wsss_lab.evaluation.object_recall import object_areas
 from wsss_lab.evaluation.scoring import score_seeds
 from wsss_lab.lab.profiles import unknown_name
 from wsss_lab.lab.rehearsal import scale_of
+from wsss_lab.lab.stand_ins import GRID
 from wsss_lab.lab.steps import Step
 from wsss_lab.lab.worlds import open_world
 from wsss_lab.networks.backbones import Backbone
@@ -201,6 +202,19 @@ def score_each_object(view: EvalView, masks: np.ndarray, maps: np.ndarray, side:
             for name, value in zip(found, facts, strict=True):
                 found[name].append(value)
     return {name: np.array(values, int if name in ("image", "label") else float) for name, values in found.items()}
+
+
+#: What a forecast answers with, see wsss_lab.lab.stand_ins: (function, output) -> how it is made.
+STAND_INS = {
+    ("score_each_object", "image"): lambda made: np.arange(made.count),
+    ("score_each_object", "label"): lambda made: np.ones(made.count, int),
+    ("score_each_object", "recall"): lambda made: made.share(),
+    ("gaussian_study", "b"): lambda made: made.share(GRID, GRID),
+    ("gaussian_study", "similarity"): lambda made: made.share(49, GRID, GRID),
+    ("gaussian_study", "eigenvalues"): lambda made: np.stack([made.share(GRID * GRID)] * 2),
+    ("gaussian_study", "maps"): lambda made: np.stack([made.share(GRID, GRID)] * len(MODES)),
+} | dict.fromkeys((("gaussian_study", "residual"), ("gaussian_study", "active")),
+                  lambda made: np.stack([made.share()] * len(MODES)))
 
 
 @dataclass(frozen=True)

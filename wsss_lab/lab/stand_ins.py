@@ -1,8 +1,10 @@
-"""Made-up results of the right shapes: what a table or figure can be made from before anything is computed.
+"""Stand-ins for results, of the right shapes: what a table or figure can be made from before anything is computed.
 
-A step's outputs are told by their names, and by the step's function where several functions use one name.
+A step's outputs are told by their names, and by the step's function where several functions use one name; the module
+of a function may list its own, as STAND_INS.
 """
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,7 +18,7 @@ CURVES = ("classification", "segmentation", "saliency", "selected tags", "backgr
           "absent pooling", "absent penalty", "kept images", "labelled pixels")
 
 
-class MadeUp(dict):
+class StandIns(dict):
     """Outputs of a step in a world of some classes, each made when it is first asked for; KeyError for unknown ones.
 
     `count`: images that they are about, IMAGES unless the step says which or how many.
@@ -26,13 +28,13 @@ class MadeUp(dict):
         super().__init__()
         self.function, self.settings = step.function.__name__, step.settings
         self.classes, self.labels = classes, classes + 1
+        self.own = getattr(inspect.getmodule(step.function), "STAND_INS", {})
         images = self.settings.get("images")
-        self.count = len(images) if isinstance(images, list) else IMAGES
-        if self.function in ("refine_shown", "detect_shown"):
-            self.count = self.settings["count"]
+        self.count = len(images) if isinstance(images, list) else step.inputs and self.settings.get("count") or IMAGES
 
     def __missing__(self, name: str) -> Any:
-        make = _OF_FUNCTION.get((self.function, name)) or _OF_NAME[name]
+        key = self.function, name
+        make = self.own.get(key) or _OF_FUNCTION.get(key) or _OF_NAME[name]
         self[name] = make(self)
         return self[name]
 
@@ -47,10 +49,6 @@ class MadeUp(dict):
     def share(self, *shape: int) -> np.ndarray:
         """Random numbers in [0, 1), by image and whatever else."""
         return np.random.default_rng(0).random((self.count, *shape))
-
-    def by_mode(self, *shape: int, modes: int = 4) -> np.ndarray:
-        """Random numbers in [0, 1) by mode of the rectified Gaussian, image and whatever else."""
-        return np.stack([self.share(*shape)] * modes)
 
     def confusions(self) -> np.ndarray:
         """Counts of the labels that the images show."""
@@ -90,9 +88,9 @@ def tags_of(images: int, classes: int) -> np.ndarray:
 
 
 #: Output -> how it is made, whichever function it is of.
-_OF_NAME: dict[str, Callable[[MadeUp], Any]] = {
-    "confusions": MadeUp.confusions,
-    "with_void": MadeUp.confusions,
+_OF_NAME: dict[str, Callable[[StandIns], Any]] = {
+    "confusions": StandIns.confusions,
+    "with_void": StandIns.confusions,
     "counts": lambda made: made.whole(3, made.labels, BINS),
     "tags": lambda made: tags_of(made.count, made.classes),
     "images": lambda made: made.whole(SIDE, SIDE, 3).astype(np.uint8),
@@ -107,39 +105,26 @@ _OF_NAME: dict[str, Callable[[MadeUp], Any]] = {
     "curves": lambda made: made.curves(*CURVES),
 } | dict.fromkeys(("masks", "refined", "learned"), lambda made: made.frame(made.labels)) | dict.fromkeys(
     ("S1", "S2", "S3"), lambda made: made.frame(255)) | dict.fromkeys(
-    ("history", "classification", "pixel"), MadeUp.curve)
+    ("history", "classification", "pixel"), StandIns.curve)
 
 #: (Function, output) -> how it is made, where it isn't as its name says.
-_OF_FUNCTION: dict[tuple[str, str], Callable[[MadeUp], Any]] = {
+_OF_FUNCTION: dict[tuple[str, str], Callable[[StandIns], Any]] = {
     ("score_saliency", "counts"): lambda made: made.whole(4),
     ("score_salient_pixels", "counts"): lambda made: made.whole(4),
-    ("score_cuts", "counts"): lambda made: made.whole(3, 4),
     ("score_boundaries", "counts"): lambda made: made.whole(2, 3),
     ("score_objects", "counts"): lambda made: made.whole(3, 2),
     ("score_contexts", "false"): lambda made: made.whole(CONTEXTS, made.classes),
     ("score_contexts", "present"): lambda made: made.share(CONTEXTS) < 0.5,
     ("score_contexts", "known"): lambda made: np.ones(made.count, bool),
     ("score_contexts", "missing"): lambda made: 0,
-    ("score_each_object", "image"): lambda made: np.arange(made.count),
-    ("score_each_object", "label"): lambda made: np.ones(made.count, int),
-    ("score_each_object", "recall"): lambda made: made.share(),
     ("toy_saliency_scenes", "boxes"): lambda made: np.tile([10.0, 12.0, 40.0, 50.0], (made.count, 1)),
     ("classifier_outputs", "maps"): lambda made: made.share(made.classes, GRID, GRID),
     ("attention_outputs", "maps"): lambda made: made.share(made.classes, GRID, GRID),
     ("attention_maps", "maps"): lambda made: made.share(made.labels, GRID, GRID),
     ("segment_fusion", "scores"): lambda made: made.share(made.labels),
-    ("shown_maps", "maps"): lambda made: made.share(made.labels, SIDE, SIDE),
-    ("shown_maps", "overlaps"): lambda made: made.share(made.classes),
-    ("shown_maps", "chosen"): lambda made: made.share(made.classes) < 0.5,
     ("training_pictures", "masks"): lambda made: made.share(
         made.settings["method"]["iterations"] + 1, made.labels, GRID, GRID),
     ("training_pictures", "labels"): lambda made: made.whole(
         *[made.settings["backbone"]["side"]] * 2, below=made.labels).astype(np.uint8),
     ("train_fusion", "curves"): lambda made: made.curves("classification", "segmentation"),
-    ("gaussian_study", "b"): lambda made: made.share(GRID, GRID),
-    ("gaussian_study", "similarity"): lambda made: made.share(49, GRID, GRID),
-    ("gaussian_study", "maps"): lambda made: made.by_mode(GRID, GRID),
-    ("gaussian_study", "residual"): MadeUp.by_mode,
-    ("gaussian_study", "active"): MadeUp.by_mode,
-    ("gaussian_study", "eigenvalues"): lambda made: made.by_mode(GRID * GRID, modes=2),
 }

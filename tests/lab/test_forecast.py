@@ -138,12 +138,12 @@ def test_a_view_s_stand_in_has_the_classes_of_the_world_and_masks_that_agree_wit
 
 def test_hours_are_summed_and_the_largest_training_is_taken():
     chosen = registry.choose(f"{TABLE2},roy2017/table4", PAPERS)
-    head, table2, table4, *_ = forecast.of_artifacts(chosen, "quick", 1, tflops=1e-3).splitlines()
+    head, table2, table4, *_ = forecast.of_artifacts(chosen, "quick", 1, tflops=1e-6).splitlines()
     steps = of(TABLE2)[TABLE2].steps
     trained = [step for step in steps if step.trains]
     assert head.split() == ["artifact", "steps", "trainings", "GPU-hours", "GPU", "GB", "title"]
     assert table2.split()[:5] == [TABLE2, str(len(steps)), str(len(trained)),
-                                  f"{sum(hours(step, 1e-3) for step in steps):.1f}",
+                                  f"{sum(hours(step, 1e-6) for step in steps):.1f}",
                                   f"{max(map(training_bytes, trained)) / 1e9:.1f}"]
     assert float(table2.split()[3]) > 0 and table4.split()[1:5] == ["0", "0", "0.0", "0.0"]
 

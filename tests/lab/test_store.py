@@ -213,7 +213,7 @@ def test_half_written_entries_of_dead_processes_are_removed(store, step):
     for stray in (".tmp-stray", ".tmp-1-2-3", f".tmp-x-{host}-{10**30}-abcdef12"):
         (store.root / "data" / stray).mkdir()
     (store.root / "data" / ".tmp-file").touch()
-    assert len(store.manifests()) == 1 and store.stages() == ["data"]
+    assert len(store.manifests()) == 1
     assert store.clean() == 5
     assert sorted(path.name for path in store.root.glob("data/.*")) == sorted([alive.name, elsewhere.name])
     assert step in store

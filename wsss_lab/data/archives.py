@@ -75,7 +75,7 @@ def extract(archive: str | os.PathLike, folder: str | os.PathLike, members: Sequ
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
         with whole(_marker(archive.name, folder)) as part:
-            part.write_text(json.dumps({"sha256": checksum, "members": _listed(members), "files": sizes}))
+            part.write_text(json.dumps({"sha256": checksum, "members": members and list(members), "files": sizes}))
     return folder
 
 
@@ -87,7 +87,7 @@ def is_unpacked(name: str, folder: str | os.PathLike, members: Sequence[str] | N
     """
     try:
         known = json.loads(_marker(name, Path(folder)).read_text())
-        if known["members"] != _listed(members) or sha256 not in ("", known["sha256"]):
+        if known["members"] != (members and list(members)) or sha256 not in ("", known["sha256"]):
             return False
         return all((Path(folder) / file).stat().st_size == size for file, size in known["files"].items())
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -231,7 +231,3 @@ def _move_in(source: Path, target: Path) -> None:
 
 def _marker(name: str, folder: Path) -> Path:
     return folder / f".unpacked-{name}.json"
-
-
-def _listed(members: Sequence[str] | None) -> list[str] | None:
-    return None if members is None else list(members)

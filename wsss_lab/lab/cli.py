@@ -254,11 +254,13 @@ def cache(
 
     store = Store()
     store.clean()
-    if stage and stage not in store.stages():
-        raise unknown_name(f"stage in {store.root}", stage, store.stages())
-    entries = store.entries(stage or "*")
+    entries = store.entries()
+    stages = sorted({folder.parent.name for folder, *_ in entries})
+    if stage and stage not in stages:
+        raise unknown_name(f"stage in {store.root}", stage, stages)
+    entries = [entry for entry in entries if stage in ("", entry[0].parent.name)]
     print(f"{store.root}\n{'stage':<24}{'results':>8}{'MB':>10}{'minutes':>10}")
-    for name in sorted({folder.parent.name for folder, _, _ in entries}):
+    for name in [stage] if stage else stages:
         sound = [manifest for folder, manifest, problem in entries if folder.parent.name == name and not problem]
         size = sum(file["bytes"] for manifest in sound for file in manifest["files"].values())
         minutes = sum(manifest.get("seconds", 0) for manifest in sound) / 60

@@ -143,7 +143,7 @@ def _that_do_more(name: str) -> frozenset[str]:
 @functools.cache
 def _noted_in(module: str, decorator: str) -> frozenset[Key]:
     """Where a decorator may note what it is put on: in itself and in the constants and classes that it reaches."""
-    own = [key for key in _resolved(module, decorator) if isinstance(key, tuple)]
+    own = [key for key in _targets(module, decorator, module) if isinstance(key, tuple)]
     found = dict.fromkeys(own)
     waiting = list(own)
     while waiting:
@@ -300,27 +300,25 @@ def _followed(module: str, by: str) -> bool:
     return module.partition(".")[0] in (by.partition(".")[0], _HERE)
 
 
-def _targets(module: str, name: str, by: str) -> list[Key | str]:
-    """What a name in a module ("" for the module) may stand for: definitions, whole modules, names from elsewhere."""
+def _targets(module: str, name: str, by: str, seen: tuple[Key, ...] = ()) -> list[Key | str]:
+    """What a name in a module ("" for the module), used by another one, may stand for: names from elsewhere;
+    definitions, also through modules that only hand them on; the whole module where there is none."""
     if not _followed(module, by):
         return [f"{module}.{name}" if name else module]
-    return _resolved(module, name) if name else [(module, MODULE)]
-
-
-def _resolved(module: str, name: str, seen: tuple[Key, ...] = ()) -> list[Key | str]:
-    """The definitions behind a name, through modules that only hand it on; the whole module where there is none."""
+    if not name:
+        return [(module, MODULE)]
     known = _module(module)
     found: list[Key | str] = [(module, name)] if name in known.defined else []
-    for onward, its_name in known.imports.get(name, ()) if (module, name) not in seen else ():
-        found += (_resolved(onward, its_name, (*seen, (module, name))) if its_name and _followed(onward, module)
-                  else _targets(onward, its_name, module))
+    for onward in known.imports.get(name, ()) if (module, name) not in seen else ():
+        found += _targets(*onward, module, (*seen, (module, name)))
     inner = f"{module}.{name}"
     return found or [(inner if _source_file(inner) else module, MODULE)]
 
 
 def _onward(target: Key | str, rest: list[str]) -> list[tuple[Key | str, list[str]]]:
     """Where a target leads by further names as long as it is a module, and the names that are left."""
-    onward = _resolved(target[0], rest[0]) if rest and isinstance(target, tuple) and target[1] == MODULE else [target]
+    whole = isinstance(target, tuple) and target[1] == MODULE
+    onward = _targets(target[0], rest[0], target[0]) if rest and whole else [target]
     return [(target, rest)] if onward == [target] else [end for each in onward for end in _onward(each, rest[1:])]
 
 

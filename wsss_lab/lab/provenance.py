@@ -131,9 +131,7 @@ def _peak_memory_mb() -> float:
         return round(next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024, 1)
     except (OSError, StopIteration):
         pass
-    try:
-        import resource
-    except ImportError:
-        return float("nan")
+    import resource
+
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)

@@ -170,10 +170,6 @@ class Store:
             _delete(path)
         return len(left)
 
-    def stages(self) -> list[str]:
-        """Names of the stages that have entries."""
-        return sorted({folder.parent.name for folder, *_ in self.entries()})
-
     def entries(self, stage: str = "*") -> list[tuple[Path, dict[str, Any], str]]:
         """Folder, manifest and damage ("" for none) of all entries (of one stage); sizes are looked at, not contents.
 

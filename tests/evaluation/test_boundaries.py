@@ -88,7 +88,7 @@ def test_matches_agree_with_trying_all_pairings(seed):
     found, reference = rng.random((2, 6, 6)) < 0.2
     ours, theirs = np.argwhere(found), np.argwhere(reference)
     distance = np.linalg.norm(ours[:, None] - theirs[None], axis=-1)
-    for tolerance in (1, 1.5, 2):
+    for tolerance in (1, 1.5, 1.9, 2):
         assert matches(found, reference, tolerance) == largest_matching(distance <= tolerance)
 
 

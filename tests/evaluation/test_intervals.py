@@ -50,10 +50,9 @@ def test_more_replicates_than_a_chunk_are_all_used():
     assert drawn == [1, 250, 250, 100]
 
 
-@pytest.mark.parametrize("spread", [0.0, 1.0, 5.4])
-def test_interval_covers_the_truth_as_often_as_it_says(spread):
-    """Three trainings; `benchmarks/bench_coverage.py` has more of them. The margin is what 400 repeats leave open."""
-    assert 0.93 - 0.02 <= simulated_coverage(3, spread, repeats=400, replicates=200, images=60) <= 0.99 + 0.01
+def test_interval_covers_the_truth_as_often_as_it_says():
+    """Three trainings; `benchmarks/bench_coverage.py` has more cases. The margin is what 400 repeats leave open."""
+    assert 0.93 - 0.02 <= simulated_coverage(3, 1.0, repeats=400, replicates=200, images=60) <= 0.99 + 0.01
 
 
 def test_pairing_cancels_what_both_methods_share():

@@ -98,11 +98,13 @@ def test_the_maximum_is_that_of_the_resized_volumes(net):
     assert torch.equal(first, second) and multiscale_maximum(run, looks, (0.5, 0.75)).shape[-2:] == (6, 8)
 
 
-@pytest.mark.parametrize("scales", [(), (0.0,), (1.0, -0.5), (1.5, 1.0), (float("nan"),)])
-def test_scales_outside_0_to_1_are_refused(scales):
+@pytest.mark.parametrize(("merge", "expected", "scales"), [
+    *((multiscale_maximum, "at most 1", scales) for scales in ((), (0.0,), (1.0, -0.5), (1.5, 1.0), (float("nan"),))),
+    *((multiscale_mean, "factors above 0", scales) for scales in ((), (1.0, 0.0), (-1.0,)))])
+def test_scales_that_mean_nothing_are_refused(merge, expected, scales):
     with pytest.raises(ParameterError, match="scales") as caught:
-        multiscale_maximum(lambda x: x, torch.zeros(1, 3, 4, 4), scales)
-    assert "at most 1" in caught.value.expected
+        merge(lambda x: x, torch.zeros(1, 3, 4, 4), scales)
+    assert expected in caught.value.expected
 
 
 def test_volumes_of_a_view_come_one_by_one_with_their_boxes(net, view):
@@ -138,12 +140,6 @@ def test_the_mean_is_a_literal_loop(run, scales):
     torch.testing.assert_close(maps, expected_maps, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(scores, expected_scores, rtol=1e-4, atol=1e-5)
     assert maps.shape == (2, 3, 24, 20) and scores.shape == (2, 2)
-
-
-@pytest.mark.parametrize("scales", [(), (1.0, 0.0), (-1.0,)])
-def test_scales_that_mean_nothing_are_refused(run, scales):
-    with pytest.raises(ParameterError, match="scales"):
-        multiscale_mean(run, images(), scales)
 
 
 @pytest.mark.parametrize("batch", [1, 2, 32])

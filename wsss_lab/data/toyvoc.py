@@ -8,6 +8,7 @@ same arrays every time, and its first n pictures do not depend on `count`.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -22,6 +23,8 @@ __all__ = ["CLASSES", "CONTEXTS", "CONTEXT_OF_CLASS", "QUIET", "SPLITS", "TYPES"
 
 #: The splits of a world and their usual number of pictures.
 SPLITS: dict[str, int] = {"train": 2000, "dev": 500, "val": 500, "test": 500, "pretraining": 8000, "saliency": 1500}
+#: Knobs of the saliency set: people who collect pictures for it choose what stands out.
+CONSPICUOUS = {"coat": 0.0, "contrast": 0.38}
 VOID = 255
 _CHUNK = 32  # pictures painted together; they share a random stream, so changing this changes the world
 _ANNOTATORS = 3
@@ -99,12 +102,12 @@ def _in_chunks(count: int, seed: int, make_chunk: Callable[[Rng, Rng, Knobs], di
 def _paint(canvas: Canvas, objects: Objects, ground: Ground, rng: Rng, pixel_rng: Rng, knobs: Knobs) -> np.ndarray:
     """Paint planned pictures from back to front. Returns them, (n, side, side, 3) uint8."""
     fields = Fields(rng, canvas)
-    ground_colours = paint_ground(canvas, ground, fields)
+    ground_colours = paint_ground(canvas, ground, fields, knobs.ground_texture)
     for slots in np.argsort(objects.order, 1).T:
         pictures = np.flatnonzero(objects.present[np.arange(canvas.n), slots])
         if len(pictures):
             paint_slot(canvas, objects, pictures, slots[pictures], ground, ground_colours, fields, knobs)
-    return light_up(canvas, rng, pixel_rng, knobs.illumination, knobs.noise)
+    return light_up(canvas, rng, pixel_rng, knobs.illumination, knobs.noise, knobs.grain)
 
 
 def _scene_chunk(rng: Rng, pixel_rng: Rng, knobs: Knobs) -> dict[str, np.ndarray]:
@@ -152,7 +155,7 @@ def _saliency_chunk(rng: Rng, pixel_rng: Rng, knobs: Knobs) -> dict[str, np.ndar
     objects, ground = plan_saliency(rng, _CHUNK, knobs)
     outwards = rng.uniform(0, 2.0, (_CHUNK, _ANNOTATORS, 4)).mean(1)  # before anything depends on the size
     canvas = Canvas(_CHUNK, knobs.size)
-    images = _paint(canvas, objects, ground, rng, pixel_rng, knobs)
+    images = _paint(canvas, objects, ground, rng, pixel_rng, replace(knobs, **CONSPICUOUS))
     masks = (canvas.owner == MAIN + 1).astype(np.uint8)
     return {"images": images, "masks": masks, "boxes": _annotators_boxes(masks, outwards * knobs.size / 64),
             "types": objects.type[:, MAIN].astype(np.int64)}

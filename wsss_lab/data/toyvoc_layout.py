@@ -14,11 +14,16 @@ from wsss_lab.data.toyvoc_types import CLASSES, CONTEXTS, QUIET, TYPES, Knobs
 Rng = np.random.Generator
 MAIN, PEER, SECOND, THIRD, DISTRACTOR = range(5)  # the slots of a scene; clutter comes behind them
 CLUTTER_SLOTS, SHAPE_DRAWS = 2, 28
+COLOUR = slice(18, 21)  # of the shape draws: hue, saturation and value
 BOULDER, _NO_CONTEXT = -1, -1  # the type of clutter
 
 _LOUD = np.array([c for c in range(len(CLASSES)) if c not in QUIET])
 _CONTEXT = np.array([CONTEXTS.index(world.CONTEXT_OF_CLASS[name]) if name in world.CONTEXT_OF_CLASS else _NO_CONTEXT
                      for name in CLASSES] + [_NO_CONTEXT] * (TYPES - len(CLASSES)))
+
+
+#: Loud classes without a context.
+_ANYWHERE = np.array([c for c in _LOUD if _CONTEXT[c] == _NO_CONTEXT])
 
 
 class Objects:
@@ -91,7 +96,7 @@ def plan_scenes(rng: Rng, n: int, knobs: Knobs) -> tuple[Objects, Ground]:
     """n scenes: a main object, sometimes a peer touching it, secondary objects, a distractor, clutter."""
     objects = Objects(rng, n, DISTRACTOR + 1 + CLUTTER_SLOTS)
     quiet, hidden = chance(rng, knobs.quiet_main, n), chance(rng, knobs.camouflage, n)
-    blend = np.where(hidden, uniform(rng, *knobs.camouflage_blend, n), uniform(rng, 0.0, 0.15, n))
+    blend = np.where(hidden, uniform(rng, *knobs.camouflage_blend, n), uniform(rng, *knobs.blend, n))
     objects.put(MAIN, present=True, type=_pick_type(rng, quiet),
                 length=np.where(quiet, 1.3 * uniform(rng, *knobs.quiet_length, n), uniform(rng, *knobs.main_length, n)),
                 blend=np.where(quiet, uniform(rng, *knobs.quiet_blend, n), blend),
@@ -102,11 +107,11 @@ def plan_scenes(rng: Rng, n: int, knobs: Knobs) -> tuple[Objects, Ground]:
         objects.put(slot, present=chance(rng, probability, n), type=_pick_type(rng, quiet),
                     length=np.where(quiet, uniform(rng, *knobs.quiet_length, n),
                                     uniform(rng, *knobs.secondary_length, n)),
-                    blend=np.where(quiet, uniform(rng, *knobs.quiet_blend, n), uniform(rng, 0.0, 0.3, n)),
+                    blend=np.where(quiet, uniform(rng, *knobs.quiet_blend, n), uniform(rng, *knobs.blend, n)),
                     **_around_centre(rng, n, 20.0))
     objects.present[:, THIRD] &= objects.present[:, SECOND]
     objects.put(DISTRACTOR, present=chance(rng, knobs.distractor, n), type=rng.integers(len(CLASSES), TYPES, n),
-                length=uniform(rng, *knobs.distractor_length, n), blend=uniform(rng, 0.0, 0.2, n),
+                length=uniform(rng, *knobs.distractor_length, n), blend=uniform(rng, *knobs.blend, n),
                 **_around_centre(rng, n, 15.0))
     objects.order[:, DISTRACTOR] -= 0.4
     _plan_clutter(rng, objects, n, knobs)
@@ -114,8 +119,26 @@ def plan_scenes(rng: Rng, n: int, knobs: Knobs) -> tuple[Objects, Ground]:
     head = objects.x + 0.7 * objects.facing * objects.length
     objects.facing = np.where(np.abs(head - 32.0) > 28.0, np.sign(32.0 - objects.x), objects.facing)
     objects.order -= 0.025 * objects.length
+    kin = chance(rng, knobs.kin, n, objects.type.shape[1] - DISTRACTOR)
+    main = objects.shape[:, [MAIN], COLOUR]
+    objects.shape[:, DISTRACTOR:, COLOUR] = np.where(kin[..., None], main, objects.shape[:, DISTRACTOR:, COLOUR])
     own = np.where(chance(rng, knobs.context, n), _CONTEXT[objects.type[:, MAIN]], _NO_CONTEXT)
-    return objects, _plan_background(rng, own, chance(rng, knobs.stray_context, n))
+    ground = _plan_background(rng, own, chance(rng, knobs.stray_context, n, 2))
+    _send_home(rng, objects, ground, chance(rng, knobs.context, n, 3))
+    return objects, ground
+
+
+def _send_home(rng: Rng, objects: Objects, ground: Ground, sent: np.ndarray) -> None:
+    """Peer and secondary objects whose context isn't in the picture become ones of a class that needs none.
+
+    sent: (n, 3) bool, for PEER, SECOND and THIRD.
+    """
+    for slot, leaves in zip((PEER, SECOND, THIRD), sent.T):
+        home = _CONTEXT[objects.type[:, slot]]
+        away = leaves & (home != _NO_CONTEXT) & ~(ground.stuff == home[:, None]).any(1)
+        other = rng.integers(len(_ANYWHERE), size=len(away))
+        other = np.where(_ANYWHERE[other] == objects.type[:, MAIN], other - 1, other)
+        objects.type[:, slot] = np.where(away, _ANYWHERE[other], objects.type[:, slot])
 
 
 def _plan_peer(rng: Rng, objects: Objects, n: int, knobs: Knobs) -> None:
@@ -127,7 +150,7 @@ def _plan_peer(rng: Rng, objects: Objects, n: int, knobs: Knobs) -> None:
     length = uniform(rng, *knobs.main_length, n) * 0.4 + 6.5
     ratio = uniform(rng, 0.9, 1.1, n)
     aside = np.where(chance(rng, 0.5, n), 1, -1) * (0.92 * length)
-    objects.put(PEER, present=pair, type=other, length=length * ratio, blend=uniform(rng, 0.0, 0.3, n),
+    objects.put(PEER, present=pair, type=other, length=length * ratio, blend=uniform(rng, *knobs.blend, n),
                 x=32.0 - aside, y=_normal(rng, 34.0, 4.0, 8.0, n))
     beside = {"length": length / ratio, "x": 32.0 + aside, "y": objects.y[:, PEER] + uniform(rng, -4.0, 4.0, n)}
     objects.put(MAIN, **{name: np.where(pair, value, getattr(objects, name)[:, MAIN])
@@ -155,7 +178,7 @@ def plan_saliency(rng: Rng, n: int, knobs: Knobs) -> tuple[Objects, Ground]:
         objects.put(slot, present=chance(rng, probability, n), length=uniform(rng, 5.0, 11.0, n),
                     blend=uniform(rng, 0.2, 0.7, n), **_around_centre(rng, n, 22.0))
     _plan_clutter(rng, objects, n, knobs)
-    return objects, _plan_background(rng, np.full(n, _NO_CONTEXT), chance(rng, 0.4, n))
+    return objects, _plan_background(rng, np.full(n, _NO_CONTEXT), chance(rng, 0.3, n, 2))
 
 
 def plan_crops(rng: Rng, n: int) -> tuple[Objects, Ground]:
@@ -165,19 +188,20 @@ def plan_crops(rng: Rng, n: int) -> tuple[Objects, Ground]:
                 blend=uniform(rng, 0.0, 0.4, n))
     back = 0.6 * objects.facing[:, MAIN] * objects.length[:, MAIN]  # brings the head into the middle
     objects.put(MAIN, x=_normal(rng, 16.0, 2.5, 5.0, n) - back, y=_normal(rng, 16.5, 2.0, 4.0, n))
-    background = _plan_background(rng, np.full(n, _NO_CONTEXT), chance(rng, 0.4, n))
+    background = _plan_background(rng, np.full(n, _NO_CONTEXT), chance(rng, 0.3, n, 2))
     background.horizon = background.horizon - 16.0
     return objects, background
 
 
 def _plan_background(rng: Rng, own: np.ndarray, stray: np.ndarray) -> Ground:
-    """own: (n,) context stuff the main object brings, or -1; stray: (n,) bool, else a random one."""
+    """own: (n,) context stuff the main object brings, or -1; stray: (n, 2) bool, a random one above, below."""
     n = len(own)
-    context = np.where(own != _NO_CONTEXT, own, np.where(stray, rng.integers(len(CONTEXTS), size=n), own))
-    above = np.isin(context, world.UPPER_CONTEXTS)
-    below = (context != _NO_CONTEXT) & ~above
-    stuff = np.stack([_pick(rng, world.ABOVE, n), _pick(rng, world.BELOW, n)], 1)
-    stuff[above, 0], stuff[below, 1] = context[above], context[below]
+    above = np.isin(own, world.UPPER_CONTEXTS)
+    below = (own != _NO_CONTEXT) & ~above
+    lower = [k for k in range(len(CONTEXTS)) if k not in world.UPPER_CONTEXTS]
+    plain = np.stack([_pick(rng, world.ABOVE, n), _pick(rng, world.BELOW, n)], 1)
+    stuff = np.where(stray, np.stack([_pick(rng, world.UPPER_CONTEXTS, n), _pick(rng, lower, n)], 1), plain)
+    stuff[above, 0], stuff[below, 1] = own[above], own[below]
     share = rng.random(n, np.float32)  # a context takes the larger part of the picture
     horizon = 22.0 + 18.0 * share + 12.0 * above - 6.0 * below
     return Ground(stuff=stuff, horizon=horizon.astype(np.float32), slope=uniform(rng, -0.14, 0.14, n),

@@ -71,7 +71,7 @@ class Fields:
             for rows, columns in ((4, 4), (12, 12), (36, 36), (14, 44)))
 
 
-def paint_ground(canvas: Canvas, ground: Ground, fields: Fields) -> Array:
+def paint_ground(canvas: Canvas, ground: Ground, fields: Fields, texture: float = 1.0) -> Array:
     """Fill the canvas with stuff and set its context map.
 
     Returns (n, 2, 3) the mean colour of the upper and of the lower part.
@@ -81,7 +81,7 @@ def paint_ground(canvas: Canvas, ground: Ground, fields: Fields) -> Array:
     depth = canvas.down - column(ground.horizon) - line  # below the horizon, in units
     ridge = 0.6 + 0.4 * np.sin(0.13 * across + 2.3 * phase) + 0.3 * np.sin(0.31 * across)
     hills = column(ground.hills)
-    above, below = (_stuff(canvas, ground, part, fields, depth) for part in (0, 1))
+    above, below = (_stuff(canvas, ground, part, fields, depth, texture) for part in (0, 1))
     means = np.stack([above.mean((2, 3)), below.mean((2, 3))], 1)
     image, low = canvas.image, canvas.coverage(-depth)[:, None]
     # Hazy hills: between the colours of both parts, and a little blue.
@@ -95,7 +95,7 @@ def paint_ground(canvas: Canvas, ground: Ground, fields: Fields) -> Array:
     return means
 
 
-def _stuff(canvas: Canvas, ground: Ground, part: int, fields: Fields, depth: Array) -> Array:
+def _stuff(canvas: Canvas, ground: Ground, part: int, fields: Fields, depth: Array, texture: float) -> Array:
     """Pictures (n, 3, side, side) full of the stuff of the upper (0) or lower (1) part."""
     stuff, tint = ground.stuff[:, part], ground.tint[:, part]
     get = {name: column(values[stuff]) for name, values in STUFF_TABLE.items() if name != "colour"}
@@ -108,18 +108,20 @@ def _stuff(canvas: Canvas, ground: Ground, part: int, fields: Fields, depth: Arr
     light = (get["coarse"] * coarse + get["medium"] * medium + get["fine"] * fine + get["blades"] * fields.blades
              + get["waves"] * waves + get["glow"] * np.exp(-np.abs(depth) / 14))
     colour = STUFF_TABLE["colour"][stuff] + STUFF_TABLE["jitter"][stuff][:, None] * tint
-    picture = np.clip(colour, 0.06, 0.97)[:, :, None, None] + light[:, None]
+    picture = np.clip(colour, 0.06, 0.97)[:, :, None, None] + texture * light[:, None]
     clouds = get["clouds"] * np.clip(coarse + 0.45 * medium - 0.25, 0, 1.2)
     picture += clouds[:, None] * (0.97 - picture)
     return picture
 
 
-def light_up(canvas: Canvas, rng: Rng, pixel_rng: Rng, illumination: float, noise: float) -> Array:
+def light_up(canvas: Canvas, rng: Rng, pixel_rng: Rng, illumination: float, noise: float, grain: float = 0.0) -> Array:
     """Uneven light, a colour cast and pixel noise. Returns the pictures, (n, side, side, 3) uint8."""
     n, side, image = canvas.n, canvas.side, canvas.image
     level = 1 + illumination * rng.uniform(-1.2, 1.2, (n, 1, 1)).astype(np.float32)
     light = np.clip(level + illumination * random_field(rng, n, 3, 3, side), 0.5, 1.5)
     cast = 1 + 0.25 * illumination * rng.standard_normal((n, 3, 1, 1), np.float32)
+    if grain > 0:
+        light = light * (1 + np.float32(grain) * random_field(rng, n, 40, 40, side))
     image *= light[:, None] * cast
     if noise > 0:
         image += np.float32(noise) * pixel_rng.standard_normal(image.shape, np.float32)
@@ -186,6 +188,7 @@ LOOKS = {
     "wing": (-0.16, 0.16),  # brightness of a patch on the flank
     "hue": (0, 1), "saturation": (0.05, 0.62), "value": (0.30, 0.97), "texture_coarse": (0.4, 1.3),
     "texture_fine": (0.0, 0.8), "shift": (0, 64),  # which cut of the random fields is on the body
+    "coated": (0, 1), "coat_share": (-0.2, 1.0), "coat_value": (0.7, 1.3),
 }
 
 
@@ -263,7 +266,9 @@ def paint_slot(canvas: Canvas, objects: Objects, pictures: Array, slots: Array, 
     body = _body_colour(looks, around, one["blend"], knobs.contrast)
     cut = column(pictures), *_cut(looks.shift, canvas.side)
     texture = knobs.body_texture * (looks.texture_coarse * fields.medium[cut] + looks.texture_fine * fields.fine[cut])
-    colour = _animal_colours(canvas, shape, looks, body, texture, one["type"], length, knobs)
+    coat = (looks.coated < knobs.coat) * np.clip(0.5 + 3 * (fields.medium[cut] - looks.coat_share), 0, 1)
+    second = np.clip(around * looks.coat_value[:, :, 0], 0.05, 0.97)
+    colour = _animal_colours(canvas, shape, looks, body, second, coat, texture, one["type"], length, knobs)
 
     image = canvas.image[pictures]
     if knobs.shadow > 0:
@@ -293,7 +298,8 @@ def _cut(shift: Array, side: int) -> tuple[Array, Array]:
     return rows[:, :, None], columns[:, None, :]
 
 
-def _animal_colours(canvas: Canvas, shape: _Shape, looks: SimpleNamespace, body: Array, texture: Array, types: Array,
+def _animal_colours(canvas: Canvas, shape: _Shape, looks: SimpleNamespace, body: Array, second: Array,
+                    coat: Array, texture: Array, types: Array,
                     length: Array, knobs: Knobs) -> Array:
     """(m, 3, h, w): body colour with texture and shading, then the painted head and its eye."""
     flank = canvas.coverage(ellipse(shape.body_u + 0.2, shape.body_v - 0.05, 0.42, 0.6 * looks.height) * length)
@@ -302,13 +308,13 @@ def _animal_colours(canvas: Canvas, shape: _Shape, looks: SimpleNamespace, body:
     rim = np.clip(1 + shape.whole / (0.09 * length), 0, 1)
     neck = np.clip(1 - np.abs(shape.head) / (0.05 * length), 0, 1)
     light = (texture + shading) - 0.15 * np.maximum(rim, neck)
-    colour = body[:, :, None, None] + light[:, None]
+    colour = body[:, :, None, None] + coat[:, None] * (second - body)[:, :, None, None] + light[:, None]
 
     heads, radius = np.maximum(types, 0), looks.head_radius * length
     painted = canvas.coverage(shape.head + (1 - knobs.mark) * radius)[:, None]
-    second = canvas.coverage(-head_pattern(heads, shape.head_u, shape.head_v) * radius)[:, None]
+    marked = canvas.coverage(-head_pattern(heads, shape.head_u, shape.head_v) * radius)[:, None]
     first_colour, second_colour = HEAD_COLOURS[heads, 0], HEAD_COLOURS[heads, 1]
-    paint = first_colour[:, :, None, None] + second * (second_colour - first_colour)[:, :, None, None]
+    paint = first_colour[:, :, None, None] + marked * (second_colour - first_colour)[:, :, None, None]
     colour += painted * (paint + 0.5 * light[:, None] - colour)
 
     eye = np.sqrt((shape.head_u - 0.36) ** 2 + (shape.head_v + 0.26) ** 2)

@@ -127,39 +127,46 @@ class Knobs:
 
     size: int = _knob(64, 32, 256, "Side of a picture in pixels. Scales everything: the same seed shows the same "
                       "scene, larger.")
-    context: float = _knob(0.85, *SHARE, "Probability that a main object of a class with a context stands in it "
+    context: float = _knob(0.97, *SHARE, "Probability that a main object of a class with a context stands in it "
                            "(parrot in the sky).")
-    stray_context: float = _knob(0.16, *SHARE, "Probability of a random context stuff in a scene whose main object "
-                                 "does not bring its own.")
-    main_length: Pair = _knob((15.0, 28.0), *LENGTH, "Half length of the body of a main object.")
-    secondary: Pair = _knob((0.36, 0.50), *SHARE, "Probability of a secondary object, smaller and off centre, and of "
+    stray_context: float = _knob(0.46, *SHARE, "Probability of a random context stuff in the upper, and in the lower "
+                                 "part of a scene whose main object brings none there.")
+    main_length: Pair = _knob((12.0, 28.0), *LENGTH, "Half length of the body of a main object.")
+    secondary: Pair = _knob((0.28, 0.50), *SHARE, "Probability of a secondary object, smaller and off centre, and of "
                             "another one if there is one.")
-    secondary_length: Pair = _knob((9.0, 17.0), *LENGTH, "Half length of a secondary object of a loud class.")
-    touching_pair: float = _knob(0.15, *SHARE, "Probability that the main object has a peer: another class, equally "
+    secondary_length: Pair = _knob((7.0, 15.0), *LENGTH, "Half length of a secondary object of a loud class.")
+    touching_pair: float = _knob(0.12, *SHARE, "Probability that the main object has a peer: another class, equally "
                                  "large, touching it.")
-    camouflage: float = _knob(0.18, *SHARE, "Probability that a main object takes on the colour of the background "
+    camouflage: float = _knob(0.2, *SHARE, "Probability that a main object takes on the colour of the background "
                               "around it.")
     camouflage_blend: Pair = _knob((0.45, 0.75), *SHARE, "How much of the background colour a camouflaged body takes "
                                    "on.")
     quiet_main: float = _knob(0.18, *SHARE, "Probability that the main object is of a quiet class.")
     quiet_secondary: float = _knob(0.50, *SHARE, "Probability that a secondary object is of a quiet class.")
-    quiet_length: Pair = _knob((9.0, 14.0), *LENGTH, "Half length of a quiet object; as a main object it is 1.3 times "
+    quiet_length: Pair = _knob((8.0, 13.0), *LENGTH, "Half length of a quiet object; as a main object it is 1.3 times "
                                "as long.")
-    quiet_blend: Pair = _knob((0.30, 0.65), *SHARE, "How much of the local background colour a quiet body takes on.")
-    distractor: float = _knob(0.50, *SHARE, "Probability of a salient animal that belongs to no class.")
+    quiet_blend: Pair = _knob((0.35, 0.70), *SHARE, "How much of the local background colour a quiet body takes on.")
+    distractor: float = _knob(0.25, *SHARE, "Probability of a salient animal that belongs to no class.")
     distractor_length: Pair = _knob((9.0, 20.0), *LENGTH, "Half length of a distractor.")
-    clutter: float = _knob(0.45, *SHARE, "Probability of each of two boulders lying about.")
-    clutter_length: Pair = _knob((2.5, 7.0), 1.0, 40.0, "Half length of a boulder.")
-    head: float = _knob(0.83, 0.3, 1.1, "Radius of the head relative to half the height of the body.")
+    clutter: float = _knob(0.6, *SHARE, "Probability of each of two boulders lying about.")
+    clutter_length: Pair = _knob((3.0, 8.0), 1.0, 40.0, "Half length of a boulder.")
+    head: float = _knob(0.74, 0.3, 1.1, "Radius of the head relative to half the height of the body.")
     mark: float = _knob(0.95, 0.3, 1.0, "Share of the head's radius that is painted with the class pattern, the only "
                         "evidence of the class.")
-    contrast: float = _knob(0.38, 0.0, 0.5, "Smallest difference of a body from the background around it in one colour "
+    blend: Pair = _knob((0.0, 0.35), *SHARE, "How much of the background colour around it the body of any other "
+                        "animal takes on.")
+    coat: float = _knob(0.8, *SHARE, "Probability that a body has patches in the colour of the background around it.")
+    kin: float = _knob(0.5, *SHARE, "Probability that a boulder, or an animal of no class, has the colour of the "
+                       "main object.")
+    ground_texture: float = _knob(2.8, 0.0, 5.0, "Strength of the texture of the ground.")
+    grain: float = _knob(0.15, 0.0, 1.0, "Strength of the texture of everything, one or two pixels wide.")
+    contrast: float = _knob(0.18, 0.0, 0.5, "Smallest difference of a body from the background around it in one colour "
                             "channel, before blending.")
     body_texture: float = _knob(0.06, 0.0, 0.5, "Standard deviation of the random texture of bodies (colours are in "
                                 "0..1).")
     shadow: float = _knob(0.25, *SHARE, "Darkness of the shadow an animal casts on the ground.")
     illumination: float = _knob(0.14, *SHARE, "Strength of the uneven light over the picture.")
-    noise: float = _knob(0.02, 0.0, 0.3, "Standard deviation of the pixel noise (colours are in 0..1).")
+    noise: float = _knob(0.03, 0.0, 0.3, "Standard deviation of the pixel noise (colours are in 0..1).")
     border: float = _knob(1.0, 0.0, 5.0, "Width of the void line (255) around objects in a mask.")
     min_visible: float = _knob(24, 1, 400, "Smallest visible area in pixels; less of an object is void and gives no "
                                "tag.")

@@ -82,15 +82,15 @@ def test_void_line_separates_objects_from_everything_else(scenes):
 def test_statistics_resemble_voc(scenes):
     masks, tags = scenes["masks"], scenes["tags"].sum(1)
     assert 0.22 < ((masks > 0) & (masks != VOID)).mean() < 0.31 and 0.03 < (masks == VOID).mean() < 0.07
-    assert 1.4 < tags.mean() < 1.75 and 0.35 < (tags > 1).mean() < 0.48
-    assert scenes["tags"].mean(0).min() > 0.08 and 0.3 < scenes["distractors"].mean() < 0.6
+    assert 1.3 < tags.mean() < 1.6 and 0.3 < (tags > 1).mean() < 0.45
+    assert scenes["tags"].mean(0).min() > 0.08 and 0.15 < scenes["distractors"].mean() < 0.35
 
 
 @pytest.mark.parametrize("name", toyvoc.CONTEXT_OF_CLASS)
 def test_context_goes_with_its_class(scenes, name):
     shows = (scenes["contexts"] == CONTEXTS.index(toyvoc.CONTEXT_OF_CLASS[name]) + 1).any((1, 2))
     main = scenes["main_class"] == CLASSES.index(name)
-    assert shows[main].mean() > 0.65 and shows[~main].mean() < 0.2
+    assert shows[main].mean() > 0.9 and shows[~main].mean() < 0.5
 
 
 def test_quiet_objects_are_smaller(scenes):

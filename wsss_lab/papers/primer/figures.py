@@ -15,7 +15,7 @@ from wsss_lab.lab.plots import Drawn, Panel, flow, grid
 #: Knobs of the toy world with a low and a high setting, in the order in which the primer turns them.
 KNOB_TURNS: dict[str, tuple[Any, Any]] = {
     "context": (0.0, 1.0), "secondary": ((0.0, 0.0), (1.0, 1.0)), "distractor": (0.0, 1.0), "camouflage": (0.0, 1.0),
-    "head": (0.4, 1.1), "noise": (0.0, 0.1)}
+    "head": (0.4, 1.1), "coat": (0.0, 1.0), "noise": (0.0, 0.1)}
 LOOKED_AT = 32  # pictures among which those are chosen that a knob changes most
 
 
@@ -124,18 +124,19 @@ def labelled(*named: tuple[str, np.ndarray], classes: Sequence[str], title: str,
                  f"Side by side: {', '.join(panel.title for panel in panels)}.")
 
 
-def refinement(image: np.ndarray, beliefs: dict[str, np.ndarray], refined: dict[str, np.ndarray], seeds: np.ndarray,
-               truth: np.ndarray, classes: Sequence[str]) -> Drawn:
-    """What a dense CRF makes of an image under several beliefs, one per row.
+def refinement(cases: dict[str, tuple[np.ndarray, ...]], classes: Sequence[str]) -> Drawn:
+    """What a dense CRF makes of images under some belief, one per row.
 
-    beliefs: name -> (labels, H, W), background first. refined: name -> label map. seeds, truth: label maps (H, W).
+    cases: name -> the image, the belief in background (H, W), then the belief's labels, those after the CRF and the
+    truth, label maps (H, W).
     """
-    rows = [[Panel(image), Panel(belief[0], "heat"), Panel(seeds, "mask"), Panel(refined[name], "mask"),
-             Panel(truth, "mask")] for name, belief in beliefs.items()]
+    rows = [[Panel(image), Panel(belief, "heat"), *(Panel(each, "mask") for each in labels)]
+            for image, belief, *labels in cases.values()]
     columns = ["image", "belief in background", "the belief's labels", "after the CRF", "truth"]
-    figure = grid(rows, columns, names=[f"{name} belief" for name in beliefs], classes=classes, size=1.45)
-    return Drawn(figure, "Refinement: the same seeds before and after a dense CRF that is told to be sure of background"
-                 ", or to doubt it", f"One row per belief ({', '.join(beliefs)}); columns: {', '.join(columns)}.")
+    names = [name.replace("\n", " ") for name in cases]
+    return Drawn(grid(rows, columns, names=[*cases], classes=classes, size=1.45),
+                 "Refinement: seeds before and after a dense CRF that is told to be sure of background, or to doubt it",
+                 f"One row per case ({'; '.join(names)}); columns: {', '.join(columns)}.")
 
 
 def drawing(*named: tuple[str, np.ndarray], classes: Sequence[str], title: str) -> Drawn:

@@ -111,7 +111,8 @@ def brought(each: runs.Saved) -> Brought:
     worlds = sorted({entry["settings"]["world"] for entry in each.artifacts.values() if "settings" in entry})
     verdicts = {} if each.claims.empty else dict(sorted(Counter(each.claims["verdict"]).items()))
     return {"tables": len(each.with_file(".md")), "figures": len(each.with_file(".png")), "seeds": each.seeds,
-            "world": ", ".join(worlds), "verdicts": verdicts, "record": each.record}
+            "world": ", ".join(worlds), "verdicts": verdicts, "record": each.record,
+            "made": max((entry.get("created", "") for entry in each.artifacts.values()), default="")[:10]}
 
 
 def timed_elsewhere(folder: Path, kept: Kept) -> Kept:
@@ -219,12 +220,12 @@ def _seen(profile: str, notebooks: dict[str, Brought]) -> Iterator[str]:
             continue
         worlds = dict.fromkeys(each["world"] for each in part.values())
         yield f"What the profile `{profile}` has brought on {', '.join(worlds)}, {what}:\n"
-        lines = [("notebook", "seeds", "tables", "figures", *columns)]
+        lines = [("notebook", "made on", "seeds", "tables", "figures", *columns)]
         for paper, each in part.items():
             counts = dict.fromkeys(columns, 0) | each["verdicts"]
             counts["decided without training"] = sum(counts.get(verdict, 0) for verdict in FINAL[:-1])
             shown = [counts[column] if each["verdicts"] else "–" for column in columns]
-            lines.append((paper, each["seeds"], each["tables"], each["figures"], *shown))
+            lines.append((paper, each.get("made", ""), each["seeds"], each["tables"], each["figures"], *shown))
         yield _table(lines)
 
 

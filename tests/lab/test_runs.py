@@ -180,17 +180,19 @@ def test_the_kept_records_are_those_beside_the_committed_figures(readers):
 
 
 def brought(store, steps, **changes):
-    return {"tables": 6, "figures": 13, "seeds": 3, "world": "toyvoc",
+    return {"tables": 6, "figures": 13, "seeds": 3, "world": "toyvoc", "made": "2026-11-30",
             "verdicts": {"reproduced": 21, "inconclusive": 1},
             "record": runs.record(outcome(*steps), GIVEN, store) | changes}
 
 
 def test_minutes_and_memory_stand_in_the_rows_of_the_notebooks_that_were_recorded(readers, store, steps):
-    unknown = {"tables": 3, "figures": 11, "seeds": 1, "world": "toyvoc", "verdicts": {}, "record": {}}
+    unknown = {"tables": 3, "figures": 11, "seeds": 1, "world": "toyvoc", "made": "", "verdicts": {}, "record": {}}
     found = brought(store, steps)
     text = readers.section({"toy": {"primer": unknown, "oh2017": found, "roy2017": found}}, pd.DataFrame())
-    for told in ("| oh2017 | 2 | 1.5 | 2 / 1 | at least 1.6 | 700 |", "| oh2017 | 3 | 6 | 13 | 21 | 0 | 0 | 1 | 0 |",
-                 "| **together** |  | **3.0** |  |  |  |", "| primer | 1 | 3 | 11 | – | – | – | – | – |",
+    for told in ("| oh2017 | 2 | 1.5 | 2 / 1 | at least 1.6 | 700 |",
+                 "| oh2017 | 2026-11-30 | 3 | 6 | 13 | 21 | 0 | 0 | 1 | 0 |",
+                 "| **together** |  | **3.0** |  |  |  |",
+                 "| primer |  | 1 | 3 | 11 | – | – | – | – | – |",
                  "What the profile `toy` has brought on toyvoc, claims counted", "3 workers", "no GPU", readers.NO_GPU,
                  "A training takes 45.0 to 45.0 s in the profile `toy` (medians of the notebooks, 4 trainings)"):
         assert told in text
@@ -219,8 +221,10 @@ def test_runs_on_a_gpu_are_shown_with_its_memory(readers, store, steps):
 def test_records_are_collected_by_profile_and_kept_where_there_are_no_figures(readers, store, steps, tmp_path):
     for paper in ("lee2021", "primer"):
         runs.save(tmp_path / "toy" / paper, outcome(*steps), GIVEN, store)
-        made = {id: {"files": dict.fromkeys(files, ""), "seeds": [0, 1], "settings": {"world": "mine"}}
-                for id, files in (("table1", ("table1.csv", "table1.md")), ("fig1", ("fig1.png",)))}
+        made = {id: {"files": dict.fromkeys(files, ""), "seeds": [0, 1], "settings": {"world": "mine"},
+                     "created": day}
+                for id, day, files in (("table1", "2026-01-02T03", ("table1.csv", "table1.md")),
+                                       ("fig1", "2026-01-01", ("fig1.png",)))}
         (tmp_path / "toy" / paper / "manifest.json").write_text(json.dumps({"artifacts": made}))
     (tmp_path / "toy/lee2021/claims.csv").write_text("claim_id,verdict\nC1,reproduced\nC2,inconclusive\n")
     quick = {"oh2017": {"tables": 0, "figures": 0, "verdicts": {}, "record": {}}}
@@ -228,7 +232,8 @@ def test_records_are_collected_by_profile_and_kept_where_there_are_no_figures(re
     assert list(found) == ["quick", "toy", "photos", "voc"] and found["quick"] == quick
     assert list(found["toy"]) == ["primer", "lee2021"]
     assert found["toy"]["lee2021"] == {
-        "tables": 1, "figures": 1, "seeds": 2, "world": "mine", "verdicts": {"inconclusive": 1, "reproduced": 1},
+        "tables": 1, "figures": 1, "seeds": 2, "world": "mine", "made": "2026-01-02",
+        "verdicts": {"inconclusive": 1, "reproduced": 1},
         "record": runs.read(tmp_path / "toy/lee2021").record}
     (tmp_path / "timed/toy/lee2021").mkdir(parents=True)  # of another run, whose record alone is taken
     (tmp_path / "timed/toy/lee2021/run.json").write_text('{"workers": 2}')

@@ -1,12 +1,14 @@
 """What a drawn figure shows: its panels, their images, its words."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from wsss_lab.lab.plots import Drawn
+from wsss_lab.lab.published import artifact_list
 
 
 def panels(figure: Figure) -> list[Axes]:
@@ -40,3 +42,25 @@ def assert_described(drawn: Drawn) -> None:
     assert 5 < len(drawn.title) < 60 and not drawn.title.endswith(".")
     assert 60 < len(drawn.alt) < 600 and drawn.alt.endswith(".") and "\n" not in drawn.alt
     assert "nan" not in drawn.alt
+
+
+def assert_all_described(paper: str, figures: Mapping[str, Drawn], of_photos: Mapping[str, Drawn],
+                         places: Mapping[str, int], schematic: set[str]) -> None:
+    """The paper's figures come first and in its order; each has its number of panels or charts, a title and an alt
+    text; of those on photographs only what shows none is kept in the repository."""
+    listed = artifact_list(paper)
+    of_paper = listed[(listed["kind"] == "figure") | (listed["regeneration"] == "qualitative figure")]["id"]
+    assert list(figures)[:len(of_paper)] == list(of_paper)
+    kept = (Path(__file__).parents[1] / ".gitignore").read_text().splitlines()
+    for name, drawn in figures.items():
+        assert name not in places or len(panels(drawn.figure)) == places[name], name
+        for each in (drawn, of_photos.get(name, drawn)):
+            assert_described(each)
+            assert each.kind == drawn.kind and (drawn.kind == "schematic") == (name in schematic), name
+        shared = any(f"!figures/photos/{folder}/{name}.png" in kept for folder in (paper, "*"))
+        assert shared == (drawn.kind != "qualitative"), name
+
+
+def read_of_seed_one(run) -> set[str]:
+    """Functions whose results of the second seed were read: for charts, as pictures are of the first."""
+    return {step.function.__name__ for step in run.loaded if "seed 1" in step.label}

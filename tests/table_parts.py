@@ -4,6 +4,8 @@ import numpy as np
 import pandas as pd
 
 from wsss_lab.evaluation.confusion import mean_iou
+from wsss_lab.lab.tables import numeric_columns, to_csv
+from wsss_lab.measure.tables import Table
 
 
 def mean_score(confusions: np.ndarray) -> float:
@@ -21,4 +23,21 @@ def assert_in_intervals(values: pd.Series, intervals: pd.Series) -> None:
     """Each value lies in its interval, which is printed with one decimal, "[45.1, 47.3] %" or " pp"."""
     for value, text in zip(values, intervals):
         low, high = (float(part) for part in text.strip("[] %p").split(", "))
-        assert low < high and low - 0.05 <= value <= high + 0.05, text
+        assert low < high and low - 0.06 <= value <= high + 0.06, text
+
+
+def assert_sound(table: Table, *words: str, mixed: bool = False) -> None:
+    """A title, a protocol with these words, numbers in columns of their own (but for the paper's, where mixed) that lie
+    in their intervals."""
+    frame = table.frame
+    assert frame.columns.is_unique and "nan" not in to_csv(frame)
+    assert 20 < len(table.title) < 80 and not table.title.endswith(".") and table.protocol.endswith(".")
+    assert [each for each in words if each not in table.protocol] == []
+    for column in frame.columns:
+        if column.endswith(" ours") or (column.endswith(" paper") and not mixed):
+            assert column in numeric_columns(frame) or frame[column].isna().all(), column
+        if column.endswith("95 %"):
+            ours = next((each for each in (column.replace("95 %", "ours"), column.replace(" 95 %", ""), "mean ours")
+                         if each in frame), None)
+            known = frame[[ours, column]].dropna() if ours else frame[:0]
+            assert_in_intervals(known[ours] if ours else [], known[column])

@@ -1,33 +1,21 @@
 """The figures of Araslanov & Roth 2020, drawn from made-up results of the right shapes."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from fake_run import FakeRun, araslanov2020_routes
-from figure_parts import assert_described, legend, panels, rows_shown, shown, words
+from figure_parts import assert_all_described, legend, panels, read_of_seed_one, rows_shown, shown, words
 
 from wsss_lab.data.toyvoc import CLASSES
 from wsss_lab.data.views import EvalView
 from wsss_lab.evaluation.confusion import mean_iou
 from wsss_lab.lab.plots import colour_mask
-from wsss_lab.lab.published import artifact_list
-from wsss_lab.papers.araslanov2020.figures import (
-    ABLATIONS,
-    ALIKE,
-    FIGURES,
-    WATCHED,
-    Pictures,
-    Watched,
-    name_of,
-    printed_scores,
-)
+from wsss_lab.papers.araslanov2020 import figures as paper
+from wsss_lab.papers.araslanov2020.figures import ABLATIONS, ALIKE, WATCHED, Pictures, Watched, name_of, printed_scores
 from wsss_lab.papers.araslanov2020.route import KERNELS
 from wsss_lab.refinement.pamr import RING, affinities
 
+FIGURES = paper.FIGURES
 IMAGES, LABELS, ITERATIONS, WARM_UP = 24, len(CLASSES) + 1, 40, 10
-MEASURED = {"learning_curves", "ablation_bars", "kernels"}
-DIAGRAMS = {"fig3", "fig7", "fig9", "penalty_curves", "pooling_limits"}
 
 
 def make(run: FakeRun, function: str, settings: dict) -> dict:
@@ -88,36 +76,14 @@ def score(run, row: str) -> float:
 # --- all figures -----------------------------------------------------------------------------------------------------
 
 
-def test_every_figure_of_the_paper_is_here():
-    listed = artifact_list("araslanov2020")
-    figures = list(listed["id"][listed["kind"] == "figure"])
-    assert list(FIGURES)[:len(figures)] == figures
-
-
 EXPECTED = {"fig1": 18, "fig2": 9, "fig3": 1, "fig5": 10, "fig6": 40, "fig7": 2, "fig8": 40, "fig9": 1, "fig10": 28,
             "penalty_curves": 2, "pooling_limits": 2, "learning_curves": 3, "ablation_bars": 1, "kernels": 1}
 
 
-@pytest.mark.parametrize("name", FIGURES)
-def test_a_figure_has_its_panels_a_title_and_an_alt_text(figures, of_photos, name):
-    if name in EXPECTED:
-        assert len(panels(figures[name].figure)) == EXPECTED[name]
-    for drawn in (figures[name], of_photos[name]):
-        assert_described(drawn)
-        assert drawn.kind == ("measured" if name in MEASURED else "schematic" if name in DIAGRAMS else "qualitative")
-
-
-def test_pictures_are_of_seed_zero_and_charts_of_all_seeds(run, figures):
-    of_seed_one = {step.function.__name__ for step in run.loaded if "seed 1" in step.label}
-    assert of_seed_one == {"score_masks", "train_single_stage"}
-
-
-def test_photographs_stay_out_of_the_repository_and_charts_do_not():
-    kept = set((Path(__file__).parents[2] / ".gitignore").read_text().splitlines())
-    for name in FIGURES:
-        shows_no_image = name in DIAGRAMS | MEASURED
-        exceptions = {f"!figures/photos/{paper}/{name}.png" for paper in ("araslanov2020", "*")}
-        assert bool(exceptions & kept) == shows_no_image, name
+def test_figures_are_complete_and_described(run, figures, of_photos):
+    schematic = {"fig3", "fig7", "fig9", "penalty_curves", "pooling_limits"}
+    assert_all_described("araslanov2020", figures, of_photos, EXPECTED, schematic)
+    assert read_of_seed_one(run) == {"score_masks", "train_single_stage"}
 
 
 # --- pictures --------------------------------------------------------------------------------------------------------

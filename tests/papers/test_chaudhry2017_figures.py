@@ -1,22 +1,18 @@
 """The figures of Chaudhry et al. 2017, drawn from made-up results of the right shapes."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from fake_run import FakeRun, chaudhry2017_routes
-from figure_parts import assert_described, legend, panels, rows_shown, words
+from figure_parts import assert_all_described, legend, panels, read_of_seed_one, rows_shown, words
 
 from wsss_lab.data.toyvoc import CLASSES
 from wsss_lab.evaluation.confusion import mean_iou
 from wsss_lab.evaluation.object_recall import object_recall
 from wsss_lab.evaluation.precision_recall import sweep
-from wsss_lab.lab.published import artifact_list
 from wsss_lab.papers.chaudhry2017.figures import FIGURES, LADDER, Pictures
 from wsss_lab.papers.chaudhry2017.tables import agreement, miou, objects_found
 
 IMAGES, LABELS, BINS = 24, len(CLASSES) + 1, 8
-MEASURED = {"hierarchy", "erasing_curves", "gamma_curves", "ladder", "per_class", "learning_curves"}
 
 
 def make(run: FakeRun, function: str, settings: dict) -> dict:
@@ -45,34 +41,13 @@ def fake_run(profile: str = "quick", seeds: int = 2) -> FakeRun:
 # --- all figures -----------------------------------------------------------------------------------------------------
 
 
-def test_every_picture_of_the_paper_is_here():
-    listed = artifact_list("chaudhry2017")
-    pictures = listed[(listed["kind"] == "figure") | (listed["regeneration"] == "qualitative figure")]
-    assert list(FIGURES)[:len(pictures)] == list(pictures["id"])
-
-
 EXPECTED = {"fig1": 15, "fig2": 1, "fig3": 30, "fig4": 32, "fig5": 32, "table3": 28, "attention_pooling": 28,
             "hierarchy": 1, "erasing_curves": 1, "gamma_curves": 1, "ladder": 1, "per_class": 2, "learning_curves": 1}
 
 
-@pytest.mark.parametrize("name", FIGURES)
-def test_a_figure_has_its_panels_a_title_and_an_alt_text(figures, of_photos, name):
-    assert len(panels(figures[name].figure)) == EXPECTED[name]
-    for drawn in (figures[name], of_photos[name]):
-        assert_described(drawn)
-        assert drawn.kind == ("measured" if name in MEASURED else "schematic" if name == "fig2" else "qualitative")
-
-
-def test_pictures_are_of_seed_zero_and_charts_of_all_seeds(run, figures):
-    of_seed_one = {step.function.__name__ for step in run.loaded if "seed 1" in step.label}
-    assert of_seed_one == {"score_masks", "score_objects", "score_agreement"}
-
-
-def test_photographs_stay_out_of_the_repository_and_charts_do_not():
-    kept = (Path(__file__).parents[2] / ".gitignore").read_text().splitlines()
-    for name in FIGURES:
-        rules = [f"!figures/photos/{paper}/{name}.png" for paper in ("*", "chaudhry2017")]
-        assert any(rule in kept for rule in rules) == (name in MEASURED or name == "fig2"), name
+def test_figures_are_complete_and_described(run, figures, of_photos):
+    assert_all_described("chaudhry2017", figures, of_photos, EXPECTED, {"fig2"})
+    assert read_of_seed_one(run) == {"score_masks", "score_objects", "score_agreement"}
 
 
 # --- pictures --------------------------------------------------------------------------------------------------------
@@ -114,13 +89,6 @@ def test_ground_truth_of_one_class_keeps_void(run):
     assert set(np.unique(shown)) == {0, label, 255}
     np.testing.assert_array_equal(shown == label, mask == label)
     np.testing.assert_array_equal(shown == 255, mask == 255)
-
-
-def test_fig3_goes_from_the_best_image_down_and_ends_with_the_two_worst(run, figures):
-    scores = mean_iou(run.load(run.route.scored("S3 + adapt", True)["confusions"]))
-    shown = scores[rows_shown(run.scenes["images"], figures["fig3"].figure, range(0, 30, 3))]
-    assert shown[0] == scores.max() and np.all(np.diff(shown[:8]) <= 0)
-    assert sorted(shown[8:]) == sorted(scores)[:2] and shown[7] > max(shown[8:])
 
 
 def test_table3_goes_from_the_largest_gain_to_the_largest_loss(run, figures):
@@ -197,15 +165,6 @@ def test_gamma_curves_are_means_over_seeds_with_a_dot_for_each_seed(run, figures
     chosen = [sweep(each.sum(0)).best_threshold()[0] for each in run.results.stack(agreement(split="tuning"))]
     np.testing.assert_allclose(dots[0].get_xdata(), chosen)
     assert {len(dot.get_xdata()) for dot in dots} == {run.seeds} and "γ chosen on dev" in lines
-
-
-def test_erasing_curves_are_means_over_seeds(run, figures):
-    (axes,) = figures["erasing_curves"].figure.axes
-    lines = {line.get_label(): line for line in axes.lines}
-    for step in ("S1", "S2", "S3"):
-        curves = 100 * sweep(run.results.stack(agreement(kind=step)).sum(1)).mean_iou
-        np.testing.assert_allclose(lines[step].get_ydata(), curves.mean(0))
-    assert "the paper's γ, 0.4" in lines
 
 
 def test_ladder_has_the_printed_value_beside_ours(run, figures):

@@ -1,7 +1,6 @@
 """The route of Chaudhry et al. 2017: printed values, the graph of its rows, what changes keys and what doesn't."""
 
-from dataclasses import asdict, replace
-from itertools import product
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,12 +8,10 @@ from fake_run import chaudhry2017_routes
 from step_graph import functions, graph
 
 from wsss_lab.errors import DataError, ParameterError, WeightsError
-from wsss_lab.fusion.harmonic import MEANS
 from wsss_lab.lab import worlds
 from wsss_lab.lab.profiles import has_test
 from wsss_lab.lab.published import published
-from wsss_lab.networks.backbones import Backbone
-from wsss_lab.networks.trunks import RESNET101_BLOCKS, TOY_BLOCKS, VGG16_BLOCKS, vgg_trunk
+from wsss_lab.networks.trunks import TOY_BLOCKS, vgg_trunk
 from wsss_lab.papers.chaudhry2017 import route as chaudhry2017
 from wsss_lab.papers.chaudhry2017.route import (
     POSTPROCESSED,
@@ -35,35 +32,6 @@ PROFILES = ("quick", "toy", "photos", "voc")
 
 
 # --- printed values --------------------------------------------------------------------------------------------------
-
-
-def test_published_values_are_those_of_the_paper():
-    assert asdict(PUBLISHED) == {
-        "gamma": 0.4, "erasing": (0.7, 0.8), "scales": (1.0, 0.75, 0.5), "random_scale": (0.5, 1.5),
-        "crf": {"bilateral_weight": 4, "bilateral_xy": 49, "bilateral_rgb": 5, "spatial_weight": 3, "spatial_xy": 3,
-                "iterations": 10},
-        "input_side": 321, "aspp": (6, 12, 18, 24), "batch": 10, "lr": 0.001, "attention_iterations": 30000,
-        "round_iterations": 10000, "momentum": 0.9, "weight_decay": 0.0005, "head_lr": 10,
-    }  # fmt: skip
-
-
-def test_the_voc_profile_trains_as_printed():
-    scale = SCALES["voc"]
-    for schedule, iterations in ((scale.attention, 30000), (scale.round, 10000)):
-        assert (schedule.iterations, schedule.batch, schedule.lr) == (iterations, 10, 1e-3)
-        assert (schedule.optimiser, schedule.policy) == ("sgd", "poly")
-        assert (schedule.momentum, schedule.weight_decay) == (0.9, 5e-4)
-        assert (schedule.head_lr, schedule.trunk_lr) == (10, 1)
-        assert (schedule.factor(0), schedule.factor(iterations)) == (1, 0)
-        assert schedule.factor(iterations // 2) == pytest.approx(0.5**0.9)
-    assert scale.pretraining is None and scale.gamma == 0.4 and scale.random_scale == (0.5, 1.5)
-
-
-def test_the_voc_profile_has_the_printed_networks(printed):
-    scale = SCALES["voc"]
-    assert scale.main == Backbone("resnet", RESNET101_BLOCKS, aspp=(6, 12, 18, 24), side=321)
-    assert scale.second == Backbone("vgg", VGG16_BLOCKS, 1024, 12, (6, 12, 18, 24), 0.5, 321)
-    assert (printed.network_name("main"), printed.network_name("second"), printed.side) == ("ResNet", "VGG", 321)
 
 
 def test_the_voc_profile_looks_as_printed(printed):
@@ -105,14 +73,6 @@ def test_every_printed_row_of_tables_5_and_6_is_trained_and_scored(table, tested
         name = f"{line['saliency_step']} + adapt"
         assert ROWS[name] == Row(line["saliency_step"], 2) and name in POSTPROCESSED
         assert not tested or name in TESTED
-
-
-def test_the_means_of_the_printed_cells_are_the_printed_means():
-    for table in ("table5", "table6"):
-        cells = published("chaudhry2017", table)
-        classes = [name for name in cells if name.endswith("_iou_pct") and name != "mean_iou_pct"]
-        assert len(classes) == 21
-        assert (cells[classes].mean(axis=1) - cells["mean_iou_pct"]).abs().max() < 0.1
 
 
 def test_profiles_train_what_they_can():
@@ -254,15 +214,6 @@ def test_scores_without_training_use_what_was_made_anyway(route):
 # --- keys ------------------------------------------------------------------------------------------------------------
 
 
-def test_rows_are_trainings_of_their_own(route):
-    assert len({route.trained(name).key for name in ROWS}) == len(ROWS)
-
-
-def test_equal_arguments_give_equal_keys(route):
-    again = chaudhry2017.routes("quick", seeds=1)[0]
-    assert all(again.scored(name, True).key == route.scored(name, True).key for name in ROWS)
-
-
 def test_gamma_changes_cues_and_neither_attention_nor_saliency(route):
     other = replace(route, scale=replace(route.scale, gamma=0.3))
     for step in (lambda r: r.attention(), lambda r: r.volumes(), lambda r: r.hierarchy(), lambda r: r.trained("G2"),
@@ -289,55 +240,12 @@ def test_scales_and_crf_change_the_prediction_only(route):
     assert plain.parents == crf.parents == one.parents
 
 
-def test_the_seed_changes_trainings_and_nothing_else(routes):
-    one, two = routes
-    shared = [lambda r: r.starts["main"].step, lambda r: r.starts["second"].step, lambda r: r.cues("full")]
-    own = [lambda r: r.attention(), lambda r: r.hierarchy(), lambda r: r.hierarchy(detector="unsupervised"),
-           *(lambda r, name=name: r.trained(name) for name in ROWS)]
-    assert all(step(one) == step(two) for step in shared) and all(step(one) != step(two) for step in own)
-
-
-def test_the_world_seed_changes_everything(route):
-    other = chaudhry2017.routes("quick", seeds=1, world_seed=1)[0]
-    assert other.starts["main"].key != route.starts["main"].key
-    assert all(other.trained(name).key != route.trained(name).key for name in ROWS)
-
-
 def test_words_that_mean_nothing_are_refused(route):
     with pytest.raises(ParameterError, match="unknown kind of cues 'S4'") as caught:
         route.cues("S4")
     assert caught.value.expected == "one of S1, S2, S3, attention, G2, full"
     with pytest.raises(ParameterError, match="unknown saliency detector 'oracle'"):
         route.hierarchy(detector="oracle")
-
-
-# --- labels ----------------------------------------------------------------------------------------------------------
-
-
-def every_step(route):
-    """Everything that tables, figures and claims may ask for at one seed."""
-    steps = [route.scored(name, crf, split) for name, crf, split in product(ROWS, (False, True), ("val", "test"))]
-    steps += [route.score(route.cues_of(name, number), "train") for name, row in ROWS.items()
-              for number in range(1, row.rounds + 1)]
-    steps += [route.attention_score(*options) for options in product(("val", "dev"), ("average", "max"), (False, True))]
-    steps += [route.score(route.direct(tags)) for tags in ("known", "predicted")]
-    for step, detector in product(chaudhry2017.HIERARCHY, ("", "unsupervised")):
-        steps += [route.objects_found(step, "val", detector), route.salient_pixels(step, "val", detector)]
-    steps += [route.agreement(*options) for options in product(MEANS, ("S1", "S3"), ("train", "dev"))]
-    return graph(*steps)
-
-
-def test_different_steps_have_different_labels(routes):
-    steps = graph(*(step for route in routes for step in every_step(route)))
-    labels = [(step.stage, step.label) for step in steps]
-    assert sorted(label for label in set(labels) if labels.count(label) > 1) == []
-
-
-def test_a_step_says_which_seed_it_belongs_to_once(routes):
-    labels = [step.label for step in every_step(routes[1])]
-    assert not any(label.count("seed 1") > 1 for label in labels) and not any("seed 0" in label for label in labels)
-    assert routes[1].trained("S3 + adapt").label.endswith(", seed 1")
-    assert routes[1].hierarchy(detector="unsupervised").label == "unsupervised hierarchical saliency on train, seed 1"
 
 
 # --- other profiles --------------------------------------------------------------------------------------------------

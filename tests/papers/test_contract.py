@@ -1,6 +1,9 @@
-"""The weak-supervision contract: what trains sees images and tags; whatever else sees pixel labels says why."""
+"""The weak-supervision contract: what trains sees images and tags; whatever else sees pixel labels says why. And what
+keys and labels tell apart, of the same graphs."""
 
 import dataclasses
+import operator
+from itertools import product
 
 import pytest
 import torch
@@ -8,8 +11,9 @@ from fake_run import chaudhry2017_routes
 from tiny_views import RandomTrunk, write_photographs
 
 from wsss_lab.errors import ContractError, LabError
+from wsss_lab.fusion.harmonic import MEANS
 from wsss_lab.lab.compute import compute
-from wsss_lab.lab.steps import EVALUATION_READS, Step, references
+from wsss_lab.lab.steps import EVALUATION_READS, Step, references, topological
 from wsss_lab.lab.store import Entry, Store
 from wsss_lab.lab.worlds import FolderWorld, ToyWorld, WeightsFile
 from wsss_lab.networks.fit import Schedule
@@ -72,29 +76,40 @@ def of_oh2017(route):
 def of_chaudhry2017(route):
     for name in chaudhry2017.ROWS:
         yield route.prediction(name, crf=True), DCSP_LABELLED.get(name, ())
-        yield route.scored(name), tuple(dict.fromkeys((*DCSP_LABELLED.get(name, ()), EVALUATION_READS)))
+        for crf, split in product((False, True), ("val", "test")):
+            yield route.scored(name, crf, split), tuple(dict.fromkeys((*DCSP_LABELLED.get(name, ()), EVALUATION_READS)))
     for options in (("main", "max"), ("main", "average", True), ("second",)):
         yield route.volumes("val", *options), ()
     for step in [*(route.hierarchy("val", detector) for detector in chaudhry2017.DETECTORS),
                  *map(route.direct, ("predicted", "known"))]:
         yield step, ()
-    for step in (route.attention_score(), route.agreement(), route.objects_found(), route.salient_pixels(),
-                 route.score(route.cues_of("S3 + adapt", 2), "train")):
+    steps = [route.attention_score(*options)
+             for options in product(("val", "dev"), ("average", "max"), (False, True))]
+    steps += [route.agreement(*options) for options in product(MEANS, ("S1", "S3"), ("train", "dev"))]
+    for options in product(chaudhry2017.HIERARCHY, ("val",), chaudhry2017.DETECTORS):
+        steps += [route.objects_found(*options), route.salient_pixels(*options)]
+    for step in [*steps, route.score(route.cues_of("S3 + adapt", 2), "train")]:
         yield step, SCORED
 
 
 def of_roy2017(route):
     for name in roy2017.ROWS:
         yield route.prediction(name), ()
+        for split in ("val", "test"):
+            yield route.scored(name, split), SCORED
+    yield from ((route.score_attention(how), SCORED) for how in (None, roy2017.PARENTS))
     yield from [(route.segmenter("SEC-like"), ()), (route.segmenter("full supervision"), FULL), (route.study(), ()),
                 (route.attention_time(), ()), (route.scored(), SCORED), (route.objects(), SCORED)]
 
 
 def of_araslanov2020(route):
     steps = [route.prediction(name) for name in araslanov2020.ROWS]
-    steps += [route.cam_labels(net, "train") for net in araslanov2020.trained_nets("quick")]
-    for step in [*steps, route.prediction("ours", "train", "known"), route.second_labels("ours"), route.memory(),
-                 route.pictures((0,)), route.pictures((0,), late=True)]:
+    steps += [route.prediction("ours", *options) for options in product(
+        ("val", "train"), ("predicted", "known"), (False, True), (1.0, 3.0))]
+    steps += [route.cam_labels(*options)
+              for options in product(araslanov2020.trained_nets("quick"), ("val", "train"), (False, True))]
+    for step in [*steps, *(route.second_labels("ours", net) for net in ("ResNet-101", "main")), route.memory(),
+                 route.pooled((0,)), route.pictures((0,)), route.pictures((0,), late=True)]:
         yield step, ()
     yield route.second_labels("full", "main"), FULL
     yield route.score(route.second_labels("ours")), SCORED
@@ -112,6 +127,29 @@ def of_lee2021(route):
                 (route.prediction("CAM + AffinityNet"), ()), (route.objects(), SCORED),
                 (route.boundaries(route.masks("CAM")), SCORED), (route.localisation_score("CAM"), SCORED),
                 (route.estimated(), OTHER_OBJECTS)]
+
+
+@pytest.mark.parametrize("paper", PAPERS)
+def test_keys_and_labels_tell_steps_apart_and_labels_say_their_seed_once(paper):
+    """Equal arguments give equal keys. The seed changes what is trained and what rests on it, and that says so; the
+    seed of the world changes everything."""
+    module = PAPERS[paper]
+
+    def steps(*how):
+        return [[step for step, _ in globals()[f"of_{paper}"](route)] for route in module.routes("quick", *how)]
+
+    (one, other), (again,), (elsewhere,) = steps(2), steps(1), steps(1, 1)
+    assert [step.key for step in again] == [step.key for step in one]
+    assert not any(map(operator.eq, one, elsewhere))
+    for step, twin in zip(one, other, strict=True):
+        assert (step == twin) == (", seed " not in step.label), step
+    every = [step for step in topological([*one, *other]) if step.stage != "data"]
+    labels = [(step.stage, step.label) for step in every]
+    assert [label for label in set(labels) if labels.count(label) > 1] == []
+    assert all(step.label.count(", seed ") == 1 for step in every if step.trains and step.stage != "networks")
+    assert max(step.label.count(", seed ") for step in every) == 1
+    names = getattr(module, "TRAININGS", module.ROWS)
+    assert len({module.routes("quick", 1)[0].trained(name).key for name in names}) == len(names)
 
 
 @pytest.mark.parametrize("paper", PAPERS)

@@ -1,11 +1,9 @@
 """The figures of Lee et al. 2021 from made-up results: which pictures are shown, and what charts draw."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
-from figure_parts import assert_described, panels, rows_shown, shown, words
+from figure_parts import assert_all_described, panels, read_of_seed_one, rows_shown, shown, words
 from lee2021_results import BINS, IMAGES, PAIRS, fake_run
 from table_parts import mean_score
 
@@ -13,13 +11,11 @@ from wsss_lab.data.toyvoc import CLASSES
 from wsss_lab.evaluation.confusion import iou, mean_iou
 from wsss_lab.evaluation.saliency_scores import foreground_iou
 from wsss_lab.lab.plots import colour_mask
-from wsss_lab.lab.published import artifact_list
 from wsss_lab.papers.lee2021 import figures as lee
 from wsss_lab.papers.lee2021 import tables
 from wsss_lab.papers.lee2021.figures import FIGURES, WATCHED, Pictures, Watched, example, shown_detectors, span
 from wsss_lab.papers.lee2021.route import SHARES, TAUS, share_row, tau_row
 
-MEASURED = {"learning_curves", "backgrounds", "robustness", "dial"}
 EXPECTED = {"fig1": 20, "fig2": 9, "fig3": 32, "fig4": 20, "fig5": 36, "detector_maps": 54, "learning_curves": 3,
             "fig6": 36, "backgrounds": 1, "robustness": 2, "dial": 1}
 
@@ -48,24 +44,9 @@ def detected(run, name: str, split: str) -> np.ndarray:
 # --- all figures ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", FIGURES)
-def test_a_figure_has_its_panels_a_title_and_an_alt_text(figures, of_photos, name):
-    if name in EXPECTED:
-        assert len(panels(figures[name].figure)) == EXPECTED[name]
-    for drawn in (figures[name], of_photos[name]):
-        assert_described(drawn)
-        assert drawn.kind == ("measured" if name in MEASURED else "schematic" if name == "fig2" else "qualitative")
-    kept = (Path(__file__).parents[2] / ".gitignore").read_text().splitlines()
-    shared = [f"!figures/photos/{folder}/{name}.png" in kept for folder in ("lee2021", "*")]
-    assert any(shared) == (drawn.kind != "qualitative")  # photographs stay out of the repository
-
-
-def test_every_figure_of_the_paper_is_here(run, figures):
-    listed = artifact_list("lee2021")
-    of_paper = list(listed["id"][listed["kind"] == "figure"])
-    assert list(FIGURES)[:len(of_paper)] == of_paper and figures
-    of_seed_one = {step.function.__name__ for step in run.loaded if "seed 1" in step.label}  # charts, not pictures
-    assert of_seed_one == {"score_masks", "score_saliency", "score_localisations", "train_localisation"}
+def test_figures_are_complete_and_described(run, figures, of_photos):
+    assert_all_described("lee2021", figures, of_photos, EXPECTED, {"fig2"})
+    assert read_of_seed_one(run) == {"score_masks", "score_saliency", "score_localisations", "train_localisation"}
 
 
 def test_detectors_need_no_classifier():

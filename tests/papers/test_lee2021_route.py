@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from lee2021_results import LABELS
-from step_graph import functions, graph
+from step_graph import functions
 from tiny_views import RandomTrunk, make_view, write_photographs
 
 from wsss_lab.data.folder import VOC_CLASSES
@@ -17,9 +17,7 @@ from wsss_lab.data.toyvoc import CLASSES, Knobs, make_scenes
 from wsss_lab.data.views import EvalView, TrainView
 from wsss_lab.errors import ContractError, DataError, ParameterError, WeightsError
 from wsss_lab.lab import worlds
-from wsss_lab.lab.forecast import asked_by
 from wsss_lab.lab.published import published
-from wsss_lab.lab.session import Session
 from wsss_lab.lab.worlds import OWN_TRAIN, CocoWorld, FolderWorld
 from wsss_lab.networks.backbones import Backbone
 from wsss_lab.networks.fit import Schedule
@@ -186,30 +184,6 @@ def test_the_classes_counted_with_the_background_are_those_of_the_world(route, t
     worlds._folder.cache_clear()
     voc = FolderWorld(str(photos))
     assert voc.classes == VOC_CLASSES and reserved(voc) == ["chair", "diningtable", "sofa"]
-
-
-def test_keys_tell_trainings_apart_and_labels_say_their_seed_once(routes):
-    def steps(routes):
-        """All that artifacts may ask for."""
-        return [step for step in graph(*asked_by(Session("lee2021", "quick", routes, 0, ""))) if step.stage != "data"]
-
-    first, both = steps(routes[:1]), steps(routes)
-    assert [step.key for step in steps(lee2021.routes("quick", seeds=1))] == [step.key for step in first]
-    assert len({routes[0].trained(name).key for name in ROWS}) == len(ROWS) == 24
-    labels = [(step.stage, step.label) for step in both]
-    assert len(both) > 400 and len(set(labels)) == len(labels)
-    assert not any(label.count(", seed ") > 1 for _, label in labels)
-    assert routes[1].trained("adaptive").label == "train adaptive, seed 1"
-
-
-def test_the_seed_changes_trainings_and_nothing_else(routes):
-    shared, own = ([[step(route) for step in steps] for route in routes] for steps in (
-        [lambda r: r.starts["main"].step, lambda r: r.saliency("unsupervised"), lambda r: r.lessons("full"),
-         lambda r: r.objects(), lambda r: r.crowded.objects()],
-        [lambda r: r.saliency("masks"), lambda r: r.saliency("noisy"), lambda r: r.affinity_net("CAM"),
-         lambda r: r.trained("CAM"), lambda r: r.trained("adaptive"), lambda r: r.segmenter("full")]))
-    assert shared[0] == shared[1] and all(one != two for one, two in zip(*own))
-    assert lee2021.routes("quick", 1, world_seed=1)[0].trained("CAM") != routes[0].trained("CAM")
 
 
 def test_words_that_mean_nothing_are_refused(route):

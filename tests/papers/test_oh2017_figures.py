@@ -4,13 +4,12 @@ import numpy as np
 import pytest
 import torch
 from fake_run import SIDE, FakeRun, oh2017_routes
-from figure_parts import assert_described, legend, panels, rows_shown, shown
+from figure_parts import assert_all_described, legend, panels, read_of_seed_one, rows_shown, shown
 
 from wsss_lab.data.toyvoc import CLASSES, make_scenes
 from wsss_lab.data.views import TrainView
 from wsss_lab.lab.choices import spread_ranks
 from wsss_lab.lab.plots import IGNORE
-from wsss_lab.lab.published import artifact_list
 from wsss_lab.networks.heads import deeplab
 from wsss_lab.papers.oh2017 import figures as oh2017_figures
 from wsss_lab.papers.oh2017 import route as oh2017
@@ -45,26 +44,13 @@ def make(run: FakeRun, function: str, settings: dict) -> dict:
     }.get(function, lambda: {"masks": draw_frames(LABELS - 1, IMAGES)})()
 
 
-def test_every_figure_of_the_paper_is_here():
-    listed = artifact_list("oh2017")
-    assert list(FIGURES) == list(listed["id"][listed["kind"] == "figure"])
-
-
 EXPECTED = {"fig1": 6, "fig2": 1, "fig3": 4, "fig4": 27, "fig5": 12, "fig6": 8, "fig7": 49, "fig8": 36, "fig9": 24,
             "fig10": 48, "fig11": 42, "fig12": 49, "fig13": 49}
 
 
-@pytest.mark.parametrize("name", FIGURES)
-def test_a_figure_has_its_panels_a_title_and_an_alt_text(figures, name):
-    drawn = figures[name]
-    assert len(panels(drawn.figure)) == EXPECTED[name]
-    assert_described(drawn)
-    assert drawn.kind == {"fig2": "schematic", "fig3": "measured"}.get(name, "qualitative")
-
-
-def test_pictures_are_of_seed_zero_and_curves_of_all_seeds(run, figures):
-    of_seed_one = {step.function.__name__ for step in run.loaded if "seed 1" in step.label}
-    assert of_seed_one == {"score_maps"}
+def test_figures_are_complete_and_described(run, figures):
+    assert_all_described("oh2017", figures, {}, EXPECTED, {"fig2"})
+    assert read_of_seed_one(run) == {"score_maps"}
 
 
 def test_figures_of_stages_share_no_image(figures):

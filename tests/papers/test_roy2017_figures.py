@@ -1,14 +1,12 @@
 """The figures of Roy & Todorovic 2017, drawn from made-up results of the right shapes."""
 
-from pathlib import Path
-
 import cv2
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from fake_run import FakeRun, roy2017_routes
-from figure_parts import assert_described, panels, rows_shown, shown, words
+from figure_parts import assert_all_described, panels, read_of_seed_one, rows_shown, shown, words
 from matplotlib.colors import to_hex
 
 from wsss_lab.data.toyvoc import CLASSES
@@ -16,15 +14,12 @@ from wsss_lab.data.views import EvalView
 from wsss_lab.evaluation.confusion import mean_iou, per_image_confusions
 from wsss_lab.lab.charts import OUR_COLOUR, PAPER_COLOUR
 from wsss_lab.lab.plots import colour_mask
-from wsss_lab.lab.published import artifact_list
 from wsss_lab.lab.steps import Output, Step
 from wsss_lab.papers.roy2017.figures import FIGURES, Pictures
 from wsss_lab.papers.roy2017.route import BASELINES, PARENTS, labelled_rows
 from wsss_lab.seeds.rectified_gaussian import MODES
 
 IMAGES, LABELS, GRID, CELLS, RADIUS = 24, len(CLASSES) + 1, 8, 12, 3
-MEASURED = {"baselines", "learning_curves", "iterations"}
-DIAGRAMS = {"fig1", "fig3"}
 
 
 class ScoredRun(FakeRun):
@@ -107,27 +102,9 @@ EXPECTED = {"fig1": 1, "fig2": 14, "fig3": 1, "fig4": 32, "fig5": 8, "gaussian_s
             "baselines": 1, "learning_curves": 2, "iterations": 2}
 
 
-def test_every_figure_of_the_paper_is_here_and_photographs_stay_out_of_the_repository():
-    listed = artifact_list("roy2017")
-    figures = list(listed["id"][listed["kind"] == "figure"])
-    assert list(FIGURES)[:len(figures)] == figures and set(EXPECTED) == set(FIGURES)
-    kept = (Path(__file__).parents[2] / ".gitignore").read_text().splitlines()
-    for name in FIGURES:
-        rules = {f"!figures/photos/{paper}/{name}.png" for paper in ("roy2017", "*")}
-        assert (not rules.isdisjoint(kept)) == (name in MEASURED | DIAGRAMS), name
-
-
-@pytest.mark.parametrize("name", FIGURES)
-def test_a_figure_has_its_panels_a_title_and_an_alt_text(figures, of_photos, name):
-    for drawn in (figures[name], of_photos[name]):
-        assert len(panels(drawn.figure)) == EXPECTED[name]
-        assert_described(drawn)
-        assert drawn.kind == ("measured" if name in MEASURED else "schematic" if name in DIAGRAMS else "qualitative")
-
-
-def test_pictures_are_of_seed_zero_and_charts_of_all_seeds(run, figures):
-    of_seed_one = {step.function.__name__ for step in run.loaded if "seed 1" in step.label}
-    assert of_seed_one == {"score_masks", "segment_fusion", "train_fusion"}
+def test_figures_are_complete_and_described(run, figures, of_photos):
+    assert_all_described("roy2017", figures, of_photos, EXPECTED, {"fig1", "fig3"})
+    assert read_of_seed_one(run) == {"score_masks", "segment_fusion", "train_fusion"}
 
 
 def test_fig2_shows_attention_at_three_ranks_of_what_neighbours_add(run, figures):

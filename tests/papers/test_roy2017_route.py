@@ -15,7 +15,6 @@ from wsss_lab.data.views import EvalView
 from wsss_lab.errors import ParameterError, WeightsError
 from wsss_lab.evaluation.confusion import VOID
 from wsss_lab.evaluation.precision_recall import sweep
-from wsss_lab.lab.steps import EVALUATION_READS
 from wsss_lab.networks.backbones import Backbone
 from wsss_lab.networks.trunks import TOY_BLOCKS, vgg_trunk
 from wsss_lab.papers.oh2017 import route as oh2017
@@ -140,42 +139,6 @@ def test_splits_are_looked_at_as_asked(route):
         assert step.inputs["view"].split == "test"
         trainings = [each for each in graph(step) if each.label.startswith("train ")]
         assert trainings and all(each.inputs["view"].split == "train" for each in trainings)
-
-
-def test_nothing_but_scores_and_full_supervision_reads_masks(route):
-    weak = [route.prediction(name) for name in ROWS] + [route.attention(), route.study(), route.segmenter("SEC-like")]
-    weak += [route.trained(name) for name in TRAININGS] + [route.attention_time()]
-    for step in weak:
-        assert step.pixel_labels() == ()
-        for each in graph(step):
-            assert not each.reads_masks and not any(value.exposes_masks for value in each.inputs.values())
-    for step in (*map(route.scored, ROWS), route.objects(), route.pieces(), route.score_attention()):
-        assert step.pixel_labels() == (EVALUATION_READS,)
-        assert all(parent.stage not in ("evaluation", "saliency") for parent in step.ancestors())
-    full = route.segmenter("full supervision")
-    assert [each.label for each in graph(full) if each.reads_masks] == ["ground truth of train"]
-    assert full.pixel_labels() == ("training masks",)
-
-
-def test_different_steps_have_different_labels_that_say_their_seed_once(routes):
-    steps = graph(*(step for route in routes for step in (
-        *(route.scored(name, split) for name in (*ROWS, *TAUGHT) for split in ("val", "test")),
-        route.score(route.prediction("w/o CRF-RNN")), route.study(), *map(route.score_attention, (None, PARENTS)))))
-    labels = [(step.stage, step.label) for step in steps if step.stage != "data"]
-    assert len(labels) > 200 and sorted(label for label in set(labels) if labels.count(label) > 1) == []
-    assert not any(label.count(", seed ") > 1 for _, label in labels)
-    assert routes[1].trained().label == "train full, seed 1"
-
-
-def test_the_seed_changes_trainings_and_nothing_else(routes):
-    one, two = routes
-    assert one.start.step == two.start.step and one.lessons("full supervision") == two.lessons("full supervision")
-    pairs = [*((one.trained(name), two.trained(name)) for name in TRAININGS),
-             (one.segmenter("SEC-like"), two.segmenter("SEC-like"))]
-    for step, other in pairs:
-        assert step != other and step.settings | {"seed": 1} == other.settings
-    again, elsewhere = (roy2017.routes("quick", 1, world_seed=seed)[0] for seed in (0, 1))
-    assert again.trained() == one.trained() != elsewhere.trained()
 
 
 @pytest.mark.parametrize("call, kind, close", [

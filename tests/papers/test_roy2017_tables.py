@@ -1,19 +1,18 @@
 """The tables of Roy & Todorovic 2017, made from made-up results of the right shapes."""
 
 import io
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 from fake_run import FakeRun, TablesRun, roy2017_routes
 from sklearn.metrics import balanced_accuracy_score
-from table_parts import assert_in_intervals, mean_score
+from table_parts import assert_sound, mean_score
 
 from wsss_lab.data.toyvoc import CLASSES
 from wsss_lab.evaluation.precision_recall import average_precisions
 from wsss_lab.lab.published import artifact_list
-from wsss_lab.lab.tables import numeric_columns, to_csv
+from wsss_lab.lab.tables import to_csv
 from wsss_lab.measure.tables import NOT_RUN
 from wsss_lab.papers.roy2017.route import AGGREGATIONS, BASELINES, OPTIONS, ROWS, TRAININGS
 from wsss_lab.papers.roy2017.tables import DIFFERENCES, OURS, READINGS, TABLES, balanced_accuracy, confusions, scores
@@ -55,29 +54,12 @@ def test_every_table_of_the_paper_and_the_values_of_its_text_are_here():
 
 
 @pytest.mark.parametrize("name", [name for name in ALL if name not in ("table4", "study")])
-def test_the_sentences_under_a_table_say_how_it_was_measured(made, name):
+def test_a_table_is_sound(made, name):
     table = made[name]
-    scored = f"toyvoc {'test' if name == 'table3' else 'val'} (12 images, longer side 64; 12 for training)"
-    assert f"{scored}, 2 training seed(s)" in table.protocol
-    for words in ("image tags not used at test time", "one scale", "bootstrap over images and seeds",
-                  "The CRF-RNN is a part of the network", "Start weights: pre-trained on drawn crops"):
-        assert words in table.protocol
+    assert_sound(table, f"toyvoc {'test' if name == 'table3' else 'val'} (12 images, longer side 64; 12 for training), "
+                 "2 training seed(s)", "image tags not used at test time", "one scale", "The CRF-RNN is a part of the",
+                 "bootstrap over images and seeds", "Start weights: pre-trained on drawn crops")
     assert "Labels that training rests on: image tags." in table.protocol or "labels used" in table.frame
-    for column in table.frame.columns:
-        if column.endswith((" ours", " paper")):
-            assert column in numeric_columns(table.frame) or table.frame[column].isna().all(), column
-
-
-@pytest.mark.parametrize("name, column, ends", [
-    *((name, f"{what} ours", f"{what} 95 %") for name in ("table1", "table5") for what in ("test", "test change")),
-    *((name, f"{what} ours", f"{what} 95 %") for name in ("options", "text-values") for what in ("val", "val change")),
-    ("table5", "mAP ours", "mAP 95 %"), ("table5", "predicted ours", "predicted 95 %"),
-    ("table2", "mean ours", "95 %"), ("table3", "gain ours", "gain 95 %"),
-])
-def test_figures_lie_in_their_intervals(made, name, column, ends):
-    known = made[name].frame.dropna(subset=[column])
-    assert len(known) > 2
-    assert_in_intervals(known[column], known[ends])
 
 
 def test_a_profile_that_leaves_rows_out_says_so(made, made_of_photos):
@@ -173,16 +155,6 @@ def test_class_tables_quote_and_measure_and_never_mix(run, made, name, split, ov
     labels = frame["labels used"]
     assert list(frame.index[labels.str.contains("masks", na=False)]) == ["full supervision"]
     assert labels[list(OURS)].notna().all()
-
-
-def test_classes_of_the_paper_are_shown_where_the_world_has_them():
-    run = fake_run("quick", 1)
-    run.world = SimpleNamespace(name="half of VOC", classes=("cat", "dragon", "dog", *CLASSES[:LABELS - 4]), seed=0)
-    frame, printed = TABLES["table2"](run).frame, run.published("table2")
-    shown = [column for column in frame.columns[9:] if column.endswith((" paper", " ours"))]
-    assert shown[:7] == ["background paper", "background ours", "cat paper", "cat ours", "dragon ours", "dog paper",
-                         "dog ours"]
-    assert frame["dog paper"].dropna().tolist() == printed["dog_iou_pct"].tolist()
 
 
 def test_table4_is_quoted_and_says_so(run, made):

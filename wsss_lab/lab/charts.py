@@ -34,12 +34,14 @@ def light_grid(axes: "Axes") -> None:
     axes.tick_params(labelsize=8)
 
 
-def side_by_side(count: int, size: tuple[float, float], **options: Any) -> "tuple[Figure, Sequence[Axes]]":
-    """A white figure of this size, in inches, with charts side by side. options: of matplotlib's `subplots`."""
+def side_by_side(count: int, size: tuple[float, float], rows: int = 1, **options: Any
+                 ) -> "tuple[Figure, Sequence[Axes]]":
+    """A white figure of this size, in inches, with charts side by side, row by row. options: of matplotlib's
+    `subplots`."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=size, facecolor="white", layout="constrained")
-    every = figure.subplots(1, count, squeeze=False, **options)[0]
+    every = figure.subplots(rows, count, squeeze=False, **options).ravel()
     for axes in every:
         light_grid(axes)
     return figure, every
@@ -53,6 +55,24 @@ def label(axes: "Axes", x: str, y: str = "", title: str = "") -> None:
         axes.set_title(title, fontsize=9)
 
 
+def mark(axes: "Axes", x: float, label: str | None = None) -> None:
+    """A dashed grey line upwards from a value of x that something is set to or read at."""
+    axes.axvline(x, color="#888888", lw=0.9, ls=(0, (2, 2)), zorder=1, label=label)
+
+
+def legend_beside(axes: "Axes", **style: Any) -> None:
+    """A legend at the right of a chart. style: of matplotlib's `legend`."""
+    axes.legend(**{"fontsize": 8, "frameon": False, "loc": "upper left", "bbox_to_anchor": (1, 1), "borderaxespad": 0}
+                | style)
+
+
+def legend_outside(axes: "Axes", where: str, columns: int, **style: Any) -> None:
+    """A chart's legend, each label once, above ("upper") or below ("lower") all charts of its figure."""
+    entries = {label: handle for handle, label in zip(*axes.get_legend_handles_labels())}
+    axes.figure.legend(list(entries.values()), list(entries), fontsize=8, frameon=False, loc=f"outside {where} center",
+                       ncol=columns, **style)
+
+
 def points(axes: "Axes", at: Sequence[float], found: "Collection[Interval]", colour: str, marker: str = "o",
            bar: float = 1.5, **style: Any) -> None:
     """Figures with their intervals. marker: such as "o-". bar: width of the intervals. style: of matplotlib's `plot`.
@@ -61,24 +81,19 @@ def points(axes: "Axes", at: Sequence[float], found: "Collection[Interval]", col
     axes.plot(at, [each.mean for each in found], marker, color=colour, **style)
 
 
-def learning_curves(histories: Mapping[str, Sequence[float]], quantity: str = "training loss") -> "Figure":
+def learning_curves(histories: Mapping[str, Sequence[float]]) -> "Figure":
     """Loss against iteration, one smoothed line per training run over its pale raw values.
 
     histories: label -> value per iteration. The line is a centred moving mean over 1/20 of the iterations.
     """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(5.2, 2.8), facecolor="white", layout="constrained")
-    axes = figure.subplots()
-    for index, (label, history) in enumerate(histories.items()):
+    figure, (axes,) = side_by_side(1, (5.2, 2.8))
+    for index, (name, history) in enumerate(histories.items()):
         iterations, style = np.arange(1, len(history) + 1), line_style(index)
         axes.plot(iterations, history, color=style["color"], lw=0.6, alpha=0.25)
-        axes.plot(iterations, moving_mean(history, len(history) // 20), lw=1.6, label=label, **style)
-    light_grid(axes)
-    axes.set_xlabel("iteration", fontsize=9)
-    axes.set_ylabel(quantity, fontsize=9)
+        axes.plot(iterations, moving_mean(history, len(history) // 20), lw=1.6, label=name, **style)
+    label(axes, "iteration", "training loss")
     axes.set_ylim(bottom=0)
-    axes.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1, 1), borderaxespad=0)
+    legend_beside(axes)
     return figure
 
 
@@ -118,8 +133,7 @@ def training_panels(panels: Mapping[str, Mapping[str, np.ndarray]], total: int, 
             training_curve(axes, values, name, number, total, linestyle=LINE_STYLES[number])
         axes.set_xlim(0, total)
         label(axes, "iteration", title=title)
-    figure.legend(*axes.get_legend_handles_labels(), fontsize=8, frameon=False, loc="outside lower center",
-                  ncol=len(curves), handlelength=2.6)
+    legend_outside(axes, "lower", len(curves), handlelength=2.6)
     return figure
 
 
@@ -167,13 +181,10 @@ def grouped_bars(groups: Sequence[str], series: Mapping[str, Sequence[tuple[floa
     series: name -> (value, low, high) per group; nan draws no bar, and a dash in its place. Raises ParameterError when
     a series hasn't one value per group.
     """
-    from matplotlib.figure import Figure
-
     for name, values in series.items():
         if len(values) != len(groups):
             raise ParameterError(f"{name} has {len(values)} values for {len(groups)} groups", "one per group")
-    figure = Figure(figsize=(1.6 + 1.5 * len(groups), 2.8), facecolor="white", layout="constrained")
-    axes = figure.subplots()
+    figure, (axes,) = side_by_side(1, (1.6 + 1.5 * len(groups), 2.8))
     width = 0.8 / len(series)
     for index, (name, values) in enumerate(series.items()):
         value, low, high = np.array(values, dtype=float).T
@@ -184,16 +195,15 @@ def grouped_bars(groups: Sequence[str], series: Mapping[str, Sequence[tuple[floa
             top = np.nanmax([number, end, 0])
             axes.annotate("–" if np.isnan(number) else f"{number:.0f}", (x, top), (0, 2), ha="center", va="bottom",
                           textcoords="offset points", fontsize=8)
-    light_grid(axes)
     axes.grid(visible=False, axis="x")
     axes.set_xticks(np.arange(len(groups)), groups, fontsize=9)
     axes.tick_params(axis="x", length=0)
     axes.set_ylabel(quantity, fontsize=9)
-    axes.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1, 1), borderaxespad=0)
+    legend_beside(axes)
     return figure
 
 
-def class_heatmap(values: "pd.DataFrame", quantity: str = "IoU (%)") -> "Figure":
+def class_heatmap(values: "pd.DataFrame") -> "Figure":
     """One cell per row and class, darker for more, the number written into it.
 
     values: rows by name, classes as columns, per cent; nan is left white.
@@ -205,7 +215,7 @@ def class_heatmap(values: "pd.DataFrame", quantity: str = "IoU (%)") -> "Figure"
                     layout="constrained")
     axes = figure.subplots()
     seaborn.heatmap(values, ax=axes, annot=True, fmt=".0f", cmap="YlGnBu", vmin=0, vmax=100, linewidths=0.5,
-                    annot_kws={"fontsize": 8}, cbar_kws={"label": quantity, "shrink": 0.9})
+                    annot_kws={"fontsize": 8}, cbar_kws={"label": "IoU (%)", "shrink": 0.9})
     axes.tick_params(length=0, labelsize=8)
     axes.set_xticklabels(axes.get_xticklabels(), rotation=35, ha="right")
     axes.set_ylabel("")

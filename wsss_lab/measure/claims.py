@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 SEEDS_FOR_A_VERDICT = 3
 TIE = 1  # pp: figures that are at most so far apart count as equal
+ROUNDING = 1e-9  # relative, in double precision
 COLUMNS = ("claim_id", "statement", "published", "measured", "interval", "verdict", "why")
 
 
@@ -364,6 +365,18 @@ def holds(true: bool | None, why: str, measured: str = "", *, partly: bool = Fal
     return Decision(verdict, why, measured, interval.ends if interval else "", interval.seeds if interval else seeds)
 
 
+def agree(source: Source, what: str, *names: str) -> Condition:
+    """That two ways to compute something do the same. source: the largest relative differences, by name."""
+
+    def decide(claim: Claim, results: Results) -> Decision:
+        found = {name: max(each[name] for each in results.each(source)) for name in names}
+        same = max(found.values()) < ROUNDING
+        return holds(same, f"{what} {'agree' if same else 'do not agree'} to {ROUNDING:.0e} in double precision",
+                     f"{', '.join(f'{name} {value:.0e}' for name, value in found.items())} apart (relative)")
+
+    return Condition(decide, (source,))
+
+
 def not_testable(why: str) -> Condition:
     """A claim that no run of this collection can test, with the reason."""
     return Condition(lambda claim, results: Decision(Verdict.NOT_TESTABLE, why))
@@ -402,6 +415,12 @@ def also(text: str, *quantities: Quantity | Best) -> Sentence:
                              each.interval(results).number(each.value(results)) for each in chosen))
 
     return Sentence(fill, _union(quantities))
+
+
+def against(*pairs: tuple[Quantity, Quantity]) -> Sentence:
+    """A sentence on further differences."""
+    listed = "; ".join(f"{a.name} against {b.name} {{}}" for a, b in pairs)
+    return also(f"Also: {listed}.", *(a - b for a, b in pairs))
 
 
 def labels_learnt(cells: Mapping[str, tuple[Quantity, Quantity]],

@@ -1,24 +1,31 @@
 """What the figures of all papers are put together from: images, masks and stored label maps as panels; scores."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from wsss_lab.data.canvas import canvas_box, from_canvas
 from wsss_lab.data.views import EvalView
-from wsss_lab.evaluation.confusion import iou, nan_mean
+from wsss_lab.evaluation.confusion import confusion_matrix, iou, mean_iou, nan_mean
 from wsss_lab.evaluation.intervals import Interval
 from wsss_lab.lab import charts
+from wsss_lab.lab.choices import ranked, spread_ranks
 from wsss_lab.lab.plots import Drawn, Panel, grid
 from wsss_lab.lab.session import Session
-from wsss_lab.lab.steps import Output
+from wsss_lab.lab.steps import Output, Step
 from wsss_lab.measure.quantities import NotMeasured, Quantity, Source
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Column = tuple[str, Callable[[int], Panel]]  # a heading, and the panel of an image
 
 
 class SplitPictures:
-    """Panels of the images of one split at seed 0.
+    """Panels of the images of one split at seed 0, and the scores by which images are chosen.
 
     Every method that takes an image takes its row in the split; what it shows has been stored by `Session.compute`.
     """
@@ -27,11 +34,56 @@ class SplitPictures:
         self.run, self.split, self.view = run, split, run.view(split)
         self.route, self.classes = run.route, self.view.classes
 
+    def grid(self, images: Sequence[int] | Sequence[Sequence[int]],
+             columns: Mapping[str, Callable[[int], Panel]] | Iterable[Column], names: Sequence[str] = (), *,
+             across: bool = False, **options: Any) -> "Figure":
+        """A panel for each image and column, an image to a row, or several where images are given row by row.
+
+        names: of the rows. across: images stand side by side, columns are rows, and names those of the images.
+        options: of `plots.grid`.
+        """
+        columns = list(columns.items() if isinstance(columns, Mapping) else columns)
+        headings = [heading for heading, _ in columns]
+        if across:
+            rows = [[panel(index) for index in images] for _, panel in columns]
+            return grid(rows, names, headings, self.classes, **options)
+        rows = [np.atleast_1d(row).tolist() for row in images]
+        wide = max(map(len, rows))
+        if wide > 1:
+            options = {"groups": [("", len(columns))] * wide} | options
+        return grid([[panel(index) for index in row for _, panel in columns] for row in rows], headings * wide, names,
+                    self.classes, **options)
+
+    def loaded(self, output: Output) -> np.ndarray:
+        return np.asarray(self.run.load(output))
+
+    def on_image(self, maps: np.ndarray, index: int, side: int) -> np.ndarray:
+        """Maps of the image's canvas, which has this side, on its own pixels: (K, h, w) -> float32 (K, H, W)."""
+        size = self.view.size(index)
+        return from_canvas(np.asarray(maps, np.float32), canvas_box(*size, side), side, size)
+
+    def confusions(self, score: Step) -> np.ndarray:
+        """(N, K, K + 1) counts of a scoring step."""
+        return self.loaded(score["confusions"])
+
+    def iou(self, score: Step) -> np.ndarray:
+        """Mean IoU (N,) of scored labels over the classes that each image shows or is said to show."""
+        return mean_iou(self.confusions(score))
+
+    def iou_of(self, labels: np.ndarray, index: int) -> float:
+        """Mean IoU of labels (H, W) of an image."""
+        return float(mean_iou(confusion_matrix(labels, self.view.mask(index), 1 + len(self.classes))))
+
     def image(self, index: int, title: str = "") -> Panel:
         return Panel(self.view.image(index), title=title)
 
     def truth(self, index: int, title: str = "") -> Panel:
         return Panel(self.view.mask(index), "mask", title)
+
+    def truth_of(self, label: int, index: int) -> Panel:
+        """The ground truth with one class only, 1..C."""
+        mask = self.view.mask(index)
+        return Panel(np.where((mask == label) | (mask == 255), mask, 0), "mask")
 
     def tags(self, index: int, between: str = "\n") -> str:
         """The class names of an image, one per line or with something else between them."""
@@ -45,6 +97,12 @@ class SplitPictures:
         """Labels of an image from a stored frame (N, Hmax, Wmax)."""
         return self.labels(self.run.load(output)[index], index, title)
 
+    def saliency(self, output: Output, index: int, salient: Callable[[np.ndarray], np.ndarray], title: str = ""
+                 ) -> Panel:
+        """A map of an image from a stored frame in 0..255, with the border of what is salient of it, in [0, 1]."""
+        values = self.cut(self.run.load(output)[index], index) / 255
+        return Panel(values, "heat", title, outline=salient(values))
+
     def cut(self, frame: np.ndarray, index: int) -> np.ndarray:
         """The part (H, W) of a frame (Hmax, Wmax) that shows the image."""
         height, width = self.view.size(index)
@@ -57,6 +115,22 @@ class SplitPictures:
         return several if len(several) else np.arange(len(self.view))
 
 
+def pairs_and_worst(scores: np.ndarray) -> list[list[int]]:
+    """Four pairs of images at evenly spread ranks of their scores, from the best on, and the two worst as the last."""
+    worst = ranked(scores)[-2:][::-1]
+    shown = spread_ranks(np.where(np.isin(np.arange(len(scores)), worst), np.nan, scores), 8)
+    return [*in_rows(shown, 2), worst.tolist()]
+
+
+def in_rows(images: Sequence[int], wide: int) -> list[list[int]]:
+    """Images in rows of so many.
+
+    >>> in_rows([5, 6, 7], 2)
+    [[5, 6], [7]]
+    """
+    return [np.asarray(images[first:first + wide]).tolist() for first in range(0, len(images), wide)]
+
+
 def per_cent(value: float) -> str:
     """An IoU as a short title; "IoU –" where there is none."""
     return "IoU –" if np.isnan(value) else f"IoU {100 * value:.0f} %"
@@ -67,13 +141,12 @@ def over_seeds(run: Session) -> str:
     return f"means over {run.seeds} training seeds" if run.seeds > 1 else "one training seed"
 
 
-def compared(run: Session, ours: Mapping[str, Quantity], printed: Sequence[float], title: str, alt: str,
-             quantity: str = "val mIoU (%)") -> Drawn:
+def compared(run: Session, ours: Mapping[str, Quantity], printed: Sequence[float], title: str, alt: str) -> Drawn:
     """Printed figures beside ours with their intervals, a line each. printed: nan where the paper has none."""
     found = [_known(lambda each=each: each.interval(run.results), Interval(*[np.nan] * 3, 0, 0, "nothing"))
              for each in ours.values()]
     figure = charts.compare(list(ours), printed, [each.mean for each in found],
-                            [(each.low, each.high) for each in found], quantity,
+                            [(each.low, each.high) for each in found], "val mIoU (%)",
                             our_label=f"ours: {run.world.name} val")
     values = ", ".join(f"{name} {each.mean:.1f}" for name, each in zip(ours, found, strict=True)
                        if not np.isnan(each.mean))

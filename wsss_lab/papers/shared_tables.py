@@ -1,6 +1,6 @@
 """What the tables of every paper share: their form, the sentence under them, and the cells that several have."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +9,14 @@ import numpy as np
 from wsss_lab.evaluation.confusion import nan_mean, precision_recall_of_labels
 from wsss_lab.evaluation.intervals import REPLICATES
 from wsss_lab.evaluation.precision_recall import average_precisions, sweep
-from wsss_lab.lab.profiles import unknown_name
+from wsss_lab.lab.profiles import has_test, unknown_name
 from wsss_lab.lab.published import mismatches
 from wsss_lab.lab.session import Session
 from wsss_lab.lab.steps import EVALUATION_READS, Step
 from wsss_lab.lab.worlds import WeightsFile
 from wsss_lab.measure.quantities import Derived, Leaf, NotMeasured, Quantity, Source
+from wsss_lab.measure.tables import NOT_RUN, Column, Table, measured, table
+from wsss_lab.papers.shared_pictures import class_iou
 from wsss_lab.saliency.maps import grabcut_targets
 
 NO_TEST = "no test split with masks"
@@ -101,10 +103,56 @@ def average_precision_of(name: str, scores: Source, tags: Source, replicates: in
     return Quantity((Leaf((scores, tags), per_seed, lambda scores, tags: scores.shape[1], replicates),), name)
 
 
-def printed_slips(run: Session, artifact: str) -> str:
-    """Where a table of the paper contradicts itself in print: text for the sentence under it."""
+def printed_slips(run: Session, artifact: str, kind: str = "") -> str:
+    """Where a table of the paper contradicts itself in print, in a way or in any: text for the sentence under it."""
     found = mismatches(run.paper)
-    return "; ".join(found["detail"][found["artifact"] == artifact])
+    return "; ".join(found["detail"][(found["artifact"] == artifact) & (found["kind"].eq(kind) | (kind == ""))])
+
+
+#: Under tables with a column per class.
+CLASSES_NOTE = (" Means are over background and all classes, ours of the cells of their line. A class is compared "
+                "where both data sets have it (the paper prints a line per class).")
+
+
+def class_table(run: Session, name: str, split: str, lines: Sequence[Mapping[str, Any]],
+                ours: Callable[[Mapping[str, Any]], Quantity | None], title: str,
+                protocol: Callable[[Session, str], str], note: str, first: Mapping[str, Column],
+                more: Mapping[str, Column] | None = None, last: Mapping[str, Column] | None = None) -> Table:
+    """IoU of each class of the run's world on a split, the paper's beside ours.
+
+    lines: of a printed table, and more. ours: a line's mean IoU, whose confusions give the classes. protocol: from run
+    and split to the sentences before the note. first, more, last: columns before the means, behind them, and behind the
+    classes; "here" says of a line whether it is measured.
+    """
+    there, printed = split == "val" or has_test(run.profile), run.published(name)
+    classes = [column for column in printed if column.endswith("_iou_pct") and column != "mean_iou_pct"]
+    found = class_iou(run, {place: mean.sources[0] for place, line in enumerate(lines) if (mean := ours(line))})
+    lines = [line | {"place": place, "here": place in found.index,
+                     "cells": float(np.mean([line[cell] for cell in classes])) if classes[0] in line else None}
+             for place, line in enumerate(lines)]
+    columns = {**first, "mean paper": "mean_iou_pct", "mean of printed cells": "cells",
+               **measured("mean", ours, "95 %", unmeasured=NOT_RUN if there else NO_TEST), **(more or {})}
+    for label in ("background", *run.world.classes):
+        columns |= {f"{label} paper": f"{label}_iou_pct"} if f"{label}_iou_pct" in classes else {}
+        columns[f"{label} ours"] = lambda line, label=label: found[label].get(line["place"])
+    where = protocol(run, split) if there else (
+        f"paper: PASCAL VOC 2012 {split}; {run.world.name} has {NO_TEST}: nothing is measured in this profile.")
+    return table(run, lines, columns | dict(last or {}), title, where + note, {"mean of printed cells": 2})
+
+
+def source_of(line: Mapping[str, Any]) -> str | None:
+    """A column of `class_table`: whether a line is measured or quoted."""
+    return "measured" if line["here"] else "quoted" if line["cells"] else None
+
+
+def scale_words(scales: Iterable[float]) -> str:
+    """Two or more scales in words.
+
+    >>> scale_words((1.0, 0.75, 0.5))
+    'scales 1, 0.75 and 0.5'
+    """
+    *others, last = (f"{scale:g}" for scale in scales)
+    return f"scales {', '.join(others)} and {last}"
 
 
 def words_on_test(run: Session, tested: bool) -> str:

@@ -10,12 +10,14 @@ from wsss_lab.evaluation.confusion import divide, iou, mean_iou, nan_mean
 from wsss_lab.evaluation.intervals import image_values, ratio
 from wsss_lab.lab.steps import Output
 from wsss_lab.measure.claims import (
+    ROUNDING,
     Claim,
     Condition,
     Decision,
     Sentence,
     about_zero,
     above,
+    against,
     all_above,
     also,
     between,
@@ -52,7 +54,6 @@ EPSILONS = {1: REFERENCE, 0: NO_EPSILON}
 NO_GCI, NO_GATE, FIXED_GATE = gate_row(0.5, injected=False), "no gate", "deterministic gate"
 LARGE, SMALL, SMALLEST = ("kernel 1-3-6-9-12-16", "kernel 1-2-4-8-12-16"), "kernel 1-2-4-8", "kernel 1-2-4"
 INJECTED, BARE = [gate_row(psi) for psi in PSIS], [gate_row(psi, injected=False) for psi in PSIS]
-ROUNDING = 1e-9  # relative, in double precision
 SATURATED = 0.05  # largest relative fall of the loss within the last third of a training that counts as none
 GRID, SIDES, SCORE = 128, (32, 64, 128), 2.0  # of C26: objects on a grid, far larger than epsilon; of their pixels
 PIXELS = (2.0, -3.0)  # y_k and y_l of C28
@@ -174,12 +175,6 @@ def mean_of_nets(name: str, score: Callable[..., Quantity], crf: bool = False, e
                  nets: Iterable[str] = NETS) -> Quantity:
     """Mean over backbones of `known` or `cam`, with the scales of App. F or the others."""
     return mean(named(name, crf), [score(net, crf, "val", exchanged) for net in nets])
-
-
-def against(*pairs: tuple[Quantity, Quantity]) -> Sentence:
-    """Further differences."""
-    listed = "; ".join(f"{a.name} against {b.name} {{}}" for a, b in pairs)
-    return also(f"Also: {listed}.", *(a - b for a, b in pairs))
 
 
 def quality(*scores: Quantity) -> Sentence:

@@ -4,24 +4,24 @@ Pictures are taken from seed 0 and chosen by rule, never by hand; every alt text
 """
 
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-from wsss_lab.data.canvas import canvas_box, from_canvas
-from wsss_lab.evaluation.confusion import confusion_matrix, divide, mean_iou
+from wsss_lab.data.canvas import canvas_box
+from wsss_lab.evaluation.confusion import divide
 from wsss_lab.lab import charts, plots
 from wsss_lab.lab.choices import random_images, ranked, spread_ranks
 from wsss_lab.lab.plots import Drawn, Panel
 from wsss_lab.lab.session import Session
-from wsss_lab.lab.steps import Output, Step
+from wsss_lab.lab.steps import Step
 from wsss_lab.networks.deeplab_v3plus import gate
 from wsss_lab.papers.araslanov2020 import route as paper
 from wsss_lab.papers.araslanov2020.tables import curves, miou
-from wsss_lab.papers.shared_pictures import SplitPictures, over_seeds, per_cent
+from wsss_lab.papers.shared_pictures import SplitPictures, in_rows, over_seeds, pairs_and_worst, per_cent
 from wsss_lab.refinement.pamr import RING, affinities
 from wsss_lab.seeds import weighted_pooling as pooling
 
@@ -50,12 +50,10 @@ class Pictures(SplitPictures):
         """Share of an image's pixels that the ground truth gives to a class, counted from 0."""
         return float((self.view.mask(index) == 1 + label).mean())
 
-    def confusions(self, labels: Step, output: str = "masks") -> np.ndarray:
-        return np.asarray(self.run.load(self.route.score(labels, self.split, output)["confusions"]), np.float64)
-
     def network_iou(self, crf: bool) -> np.ndarray:
-        """Mean IoU (N,) of the final model over the classes that each image shows or is said to show."""
-        return mean_iou(self.confusions(self.route.prediction("ours", self.split), "refined" if crf else "masks"))
+        """Mean IoU (N,) of the final model by image."""
+        labels = self.route.prediction("ours", self.split)
+        return self.iou(self.route.score(labels, self.split, "refined" if crf else "masks"))
 
     def cam_shortcomings(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """What the CAM baseline lacks in each image (N,), nan where there is nothing to lack it in.
@@ -64,7 +62,7 @@ class Pictures(SplitPictures):
         object; of the object pixels that it leaves to the background, for the quarter of the images in which it labels
         the fewest background pixels as an object; of the object pixels that it labels as another object.
         """
-        counts = self.confusions(self.route.cam_labels("main", self.split))
+        counts = self.confusions(self.route.score(self.route.cam_labels("main", self.split), self.split))
         background, objects = counts[:, 0], counts[:, 1:]
         pixels, found = objects.sum((1, 2)), objects[..., 1:-1].sum((1, 2))
         mistaken = divide(found - np.trace(objects[..., 1:-1], axis1=1, axis2=2), pixels)
@@ -102,26 +100,18 @@ class Watched(Pictures):
         """The step that makes the masks."""
         return self.route.pictures(self.images, late)
 
-    def _of(self, index: int, output: Output) -> np.ndarray:
-        return np.asarray(self.run.load(output)[self.images.index(index)])
-
     def on_canvas(self, index: int, late: bool = False) -> np.ndarray:
         """Masks of an image before PAMR and after each iteration, on their own grid: float (T + 1, 1 + C, h, w)."""
-        return self._of(index, self.made(late)["masks"]).astype(np.float32)
-
-    def on_image(self, maps: np.ndarray, index: int) -> np.ndarray:
-        """Maps of the canvas on the image's pixels: (K, h, w) -> (K, H, W)."""
-        size = self.view.size(index)
-        return from_canvas(maps, canvas_box(*size, self.side), self.side, size)
+        return self.loaded(self.made(late)["masks"])[self.images.index(index)].astype(np.float32)
 
     def winners(self, index: int, iteration: int, late: bool = False) -> Panel:
         """The class with the largest mask at each pixel, after an iteration of PAMR."""
-        masks = self.on_image(self.on_canvas(index, late)[iteration], index)
+        masks = self.on_image(self.on_canvas(index, late)[iteration], index, self.side)
         return Panel(masks.argmax(0).astype(np.uint8), "mask")
 
     def pseudo_labels(self, index: int, late: bool = False) -> Panel:
         """The pseudo ground truth, 255 where it is ignored."""
-        labels = self._of(index, self.made(late)["labels"])
+        labels = self.loaded(self.made(late)["labels"])[self.images.index(index)]
         top, left, height, width = canvas_box(*self.view.size(index), len(labels))
         return Panel(labels[top:top + height, left:left + width], "mask")
 
@@ -133,11 +123,6 @@ class Watched(Pictures):
         rows = slice(top * height // side, -(-(top + tall) * height // side))
         columns = slice(left * width // side, -(-(left + wide) * width // side))
         return Panel(masks[label, rows, columns], "heat", outline=(masks.argmax(0) == label)[rows, columns])
-
-    def truth_of(self, label: int, index: int) -> Panel:
-        """The ground truth with one class only."""
-        mask = self.view.mask(index)
-        return Panel(np.where((mask == label) | (mask == 255), mask, 0), "mask")
 
     def most_changed(self, index: int) -> int:
         """The tag whose early mask PAMR changes most."""
@@ -152,16 +137,14 @@ class Watched(Pictures):
 
     def gives_labels(self, late: bool = False) -> np.ndarray:
         """Which images give pseudo labels: bool (images,)."""
-        return (np.asarray(self.run.load(self.made(late)["labels"])) != 255).any((1, 2))
+        return (self.loaded(self.made(late)["labels"]) != 255).any((1, 2))
 
     @cached_property
     def gain(self) -> np.ndarray:
         """By how much PAMR raises the mean IoU of the largest masks early in training: (images,)."""
-        def score(index: int, iteration: int) -> float:
-            labels = self.winners(index, iteration).data
-            return float(mean_iou(confusion_matrix(labels, self.view.mask(index), 1 + len(self.classes))))
-
-        return np.array([score(index, self.iterations) - score(index, 0) for index in self.images])
+        before, after = (np.array([self.iou_of(self.winners(index, iteration).data, index) for index in self.images])
+                         for iteration in (0, self.iterations))
+        return after - before
 
     def small_image(self, index: int, size: tuple[int, int]) -> torch.Tensor:
         """The canvas of an image on the grid of its masks, as PAMR sees it: float (1, 3, h, w) in [0, 1]."""
@@ -181,15 +164,12 @@ def _minus(text: str) -> str:
 
 
 def fig1(run: Session) -> Drawn:
-    """The best results on val beside the ground truth."""
     val = Pictures(run, "val")
     rows, scores = val.with_several_tags, val.network_iou(crf=False)
     best = rows[ranked(scores[rows])[:6]]
-    panels = [[panel for index in best[first:first + 2] for panel in
-               (val.image(index), val.prediction(False, index, per_cent(scores[index])), val.truth(index))]
-              for first in range(0, len(best), 2)]
-    figure = plots.grid(panels, ["image", "ours", "ground truth"] * 2, classes=val.classes, size=1.3,
-                        groups=[("", 3), ("", 3)])
+    figure = val.grid(in_rows(best, 2), {
+        "image": val.image, "ours": lambda index: val.prediction(False, index, per_cent(scores[index])),
+        "ground truth": val.truth}, size=1.3)
     alt = (f"Image, labels of the final model without CRF, and ground truth of the {len(best)} val images with several "
            f"tags that have the highest IoU, from {100 * scores[best[0]]:.0f} % to {100 * scores[best[-1]]:.0f} %.")
     return Drawn(figure, "The best results of one network", alt)
@@ -204,8 +184,8 @@ def fig2(run: Session) -> Drawn:
     for name, values in zip(words, val.cam_shortcomings(), strict=True):
         index = next(int(index) for index in ranked(values) if index not in shown)
         shown[index] = f"{name}:\n{100 * values[index]:.0f} % {words[name]}"
-    rows = [[val.image(index), val.cam(index), val.truth(index)] for index in shown]
-    figure = plots.grid(rows, ["image", "CAM", "ground truth"], list(shown.values()), val.classes, size=1.45)
+    figure = val.grid(list(shown), {"image": val.image, "CAM": val.cam, "ground truth": val.truth},
+                      list(shown.values()), size=1.45)
     alt = ("Labels by class activation maps, tags known, on val, each row with the image where the shortcoming is "
            "largest: neighbouring pixels of one object that look alike and get different labels; object pixels left to "
            "the background, among the quarter of the images with the fewest background pixels taken for objects; "
@@ -227,7 +207,7 @@ def fig4(run: Session) -> Drawn:
     if not tags.all():
         absent = np.flatnonzero(~tags)
         shown.append(absent[(pooled + penalty)[absent].argmax()])
-    maps, scores, masks = (watched.on_image(each.numpy(), index) for each in (
+    maps, scores, masks = (watched.on_image(each.numpy(), index, watched.side) for each in (
         class_maps[place, shown], pixel_scores[place, shown], pooling.masks_of(pixel_scores)[place, 1:][shown]))
     first = [watched.image(index, "image"), watched.truth(index, "ground truth")] + [None] * (len(shown) - 2)
     rows = [[panel, _relative(maps, row), _words(f"{average[label]:+.2f}"),
@@ -301,12 +281,12 @@ def fig6(run: Session) -> Drawn:
     early, late = watched.gives_labels(), watched.gives_labels(late=True)
     chosen = late if late.sum() >= 5 else np.ones_like(late)
     indices = [watched.images[place] for place in spread_ranks(np.where(chosen, watched.gain, np.nan), 5)]
-    rows = [[watched.image(index), watched.truth(index),
-             *(panel for late in (False, True) for panel in
-               (watched.winners(index, 0, late), watched.winners(index, watched.iterations, late),
-                watched.pseudo_labels(index, late)))] for index in indices]
-    columns = ["image", "ground truth", *["prediction", "after PAMR", "pseudo labels"] * 2]
-    figure = plots.grid(rows, columns, classes=watched.classes, size=1.15, groups=[
+    columns = [("image", watched.image), ("ground truth", watched.truth)]
+    for when in (False, True):
+        columns += [("prediction", partial(watched.winners, iteration=0, late=when)),
+                    ("after PAMR", partial(watched.winners, iteration=watched.iterations, late=when)),
+                    ("pseudo labels", partial(watched.pseudo_labels, late=when))]
+    figure = watched.grid(indices, columns, size=1.15, groups=[
         ("", 2), (f"after {round(scale.snapshot * scale.schedule.iterations)} iterations", 3),
         (f"after {scale.schedule.iterations} iterations", 3)])
     which = "that give pseudo labels at the end, " if chosen is late else ""
@@ -318,34 +298,31 @@ def fig6(run: Session) -> Drawn:
 
 
 def fig8(run: Session) -> Drawn:
-    """Results on val without and with CRF, and two failures."""
     val = Pictures(run, "val")
     scores, refined = (val.network_iou(crf) for crf in (False, True))
-    worst = ranked(scores)[-2:][::-1]
-    shown = spread_ranks(np.where(np.isin(np.arange(len(scores)), worst), np.nan, scores), 8)
-    pairs = [*(shown[first:first + 2] for first in range(0, len(shown), 2)), worst]
-    rows = [[panel for index in pair for panel in
-             (val.image(index), val.prediction(False, index, per_cent(scores[index])),
-              val.prediction(True, index, per_cent(refined[index])), val.truth(index))] for pair in pairs]
-    figure = plots.grid(rows, ["image", "ours", "ours + CRF", "ground truth"] * 2,
-                        [""] * (len(rows) - 1) + ["failures"], val.classes, size=1.15, groups=[("", 4), ("", 4)])
-    alt = (f"Image, result of the final model without and with CRF, and ground truth of {len(shown)} val images at "
-           "evenly spread ranks of IoU without CRF from best to worst; last row: the two with the lowest. The CRF "
+    pairs = pairs_and_worst(scores)
+    figure = val.grid(pairs, {
+        "image": val.image, "ours": lambda index: val.prediction(False, index, per_cent(scores[index])),
+        "ours + CRF": lambda index: val.prediction(True, index, per_cent(refined[index])), "ground truth": val.truth},
+        [""] * (len(pairs) - 1) + ["failures"], size=1.15)
+    alt = ("Image, result of the final model without and with CRF, and ground truth of "
+           f"{sum(map(len, pairs[:-1]))} val images at evenly spread ranks of IoU without CRF from best "
+           "to worst; last row: the two with the lowest. The CRF "
            f"raises the IoU of {100 * np.mean(refined > scores):.0f} % of all val images and lowers that of "
            f"{100 * np.mean(refined < scores):.0f} %.")
     return Drawn(figure, "Results on val, with two failures", alt)
 
 
 def fig10(run: Session) -> Drawn:
-    """The mask of one class after 0, 1, 2, 5 and 10 iterations of PAMR, early in training."""
     watched = Watched(run)
     indices = [watched.images[place] for place in ranked(watched.changed)[:4]]
-    labels = [watched.most_changed(index) for index in indices]
+    labels = {index: watched.most_changed(index) for index in indices}
     counts = [count for count in (0, 1, 2, 5, 10) if count <= watched.iterations]
-    rows = [[watched.image(index), *(watched.soft(label, index, count) for count in counts),
-             watched.truth_of(label, index)] for index, label in zip(indices, labels)]
-    columns = ["image", "network", *map(_iterations, counts[1:]), "ground truth"]
-    figure = plots.grid(rows, columns, [watched.classes[label - 1] for label in labels], watched.classes, size=1.2)
+    masks = {_iterations(count) if count else "network": lambda index, count=count: watched.soft(
+        labels[index], index, count) for count in counts}
+    figure = watched.grid(indices, {
+        "image": watched.image, **masks, "ground truth": lambda index: watched.truth_of(labels[index], index)},
+        [watched.classes[label - 1] for label in labels.values()], size=1.2)
     alt = (f"Masks early in the training after {', '.join(map(str, counts))} iterations of PAMR, with the border of "
            f"the pixels where they are the largest. The {len(indices)} images of which PAMR relabels most pixels, "
            f"{watched.RULE}, {100 * np.max(watched.changed):.0f} % in the first; shown: the tag that changes most.")
@@ -434,13 +411,12 @@ def _draw_gate(axes: "Axes", deep: float = 1.0, shallow: float = 0.2, draws: int
 
 
 def fig9(_run: Session) -> Drawn:
-    """The classification loss of one class against its score."""
     figure, (axes,) = charts.side_by_side(1, (4.6, 2.9))
     scores = torch.linspace(-6, 6, 121)
     for tag, label, colour in ((1, "tagged class, z = 1", "#0072B2"), (0, "other class, z = 0", "#D55E00")):
         losses = [float(pooling.soft_margin_loss(score.view(1, 1), torch.full((1, 1), tag))) for score in scores]
         axes.plot(scores, losses, color=colour, lw=1.8, ls="-" if tag else "--", label=label)
-    axes.axvline(0, color="#888888", lw=0.9, ls=(0, (2, 2)), zorder=1)
+    charts.mark(axes, 0)
     axes.set(xlim=(-6, 6), ylim=(0, 6))
     charts.label(axes, r"class score $y_c$", "loss of the class")
     axes.legend(fontsize=8, frameon=False, loc="upper center")
@@ -495,7 +471,7 @@ def pooling_limits(_run: Session) -> Drawn:
         axes.set_xscale("log")
         axes.set(xlim=(10, 1e-4), ylim=(-3.4, 2.4))
         charts.label(axes, "sum of the mask, on its way to 0", quantity, _minus(title))
-    figure.legend(*left.get_legend_handles_labels(), fontsize=8, frameon=False, loc="outside lower center", ncol=2)
+    charts.legend_outside(left, "lower", 2)
     alt = ("Pooled score of a class as the sum of its mask goes to 0. Left: two pixels with the scores 2 and -3, of "
            "which one keeps all of the mask. With epsilon = 0 the score ends at 2 or at -3, depending on which, so it "
            "has no limit; with epsilon = 1 both paths end at 0. Right: with -2 everywhere the score stays -2 for "
@@ -572,8 +548,9 @@ def ablation_bars(run: Session) -> Drawn:
     axes.set_ylim(lines - 0.4, -0.7)
     axes.set_xlim(left - 1, right + 1)
     charts.label(axes, "val mIoU against the reference (pp), without CRF")
-    axes.legend(*_once(axes), fontsize=8, frameon=False, loc="lower center", bbox_to_anchor=(0.4, 1), ncol=3,
-                borderaxespad=0.2, columnspacing=1.2, handletextpad=0.4)
+    entries = {label: handle for handle, label in zip(*axes.get_legend_handles_labels())}  # each once
+    axes.legend(list(entries.values()), list(entries), fontsize=8, frameon=False, loc="lower center", ncol=3,
+                bbox_to_anchor=(0.4, 1), borderaxespad=0.2, columnspacing=1.2, handletextpad=0.4)
     order = sorted(found, key=lambda row: found[row].mean)
     below = sum(each.high < 0 for each in found.values())
     alt = (f"Difference in val mIoU, without CRF, of {len(found)} variants to the reference model, {over_seeds(run)}, "
@@ -583,22 +560,13 @@ def ablation_bars(run: Session) -> Drawn:
     return Drawn(figure, "What each part is worth", alt, "measured")
 
 
-def _once(axes: "Axes") -> tuple[list, list]:
-    """Handles and labels of a legend, each label once."""
-    entries = {label: handle for handle, label in zip(*axes.get_legend_handles_labels())}
-    return list(entries.values()), list(entries)
-
-
 def kernels(run: Session) -> Drawn:
-    """Val mIoU by the kernel of PAMR, from none to the widest, the paper's beside ours."""
     printed, names = printed_scores(run), [_kernel_name(run, row) for row in paper.KERNELS]
     scores = {place: miou(row).interval(run.results) for place, row in enumerate(paper.KERNELS)
               if row in paper.trained_rows(run.profile)}
     figure, (axes,) = charts.side_by_side(1, (6.6, 3.1))
-    axes.vlines(list(scores), [each.low for each in scores.values()], [each.high for each in scores.values()],
-                color=charts.OUR_COLOUR, lw=1.6)
-    axes.plot(list(scores), [each.mean for each in scores.values()], "o-", ms=5.5, lw=1.2, color=charts.OUR_COLOUR,
-              label=f"ours: {run.world.name} val, 95 % interval")
+    charts.points(axes, list(scores), scores.values(), charts.OUR_COLOUR, "o-", 1.6, ms=5.5, lw=1.2,
+                  label=f"ours: {run.world.name} val, 95 % interval")
     axes.plot(range(len(paper.KERNELS)), [printed.get(row, np.nan) for row in paper.KERNELS], "D", mfc="none",
               mec=charts.PAPER_COLOUR, mew=1.4, ms=6, label="paper: VOC 2012 val")
     for place, value in enumerate(run.published("table1b")["val_miou_pct"][1:-1]):  # the order of two is lost, twice
@@ -608,7 +576,7 @@ def kernels(run: Session) -> Drawn:
     axes.set_xticks(range(len(paper.KERNELS)), names, fontsize=8)
     axes.set_xlim(-0.5, len(paper.KERNELS) - 0.5)
     charts.label(axes, "dilations of PAMR's kernel", "val mIoU (%), without CRF")
-    figure.legend(*_once(axes), fontsize=8, frameon=False, loc="outside upper center", ncol=3)
+    charts.legend_outside(axes, "upper", 3)
     facts = ", ".join(f"{names[place].splitlines()[0]} {each.mean:.1f}" for place, each in scores.items())
     alt = (f"Val mIoU without CRF by the dilations of PAMR's kernel, {over_seeds(run)}, with 95 % intervals: {facts}. "
            f"The paper's: none {printed['no PAMR']:.1f}, 1-2-4-8-12-24 {printed['reference']:.1f}; to which of two "
@@ -644,7 +612,7 @@ def learning_curves(run: Session) -> Drawn:
     titles = {losses: ("losses", "loss"), shares: ("pseudo ground truth", "share of the batch (%)"),
               absent: ("scores of absent classes", "median size")}
     for axes, (title, quantity) in titles.items():
-        axes.axvline(begins, color="#888888", lw=0.9, ls=(0, (2, 2)), zorder=1)
+        charts.mark(axes, begins)
         axes.set_xlim(0, total)
         charts.label(axes, "iteration", quantity, title)
         axes.legend(fontsize=8, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncol=2)

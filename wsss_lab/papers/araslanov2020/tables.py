@@ -6,9 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from wsss_lab.evaluation.confusion import mean_iou, nan_mean
+from wsss_lab.evaluation.confusion import mean_iou
 from wsss_lab.lab.profiles import has_test
-from wsss_lab.lab.published import mismatches
 from wsss_lab.lab.session import Session
 from wsss_lab.lab.steps import Output, Step
 from wsss_lab.measure.quantities import NotMeasured, Quantity, Source, cached, figure, mean
@@ -28,18 +27,21 @@ from wsss_lab.papers.araslanov2020.route import (
     trained_nets,
     trained_rows,
 )
-from wsss_lab.papers.shared_pictures import class_iou
 from wsss_lab.papers.shared_tables import (
+    CLASSES_NOTE,
     FAMILIES,
     LABEL_QUALITY,
     NO_TEST,
     TAGS_KNOWN,
     TAGS_UNUSED,
     beyond_tags,
+    class_table,
     labels_of,
     labels_used,
     printed_slips,
     protocol,
+    scale_words,
+    source_of,
     words_on_test,
 )
 from wsss_lab.seeds.gap_cam import train_cam
@@ -197,8 +199,8 @@ def tables_protocol(run: Session, split: str = "val", known: bool = False, excha
     """The sentence under a table of scores. known: labels were made with the image's tags, as in Tables 2 and 9.
     exchanged: at the scales of App. F."""
     scale = run.route.scale
-    *others, last = (f"{each:g}" for each in (scale.exchanged_scales if exchanged else scale.scales))
-    return protocol(run, f"masks averaged over scales {', '.join(others)} and {last} and mirror images", split,
+    scales = scale_words(scale.exchanged_scales if exchanged else scale.scales)
+    return protocol(run, f"masks averaged over {scales} and mirror images", split,
                     TAGS_KNOWN if known else TAGS_UNUSED)
 
 
@@ -248,7 +250,6 @@ def table1c(run: Session) -> Table:
 
 
 def table7(run: Session) -> Table:
-    """Number of iterations of PAMR."""
     rows = {count: row for row, count in ITERATION_ROWS.items()}
     lines = [line | {"row": rows[line["pamr_iterations"]]} for line in _printed(run, "table7", 1)]
     return _ablation(run, lines, {"iterations": "pamr_iterations"}, "reference", "Iterations of PAMR in training",
@@ -365,48 +366,16 @@ def table4(run: Session) -> Table:
     }, "Related work by stages", note)
 
 
-def table5(run: Session) -> Table:
-    """IoU of every class on val."""
-    return _class_table(run, "table5", "val")
-
-
-def table6(run: Session) -> Table:
-    """IoU of every class on test; in a profile without test split, the printed numbers alone."""
-    return _class_table(run, "table6", "test")
-
-
-def _class_table(run: Session, name: str, split: str) -> Table:
-    """Table 5 or 6: a line for each printed one and for full supervision, classes of the run's own world."""
-    printed, there = run.published(name), split == "val" or has_test(run.profile)
-    classes = [column for column in printed if column.endswith("_iou_pct") and column != "mean_iou_pct"]
-    lines = quoted(printed.assign(cells=printed[classes].mean(axis=1))) + with_masks()
-    found = class_iou(run, {line["method"]: own_score(*line["own"], split).sources[0] for line in lines
-                            if "own" in line})
-
-    def of_classes(show: Callable[[pd.Series], float]) -> Column:
-        return lambda line: show(found.loc[line["method"]]) if line["method"] in found.index else None
-
-    columns = {
-        "group": "group", "method": "method", "reference": "reference", "backbone": "backbone_mark",
-        "saliency or extra data": "saliency_or_extra_data", "mean paper": "mean_iou_pct",
-        "mean of printed cells": "cells",
-        "mean ours": of_classes(lambda values: float(nan_mean(values.to_numpy()))),
-        "95 %": ends(lambda line: own_score(*line["own"], split) if "own" in line else None,
-                     NOT_RUN if there else NO_TEST)}
-    for label in ("background", *run.world.classes):
-        if f"{label}_iou_pct" in classes:
-            columns[f"{label} paper"] = f"{label}_iou_pct"
-        columns[f"{label} ours"] = of_classes(lambda values, label=label: values[label])
-    columns["source"] = lambda line: "measured" if line["method"] in found.index else line.get("source")
-    where = tables_protocol(run, split) if there else (
-        f"paper: PASCAL VOC 2012 {split}; {run.world.name} has {NO_TEST}: nothing is measured in this profile.")
-    slips = mismatches(run.paper)
-    slips = "; ".join(slips["detail"][(slips["artifact"] == name) & (slips["kind"] == "class mean vs printed mean")])
-    note = (" Means are over background and all classes, ours of the cells of their line. A class is compared where "
-            "both data sets have it (the paper prints a line per class). A mean that disagrees with its cells in print "
-            f"is kept: {slips}. {labels_used(run, run.route.trained('ours'))} The last rows train on masks.")
-    return table(run, lines, columns, f"IoU of each class, {split}, per cent", where + note,
-                 {"mean of printed cells": 2})
+def per_class(run: Session, name: str, split: str) -> Table:
+    """Table 5 or 6: a line for each printed one and for full supervision."""
+    note = (f"{CLASSES_NOTE} A mean that disagrees with its cells in print is kept: "
+            f"{printed_slips(run, name, 'class mean vs printed mean')}. "
+            f"{labels_used(run, run.route.trained('ours'))} The last rows train on masks.")
+    return class_table(run, name, split, quoted(run.published(name)) + with_masks(), lambda line: (
+        own_score(*line["own"], split) if "own" in line else None), f"IoU of each class, {split}, per cent",
+        tables_protocol, note, {
+            "group": "group", "method": "method", "reference": "reference", "backbone": "backbone_mark",
+            "saliency or extra data": "saliency_or_extra_data"}, last={"source": source_of})
 
 
 def table8(run: Session) -> Table:
@@ -444,7 +413,6 @@ def table8(run: Session) -> Table:
 
 
 def table9(run: Session) -> Table:
-    """CAM and the single stage by backbone, tags known, at the scales of App. F."""
     net_named = {name: net for net, name in NETS.items()}
     lines = [{"backbone": line["backbone"], "crf": crf, "CAM": line[f"baseline_cam{'_crf' * crf}_val_miou_pct"],
               "single stage": line[f"ours{'_crf' * crf}_val_miou_pct"],
@@ -531,5 +499,6 @@ def switches(run: Session) -> Table:
 
 
 TABLES = {"table1a": table1a, "table1b": table1b, "table1c": table1c, "table2": table2, "table3": table3,
-          "table4": table4, "table5": table5, "table6": table6, "table7": table7, "table8": table8, "table9": table9,
-          "switches": switches}
+          "table4": table4, "table5": partial(per_class, name="table5", split="val"),
+          "table6": partial(per_class, name="table6", split="test"), "table7": table7, "table8": table8,
+          "table9": table9, "switches": switches}

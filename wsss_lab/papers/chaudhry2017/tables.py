@@ -3,16 +3,18 @@
 Table 3 is made of pictures and stands with the figures.
 """
 
+from functools import partial
+
 import numpy as np
 
-from wsss_lab.evaluation.confusion import iou, mean_iou
+from wsss_lab.evaluation.confusion import mean_iou
 from wsss_lab.evaluation.intervals import Interval, combined, ratio, resampled
 from wsss_lab.evaluation.precision_recall import sweep
 from wsss_lab.evaluation.saliency_scores import foreground_precision_recall
 from wsss_lab.lab.profiles import has_test
 from wsss_lab.lab.session import Session
 from wsss_lab.measure.quantities import Derived, NotMeasured, Quantity, cached, figure
-from wsss_lab.measure.tables import NOT_RUN, REFERENCE, Table, measured, table
+from wsss_lab.measure.tables import REFERENCE, Table, measured, table
 from wsss_lab.papers.chaudhry2017.route import (
     AS_RELEASED,
     DETECTORS,
@@ -23,15 +25,18 @@ from wsss_lab.papers.chaudhry2017.route import (
     tuning_split,
 )
 from wsss_lab.papers.shared_tables import (
+    CLASSES_NOTE,
     LABEL_QUALITY,
     NO_TEST,
     average_precision_of,
     beyond_tags,
+    class_table,
     detector_name,
     labels_of,
     labels_used,
     printed_slips,
     protocol,
+    scale_words,
     sweep_cells,
     train_tags,
     trained_row,
@@ -139,12 +144,6 @@ def miou(row: str, crf: bool = False, split: str = "val", scales: tuple[float, .
     """Mean IoU of a row's network on a split."""
     name = row + " + CRF" * crf + (f" on {split}" if split != "val" else "")
     return figure(name, confusions(row, crf, split, scales), mean_iou)
-
-
-@cached
-def class_iou(row: str, crf: bool, split: str, label: int) -> Quantity:
-    """IoU of one class, 0 = background."""
-    return figure("", confusions(row, crf, split), lambda summed: iou(summed)[..., label])
 
 
 @cached
@@ -301,7 +300,6 @@ def cue_summary(run: Session) -> Table:
 
 
 def mean_summary(run: Session) -> Table:
-    """Harmonic, geometric and arithmetic mean of attention and saliency, at the paper's gamma and at their own."""
     tuning, gamma = tuning_split(run.profile), run.route.scale.gamma
     bins = run.results.stack(agreement("harmonic")).shape[-1]
     note = (f" Cues: mIoU with S3 on the {len(run.view('train'))} training images, tags known; gamma goes in steps of "
@@ -394,43 +392,17 @@ def table4(run: Session) -> Table:
     }, "Joint training: mIoU in per cent", _protocol(run) + note)
 
 
-def table5(run: Session) -> Table:
-    """IoU of every class by erasing step, on val."""
-    return _class_table(run, "table5", "val")
-
-
-def table6(run: Session) -> Table:
-    """IoU of every class by erasing step, on test; in a profile without test split, the printed means alone."""
-    return _class_table(run, "table6", "test")
-
-
-def _class_table(run: Session, name: str, split: str) -> Table:
-    """Table 5 or 6: a line for each printed column, classes of the run's own world."""
-    printed, there = run.published(name), split == "val" or has_test(run.profile)
-    cells = [column for column in printed if column.endswith("_iou_pct") and column != "mean_iou_pct"]
-
-    def ours(line):
-        return f"{line['saliency_step']} + adapt", line["crf"] == "yes", split
-
-    columns = {"saliency": "saliency_step", "CRF": "crf", "mean paper": "mean_iou_pct",
-               "mean of printed cells": lambda line: float(np.mean([line[cell] for cell in cells])),
-               **measured("mean", lambda line: miou(*ours(line)), "95 %", unmeasured=NOT_RUN if there else NO_TEST)}
-    for label, shown in enumerate(("background", *run.world.classes)):
-        if f"{shown}_iou_pct" in cells:
-            columns[f"{shown} paper"] = f"{shown}_iou_pct"
-        columns[f"{shown} ours"] = lambda line, label=label: class_iou(*ours(line), label)
-    where = _protocol(run, split) if there else (
-        f"paper: PASCAL VOC 2012 {split}; {run.world.name} has {NO_TEST}: nothing is measured in this profile.")
-    note = (" All rows with adapted cues. Means are over background and all classes, ours of the cells of their line. "
-            "A class is compared where both data sets have it (the paper prints a line per class). Means that disagree "
-            f"with their cells in print are kept: {printed_slips(run, name)}. "
-            f"{labels_used(run, run.route.trained(FULL))}")
-    return table(run, printed, columns, f"IoU of each class by erasing step, {split}, per cent", where + note,
-                 {"mean of printed cells": 2})
+def per_class(run: Session, name: str, split: str) -> Table:
+    """Table 5 or 6: a line for each printed column."""
+    note = (f" All rows with adapted cues.{CLASSES_NOTE} Means that disagree with their cells in print are kept: "
+            f"{printed_slips(run, name)}. {labels_used(run, run.route.trained(FULL))}")
+    return class_table(run, name, split, run.published(name).to_dict("records"), lambda line: miou(
+        f"{line['saliency_step']} + adapt", line["crf"] == "yes", split),
+        f"IoU of each class by erasing step, {split}, per cent", _protocol, note,
+        {"saliency": "saliency_step", "CRF": "crf"})
 
 
 def ablations(run: Session) -> Table:
-    """One thing changed at a time, against the paper's method."""
     printed = run.published("table2")
     printed = printed[printed["crf"] == "no"].set_index(["saliency_mask", "adapt"])["val_miou_pct"]
     paper = {(FULL, ()): printed["S3 (HS)", "yes"], ("S3", ()): printed["S3 (HS)", "no"]}
@@ -453,8 +425,7 @@ def ablations(run: Session) -> Table:
 
 
 def _protocol(run: Session, split: str = "val") -> str:
-    *others, last = (f"{scale:g}" for scale in run.route.scale.scales)
-    return protocol(run, f"maximum of the scores at scales {', '.join(others)} and {last}", split)
+    return protocol(run, f"maximum of the scores at {scale_words(run.route.scale.scales)}", split)
 
 
 def _rows_of(run: Session, rows: list[str] | tuple[str, ...]) -> list[str]:
@@ -466,6 +437,8 @@ def _labels_of(run: Session, row: str) -> str:
     return labels_of(run, run.route.trained(row_of(run.route, row)))
 
 
-TABLES = {"table1": table1, "table2": table2, "table4": table4, "table5": table5, "table6": table6,
+TABLES = {"table1": table1, "table2": table2, "table4": table4,
+          "table5": partial(per_class, name="table5", split="val"),
+          "table6": partial(per_class, name="table6", split="test"),
           "text_attention": attention_summary, "text_hierarchy": hierarchy_summary, "text_cues": cue_summary,
           "text_means": mean_summary, "ablations": ablations}

@@ -49,7 +49,7 @@ from wsss_lab.papers.lee2021.tables import (
     pairs_of,
     pseudo,
 )
-from wsss_lab.papers.shared_pictures import SplitPictures, over_seeds, per_cent
+from wsss_lab.papers.shared_pictures import SplitPictures, in_rows, over_seeds, per_cent
 from wsss_lab.seeds.localisation import BACKGROUND
 from wsss_lab.seeds.saliency_supervision import HALF, SHARE, TAU, Selection, overlap_ratio
 
@@ -58,7 +58,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 WATCHED = 24  # train images whose localisation maps are looked at
-SALIENT = 127  # of 255; a pixel with more is salient, as in the map selection
 COMPARED = {CAM: "CAM", "naive": "naive", EPS: "EPS"}  # rows of Fig. 4 and their names
 
 #: Rows of `backgrounds`, and the curves of `learning_curves`: row -> name.
@@ -81,26 +80,23 @@ class Pictures(SplitPictures):
         self.view = run.load(route.world.eval_view(split)) if route else run.view(split)
         self.classes = self.view.classes
 
-    def saliency(self, maps: Step, index: int, title: str = "") -> Panel:
-        """A saliency map with the border of the salient pixels."""
-        values = self.cut(self.run.load(maps["maps"])[index], index)
-        return Panel(values / 255, "heat", title, outline=values > SALIENT)
+    def salient(self, maps: Step, index: int, title: str = "") -> Panel:
+        """A saliency map with the border of the salient pixels, as in the map selection."""
+        return self.saliency(maps["maps"], index, lambda values: values > HALF, title)
 
     def pseudo(self, row: str, index: int, title: str = "") -> Panel:
         """Pseudo-mask by a row of ROWS, tags known."""
         return self.stored(self.route.masks(row, self.split)["masks"], index, title)
 
-    def results(self, net: str, scores: np.ndarray, indices: Sequence[int]) -> list[Panel]:
-        """Image, ground truth and labels by a segmenter that learned from EPS; scores: IoU by image."""
-        labels = self.route.prediction(EPS, net, self.split)["masks"]
-        return [panel for index in indices for panel in (
-            self.image(index), self.truth(index), self.stored(labels, index, per_cent(scores[index])))]
+    def results(self, net: str, images: Sequence[Sequence[int]], names: Sequence[str]) -> "Figure":
+        """Image, ground truth and labels by a segmenter that learned from EPS, three images to a row."""
+        labels, scores = self.route.prediction(EPS, net, self.split)["masks"], self.segmenter_iou(net)
+        return self.grid(images, {"image": self.image, "ground truth": self.truth, "EPS": lambda index: self.stored(
+            labels, index, per_cent(scores[index]))}, names, size=1.1)
 
     def segmenter_iou(self, net: str) -> np.ndarray:
-        """Mean IoU (N,) of a segmenter that learned from EPS, over the labels that an image shows or is said to show.
-        """
-        score = self.route.score(self.route.prediction(EPS, net, self.split), self.split)
-        return mean_iou(np.asarray(self.run.load(score["confusions"])))
+        """Mean IoU (N,) of a segmenter that learned from EPS by image."""
+        return self.iou(self.route.score(self.route.prediction(EPS, net, self.split), self.split))
 
 
 def per_image(run: Session, source: Source, statistic: Callable[[np.ndarray], np.ndarray] = np.asarray) -> np.ndarray:
@@ -117,7 +113,6 @@ def saliency_iou(run: Session, of: str, split: str = "val") -> np.ndarray:
 
 
 def fig1(run: Session) -> Drawn:
-    """Objects that saliency misses and EPS restores, beside CAM."""
     train, counts = Pictures(run, run.route.scored), per_image(run, covered)[:, 1:]
     found = divide(counts[..., 1], counts.sum(-1))
     cam, restored = (np.where(train.view.tags, per_image(run, confusions(row), iou)[:, 1:], np.nan)
@@ -127,7 +122,7 @@ def fig1(run: Session) -> Drawn:
     indices = ranked(np.fmax.reduce(gain, 1))[:4]
     places = [int(np.nanargmax(gain[index])) for index in indices]
     rows = [[train.image(index), train.truth(index),
-             train.saliency(run.route.saliency(split=train.split), index, f"{100 * found[index, c]:.0f} % salient"),
+             train.salient(run.route.saliency(split=train.split), index, f"{100 * found[index, c]:.0f} % salient"),
              *(train.pseudo(row, index, per_cent(scores[index, c])) for row, scores in ((CAM, cam), (EPS, restored)))]
             for index, c in zip(indices, places)]
     figure = plots.grid(rows, ["image", "ground truth", "saliency", "CAM", "EPS"], [train.classes[c] for c in places],
@@ -175,7 +170,6 @@ def _disc(x: float, y: float, radius: float, softness: float = 1e-3) -> np.ndarr
 
 
 def fig2(_run: Session) -> Drawn:
-    """Diagram of the framework, with the maps of a drawn scene."""
     shown = example()
     overlaps = shown["overlaps"]
     first, second = (f"overlap {overlap:.2f} {'>' if overlap > TAU else '≤'} {TAU:g}" for overlap in overlaps)
@@ -233,34 +227,32 @@ def detectors(run: Session) -> Drawn:
     train, names = Pictures(run, "train"), [name for name in shown_detectors(run.profile) if name != "no saliency"]
     scores = {name: saliency_iou(run, name, "train") for name in names}
     indices = spread_ranks(scores["masks"], 6)
-    rows = [[train.image(index), train.truth(index),
-             *(train.saliency(run.route.saliency(name), index, per_cent(scores[name][index])) for name in names)]
-            for index in indices]
+    maps = {_DETECTOR_NAMES.get(name, name): lambda index, name=name: train.salient(
+        run.route.saliency(name), index, per_cent(scores[name][index])) for name in names}
     learned = sum(name in DETECTORS for name in names)
     groups = [("", 2), ("detectors", learned), ("true foreground", len(names) - learned)]
-    figure = plots.grid(rows, ["image", "ground truth", *(_DETECTOR_NAMES.get(name, name) for name in names)],
-                        classes=train.classes, size=1.15, groups=[each for each in groups if each[1]])
+    figure = train.grid(indices, {"image": train.image, "ground truth": train.truth, **maps}, size=1.15,
+                        groups=[each for each in groups if each[1]])
     facts = ", ".join(f"{name} {100 * nan_mean(each):.0f} %" for name, each in scores.items())
-    alt = (f"Saliency of {len(rows)} training images by every detector, and their true foreground with known damage; "
-           "white outlines: above one half. The images are at evenly spread ranks of the foreground IoU of the first "
-           f"detector. Mean foreground IoU over all training images: {facts}.")
+    alt = (f"Saliency of {len(indices)} training images by every detector, and their true foreground with known "
+           "damage; white outlines: above one half. The images are at evenly spread ranks of the foreground IoU of the "
+           f"first detector. Mean foreground IoU over all training images: {facts}.")
     return Drawn(figure, "Saliency from better to worse", alt)
 
 
 def fig3(run: Session) -> Drawn:
-    """The detector's saliency and what EPS estimates, from the largest gain to the largest loss."""
     val, before, after = Pictures(run, "val"), saliency_iou(run, "masks"), saliency_iou(run, "estimated")
     gain = after - before
     order = ranked(gain)
     middle = max(0, len(order) // 2 - 1)
     parts = {"largest gains": order[:3], "median": order[middle:middle + 2], "largest losses": order[-3:]}
     indices = [int(index) for part in parts.values() for index in part]
-    rows = [[val.image(index) for index in indices], [val.truth(index) for index in indices],
-            *([val.saliency(maps, index, per_cent(scores[index])) for index in indices]
-              for maps, scores in ((run.route.saliency(split="val"), before), (run.route.estimated(), after)))]
-    figure = plots.grid(rows, [f"{100 * gain[index]:+.0f} pp".replace("-", "−") for index in indices],
-                        ["image", "ground truth", "saliency", "estimated\nsaliency"], val.classes, size=1.1,
-                        groups=[(name, len(part)) for name, part in parts.items()])
+    maps = {name: lambda index, maps=maps, scores=scores: val.salient(maps, index, per_cent(scores[index]))
+            for name, maps, scores in (("saliency", run.route.saliency(split="val"), before),
+                                       ("estimated\nsaliency", run.route.estimated(), after))}
+    figure = val.grid(indices, {"image": val.image, "ground truth": val.truth, **maps},
+                      [f"{100 * gain[index]:+.0f} pp".replace("-", "−") for index in indices], across=True, size=1.1,
+                      groups=[(name, len(part)) for name, part in parts.items()])
     better, worse = (100 * np.mean(change[np.isfinite(gain)]) for change in (gain > 0, gain < 0))
     alt = ("Val images where the saliency estimated by EPS (tags known) gains most foreground IoU over the detector's, "
            f"two at the median, and those where it loses most; white outlines: above one half. It is better on "
@@ -317,7 +309,7 @@ def selection(run: Session) -> Drawn:
         estimate = select.share * foreground + (1 - select.share) * (1 - background)
         titles = [f"{watched.classes[label]} {value:.2f} {'>' if value > TAU else '≤'} {TAU:g}"
                   for label, value in zip(watched.labels[place], watched.overlaps[place])]
-        rows.append([watched.image(index), watched.truth(index), watched.saliency(run.route.saliency(), index),
+        rows.append([watched.image(index), watched.truth(index), watched.salient(run.route.saliency(), index),
                      *map(_map, of_tags, titles), *map(_map, (maps[-1], foreground, background, estimate))])
     columns = ["image", "ground truth", "saliency", "tag with\nmore overlap", "tag with\nless overlap", "background",
                "$M_{fg}$", "$M_{bg}$", "estimated\nsaliency"]
@@ -411,19 +403,17 @@ def backgrounds(run: Session) -> Drawn:
             axes.axhline(level, color=colour, lw=1.2, ls=(0, (1, 1.5)), label=f"{name}, learned background")
             fact += f", {level:.1f} with the learned map"
         facts.append(fact)
-    axes.axvline(BACKGROUND, color="#888888", lw=0.9, ls=(0, (2, 2)), zorder=1,
-                 label=f"{BACKGROUND:g}, as in the released code")
+    charts.mark(axes, BACKGROUND, f"{BACKGROUND:g}, as in the released code")
     axes.plot([], [], "o", ms=6, color="#555555", label="best, chosen on pixel labels")
     axes.set_xlim(0, 1)
     axes.set_ylim(bottom=0)
-    axes.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1, 1), borderaxespad=0)
+    charts.legend_beside(axes)
     alt = (f"MIoU of the pseudo-masks, in per cent, against the constant score of the background, {over_seeds(run)}: "
            + "; ".join(facts) + ". Dots: the best constant, chosen on pixel labels.")
     return Drawn(figure, "What is background", alt, "measured")
 
 
 def robustness(run: Session) -> Drawn:
-    """MIoU of the pseudo-masks over tau and over lambda, as a difference to the default."""
     score = pseudo(EPS).value(run.results)
     figure, (left, right) = charts.side_by_side(2, (8.4, 3.1), sharey=True, width_ratios=(len(TAUS), len(SHARES)))
     left.axvspan(TAUS.index(0.3), TAUS.index(0.5), color="#EFEFEF", zorder=0, label="robust, says the paper")
@@ -446,7 +436,7 @@ def robustness(run: Session) -> Drawn:
         charts.label(axes, symbol)
         facts += [f"{name} {value:g} {each.mean:+.1f}" for value, each in found.items() if value != usual]
     left.set_ylabel("mIoU against the default (pp)", fontsize=9)
-    figure.legend(*left.get_legend_handles_labels(), fontsize=8, frameon=False, loc="outside upper center", ncol=3)
+    charts.legend_outside(left, "upper", 3)
     alt = (f"MIoU of the pseudo-masks as a difference to EPS with tau {TAU:g} and lambda {SHARE:g}, {score:.1f} %, "
            f"{over_seeds(run)}" + (f", with 95 % intervals: {', '.join(facts)} pp." if facts else
                                    "; this profile trains no other value."))
@@ -454,7 +444,6 @@ def robustness(run: Session) -> Drawn:
 
 
 def dial(run: Session) -> Drawn:
-    """MIoU of the pseudo-masks against the quality of the saliency that they were learned from."""
     names = shown_detectors(run.profile)
     quality = {name: foreground(name, split="train").value(run.results) for name in names}
     scores = {name: pseudo(detector_row(name)).interval(run.results) for name in names}
@@ -473,7 +462,7 @@ def dial(run: Session) -> Drawn:
     axes.set_xlim(-4, 114)
     axes.set_xticks(range(0, 101, 20))
     _name_points(axes, {name: (quality[name], scores[name]) for name in names})
-    figure.legend(*axes.get_legend_handles_labels(), fontsize=8, frameon=False, loc="outside upper center", ncol=3)
+    charts.legend_outside(axes, "upper", 3)
     facts = ", ".join(f"{name} {scores[name].mean:.1f} ({quality[name]:.0f})"
                       for name in sorted(names, key=lambda name: -scores[name].mean))
     alt = (f"MIoU of EPS's pseudo-masks by the saliency that the classifier learned from, {over_seeds(run)}, with 95 % "
@@ -501,26 +490,19 @@ def _name_points(axes: "Axes", points: Mapping[str, tuple[float, Interval]]) -> 
 
 
 def learning_curves(run: Session) -> Drawn:
-    """Both losses and the share of selected tags, over the training."""
-    quantities = {"classification": ("classification loss", 1), "saliency": ("saliency loss", 1),
-                  "selected tags": ("tags in the foreground (%)", 100)}
-    known = {row: {name: np.array([seed[name] for seed in run.results.each(curves(row))]) for name in quantities}
-             for row in CURVES if row in trained_rows(run.profile)}
-    figure, every = charts.side_by_side(3, (10.4, 3.2))
-    for axes, (name, (title, scale)) in zip(every, quantities.items()):
-        for number, (row, found) in enumerate(known.items()):
-            total = found[name].shape[1]
-            charts.training_curve(axes, scale * found[name], CURVES[row], number, total,
-                                  linestyle=charts.LINE_STYLES[number])
-        axes.set_xlim(0, total)
+    quantities = {"classification": ("classification loss", 1, ".2f"), "saliency": ("saliency loss", 1, ".3f"),
+                  "selected tags": ("tags in the foreground (%)", 100, ".0f")}
+    rows = [row for row in CURVES if row in trained_rows(run.profile)]
+    panels = {title: {CURVES[row]: scale * np.array([seed[name] for seed in run.results.each(curves(row))])
+                      for row in rows} for name, (title, scale, _) in quantities.items()}
+    total = run.results.first(curves(EPS))["classification"]
+    figure = charts.training_panels(panels, len(total), (10.4, 3.2))
+    for axes, (_, scale, _) in zip(figure.axes, quantities.values()):
         axes.set_ylim(0, 103 if scale == 100 else None)
-        charts.label(axes, "iteration", title=title)
-    figure.legend(*axes.get_legend_handles_labels(), fontsize=8, frameon=False, loc="outside lower center",
-                  ncol=len(known), handlelength=2.6)
-    last = {row: {name: values[:, -max(1, values.shape[1] // 20):].mean() for name, values in found.items()}
-            for row, found in known.items()}
-    facts = "; ".join(f"{CURVES[row]} {found['classification']:.2f}, {found['saliency']:.3f}, "
-                      f"{100 * found['selected tags']:.0f} %" for row, found in last.items())
+    last = max(1, len(total) // 20)
+    facts = "; ".join(f"{CURVES[row]} " + ", ".join(
+        f"{panels[title][CURVES[row]][:, -last:].mean():{digits}}" for title, _, digits in quantities.values()) + " %"
+        for row in rows)
     alt = (f"Classification loss, saliency loss and share of the tags in the foreground against iteration, "
            f"{over_seeds(run)}. At the end: {facts}.")
     return Drawn(figure, "Inside the training", alt, "measured")
@@ -535,15 +517,13 @@ def shown_segmenter(profile: str) -> str:
 
 
 def fig5(run: Session) -> Drawn:
-    """Results on val: the best, the median, and failures."""
     val, net = Pictures(run, "val"), shown_segmenter(run.profile)
     scores = val.segmenter_iou(net)
     order = ranked(scores)
     middle = max(0, len(order) // 2 - 3)
     parts = {"best": order[:3], "median": order[middle:middle + 3], "": order[middle + 3:middle + 6],
              "failures": order[-3:][::-1]}
-    figure = plots.grid([val.results(net, scores, part) for part in parts.values()],
-                        ["image", "ground truth", "EPS"] * 3, list(parts), val.classes, size=1.1, groups=[("", 3)] * 3)
+    figure = val.results(net, list(parts.values()), list(parts))
     alt = (f"Image, ground truth and result of the segmenter ({net}) that learned from EPS, without CRF, on val: the "
            f"three images of highest IoU, six around the median, the three of lowest. The median is "
            f"{100 * np.nanmedian(scores):.0f} %, a quarter of the images is above "
@@ -552,7 +532,6 @@ def fig5(run: Session) -> Drawn:
 
 
 def fig6(run: Session) -> Drawn:
-    """Results where few objects are to be seen, and where many are; on val itself without a world of many objects."""
     crowded = run.route.crowded
     val, net = Pictures(run, "val", crowded), CROWDED_NET if crowded else shown_segmenter(run.profile)
     facts, scores = run.load(val.route.objects()), val.segmenter_iou(net)
@@ -562,11 +541,10 @@ def fig6(run: Session) -> Drawn:
     few, many = order[:quarter], order[-quarter:]
     rows, names = [], []
     for group in (few, many):
-        shown = group[spread_ranks(scores[group], 6)]
-        parts = [shown[first:first + 3] for first in range(0, len(shown), 3)]
-        rows += [val.results(net, scores, part) for part in parts]
+        parts = in_rows(group[spread_ranks(scores[group], 6)], 3)
+        rows += parts
         names += [span(objects[group], area[group]), ""][:len(parts)]
-    figure = plots.grid(rows, ["image", "ground truth", "EPS"] * 3, names, val.classes, size=1.1, groups=[("", 3)] * 3)
+    figure = val.results(net, rows, names)
     where = (f"val images of a world with {objects.mean():.1f} objects per image" if crowded else
              "val, as this profile has no world of many objects")
     alt = (f"Results of the segmenter ({net}) that learned from EPS, without CRF, on {where}: at evenly spread "

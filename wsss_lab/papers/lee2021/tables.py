@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -49,6 +50,7 @@ from wsss_lab.papers.shared_tables import (
     nearest,
     printed_slips,
     protocol,
+    scale_words,
     trained_row,
     words_on_test,
 )
@@ -308,9 +310,8 @@ def printed_lines(run: Session, name: str) -> list[dict]:
 
 def pseudo_protocol(run: Session, paper: str = "PASCAL VOC 2012 train") -> str:
     """The sentences under a table of pseudo-masks. paper: which images the paper scores."""
-    route = run.route
-    *others, last = (f"{each:g}" for each in route.scale.scales)
-    scales = f"scales {', '.join(others)} and {last} and mirror images" if others else "image and mirror image"
+    route, scales = run.route, run.route.scale.scales
+    scales = f"{scale_words(scales)} and mirror images" if len(scales) > 1 else "image and mirror image"
     return protocol(run, f"maps averaged over {scales}", tags=TAGS_KNOWN, paper=paper,
                     ours=f"{run.world.name} {scored_words(route, len(run.view(route.scored)))}", nets=["main"])
 
@@ -494,7 +495,6 @@ REFINEMENTS = {"none": ("train_miou_no_refinement_pct", "masks"), "CRF": ("train
 
 
 def table4(run: Session) -> Table:
-    """Pseudo-masks as they are, after a CRF and after AffinityNet."""
     unrefined, lines = REFINEMENTS["none"][0], []
     for line in printed_lines(run, "table4"):
         lines += [line | {"refinement": how, "paper": line[printed], "row": METHODS.get(line["method"]),
@@ -529,16 +529,6 @@ LESSONS = {"CAM": ("CAM", "I"), "CAM + AffinityNet": ("CAM + AffinityNet", "I"),
            "G2": ("G2 guides of Oh et al. 2017", "I+S"), "full": ("ground truth", "F")}
 
 
-def table5(run: Session) -> Table:
-    """Segmenters with VGG16: state of the art as printed, and ours."""
-    return _segmenter_table(run, "table5", "VGG16", ("CAM", "CAM + AffinityNet"))
-
-
-def table6(run: Session) -> Table:
-    """Segmenters with ResNet101: state of the art as printed, and ours."""
-    return _segmenter_table(run, "table6", "ResNet101", ("CAM", "G2", "full"))
-
-
 def segmenter_of(profile: str, head: str, backbone: str) -> str:
     """The segmenter that a profile runs for one of the paper's, "" for none.
 
@@ -568,8 +558,8 @@ def segmenter_labels(run: Session) -> Callable[[Line], str | None]:
     return of(lambda labels, net: labels_of(run, run.route.segmenter(labels, net)), "done", "net")
 
 
-def _segmenter_table(run: Session, name: str, backbone: str, lessons: tuple[str, ...]) -> Table:
-    """Table 5 or 6. lessons: what else than EPS teaches its segmenters."""
+def segmenter_table(run: Session, name: str, backbone: str, lessons: tuple[str, ...]) -> Table:
+    """Table 5 or 6: state of the art as printed, and ours. lessons: what else than EPS teaches its segmenters."""
     lines = [line | ({"labels": EPS, "net": segmenter_of(run.profile, line["segmenter"], backbone)}
                      if line["method"] == "EPS" else {}) for line in printed_lines(run, name)]
     net = segmenter_of(run.profile, "V1", backbone)
@@ -600,7 +590,6 @@ def _segmenter_table(run: Session, name: str, backbone: str, lessons: tuple[str,
 
 
 def table7(run: Session) -> Table:
-    """Segmenters on COCO, and ours on the world of many objects that stands for it."""
     crowded, net = run.route.crowded, CROWDED_NET
     lines = [line | ({"row": EPS} if line["method"] == "EPS" else {}) for line in printed_lines(run, "table7")]
     lines.append({"method": "CAM", "segmenter": net[:2], "supervision": "I", "row": CAM})
@@ -712,7 +701,6 @@ ROBUST = (0.3, 0.5)  # taus between which the paper sees no change
 
 
 def robustness(run: Session) -> Table:
-    """tau of Eq. (2) and lambda of Eq. (1), one changed at a time."""
     lines = [*({"name": "tau", "value": tau, "row": tau_row(tau)} for tau in TAUS),
              *({"name": "lambda", "value": share, "row": share_row(share)} for share in SHARES)]
     low, high = ROBUST
@@ -731,7 +719,6 @@ def robustness(run: Session) -> Table:
 
 
 def switches(run: Session) -> Table:
-    """Where paper and released code differ or say nothing: the other choice, against the one taken."""
     lines = [{"changed": f"nothing: EPS, constant background {BACKGROUND:g}", "row": EPS, "figure": pseudo(EPS)}]
     lines += [{"changed": f"{_named(row)}: learned background map", "against": f"the same, background {BACKGROUND:g}",
                "row": row, "figure": pseudo(row, "learned"), "gain": pseudo(row, "learned") - pseudo(row)}
@@ -766,6 +753,8 @@ def _named(row: str) -> str:
     return f"EPS, {row} selection" if row in STRATEGY_ROWS else f"EPS, {row.replace('rate', 'learning rate')}"
 
 
-TABLES = {"table1": table1, "table2": table2, "table3": table3, "table4": table4, "table5": table5, "table6": table6,
+TABLES = {"table1": table1, "table2": table2, "table3": table3, "table4": table4,
+          "table5": partial(segmenter_table, name="table5", backbone="VGG16", lessons=("CAM", "CAM + AffinityNet")),
+          "table6": partial(segmenter_table, name="table6", backbone="ResNet101", lessons=("CAM", "G2", "full")),
           "table7": table7, "text-saliency": text_saliency, "switches": switches, "parameters": robustness,
           "detectors": dial}

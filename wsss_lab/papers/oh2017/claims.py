@@ -13,6 +13,7 @@ from wsss_lab.measure.claims import (
     Decision,
     about_zero,
     above,
+    agree,
     all_above,
     also,
     between,
@@ -51,7 +52,6 @@ PRECISE_NETS = ("LowRes", "HighRes", "ROI")  # all but the dilated one
 G2_ROWS = {"LowRes": "LowRes G2", "HighRes": "G2", "ROI": "ROI G2", "DeepLab": "DeepLab G2"}
 LEVELS = (0.2, 0.4, 0.6)  # of recall, at which C15 compares precision
 SAMPLE = 100  # images whose class maps are looked at for periods
-ROUNDING = 1e-9  # relative, in double precision
 ALPHA = 0.05
 
 
@@ -166,16 +166,6 @@ def guided_is_precise_early(claim: Claim, results: Results) -> Decision:
     return jointly([first, later])
 
 
-@condition(compared_poolings)
-def same_function(claim: Claim, results: Results) -> Decision:
-    """C20: pooling first and pooling last agree to rounding errors."""
-    found = {name: max(each[name] for each in results.each(compared_poolings)) for name in ("scores", "gradients")}
-    same = max(found.values()) < ROUNDING
-    return holds(same, f"scores {'and' if same else 'or'} gradients {'agree to' if same else 'differ by more than'} "
-                       f"{ROUNDING:.0e} in double precision",
-                 f"scores {found['scores']:.0e}, gradients {found['gradients']:.0e} apart (relative)")
-
-
 @condition(saliency_counts(), crowding)
 def clutter_hurts_saliency(claim: Claim, results: Results) -> Decision:
     """C29: rank correlation of an image's saliency IoU, mean over trainings, with what may distract in it."""
@@ -253,7 +243,8 @@ CLAIMS: dict[str, Condition] = {
                           "the peak of autocorrelation"),
                 also("Peaks at the period of GAP-DeepLab's dilation: LowRes {}, HighRes {}, ROI {}, DeepLab {}.",
                      *map(peak, GAP_NETS))),
-    "C20": every(same_function, between(mp(POOLED_LAST) - mp(POOLED), -1, 1)),
+    "C20": every(agree(compared_poolings, "scores and gradients", "scores", "gradients"),
+                 between(mp(POOLED_LAST) - mp(POOLED), -1, 1)),
     "C21": given(between(SEEDS - ROI_SEEDS, -1, 1), every(above(BOTH), between(BOTH - ROI_BOTH, low=3))),
     "C22": told(above(SEC - miou("seeds, crf-loss v2", "v2"), half=True),
                 also("The same on GAP-ROI: {}.", ROI[0] - ROI[1])),

@@ -4,13 +4,14 @@ Pictures are taken from seed 0 and chosen by rule, never by hand; every alt text
 """
 
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, partial
+from itertools import product
 
 import numpy as np
 
 from wsss_lab.data.canvas import canvas_box
-from wsss_lab.evaluation.confusion import mean_iou, nan_mean
-from wsss_lab.evaluation.precision_recall import PRCurve, sweep
+from wsss_lab.evaluation.confusion import nan_mean
+from wsss_lab.evaluation.precision_recall import sweep
 from wsss_lab.evaluation.saliency_scores import foreground_iou
 from wsss_lab.lab import charts, plots
 from wsss_lab.lab.choices import at_quantile, random_images, ranked, spread_ranks
@@ -27,8 +28,6 @@ from wsss_lab.seeds.cam import expand
 class Pictures(SplitPictures):
     """Panels of the images of one split at seed 0, and the scores by which images are chosen."""
 
-    # --- panels --------------------------------------------------------------------------------------------------
-
     def seeds(self, index: int, title: str = "") -> Panel:
         return self.stored(self.route.seeds(split=self.split)["masks"], index, title)
 
@@ -40,35 +39,31 @@ class Pictures(SplitPictures):
         """Labels of the segmenter that learned from G2."""
         return self.stored(self.route.prediction(self.route.trained("G2"), crf, self.split)["masks"], index, title)
 
-    def saliency(self, index: int, title: str = "") -> Panel:
+    def salient(self, index: int, title: str = "") -> Panel:
         """Saliency map with the border of the salient pixels."""
-        saliency = self.cut(self.run.load(self.route.saliency_maps(self.split)["maps"])[index], index) / 255
-        return saliency_panel(saliency, title)
+        return self.saliency(self.route.saliency_maps(self.split)["maps"], index, salient_of, title)
 
     def class_map(self, variant: str, index: int) -> Panel:
         """Heat map of a GAP network over the image: at each pixel the highest map of the image's classes."""
         image, side = self.view.image(index), self.route.side
-        raw = np.asarray(self.run.load(self.route.class_maps(variant, self.split)["maps"])[index])
+        raw = self.loaded(self.route.class_maps(variant, self.split)["maps"])[index]
         size = image.shape[:2]
         maps = expand(raw, canvas_box(*size, side), side, size, self.view.tags[index])
         return Panel(maps.max(0), "heat", under=image)
 
-    # --- scores per image ----------------------------------------------------------------------------------------
-
     @cached_property
     def guide_iou(self) -> np.ndarray:
         """Mean IoU (N,) of the G2 guide over the classes of each image."""
-        guides = self.route.guides("G2", split=self.split)
-        return mean_iou(np.asarray(self.run.load(self.route.score(guides, self.split)["confusions"])))
+        return self.iou(self.route.score(self.route.guides("G2", split=self.split), self.split))
 
     def segmenter_iou(self, crf: str | None) -> np.ndarray:
-        """Mean IoU (N,) of the segmenter that learned from G2 over the classes of each image."""
-        return mean_iou(np.asarray(self.run.load(self.route.scored("G2", crf, self.split)["confusions"])))
+        """The same of the segmenter that learned from G2."""
+        return self.iou(self.route.scored("G2", crf, self.split))
 
     @cached_property
     def saliency_iou(self) -> np.ndarray:
         """Foreground IoU (N,) of the salient pixels of each image, nan where an image has no object."""
-        return foreground_iou(np.asarray(self.run.load(self.route.saliency_score(self.split)["counts"])))
+        return foreground_iou(self.loaded(self.route.saliency_score(self.split)["counts"]))
 
     def several_tags_at(self, quantile: float) -> int:
         """The image with several tags whose G2 guide is at this quantile of IoU: 1 the best, 0.5 the median."""
@@ -76,10 +71,9 @@ class Pictures(SplitPictures):
         return int(rows[at_quantile(self.guide_iou[rows], quantile)])
 
 
-def saliency_panel(saliency: np.ndarray, title: str = "") -> Panel:
-    """A saliency map (H, W) in [0, 1] with the border of the salient pixels (Sec. 5.1)."""
-    salient = saliency >= PUBLISHED.salient_fraction * saliency.max()
-    return Panel(saliency, "heat", title, outline=salient)
+def salient_of(saliency: np.ndarray) -> np.ndarray:
+    """The salient pixels of a map (H, W): bool (Sec. 5.1)."""
+    return saliency >= PUBLISHED.salient_fraction * saliency.max()
 
 
 #: Rows of Table 2 and full supervision: name -> row of oh2017.ROWS.
@@ -111,11 +105,10 @@ def _detected(run: Session) -> Step:
 # --- the idea ----------------------------------------------------------------------------------------------------
 
 def fig1(run: Session) -> Drawn:
-    """Teaser: tags, saliency of a training image, result on a val image."""
     train, val = Pictures(run, "train"), Pictures(run, "val")
     trained, unseen = train.several_tags_at(0.75), at_quantile(val.segmenter_iou("v2"), 0.75)
     row = [Panel(train.tags(trained), "text", "(a) image labels"), train.image(trained, "training image"),
-           train.saliency(trained, "(b) saliency"), val.image(unseen, "val image"),
+           train.salient(trained, "(b) saliency"), val.image(unseen, "val image"),
            val.prediction("v2", unseen, "(c) our result"), val.truth(unseen, "ground truth")]
     figure = plots.grid([row], classes=val.classes, size=1.6, groups=[("training", 3), ("after training", 3)])
     alt = (f"What the method learns from, the tags of a training image ({train.tags(trained, ', ')}) and its "
@@ -126,7 +119,6 @@ def fig1(run: Session) -> Drawn:
 
 
 def fig2(run: Session) -> Drawn:
-    """Block diagram of the architecture."""
     boxes = {
         "image": (0.075, 0.32, "Training image"),
         "labels": (0.075, 0.72, "Image labels\n“dog, sofa”"),
@@ -151,31 +143,26 @@ def fig2(run: Session) -> Drawn:
 # --- seeds -------------------------------------------------------------------------------------------------------
 
 def fig3(run: Session) -> Drawn:
-    """Precision-recall curves of all seeders."""
-    from matplotlib.figure import Figure
-
     names = (*oh2017.trained_nets(run.profile), *oh2017.BACKPROP, "centre")
     sweeps = {name: sweep(run.results.stack(lambda route, name=name: seeder_score(route, name)["counts"]).sum(1))
               for name in names}
-    figure = Figure(figsize=(8.6, 5.6), facecolor="white", layout="constrained")
+    figure, every = charts.side_by_side(2, (8.6, 5.6), rows=2)
     gradients = [name for name in names if name in oh2017.BACKPROP]
     groups = {"GAP networks": [name for name in names if name not in gradients],
               "back-propagation": [*gradients, "HighRes", "centre"]}
     styles = _seeder_styles(names)
-    for row, (group, shown) in zip(figure.subplots(2, 2), groups.items(), strict=True):
-        for axes, kind, level in zip(row, ("foreground", "background"), (0.2, 0.8)):
-            axes.axvline(level, color="#888888", lw=0.9, ls=(0, (2, 2)), zorder=1, label="where mP is read")
-            for name in shown:
-                recall, precision = _mean_curve(getattr(sweeps[name], kind))
-                axes.plot(recall, precision, lw=1.6, **styles[name])
-                far = _far_apart(recall)
-                axes.plot(recall[far], precision[far], ".", ms=5, color=styles[name]["color"])
-            charts.light_grid(axes)
-            axes.set_title(f"{group}: {kind}{', mean over classes' * (kind == 'foreground')}", fontsize=9)
-            axes.set(xlim=(0, 1), ylim=(0, 1) if kind == "foreground" else (None, 1))
-            axes.set_xlabel("recall", fontsize=9)
-            axes.set_ylabel("precision", fontsize=9)
-        row[1].legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1, 1), handlelength=2.6)
+    for axes, (group, (kind, level)) in zip(every, product(groups, (("foreground", 0.2), ("background", 0.8)))):
+        charts.mark(axes, level, "where mP is read")
+        for name in groups[group]:
+            curve = getattr(sweeps[name], kind)
+            recall, precision = nan_mean(curve.recall.T), nan_mean(curve.precision.T)  # over the seeds
+            axes.plot(recall, precision, lw=1.6, **styles[name])
+            far = _far_apart(recall)
+            axes.plot(recall[far], precision[far], ".", ms=5, color=styles[name]["color"])
+        axes.set(xlim=(0, 1), ylim=(0, 1) if kind == "foreground" else (None, 1))
+        charts.label(axes, "recall", "precision", f"{group}: {kind}{', mean over classes' * (kind == 'foreground')}")
+        if kind == "background":
+            charts.legend_beside(axes, borderaxespad=None, handlelength=2.6)
     alt = (f"Precision against recall of {len(names)} seeders on val, {over_seeds(run)}, for the mean of the "
            "foreground classes and for background: GAP networks above, back-propagation below, there with GAP-HighRes "
            "again and the centre mean shape. Dots: ends of a line between thresholds that are far apart. "
@@ -185,21 +172,10 @@ def fig3(run: Session) -> Drawn:
 
 def _seeder_styles(names: tuple[str, ...]) -> dict[str, dict]:
     """Solid lines for GAP networks, dashed for back-propagation, dotted for the baseline; a colour for each."""
-    styles = {}
-    for index, name in enumerate(names):
-        if name == "centre":
-            style = {"label": "centre mean shape", "color": "#555555", "linestyle": ":"}
-        elif name in oh2017.BACKPROP:
-            style = {"label": f"{name} back-propagation", "linestyle": (0, (5, 1.5))}
-        else:
-            style = {"label": f"GAP-{name}", "linestyle": "-"}
-        styles[name] = {"color": charts.LINE_COLOURS[index % len(charts.LINE_COLOURS)], **style}
-    return styles
-
-
-def _mean_curve(curve: PRCurve) -> tuple[np.ndarray, np.ndarray]:
-    """Recall and precision (T,), means over the seeds at each threshold. curve: of (S, T) values."""
-    return nan_mean(curve.recall.T), nan_mean(curve.precision.T)
+    return {name: {"color": charts.LINE_COLOURS[index % len(charts.LINE_COLOURS)]} | (
+        {"label": "centre mean shape", "color": "#555555", "linestyle": ":"} if name == "centre" else
+        {"label": f"{name} back-propagation", "linestyle": (0, (5, 1.5))} if name in oh2017.BACKPROP else
+        {"label": f"GAP-{name}", "linestyle": "-"}) for index, name in enumerate(names)}
 
 
 def _far_apart(recall: np.ndarray, least: float = 0.1) -> np.ndarray:
@@ -216,13 +192,11 @@ def _curve_facts(sweeps: dict) -> str:
 
 
 def fig8(run: Session) -> Drawn:
-    """Heat maps of the GAP networks on random val images."""
     val, variants = Pictures(run, "val"), oh2017.trained_nets(run.profile)
     indices = random_images(len(val.view), 6, seed=8)
-    rows = [[val.image(index), *(val.class_map(variant, index) for variant in variants), val.truth(index)]
-            for index in indices]
-    columns = ["image", *(f"GAP-{variant}" for variant in variants), "ground truth"]
-    figure = plots.grid(rows, columns, [val.tags(index) for index in indices], val.classes, size=1.2)
+    maps = {f"GAP-{variant}": partial(val.class_map, variant) for variant in variants}
+    figure = val.grid(indices, {"image": val.image, **maps, "ground truth": val.truth}, [*map(val.tags, indices)],
+                      size=1.2)
     alt = (f"Heat maps of {len(variants)} GAP networks on {len(indices)} random val images (fixed seed): at each pixel "
            f"the highest of the normalised maps of the image's classes, over the image in grey."
            f"{_not_trained(run.profile)}")
@@ -232,22 +206,18 @@ def fig8(run: Session) -> Drawn:
 # --- saliency ----------------------------------------------------------------------------------------------------
 
 def fig4(run: Session) -> Drawn:
-    """Saliency on val images of high, medium and low quality."""
     val = Pictures(run, "val")
     indices = spread_ranks(val.saliency_iou, 9)
-    rows = [[val.image(index) for index in indices], [val.saliency(index) for index in indices],
-            [val.truth(index) for index in indices]]
     thirds = [len(part) for part in np.array_split(indices, 3)]
-    groups = list(zip(("(a) high quality", "(b) medium quality", "(c) low quality"), thirds))
-    figure = plots.grid(rows, [per_cent(val.saliency_iou[index]) for index in indices],
-                        ["image", "saliency", "ground truth"], val.classes, size=1.0, groups=groups)
+    figure = val.grid(indices, {"image": val.image, "saliency": val.salient, "ground truth": val.truth},
+                      [*map(per_cent, val.saliency_iou[indices])], across=True, size=1.0,
+                      groups=[*zip(("(a) high quality", "(b) medium quality", "(c) low quality"), thirds)])
     alt = (f"Saliency maps of {len(indices)} val images at evenly spread ranks of their foreground IoU, from the best "
            "to the worst; white outlines: salient pixels, at least half of the image's maximum.")
     return Drawn(figure, "Saliency maps of high, medium and low quality", alt)
 
 
 def fig5(run: Session) -> Drawn:
-    """Saliency on images of the saliency training set."""
     shown = _training_saliency(run)[:TRAINING_SALIENCY[0]]
     names = ("image" if run.route.u2net is not None else "object, box", "saliency")
     figure = plots.grid(list(zip(*shown)), names=names, size=1.2)
@@ -255,7 +225,6 @@ def fig5(run: Session) -> Drawn:
 
 
 def fig9(run: Session) -> Drawn:
-    """More of Fig. 5, other images."""
     shown = _training_saliency(run)[TRAINING_SALIENCY[0]:]
     rows = [[panel for pair in shown[first:first + 3] for panel in pair] for first in range(0, len(shown), 3)]
     names = ("image" if run.route.u2net is not None else "object, box", "saliency")
@@ -268,10 +237,11 @@ def _training_saliency(run: Session) -> list[tuple[Panel, Panel]]:
     """Pairs (image, saliency) of the random images of Fig. 5 and 9."""
     if run.route.u2net is not None:
         train = Pictures(run, "train")
-        return [(train.image(index), train.saliency(index))
+        return [(train.image(index), train.salient(index))
                 for index in random_images(len(train.view), sum(TRAINING_SALIENCY))]
     scenes, detected = run.load(run.world.saliency_scenes()), run.load(_detected(run))
-    return [(Panel(scenes["images"][index], box=scenes["boxes"][index]), saliency_panel(saliency / 255))
+    return [(Panel(scenes["images"][index], box=scenes["boxes"][index]),
+             Panel(saliency / 255, "heat", outline=salient_of(saliency / 255)))
             for index, saliency in zip(detected["indices"], detected["maps"])]
 
 
@@ -285,13 +255,12 @@ def _training_saliency_alt(run: Session, count: int) -> str:
 
 
 def fig10(run: Session) -> Drawn:
-    """Random saliency results on val, and the worst."""
     val, wide = Pictures(run, "val"), 8
     drawn = random_images(len(val.view), 2 * wide, seed=10)
     worst = [index for index in ranked(val.saliency_iou)[::-1] if index not in drawn][:wide]
     rows, names = [], []
     for name, indices in (("random", drawn[:wide]), ("random", drawn[wide:]), ("lowest IoU", worst)):
-        rows += [[val.image(index) for index in indices], [val.saliency(index) for index in indices]]
+        rows += [[*map(val.image, indices)], [*map(val.salient, indices)]]
         names += [name, "saliency"]
     figure = plots.grid(rows, names=names, size=1.0)
     alt = (f"Saliency maps of {len(drawn)} random val images (fixed seed), and below them of the {len(worst)} other "
@@ -302,12 +271,11 @@ def fig10(run: Session) -> Drawn:
 # --- guides and segmenter ----------------------------------------------------------------------------------------
 
 def fig6(run: Session) -> Drawn:
-    """All guide strategies on one image."""
     train = Pictures(run, "train")
     index = train.several_tags_at(0.5)
     guides = [train.guide(rule, index, f"({letter}) {rule}") for letter, rule in zip("efg", ("G0", "G1", "G2"))]
     rows = [[train.image(index, "(a) image"), train.truth(index, "(b) ground truth"), train.seeds(index, "(c) seeds"),
-             train.saliency(index, "(d) saliency")],
+             train.salient(index, "(d) saliency")],
             [Panel(f"image labels:\n{train.tags(index)}", "text"), *guides]]
     figure = plots.grid(rows, classes=train.classes, size=1.7)
     alt = (f"Guide labels of one training image ({train.tags(index, ', ')}): G0 gives all salient pixels one "
@@ -317,49 +285,33 @@ def fig6(run: Session) -> Drawn:
 
 
 def fig11(run: Session) -> Drawn:
-    """All guide strategies on more images."""
     train = Pictures(run, "train")
     rows = train.with_several_tags
     indices = rows[random_images(len(rows), 6, 11, np.flatnonzero(rows == train.several_tags_at(0.5)))]
-    panels = [[train.image(index), train.seeds(index), train.saliency(index),
-               *(train.guide(rule, index) for rule in ("G0", "G1", "G2")), train.truth(index)] for index in indices]
-    columns = ["image", "seeds", "saliency", "G0", "G1", "G2", "ground truth"]
-    figure = plots.grid(panels, columns, [train.tags(index) for index in indices], train.classes, size=1.1)
+    columns = {"image": train.image, "seeds": train.seeds, "saliency": train.salient}
+    columns |= {rule: partial(train.guide, rule) for rule in ("G0", "G1", "G2")} | {"ground truth": train.truth}
+    figure = train.grid(indices, columns, [*map(train.tags, indices)], size=1.1)
     alt = (f"Seeds, saliency, guide labels by G0, G1 and G2 and ground truth of {len(indices)} training images with "
            "several tags, drawn with a fixed seed, others than in Fig. 6; white is ignored.")
     return Drawn(figure, "Guide strategies on more images", alt)
 
 
-def _stages(part: int) -> Callable[[Session], Drawn]:
+def stages(run: Session, part: int) -> Drawn:
     """Fig. 7 (part 0), 12 (part 1) or 13 (part 2): all stages on every third of the chosen training images."""
-
-    def figure(run: Session) -> Drawn:
-        """All stages of the system on training images."""
-        train, refined = Pictures(run, "train"), run.load(_refined(run))
-        shown = list(zip(np.asarray(refined["indices"]).tolist(), refined["masks"]))[part::3]
-        stages = {
-            "image": train.image, "seeds": train.seeds, "saliency": train.saliency,
-            "G2": lambda index: train.guide("G2", index), "segmenter": lambda index: train.prediction(None, index),
-        }
-        rows = [[panel(index) for index, _ in shown] for panel in stages.values()]
-        rows.append([train.labels(mask, index) for index, mask in shown])
-        rows.append([train.truth(index) for index, _ in shown])
-        iou = train.segmenter_iou(None)
-        columns = [per_cent(iou[index]) for index, _ in shown]
-        drawing = plots.grid(rows, columns, [*stages, "+ CRF", "ground truth"], train.classes, size=1.15)
-        alt = (f"All stages on {len(shown)} training images: seeds, saliency, G2 guide (white is ignored), the "
-               "segmenter trained on it, the same after a dense CRF, and the ground truth. The images are at evenly "
-               "spread ranks of the segmenter's IoU without CRF, from best to worst; Fig. 7, 12 and 13 share no image.")
-        return Drawn(drawing, "All stages of the system" if part == 0 else "All stages on more training images", alt)
-
-    return figure
-
-
-fig7, fig12, fig13 = _stages(0), _stages(1), _stages(2)
+    train, refined = Pictures(run, "train"), run.load(_refined(run))
+    shown = dict(list(zip(np.asarray(refined["indices"]).tolist(), refined["masks"]))[part::3])
+    drawing = train.grid(list(shown), {
+        "image": train.image, "seeds": train.seeds, "saliency": train.salient, "G2": partial(train.guide, "G2"),
+        "segmenter": partial(train.prediction, None), "+ CRF": lambda index: train.labels(shown[index], index),
+        "ground truth": train.truth,
+    }, [*map(per_cent, train.segmenter_iou(None)[list(shown)])], across=True, size=1.15)
+    alt = (f"All stages on {len(shown)} training images: seeds, saliency, G2 guide (white is ignored), the "
+           "segmenter trained on it, the same after a dense CRF, and the ground truth. The images are at evenly "
+           "spread ranks of the segmenter's IoU without CRF, from best to worst; Fig. 7, 12 and 13 share no image.")
+    return Drawn(drawing, "All stages of the system" if part == 0 else "All stages on more training images", alt)
 
 
 def learning_curves(run: Session) -> Drawn:
-    """Training loss of the segmenters of Table 2 and of full supervision, at seed 0."""
     names = {"seeds": "seeds only", "G0": "G0", "G1": "G1", "G2": "G2", "oracle": "G2, saliency oracle",
              "full": "ground truth"}
     histories = {name: run.load(run.route.trained(row)["history"]) for row, name in names.items()}
@@ -369,14 +321,12 @@ def learning_curves(run: Session) -> Drawn:
 
 
 def ladder(run: Session) -> Drawn:
-    """Table 2's last column as points: each guide's segmenter, the paper's beside ours."""
     printed = run.published("table2")["val_miou_pct"]
     return compared(run, {name: miou(row) for name, row in LADDER.items()}, [*printed, np.nan],
                     "From seeds to full supervision", "Val mIoU of the segmenter by what it learns from")
 
 
 def per_class(run: Session) -> Drawn:
-    """Val IoU of each class for the rows of Table 2."""
     frame = class_iou(run, {name: lambda route, row=row: route.scored(row)["confusions"]
                             for name, row in LADDER.items()})
     return Drawn(charts.class_heatmap(frame), "IoU per class", "Val IoU of every class by what the segmenter learns "
@@ -391,7 +341,7 @@ def _not_trained(profile: str) -> str:
 
 #: Artifact id -> function of a session.
 FIGURES: dict[str, Callable[[Session], Drawn]] = {
-    "fig1": fig1, "fig2": fig2, "fig3": fig3, "fig4": fig4, "fig5": fig5, "fig6": fig6, "fig7": fig7, "fig8": fig8,
-    "fig9": fig9, "fig10": fig10, "fig11": fig11, "fig12": fig12, "fig13": fig13, "ladder": ladder,
-    "per_class": per_class, "learning_curves": learning_curves,
+    "fig1": fig1, "fig2": fig2, "fig3": fig3, "fig4": fig4, "fig5": fig5, "fig6": fig6, "fig7": partial(stages, part=0),
+    "fig8": fig8, "fig9": fig9, "fig10": fig10, "fig11": fig11, "fig12": partial(stages, part=1),
+    "fig13": partial(stages, part=2), "ladder": ladder, "per_class": per_class, "learning_curves": learning_curves,
 }

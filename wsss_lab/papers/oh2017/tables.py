@@ -1,6 +1,8 @@
 """What is measured of Oh et al. 2017, and its six tables: the printed numbers beside ours, measured rows beside quoted
 ones."""
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
 import torch
@@ -149,7 +151,6 @@ def good(detector: str = "") -> Quantity:
 # --- the tables -------------------------------------------------------------------------------------------------------
 
 def seed_summary(run: Session) -> Table:
-    """Seeds on the training images, as the guides use them: at the paper's threshold, and at the best one."""
     counts = {net: run.results.stack(lambda route, net=net: seeder_score(route, net, "train")["counts"])
               for net in trained_nets(run.profile)}
     rows = [{"network": f"GAP-{net}", **sweep_cells(each, run.route.scale.seed_threshold)}
@@ -174,7 +175,6 @@ def saliency_summary(run: Session) -> Table:
 
 
 def table1(run: Session) -> Table:
-    """GAP variants: architecture against mP and mAP."""
     def net(line):
         return line["network"].removeprefix("GAP-")
 
@@ -196,7 +196,6 @@ _MORE_GUIDES = [
 
 
 def table2(run: Session) -> Table:
-    """Guide labeller variants: guide quality on the training images, segmenter quality on val."""
     rows = {"Seeds only": "seeds", "Saliency oracle": "oracle"}
     lines = [line | {"row": rows.get(line["method"], line["method"])}
              for line in run.published("table2").to_dict("records")]
@@ -240,17 +239,8 @@ def table3(run: Session) -> Table:
     }, "Methods compared, mIoU in per cent", protocol(run, "one scale") + note)
 
 
-def table4(run: Session) -> Table:
-    """CRF variants, short form."""
-    return _crf_table(run, "table4", "CRF variants of the seeds-only segmenter, against saliency (short)")
-
-
-def table5(run: Session) -> Table:
-    """CRF variants, all combinations."""
-    return _crf_table(run, "table5", "CRF variants of the seeds-only segmenter, against saliency (all)")
-
-
-def _crf_table(run: Session, name: str, title: str) -> Table:
+def crf_table(run: Session, name: str, rows: str) -> Table:
+    """CRF variants, as Table 4 (short) or 5 (all)."""
     reference, switches = ("seeds, crf-loss v1", "v1"), ("crf_seed", "crf_loss", "crf_postproc")
     lines = run.published(name).fillna(dict.fromkeys(switches, "none"))
 
@@ -268,7 +258,7 @@ def _crf_table(run: Session, name: str, title: str) -> Table:
         "delta ours": lambda line: miou(*pair(line)) - miou(*reference),
         "delta 95 %": ends(lambda line: (REFERENCE if pair(line) == reference else
                                          miou(*pair(line)) - miou(*reference))),
-    }, title, protocol(run, "one scale") + note)
+    }, f"CRF variants of the seeds-only segmenter, against saliency ({rows})", protocol(run, "one scale") + note)
 
 
 def table6(run: Session) -> Table:
@@ -337,5 +327,7 @@ def _pool(layer) -> str:
     return f"(-,{layer.kernel_size},{layer.kernel_size}) st={layer.stride} pad={layer.padding}"
 
 
-TABLES = {"table1": table1, "table2": table2, "table3": table3, "table4": table4, "table5": table5, "table6": table6,
+TABLES = {"table1": table1, "table2": table2, "table3": table3,
+          "table4": partial(crf_table, name="table4", rows="short"),
+          "table5": partial(crf_table, name="table5", rows="all"), "table6": table6,
           "text_seeds": seed_summary, "text_saliency": saliency_summary}

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from wsss_lab.data.canvas import canvas_box, from_canvas
-from wsss_lab.evaluation.confusion import confusion_matrix, divide, mean_iou, nan_mean
+from wsss_lab.evaluation.confusion import divide, nan_mean
 from wsss_lab.evaluation.object_recall import object_areas
 from wsss_lab.lab import charts, plots
 from wsss_lab.lab.choices import at_quantile, ranked
@@ -35,7 +34,6 @@ if TYPE_CHECKING:
 
 
 def baselines(run: Session) -> Drawn:
-    """Val mIoU of the rows of Table 1, the paper's beside ours."""
     alt = f"Val mIoU of the full approach and of its six baselines, {over_seeds(run)}, with 95 % intervals"
     return compared(run, {row: miou(row) for row in BASELINES}, run.published("table1")["val_miou_pct"].tolist(),
                     "What each use of attention is worth", alt)
@@ -107,7 +105,6 @@ _UP_LINE, _DOWN_LINE, _BESIDE_LINE = "#0072B2", "#D55E00", "#009E73"
 
 
 def fig1(_run: Session) -> Drawn:
-    """Block diagram of the approach: bottom-up, top-down, fusion, and the two losses."""
     boxes = {
         "image": (0.045, 0.20, "Image"),
         "net": (0.165, 0.20, "CNN\nDeepLab-\nLargeFOV"),
@@ -139,7 +136,6 @@ def fig1(_run: Session) -> Drawn:
 
 
 def fig3(_run: Session) -> Drawn:
-    """Block diagram of one mean-field iteration as a stack of layers."""
     boxes = {
         "image": (0.30, 0.82, "Image"),
         "cues": (0.49, 0.82, "Attention $p^A$ and\nlabel maps $p^S$"),
@@ -183,45 +179,41 @@ class Pictures(SplitPictures):
     def attention_maps(self, index: int, how: Attention | None = None) -> np.ndarray:
         """Attention p^A on the image's pixels: float32 (1 + C, H, W) in [0, 1], background first."""
         stored = self.run.load(self.route.attention(FULL, how, self.split)["maps"])[index]
-        size, side = self.view.size(index), self.route.scale.backbone.side
-        return from_canvas(np.asarray(stored, np.float32), canvas_box(*size, side), side, size)
+        return self.on_image(stored, index, self.route.scale.backbone.side)
 
     @cached_property
     def attention_gain(self) -> np.ndarray:
         """By how much neighbours and own activation raise the mean IoU of the labels of largest attention: (N,)."""
-
-        def score(index: int, how: Attention | None) -> float:
-            labels = self.attention_maps(index, how).argmax(0)
-            return float(mean_iou(confusion_matrix(labels, self.view.mask(index), 1 + len(self.classes))))
-
-        return np.array([score(index, None) - score(index, PARENTS) for index in range(len(self.view))])
+        alone, both = (np.array([self.iou_of(self.attention_maps(index, how).argmax(0), index)
+                                 for index in range(len(self.view))]) for how in (PARENTS, None))
+        return both - alone
 
     @cached_property
     def without_evidence(self) -> float:
         """Share of the tags that get no attention at all from their parents alone."""
-        maps = np.asarray(self.run.load(self.route.attention(FULL, PARENTS, self.split)["maps"]))[:, 1:]
+        maps = self.loaded(self.route.attention(FULL, PARENTS, self.split)["maps"])[:, 1:]
         return float(np.mean(maps.max((2, 3))[self.view.tags] == 0))
 
     @cached_property
-    def confusions(self) -> np.ndarray:
-        """(N, 1 + C, 2 + C) counts of the full approach."""
-        return np.asarray(self.run.load(self.route.scored(FULL, self.split)["confusions"]))
+    def counts(self) -> np.ndarray:
+        """(N, 1 + C, 2 + C) confusions of the full approach."""
+        return self.confusions(self.route.scored(FULL, self.split))
 
     @cached_property
     def network_iou(self) -> np.ndarray:
-        """Mean IoU (N,) over the labels that each image shows or is said to show."""
-        return mean_iou(self.confusions)
+        """Mean IoU (N,) of the full approach by image."""
+        return self.iou(self.route.scored(FULL, self.split))
 
     def main_label(self, index: int) -> int:
         """The class, 1..C, that takes most pixels of an image's ground truth."""
-        return 1 + int(self.confusions[index, 1:].sum(-1).argmax())
+        return 1 + int(self.counts[index, 1:].sum(-1).argmax())
 
     def largest_miss(self) -> tuple[int, int]:
         """Image and class, 1..C, of which the smallest share is found; of several (none of it), the largest one."""
-        counts = self.confusions[:, 1:]
+        counts = self.counts[:, 1:]
         pixels = counts.sum(-1)
         recall = divide(np.diagonal(counts[..., 1:-1], axis1=1, axis2=2), pixels)
-        share = pixels / self.confusions.sum((1, 2))[:, None]
+        share = pixels / self.counts.sum((1, 2))[:, None]
         order = np.lexsort((-share.ravel(), recall.ravel()))  # nan, a class that isn't there, comes last
         index, place = np.unravel_index(order[0], recall.shape)
         return int(index), int(place) + 1
@@ -281,18 +273,15 @@ def draw_top_down(axes: "Axes", neighbours: bool) -> None:
 
 
 def fig2(run: Session) -> Drawn:
-    """What attention of a neuron depends on, without and with neighbours, and measured maps of both."""
     val = Pictures(run, "val")
     gain = val.attention_gain
-    rows, names = [], []
-    for name, quantile in (("90th\npercentile", 0.9), ("median", 0.5), ("10th\npercentile", 0.1)):
-        index = at_quantile(gain, quantile)
-        label = val.main_label(index)
-        names.append(f"{name}:\n{100 * gain[index]:+.0f} pp".replace("-", "−"))
-        rows.append([val.image(index), val.truth(index), val.attention(label, index, PARENTS),
-                     val.attention(label, index)])
-    columns = ["image", "ground truth", "parents only", "with own activation\nand neighbours"]
-    figure = plots.grid(rows, columns, names, val.classes, size=1.5)
+    shown = {name: at_quantile(gain, quantile) for name, quantile in (
+        ("90th\npercentile", 0.9), ("median", 0.5), ("10th\npercentile", 0.1))}
+    figure = val.grid(list(shown.values()), {
+        "image": val.image, "ground truth": val.truth,
+        "parents only": lambda index: val.attention(val.main_label(index), index, PARENTS),
+        "with own activation\nand neighbours": lambda index: val.attention(val.main_label(index), index),
+    }, [f"{name}:\n{100 * gain[index]:+.0f} pp".replace("-", "−") for name, index in shown.items()], size=1.5)
     for axes, neighbours in zip(_above(figure, 1.75), (False, True)):
         draw_top_down(axes, neighbours)
         axes.set_title("parents and children alone\n(excitation back-propagation)" if not neighbours else
@@ -318,18 +307,15 @@ def _above(figure: "Figure", tall: float, gap: float = 0.1, margin: float = 0.0)
 
 
 def fig4(run: Session) -> Drawn:
-    """Results on val from the best to the lower quartile, with attention of one label."""
     val = Pictures(run, "val")
     scores = val.network_iou
     order = ranked(scores)
     first = {"best": 0, "upper\nquartile": len(order) // 4, "median": len(order) // 2,
              "lower\nquartile": 3 * len(order) // 4}
-    rows = [[panel for index in order[start:start + 2].tolist() for panel in (
-        val.image(index), val.prediction(index, per_cent(scores[index])), val.truth(index),
-        val.attention(val.main_label(index), index, title=val.classes[val.main_label(index) - 1]))]
-        for start in first.values()]
-    figure = plots.grid(rows, ["image", "result", "ground truth", "attention"] * 2, list(first), val.classes, size=1.15,
-                        groups=[("", 4), ("", 4)])
+    figure = val.grid([order[start:start + 2] for start in first.values()], {
+        "image": val.image, "result": lambda index: val.prediction(index, per_cent(scores[index])),
+        "ground truth": val.truth, "attention": lambda index: val.attention(
+            val.main_label(index), index, title=val.classes[val.main_label(index) - 1])}, list(first), size=1.15)
     alt = ("Val images with the result of the full approach, tags predicted, the ground truth, and attention of the "
            "class with most pixels, tags known (white outline: where it exceeds that of all other labels). Two images "
            f"from each of four ranks of IoU: the best, the upper quartile ({100 * np.nanquantile(scores, 0.75):.0f} "
@@ -339,7 +325,6 @@ def fig4(run: Session) -> Drawn:
 
 
 def fig5(run: Session) -> Drawn:
-    """Two failures: a large object that is missed, and many small ones; with the attention that was there."""
     val = Pictures(run, "val")
     whole, label = val.largest_miss()
     cases = {whole: (f"large:\n{val.classes[label - 1]}", [(label, val.view.mask(whole) == label)])}
@@ -416,7 +401,6 @@ def _relative(values: np.ndarray) -> np.ndarray:
 
 
 def similarity(run: Session) -> Drawn:
-    """Eq. (8) around three cells: the window on the image, the weights, and what position alone would give."""
     val, study = Pictures(run, "val"), run.load(run.route.study())
     weights = study["similarity"]
     radius = (round(weights.shape[1] ** 0.5) - 1) // 2

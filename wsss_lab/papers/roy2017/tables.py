@@ -3,6 +3,7 @@ the rectified Gaussian."""
 
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,6 @@ import torch
 
 from wsss_lab.evaluation.confusion import divide, mean_iou, nan_mean
 from wsss_lab.lab.profiles import has_test
-from wsss_lab.lab.published import mismatches
 from wsss_lab.lab.session import Session
 from wsss_lab.lab.steps import Step
 from wsss_lab.measure.quantities import NotMeasured, Quantity, Source, cached, figure
@@ -27,15 +27,17 @@ from wsss_lab.papers.roy2017.route import (
     Route,
     labelled_rows,
 )
-from wsss_lab.papers.shared_pictures import class_iou
 from wsss_lab.papers.shared_tables import (
+    CLASSES_NOTE,
     LABEL_QUALITY,
     NO_TEST,
     average_precision_of,
+    class_table,
     labels_of,
     labels_used,
     printed_slips,
     protocol,
+    source_of,
     val_tags,
     words_on_test,
 )
@@ -180,7 +182,6 @@ DIFFERENCES = {
 
 
 def table1(run: Session) -> Table:
-    """The full approach and its six baselines."""
     note = (f"{CHANGE_WORDS} fg P and R: precision and recall on val, means over classes. B1 and B2 are one network: "
             "without the segmentation loss the CRF-RNN learns nothing, and attention only comes in at test. B6 is the "
             f"network of the full approach. Classes that get attention at test: p(y|x) above {PRESENCE:g}, and at "
@@ -214,59 +215,33 @@ def table5(run: Session) -> Table:
 OURS = {"Our approach": FULL, "w/o att (B1)": "w/o att", COMPETITOR: COMPETITOR, BOUND: BOUND}
 
 
-def table2(run: Session) -> Table:
-    """IoU of every class on val."""
-    return _class_table(run, "table2", "val")
-
-
-def table3(run: Session) -> Table:
-    """IoU of every class on test; in a profile without test split, the printed numbers alone."""
-    return _class_table(run, "table3", "test")
-
-
-def _class_table(run: Session, name: str, split: str) -> Table:
-    """Table 2 or 3: a line for each printed one, then ours that the paper does not have; classes of the run's world."""
-    there, printed = split == "val" or has_test(run.profile), run.published(name)
-    ours = class_iou(run, {row: confusions(row, split) for row in OURS.values()})
-    known, sec = set(ours.index), printed.set_index("method")["mean_iou_pct"]["SEC"]
-    cells = [column for column in printed if column.endswith("_iou_pct") and column != "mean_iou_pct"]
-    lines = [line | {"row": OURS.get(line["method"])}
-             for line in printed.assign(cells=printed[cells].mean(axis=1)).to_dict("records")]
+def per_class(run: Session, name: str, split: str) -> Table:
+    """Table 2 or 3: a line for each printed one, then ours that the paper does not have."""
+    printed = run.published(name)
+    sec = printed.set_index("method")["mean_iou_pct"]["SEC"]
+    lines = [line | {"row": OURS.get(line["method"])} for line in printed.to_dict("records")]
     lines += [{"method": method, "row": row} for method, row in OURS.items() if method not in set(printed["method"])]
 
     def gain(line: Mapping[str, Any]) -> Quantity | str | None:
-        if COMPETITOR not in known or line["row"] is None:
+        if not line["here"]:
             return None
         return REFERENCE if line["row"] == COMPETITOR else miou(line["row"], split) - miou(COMPETITOR, split)
 
-    classes: dict[str, Column] = {}
-    for label in ("background", *run.world.classes):
-        classes |= {f"{label} paper": f"{label}_iou_pct"} if f"{label}_iou_pct" in cells else {}
-        classes[f"{label} ours"] = lambda line, label=label: ours[label].get(line["row"])
-    slips = mismatches(run.paper)
-    slips = slips[(slips["artifact"] == name) & (slips["kind"] == "class mean vs printed mean")]["detail"]
-    where = tables_protocol(run, split) if there else (
-        f"paper: PASCAL VOC 2012 {split}; {run.world.name} has {NO_TEST}: nothing is measured in this profile.")
-    note = (" Quoted rows are as printed, measured by others on VOC. Means are over background and all classes, ours "
-            "of the cells of their line. A class is compared where both data sets have it (the paper prints a line per "
-            f"class). gain: of the mean, in percentage points; in print over SEC, ours over {COMPETITOR}. The last "
-            f"rows are not in the paper's table. {COMPETITOR}: DeepLab taught by the sure pixels of class maps, with "
-            "SEC's constrain-to-boundary loss; it has neither SEC's expansion loss nor its saliency maps and is not "
-            f"SEC. Kept as printed: {'; '.join(slips)}.")
-    return table(run, lines, {
-        "method": "method", "reference": "reference", "mean paper": "mean_iou_pct", "mean of printed cells": "cells",
-        **measured("mean", lambda line: line["row"] and miou(line["row"], split), "95 %",
-                   unmeasured=unmeasured(run, split)),
+    note = (f" Quoted rows are as printed, measured by others on VOC.{CLASSES_NOTE} gain: of the mean, in percentage "
+            f"points; in print over SEC, ours over {COMPETITOR}. The last rows are not in the paper's table. "
+            f"{COMPETITOR}: DeepLab taught by the sure pixels of class maps, with SEC's constrain-to-boundary loss; it "
+            "has neither SEC's expansion loss nor its saliency maps and is not SEC. Kept as printed: "
+            f"{printed_slips(run, name, 'class mean vs printed mean')}.")
+    return class_table(run, name, split, lines, lambda line: line["row"] and miou(line["row"], split),
+                       f"IoU of each class, {split}, per cent", tables_protocol, note,
+                       {"method": "method", "reference": "reference"}, {
         "gain paper": lambda line: line["mean_iou_pct"] - sec if line["method"] == "Our approach" else None,
-        **measured("gain", gain, unmeasured=None), **classes,
-        "labels used": lambda line: (labels_of(run, run.route.network_of(line["row"])) if line["row"] in known else
-                                     None),
-        "source": lambda line: "measured" if line["row"] in known else "quoted" if "cells" in line else None,
-    }, f"IoU of each class, {split}, per cent", where + note, {"mean of printed cells": 2})
+        **measured("gain", gain, unmeasured=None)}, {
+        "labels used": lambda line: labels_of(run, run.route.network_of(line["row"])) if line["here"] else None,
+        "source": source_of})
 
 
 def table4(run: Session) -> Table:
-    """Methods with more labels than image tags, as printed."""
     own = run.published("table1").iloc[-1]
     note = ("paper: PASCAL VOC 2012. Quoted: all numbers are as printed, measured by others; none of these methods is "
             "run in this collection. The paper, which uses image tags alone, calls a direct comparison unfair; its own "
@@ -333,7 +308,6 @@ READINGS = (
 
 
 def options(run: Session) -> Table:
-    """Other readings of the paper, against the full approach."""
     lines = [{"about": "nothing: the full approach", "row": FULL}]
     lines += [dict(zip(("about", "here", "instead", "row"), reading, strict=True)) for reading in READINGS]
     note = (f"{CHANGE_WORDS} fg P and R: precision and recall, means over classes. trained apart: yes for a network of "
@@ -356,7 +330,6 @@ INTERACTIONS = {
 
 
 def study(run: Session) -> Table:
-    """Whether the programme of Eq. (3) has a solution that is spread out, mode by mode."""
     facts = run.load(run.route.study())
     _, images, *grid = facts["maps"].shape
     cells = math.prod(grid)
@@ -382,5 +355,6 @@ def study(run: Session) -> Table:
         ("largest eigenvalue", "active %", "active % least", "active % most", "spread %"), 2))
 
 
-TABLES = {"table1": table1, "table2": table2, "table3": table3, "table4": table4, "table5": table5,
+TABLES = {"table1": table1, "table2": partial(per_class, name="table2", split="val"),
+          "table3": partial(per_class, name="table3", split="test"), "table4": table4, "table5": table5,
           "text-values": text_values, "options": options, "study": study}

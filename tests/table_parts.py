@@ -37,7 +37,7 @@ def assert_sound(table: Table, *words: str, mixed: bool = False) -> None:
         if column.endswith(" ours") or (column.endswith(" paper") and not mixed):
             assert column in numeric_columns(frame) or frame[column].isna().all(), column
         if column.endswith("95 %"):
-            ours = next((each for each in (column.replace("95 %", "ours"), column.replace(" 95 %", ""), "mean ours")
-                         if each in frame), None)
+            ours = next((each for each in (column.replace("95 %", "ours"), column[:-5], "mean ours") if each in frame),
+                        None)
             known = frame[[ours, column]].dropna() if ours else frame[:0]
             assert_in_intervals(known[ours] if ours else [], known[column])

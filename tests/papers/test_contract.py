@@ -65,7 +65,7 @@ def of_oh2017(route):
         yield route.prediction(route.trained(name)), LABELLED.get(name, ())
     for maps in [route.class_maps(net, "val") for net in oh2017.GAP_NETS] + list(map(route.backprop, oh2017.BACKPROP)):
         yield maps, ()
-        yield route.seed_scores(maps["maps"], "maps"), SCORED
+        yield route.seed_scores(maps["maps"], maps.label), SCORED
     yield route.centre_shape(), ("average mask of the training set (baseline)",)
     yield route.saliency_network(), ()
     for step in [*map(route.scored, WEAK), route.saliency_score("val", "unsupervised")]:

@@ -127,8 +127,8 @@ def class_table(run: Session, name: str, split: str, lines: Sequence[Mapping[str
     there, printed = split == "val" or has_test(run.profile), run.published(name)
     classes = [column for column in printed if column.endswith("_iou_pct") and column != "mean_iou_pct"]
     found = class_iou(run, {place: mean.sources[0] for place, line in enumerate(lines) if (mean := ours(line))})
-    lines = [line | {"place": place, "here": place in found.index,
-                     "cells": float(np.mean([line[cell] for cell in classes])) if classes[0] in line else None}
+    lines = [line | {"place": place, "here": place in found.index, "cells": (
+        float(nan_mean(np.array([line[cell] for cell in classes]))) if classes[0] in line else None)}
              for place, line in enumerate(lines)]
     columns = {**first, "mean paper": "mean_iou_pct", "mean of printed cells": "cells",
                **measured("mean", ours, "95 %", unmeasured=NOT_RUN if there else NO_TEST), **(more or {})}
@@ -142,7 +142,7 @@ def class_table(run: Session, name: str, split: str, lines: Sequence[Mapping[str
 
 def source_of(line: Mapping[str, Any]) -> str | None:
     """A column of `class_table`: whether a line is measured or quoted."""
-    return "measured" if line["here"] else "quoted" if line["cells"] else None
+    return "measured" if line["here"] else None if line["cells"] is None else "quoted"
 
 
 def scale_words(scales: Iterable[float]) -> str:

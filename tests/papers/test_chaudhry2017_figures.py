@@ -165,6 +165,11 @@ def test_gamma_curves_are_means_over_seeds_with_a_dot_for_each_seed(run, figures
     chosen = [sweep(each.sum(0)).best_threshold()[0] for each in run.results.stack(agreement(split="tuning"))]
     np.testing.assert_allclose(dots[0].get_xdata(), chosen)
     assert {len(dot.get_xdata()) for dot in dots} == {run.seeds} and "γ chosen on dev" in lines
+    lines = {line.get_label(): line for line in figures["erasing_curves"].figure.axes[0].lines}
+    for step in ("S1", "S2", "S3"):
+        curves = 100 * sweep(run.results.stack(agreement(kind=step)).sum(1)).mean_iou
+        np.testing.assert_allclose(lines[step].get_ydata(), curves.mean(0))
+    assert "the paper's γ, 0.4" in lines
 
 
 def test_ladder_has_the_printed_value_beside_ours(run, figures):

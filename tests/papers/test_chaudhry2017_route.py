@@ -11,7 +11,8 @@ from wsss_lab.errors import DataError, ParameterError, WeightsError
 from wsss_lab.lab import worlds
 from wsss_lab.lab.profiles import has_test
 from wsss_lab.lab.published import published
-from wsss_lab.networks.trunks import TOY_BLOCKS, vgg_trunk
+from wsss_lab.networks.backbones import Backbone
+from wsss_lab.networks.trunks import RESNET101_BLOCKS, TOY_BLOCKS, VGG16_BLOCKS, vgg_trunk
 from wsss_lab.papers.chaudhry2017 import route as chaudhry2017
 from wsss_lab.papers.chaudhry2017.route import (
     POSTPROCESSED,
@@ -32,6 +33,13 @@ PROFILES = ("quick", "toy", "photos", "voc")
 
 
 # --- printed values --------------------------------------------------------------------------------------------------
+
+
+def test_the_voc_profile_has_the_printed_networks(printed):
+    scale = SCALES["voc"]
+    assert scale.main == Backbone("resnet", RESNET101_BLOCKS, aspp=(6, 12, 18, 24), side=321)
+    assert scale.second == Backbone("vgg", VGG16_BLOCKS, 1024, 12, (6, 12, 18, 24), 0.5, 321)
+    assert (printed.network_name("main"), printed.network_name("second"), printed.side) == ("ResNet", "VGG", 321)
 
 
 def test_the_voc_profile_looks_as_printed(printed):

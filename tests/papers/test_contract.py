@@ -141,8 +141,8 @@ def test_keys_and_labels_tell_steps_apart_and_labels_say_their_seed_once(paper):
     (one, other), (again,), (elsewhere,) = steps(2), steps(1), steps(1, 1)
     assert [step.key for step in again] == [step.key for step in one]
     assert not any(map(operator.eq, one, elsewhere))
-    for step, twin in zip(one, other, strict=True):
-        assert (step == twin) == (", seed " not in step.label), step
+    assert {*topological(one)} & {*topological(other)} == {
+        step for step in topological(one) if ", seed " not in step.label}
     every = [step for step in topological([*one, *other]) if step.stage != "data"]
     labels = [(step.stage, step.label) for step in every]
     assert [label for label in set(labels) if labels.count(label) > 1] == []

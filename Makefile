@@ -51,7 +51,7 @@ help:  ## List the targets and options
 	@echo "wsss-lab: weakly supervised semantic segmentation, paper by paper"; echo
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo; echo "Options, with the values in force:"
-	@echo "  PAPER=$(PAPER)  PROFILE=$(PROFILE) (quick, toy, photos, voc)  SEEDS=$(SEEDS)  WORLD_SEED=$(WORLD_SEED)"
+	@echo "  PAPER=$(PAPER)  PROFILE=$(PROFILE) (quick, lesson, toy, photos, voc)  SEEDS=$(SEEDS)  WORLD_SEED=$(WORLD_SEED)"
 	@echo "  DEVICE=$(DEVICE) (auto, cpu, cuda)  JOBS=$(JOBS)  OUT=folder  EXECUTED=folder, of notebooks"
 	@echo "  PARAMS='name=value ...'"
 	@echo "  ARTIFACT=paper/table, only this one: no notebook, and no training that it doesn't need"
@@ -92,7 +92,7 @@ lint: $(READY)  ## Check the style of the code
 	@$(PYTHON) -m ruff check wsss_lab tests
 
 clean:  ## Remove what was built; the environment and the run store stay
-	rm -rf build figures/quick *.egg-info .pytest_cache .ruff_cache
+	rm -rf build figures/quick figures/lesson *.egg-info .pytest_cache .ruff_cache
 	find wsss_lab tests -name __pycache__ -prune -exec rm -rf {} +
 
 # The environment is made anew only when pyproject.toml changes.

@@ -15,6 +15,7 @@ UPWARD = {
     "seeds.localisation -> refinement.dense_crf", "fusion.guides -> refinement.dense_crf",
     "seeds.fusion_net -> refinement.crf_rnn", "lab -> measure", "lab.session -> papers",
     "lab.apply -> papers", "lab.trained -> papers",  # both are about networks of Oh et al. 2017
+    "lab.lesson_file -> papers",  # about what their notebooks show
 }
 
 

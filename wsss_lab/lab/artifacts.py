@@ -44,12 +44,14 @@ class Artifacts:
     settings: plain values that tell this run from others, such as profile and world seed.
     seeds: training seeds behind the numbers.
     photographs: whether qualitative figures show photographs, which are not passed on with the results.
+    caveat: what is written beside what is measured, and on pictures of it.
     """
 
     def __init__(self, folder: str | Path | None, settings: Mapping[str, Any] | None = None,
-                 seeds: Sequence[int] = (), photographs: bool = False):
+                 seeds: Sequence[int] = (), photographs: bool = False, caveat: str = ""):
         self.folder = Path(folder) if folder else None
         self.settings, self.seeds, self.photographs = dict(settings or {}), list(seeds), photographs
+        self.caveat = caveat
         self._started = time.monotonic()
 
     def table(self, id: str, frame: "pd.DataFrame", title: str, protocol: str = "", alt: str = "",
@@ -60,7 +62,7 @@ class Artifacts:
         protocol: what the scores depend on: split, tags used or not, CRF, thresholds, start weights.
         decimals: at most so many are shown, for all columns or by column; the CSV keeps more.
         """
-        frame = tables.flat(frame)
+        frame, protocol = tables.flat(frame), " ".join(filter(None, (protocol, self.caveat)))
         _check(id, title, kind)
         files = {f"{id}.csv": tables.to_csv(frame).encode(),
                  f"{id}.md": _document(id, frame, title, protocol, decimals).encode()}
@@ -76,6 +78,9 @@ class Artifacts:
         _check(id, title, kind)
         if not alt.strip():
             raise ParameterError(f"figure {id!r} has no alt text", "one sentence that says what there is to see")
+        if self.caveat and kind != "schematic":
+            below = figure.get_tightbbox().y0 / figure.get_figheight()
+            figure.text(0.5, below, f"\n{self.caveat}", ha="center", va="top", size="small", color="firebrick")
         png = draw(figure)
         facts = {"title": title, "kind": kind, "alt": alt}
         if self.photographs and kind == "qualitative":

@@ -86,7 +86,7 @@ def write_book(executed: Path, folder: Path, profile: str, figures: Path) -> Pat
 def _lay_out_results(figures: Path, pages: Path) -> list[str]:
     """Copy the gallery to where it is in a checkout, seen from `pages`; returns its pages in their order."""
     if figures.is_dir():
-        shutil.copytree(figures, pages / "figures", ignore=shutil.ignore_patterns("quick"))
+        shutil.copytree(figures, pages / "figures", ignore=shutil.ignore_patterns("quick", "lesson"))
     write_gallery(pages / "figures")
     found = [saved for saved in read_all(pages / "figures") if saved.profile in WORLDS]
     # What Sphinx passes on as it is: the page of claims, and the code that it leads to.

@@ -35,7 +35,7 @@ app = typer.Typer(
 )
 
 Paper = Annotated[str, typer.Option(help="A paper, several separated by commas, or all.")]
-Profile = Annotated[str, typer.Option(help="How much work, on which data: quick, toy, photos or voc.")]
+Profile = Annotated[str, typer.Option(help="How much work, on which data: quick, lesson, toy, photos or voc.")]
 Figures = Annotated[Path | None, typer.Option("--out", help="Folder for results. [default: figures]")]
 Executed = Annotated[Path | None,
                      typer.Option(help="Folder for executed notebooks. [default: build/notebooks/<profile>]")]
@@ -304,11 +304,19 @@ def weights(
 ) -> None:
     """Write the trained classifier and segmenter of a profile as one small file, which `wsss apply` looks through.
 
-    They are taken from the run store; what isn't there is trained first.
+    Of the profile lesson: all networks that lessons look at. They are taken from the run store; what isn't there is
+    trained first.
     """
     from wsss_lab.lab import data_check, profiles, trained
 
     asked, workers = profiles.profile_named(profile), _workers(jobs) or None
+    if profile == profiles.LESSON:
+        from wsss_lab.lab import lesson, lesson_file
+
+        _try_out(out, "--out folder")
+        path = lesson_file.write(out, jobs=workers)
+        print(f"{path}: {path.stat().st_size / 1e6:.1f} MB, {len(lesson.read(path))} networks")
+        return
     profiles.check_inputs(asked)
     _try_out(out, "--out folder")
     data_check.before_run(asked)
@@ -388,8 +396,10 @@ def _workers(jobs: str) -> int:
 
 
 def _update_gallery(figures: Path, profile: str) -> Path | None:
-    """Renew the gallery; the quick profile's results are thrown away and never enter it."""
-    if profile == "quick":
+    """Renew the gallery; what comes with a caveat is no result and never enters it."""
+    from wsss_lab.lab.profiles import profile_named
+
+    if profile_named(profile).caveat:
         return None
     from wsss_lab.lab.gallery import write_gallery
     from wsss_lab.lab.notebooks import find_notebooks

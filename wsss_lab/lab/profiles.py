@@ -18,12 +18,14 @@ from wsss_lab.settings import DATA, WEIGHTS, stands_in
 class Profile:
     """One way of running everything. name: what PROFILE= and --profile accept. summary: for help texts and run cards.
     world: "toyvoc" (images drawn by the package) or "folder" (photographs in VOC layout, from WSSS_DATA).
-    needs_weights: whether pre-trained weights are read from the folder WSSS_WEIGHTS."""
+    needs_weights: whether pre-trained weights are read from the folder WSSS_WEIGHTS. caveat: what is written beside its
+    tables and pictures, which are no results; "" for results."""
 
     name: str
     summary: str
     world: str
     needs_weights: bool = False
+    caveat: str = ""
 
     @property
     def needs_data(self) -> bool:
@@ -31,7 +33,11 @@ class Profile:
         return self.world == "folder"
 
 
-PROFILES = (Profile("quick", "every cell runs, with seconds per training; its numbers mean nothing", "toyvoc"),
+LESSON = "lesson"
+PROFILES = (Profile("quick", "every cell runs, with seconds per training; its numbers mean nothing", "toyvoc",
+                    caveat="profile quick: networks of a few iterations, it means nothing"),
+            Profile(LESSON, "networks that come with the package, on a few images: seconds per cell", "toyvoc",
+                    caveat="profile lesson: few images, to look at and not to quote"),
             Profile("toy", "the full set of experiments on the toy world, without any download", "toyvoc"),
             Profile("photos", "a folder of photographs in VOC layout, with ImageNet weights", "folder", True),
             Profile("voc", "the paper's data, networks and schedule (a GPU is advisable)", "folder", True))
@@ -39,7 +45,12 @@ PROFILES = (Profile("quick", "every cell runs, with seconds per training; its nu
 
 def has_test(profile: str) -> bool:
     """Whether a profile's world has a test split with masks (VOC keeps its own, photographs have none)."""
-    return profile in ("quick", "toy")
+    return profile in ("quick", LESSON, "toy")
+
+
+def scales_as(profile: str) -> str:
+    """The profile whose networks, schedules and sizes a profile has: of a lesson toy, else its own."""
+    return "toy" if profile == LESSON else profile
 
 
 def profile_named(name: str) -> Profile:

@@ -23,6 +23,7 @@ from wsss_lab.data.devkit import COCO, export_coco, export_devkit, link_layout
 from wsss_lab.data.folder import VocFolder
 from wsss_lab.data.views import EvalView
 from wsss_lab.errors import ParameterError
+from wsss_lab.lab.profiles import scales_as
 from wsss_lab.lab.store import Store
 from wsss_lab.lab.worlds import AUGMENTED, ToyWorld
 from wsss_lab.networks.backbones import Backbone
@@ -53,7 +54,7 @@ def scale_of(scales: Mapping[str, Any], profile: str) -> Any:
     if network and profile != "voc":
         raise ParameterError(f"WSSS_REHEARSAL={network} with the profile {profile}", "the profile voc",
                              "unset it, or set PROFILE=voc")
-    return _shortened(scales[profile], network) if network else scales[profile]
+    return _shortened(scales[profile], network) if network else scales[scales_as(profile)]
 
 
 def _shortened(value: Any, network: str) -> Any:

@@ -16,15 +16,15 @@ import wsss_lab.papers
 from wsss_lab.errors import ParameterError
 from wsss_lab.lab import data_check, provenance, runs
 from wsss_lab.lab.artifacts import Artifacts
-from wsss_lab.lab.compute import compute, plan
+from wsss_lab.lab.compute import compute, missing, plan
 from wsss_lab.lab.notebooks import project_folder, shown_folder
 from wsss_lab.lab.pictures import Picture, draw
-from wsss_lab.lab.profiles import check_inputs, profile_named, unknown_name
+from wsss_lab.lab.profiles import LESSON, check_inputs, profile_named, unknown_name
 from wsss_lab.lab.published import published
 from wsss_lab.lab.registry import ALL_CLAIMS, Chosen, Claims, maker_of
 from wsss_lab.lab.steps import Step
 from wsss_lab.lab.store import Store
-from wsss_lab.lab.worlds import AUGMENTED, PhotoWorld, World
+from wsss_lab.lab.worlds import AUGMENTED, TOY_COUNTS, PhotoWorld, World
 from wsss_lab.measure.quantities import Results
 from wsss_lab.settings import check_variables, checked, variable
 
@@ -46,10 +46,12 @@ class Session:
         folder = Path(figures) / profile / paper if figures else None
         self._stored_only = False
         self._read: set[Step] = set()
+        self._asked: dict[tuple[str, ...], list[Step]] = {}
         self.artifacts = Artifacts(folder, settings={"profile": profile, "world": self.world.name,
                                                      "world_seed": getattr(self.world, "seed", None)},
                                    seeds=[route.seed for route in routes],
-                                   photographs=profile_named(profile).world == "folder")
+                                   photographs=profile_named(profile).world == "folder",
+                                   caveat=profile_named(profile).caveat)
 
     @property
     def seeds(self) -> int:
@@ -67,17 +69,34 @@ class Session:
         return Results(self)
 
     def compute(self, *wanted: Step | str) -> None:
-        """Run what is missing of steps, of what artifacts (ids) read, and of everything that they need, in workers."""
-        ids = [each for each in wanted if isinstance(each, str)]
-        steps = [*(each for each in wanted if not isinstance(each, str)), *(self.needs(*ids) if ids else ())]
-        compute(steps, self.store, jobs=self.jobs or None)
+        """Run what is missing of steps, of what artifacts (ids) read, and of everything that they need, in workers.
+
+        In a lesson, artifacts that it lacks trainings for are left out.
+        """
+        ids = [each for each in wanted if isinstance(each, str) and not self.lacking(each)]
+        given = [each for each in wanted if not isinstance(each, str)]
+        groups = [(id,) for id in ids] if self.profile == LESSON else [ids] if ids else []
+        steps = list(dict.fromkeys([*given, *(step for group in groups for step in self.needs(*group))]))
+        self._run(steps)
         runs.note(steps)
+
+    def _run(self, steps: list[Step]) -> None:
+        if self.profile == LESSON and any(step.trains for step in missing(steps, self.store)):
+            print(f"This trains on {self.world.count('train')} images; networks that come with the package have learnt "
+                  f"from {dict(TOY_COUNTS['toy'])['train']:,}.")
+        compute(steps, self.store, jobs=self.jobs or None)
 
     def needs(self, *ids: str) -> list[Step]:
         """The steps that artifacts read (none = all of the paper), as far as they can be told before a run."""
         from wsss_lab.lab.forecast import asked_by
 
-        return asked_by(self, ids)
+        if ids not in self._asked:
+            self._asked[ids] = asked_by(self, ids)
+        return self._asked[ids]
+
+    def lacking(self, id: str) -> list[Step]:
+        """The trainings that a lesson would have to run for an artifact; none in other profiles."""
+        return [step for step in missing(self.needs(id), self.store) if step.trains] if self.profile == LESSON else []
 
     def load(self, item: Any) -> Any:
         """The result of a step (a mapping), of one of its outputs or of a view; what isn't stored yet is computed."""
@@ -87,10 +106,10 @@ class Session:
     def ensure(self, steps: Sequence[Step]) -> None:
         """Have steps in the store, and note them as read; each is looked at once."""
         new = [step for step in steps if step not in self._read]
-        if missing := [step for step in new if step not in self.store]:
+        if unknown := [step for step in new if step not in self.store]:
             if self._stored_only:
-                raise NotStored(str(missing[0]))
-            compute(missing, self.store, jobs=self.jobs or None)
+                raise NotStored(str(unknown[0]))
+            self._run(unknown)
         if new:
             runs.note(new)
             self._read.update(new)
@@ -100,17 +119,31 @@ class Session:
         return self.load(self.world.eval_view(split))
 
     def make(self, id: str, *next_ids: str) -> Any:
-        """A table, a figure or the decided claims of the paper; what it and the next ones read is computed at once."""
+        """A table, a figure or the decided claims of the paper; what it and the next ones read is computed at once.
+
+        In a lesson, a sentence (Markdown) in the place of what it lacks trainings for.
+        """
         maker = maker_of(self.paper, id)
         self._stored_only = True
         try:
             return maker(self)
         except NotStored:
             self._stored_only = False
+            if lacking := self.lacking(id):
+                return self._told(id, lacking)
             self.compute(id, *next_ids)
             return maker(self)
         finally:
             self._stored_only = False
+
+    def _told(self, id: str, lacking: list[Step]) -> Any:
+        """In the place of an artifact: what it needs that a lesson lacks, how to get it, and where a kept one is."""
+        from wsss_lab.lab.teaching import say
+
+        kept = Path("figures", "toy", self.paper, "notebook.md")
+        link = f" Kept ones are in [{kept}](../{kept})." if (project_folder() / kept).is_file() else ""
+        return say(f"*{id}* needs {len(lacking)} training{'s' * (len(lacking) > 1)} more than a lesson has: `make "
+                   f"reproduce PAPER={self.paper} ARTIFACT={self.paper}/{id}` makes it, in minutes.{link}")
 
     def show(self, what: Any, *more: str) -> Any:
         """Artifacts of the paper by their ids, such as "table2": made, saved and displayed.
@@ -135,6 +168,8 @@ class Session:
     def save(self, id: str, made: Any) -> Any:
         """Save a table (frame, title, protocol, decimals), a figure (figure, title, alt, kind) or decided claims under
         its id and show it."""
+        if hasattr(made, "_repr_markdown_"):  # a lesson's sentence
+            return made
         if isinstance(made, Claims):  # one of them is only shown
             return (self.artifacts if id == ALL_CLAIMS else Artifacts(None)).claims(made.frame)
         if hasattr(made, "frame"):
@@ -162,10 +197,14 @@ class Session:
 
         from wsss_lab.networks.machine import resolve_device
 
-        state = self.plan(*(steps or self.needs()))
+        if self.profile == LESSON:
+            work = {"networks": "of the profile toy, training seed 0; they come with the package"}
+        else:
+            state = self.plan(*(steps or self.needs()))
+            cached = int((state["state"] == "cached").sum()) if len(state) else 0
+            work = {"steps": f"{len(state)}: {cached} reused, {len(state) - cached} to run{_reasons(state)}"}
         address = variable("WSSS_CLUSTER")
         workers = f"workers of {address}" if address else f"{self.jobs or 'one per core'} worker(s)"
-        cached = int((state["state"] == "cached").sum()) if len(state) else 0
         rows = {
             "paper": self.paper,
             "profile": f"{self.profile}: {profile_named(self.profile).summary}",
@@ -173,7 +212,7 @@ class Session:
             "training images": _training_images(self.world, self.profile),
             "seeds": self.seeds,
             "device": f"{resolve_device()}, {workers}, torch {torch.__version__}",
-            "steps": f"{len(state)}: {cached} reused, {len(state) - cached} to run{_reasons(state)}",
+            **work,
             "results": shown_folder(self.artifacts.folder),
             "run store": shown_folder(self.store.root),
         }
@@ -222,7 +261,7 @@ def _facts(rows: dict[str, Any]) -> "Styler":
 
 def start(paper: str, profile: str = "toy", seeds: int = 1, world_seed: int = 0, device: str = "auto", jobs: int = 0,
           figures: str = "figures", kind: type[Session] = Session) -> Session:
-    """Open a session for a paper.
+    """Open a session for a paper. A lesson has training seed 0 and world seed 0.
 
     seeds: number of training seeds. device: auto, cpu or cuda. jobs: worker processes, 0 = one per core.
     figures: folder that receives tables and figures, "" = show them only. A relative folder is taken from the
@@ -234,6 +273,10 @@ def start(paper: str, profile: str = "toy", seeds: int = 1, world_seed: int = 0,
 
     seeds, world_seed, jobs = checked("seeds", seeds), checked("world_seed", world_seed), jobs and checked("jobs", jobs)
     check_variables()
+    if profile == LESSON and (seeds, world_seed) != (1, 0):
+        raise ParameterError(f"profile lesson with seeds={seeds}, world_seed={world_seed}",
+                             "seeds=1, world_seed=0, those of the networks that come with the package",
+                             "choose the profile toy")
     check_inputs(profile_named(profile))
     data_check.before_run(profile_named(profile))
     os.environ["WSSS_DEVICE"] = checked("device", device)

@@ -100,11 +100,12 @@ def pack(states: dict[str, dict[str, Tensor]]) -> dict[str, Tensor]:
     for part, state in ((BOTH, {name: first[name] for name in sorted(alike)}), *states.items()):
         for name, value in state.items():
             if part == BOTH or name not in alike:
-                packed |= _rounded(f"{part}.{name}", value)
+                packed |= rounded(f"{part}.{name}", value)
     return packed
 
 
-def _rounded(name: str, value: Tensor) -> dict[str, Tensor]:
+def rounded(name: str, value: Tensor) -> dict[str, Tensor]:
+    """A tensor, smaller: in 8 bits with a scale per output channel where it is LARGE, else in 16; integers stay."""
     if not value.is_floating_point():
         return {name: value}
     if value.ndim < 2 or value.numel() < LARGE:
@@ -113,24 +114,31 @@ def _rounded(name: str, value: Tensor) -> dict[str, Tensor]:
     return {name: (value / scale).round().to(torch.int8), name + SCALE: scale}
 
 
-def unpack(packed: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
-    """The inverse of `pack`, but for rounding: in a layer of LARGE by 1/254 of its channel's largest weight."""
-    states: dict[str, dict[str, Tensor]] = {part: {} for part in PARTS}
+def restored(packed: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The inverse of `rounded`, but for rounding: in a layer of LARGE by 1/254 of its channel's largest weight."""
+    found = {}
     for name, value in packed.items():
+        if not name.endswith(SCALE):
+            scale = packed.get(name + SCALE)
+            value = value if scale is None else value.float() * scale.float()
+            found[name] = value.float() if value.is_floating_point() else value
+    return found
+
+
+def unpack(packed: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    """The inverse of `pack`, but for rounding."""
+    states: dict[str, dict[str, Tensor]] = {part: {} for part in PARTS}
+    for name, value in restored(packed).items():
         part, _, own = name.partition(".")
-        if own.endswith(SCALE):
-            continue
-        scale = packed.get(name + SCALE)
-        value = value if scale is None else value.float() * scale.float()
         for each in PARTS if part == BOTH else [part]:
-            states[each][own] = value.float() if value.is_floating_point() else value
+            states[each][own] = value
     return states
 
 
-def find() -> Path | None:
-    """The file of trained networks in the folder WSSS_WEIGHTS, else in the package; None for neither."""
+def find(name: str = FILE) -> Path | None:
+    """A file of trained networks in the folder WSSS_WEIGHTS, else in the package; None for neither."""
     folders = [Path(os.environ["WSSS_WEIGHTS"]).expanduser()] if os.environ.get("WSSS_WEIGHTS") else []
-    places = [folder / FILE for folder in (*folders, PACKAGE_FOLDER / "weights")]
+    places = [folder / name for folder in (*folders, PACKAGE_FOLDER / "weights")]
     return next(filter(Path.is_file, places), None)
 
 

@@ -14,7 +14,7 @@ from wsss_lab.data.toyvoc import CLASSES, SPLITS, split_seed, toy_crops, toy_sal
 from wsss_lab.data.views import EvalView, TrainView
 from wsss_lab.errors import DataError, ParameterError, WeightsError
 from wsss_lab.lab.fingerprint import code_of
-from wsss_lab.lab.profiles import check_inputs, profile_named, unknown_name
+from wsss_lab.lab.profiles import LESSON, check_inputs, profile_named, unknown_name
 from wsss_lab.lab.steps import Step
 from wsss_lab.settings import DATA, WEIGHTS, stands_in
 
@@ -75,6 +75,10 @@ class World:
 
     readers: tuple[Callable, ...] = ()
 
+    def answered(self, step: Step) -> Step:
+        """A step of a route, or another one in its place that gives what it would."""
+        return step
+
     def train_view(self, split: str = "train") -> View:
         """Images and tags of a split; masks are out of reach."""
         return View(self, split, exposes_masks=False)
@@ -130,8 +134,18 @@ class ToyWorld(World):
         return toy_view(split, self.scenes(split).load(store), masks)
 
 
+class LessonWorld(ToyWorld):
+    """The first images of the toy world, and networks that have learnt on all of them (wsss_lab.lab.lesson)."""
+
+    def answered(self, step: Step) -> Step:
+        from wsss_lab.lab.lesson import answered
+
+        return answered(step)
+
+
 #: Images per split of the toy world, by profile.
 TOY_COUNTS = {"quick": (("train", 48), ("dev", 24), ("val", 24), ("test", 24), ("pretraining", 256), ("saliency", 48)),
+              LESSON: (("train", 64), ("dev", 24), ("val", 32), ("test", 24), ("pretraining", 64), ("saliency", 48)),
               "toy": tuple(SPLITS.items())}
 
 
@@ -142,7 +156,7 @@ def open_world(profile: str, world_seed: int = 0) -> "ToyWorld | FolderWorld":
     """
     check_inputs(profile_named(profile))
     if profile in TOY_COUNTS:
-        return ToyWorld(world_seed, TOY_COUNTS[profile])
+        return (LessonWorld if profile == LESSON else ToyWorld)(world_seed, TOY_COUNTS[profile])
     world = StandInWorld() if stands_in(DATA, profile) else FolderWorld(os.environ[DATA])
     if profile != "voc":
         return world

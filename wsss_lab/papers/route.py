@@ -53,7 +53,7 @@ class PaperRoute:
         parents = {parent.label for each in given for parent in getattr(each, "steps", ())}
         seeded = "seed" in settings or any(self.unseeded(parent) != parent for parent in parents)
         label = self.unseeded(label) + (f", seed {self.seed}" if seeded else "")
-        return Step(stage, function, settings, inputs, label, reads_masks)
+        return self.world.answered(Step(stage, function, settings, inputs, label, reads_masks))
 
     def unseeded(self, label: str) -> str:
         """A label, or a text with labels in it, without the route's seed."""
@@ -85,7 +85,8 @@ def pretrained(backbone: Backbone, schedule: Schedule, world: World, label: str 
     """Start weights of a trunk, learnt from the crops of a toy world at the world's own seed."""
     crops = world.crops()
     settings = {"backbone": backbone.settings(), "schedule": schedule.settings(), "seed": world.seed}
-    return Step("networks", pretrain, settings, {name: crops[name] for name in ("images", "labels")}, label)["state"]
+    inputs = {name: crops[name] for name in ("images", "labels")}
+    return world.answered(Step("networks", pretrain, settings, inputs, label))["state"]
 
 
 def start_file(name: str, backbone: Backbone, trunk: Any) -> WeightsFile:

@@ -8,6 +8,7 @@ import torch
 
 from wsss_lab.evaluation.confusion import divide, iou, mean_iou, nan_mean
 from wsss_lab.evaluation.intervals import image_values, ratio
+from wsss_lab.lab.profiles import scales_as
 from wsss_lab.lab.steps import Output
 from wsss_lab.measure.claims import (
     ROUNDING,
@@ -71,7 +72,7 @@ def crf_rnn(split: str = "val") -> Quantity:
 
 def _walked(route: Route) -> Output:
     """CAMs of train after a random walk on learnt affinities (Ahn & Kwak 2018), with the CRF of our labels."""
-    if lee2021.SCALES[route.profile].affinity is None:
+    if lee2021.SCALES[scales_as(route.profile)].affinity is None:
         raise NotMeasured(f"profile {route.profile} doesn't train AffinityNet, with which the rule compares")
     labels = route.beside(lee2021).walked("CAM", "train")
     refined = replace(labels, settings=labels.settings | {"crf": route.crf(PUBLISHED.crf)},

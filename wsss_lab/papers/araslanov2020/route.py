@@ -16,7 +16,7 @@ from torch import Tensor
 from wsss_lab.data.canvas import normalise
 from wsss_lab.data.resized_crop import crop_and_jitter
 from wsss_lab.data.views import TrainView
-from wsss_lab.lab.profiles import unknown_name
+from wsss_lab.lab.profiles import scales_as, unknown_name
 from wsss_lab.lab.rehearsal import scale_of
 from wsss_lab.lab.steps import Step
 from wsss_lab.lab.worlds import open_world
@@ -289,7 +289,7 @@ def trained_rows(profile: str) -> tuple[str, ...]:
 
 def trained_nets(profile: str) -> tuple[str, ...]:
     """The backbones that a profile trains: "main", and those of Table 9."""
-    return ("main", *SCALES[profile].nets)
+    return ("main", *SCALES[scales_as(profile)].nets)
 
 
 @dataclass(frozen=True)

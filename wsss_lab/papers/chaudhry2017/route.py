@@ -15,7 +15,7 @@ from wsss_lab.evaluation import object_recall
 from wsss_lab.evaluation.precision_recall import sweep
 from wsss_lab.evaluation.scoring import score_salient_pixels, score_seeds
 from wsss_lab.fusion.harmonic import MEANS, cue_frames
-from wsss_lab.lab.profiles import unknown_name
+from wsss_lab.lab.profiles import has_test, unknown_name
 from wsss_lab.lab.rehearsal import scale_of
 from wsss_lab.lab.steps import Step
 from wsss_lab.lab.worlds import ToyWorld
@@ -225,7 +225,7 @@ def trained_rows(profile: str) -> tuple[str, ...]:
 
 def tuning_split(profile: str) -> str:
     """The split on whose masks gammas are chosen: dev, or val where there is none; cues are made of neither."""
-    return "dev" if profile in ("quick", "toy") else "val"
+    return "dev" if has_test(profile) else "val"
 
 
 @dataclass(frozen=True)

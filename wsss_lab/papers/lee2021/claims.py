@@ -14,7 +14,7 @@ import numpy as np
 from wsss_lab.evaluation.confusion import divide, iou, mean_iou, nan_mean
 from wsss_lab.evaluation.intervals import correlation, rank_sums
 from wsss_lab.evaluation.precision_recall import sweep
-from wsss_lab.lab.profiles import has_test, profile_named
+from wsss_lab.lab.profiles import has_test, profile_named, scales_as
 from wsss_lab.lab.steps import Step
 from wsss_lab.measure.claims import (
     Claim,
@@ -227,7 +227,7 @@ def over_pairs(condition_of: Callable[[list[Pair], list[str]], Condition], *meth
     reads += [contexts(method, name) for method in (CAM, *methods) for name in counts]
 
     def decide(claim: Claim, results: Results) -> Decision:
-        known = [*methods, AFFINITY] if SCALES[results.run.profile].affinity else [*methods]
+        known = [*methods, AFFINITY] if SCALES[scales_as(results.run.profile)].affinity else [*methods]
         return condition_of(pairs_of(results.first), known).decide(claim, results)
 
     return Condition(decide, tuple(reads), tuple(contexts(AFFINITY, name) for name in counts))
@@ -364,7 +364,7 @@ def best_backgrounds(results: Results) -> str:
 def refinement_adds_little(profile: str) -> Condition:
     """C09: 0 to 4 pp to EPS by every refiner of the profile; of AffinityNet, whose gain of CAM is printed, CAM gains
     something and EPS less than half of it; of the CRF where there is no other."""
-    refiners = {"CRF": "refined"} | ({"AffinityNet": "walked"} if SCALES[profile].affinity else {})
+    refiners = {"CRF": "refined"} | ({"AffinityNet": "walked"} if SCALES[scales_as(profile)].affinity else {})
     added = {name: [pseudo(row, output) - pseudo(row) for row in (EPS, CAM)] for name, output in refiners.items()}
     name, (own, cams) = list(added.items())[-1]
     little = [between(eps.called(f"{refiner} adds to EPS"), 0, 4) for refiner, (eps, _) in added.items()]

@@ -17,7 +17,7 @@ from wsss_lab.evaluation.saliency_scores import foreground_iou
 from wsss_lab.evaluation.scoring import score_masks, score_saliency
 from wsss_lab.lab import lesson
 from wsss_lab.lab.compute import compute
-from wsss_lab.lab.needs import asked_by
+from wsss_lab.lab.forecast import asked_by
 from wsss_lab.lab.notebooks import find_notebooks, named_in, read
 from wsss_lab.lab.profiles import LESSON
 from wsss_lab.lab.registry import artifacts_of

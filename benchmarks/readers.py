@@ -74,12 +74,14 @@ TEACHER = """\
 ### Teaching
 
 ```bash
-make lab       # start with 0_primer; profile = "quick" in its first cell for a lesson
+make lab       # start with 0_primer
 make book      # the executed notebooks and the gallery as a site
 ```
 
-You will see the five stages in miniature in the primer, then one notebook per paper. What is in the run store is
-reused: a class that is given it (`WSSS_CACHE`) waits for nothing.
+You will see the five stages in miniature in the primer, then one notebook per paper: [a plan of ninety minutes for
+each](#ninety-minutes-a-notebook). Opened by hand, notebooks 0 and 1 have the profile `lesson`: networks come with the
+package and nothing is trained. What is in the run store is reused: a class that is given it (`WSSS_CACHE`) waits for
+nothing.
 """
 NO_GPU = "No run on a GPU has been recorded yet: `make plan` tries some steps out there and tells the minutes.\n"
 NO_VOC = f"""\
@@ -239,12 +241,11 @@ def _quick(notebooks: dict[str, Brought]) -> Iterator[str]:
 
 def _lessons(kept: Kept) -> Iterator[str]:
     """How long a class waits for a training, and for the primer."""
-    for profile in ("quick", "toy"):
-        records = [record for _, record in _recorded(kept.get(profile, {}).items()) if record["trainings"]]
-        medians = [record["training_seconds"] for record in records]
-        if records:
-            yield (f"A training takes {min(medians):.1f} to {max(medians):.1f} s in the profile `{profile}` (medians of"
-                   f" the notebooks, {sum(record['trainings'] for record in records)} trainings).\n")
+    records = [record for _, record in _recorded(kept.get("toy", {}).items()) if record["trainings"]]
+    medians = [record["training_seconds"] for record in records]
+    if records:
+        yield (f"A training takes {min(medians):.1f} to {max(medians):.1f} s in the profile `toy` (medians of the"
+               f" notebooks, {sum(record['trainings'] for record in records)} trainings).\n")
     if primer := kept.get("toy", {}).get("primer", {}).get("record"):
         yield f"The primer of the profile `toy` rests on {primer['minutes']['computing']:.1f} minutes of computing.\n"
 
@@ -252,7 +253,6 @@ def _lessons(kept: Kept) -> Iterator[str]:
 def commands(kept: Kept, plan: pd.DataFrame) -> str:
     """The table of the README: who, which command, what it takes."""
     toy, quick = (_recorded(kept.get(profile, {}).items()) for profile in ("toy", "quick"))
-    training = [record["training_seconds"] for _, record in quick if record["trainings"]]
     computing = [record["minutes"]["computing"] for paper, record in toy if paper != "primer"]
     whole = sum(record["minutes"]["notebook"] for _, record in toy)
     gpu = [record for _, notebooks in kept.items() for _, record in _recorded(notebooks.items())
@@ -261,10 +261,9 @@ def commands(kept: Kept, plan: pd.DataFrame) -> str:
     return _table([
         ("you", "command", "what it takes"),
         ("try it", "`make quick`", f"{trying}; the numbers mean nothing"),
-        ("study", "`make lab`, and open `0_primer`",
-         f"{min(training):.1f} to {max(training):.1f} s a training in the profile `quick`" if training
-         else NOT_RECORDED),
-        ("teach", "`make book`: the executed notebooks and results as a site", "what has run is reused (`WSSS_CACHE`)"),
+        ("study", "`make lab`, and open `0_primer`", "no training: networks come with the package"),
+        ("teach", "`make lab`; [a plan for each notebook](notebooks/README.md#ninety-minutes-a-notebook)",
+         "90 minutes a notebook"),
         ("check one paper", "`make reproduce PAPER=oh2017 SEEDS=3`",
          f"{min(computing):.0f} to {max(computing):.0f} minutes of computing a seed" if computing else NOT_RECORDED),
         ("check all", "`make reproduce`", f"{whole:.0f} minutes with one seed" if toy else NOT_RECORDED),

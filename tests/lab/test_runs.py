@@ -229,7 +229,7 @@ def test_records_are_collected_by_profile_and_kept_where_there_are_no_figures(re
     (tmp_path / "toy/lee2021/claims.csv").write_text("claim_id,verdict\nC1,reproduced\nC2,inconclusive\n")
     quick = {"oh2017": {"tables": 0, "figures": 0, "verdicts": {}, "record": {}}}
     found = readers.collect(tmp_path, {"quick": quick, "toy": {"lee2021": {"tables": 99}}})
-    assert list(found) == ["quick", "toy", "photos", "voc"] and found["quick"] == quick
+    assert list(found) == [profile.name for profile in readers.PROFILES] and found["quick"] == quick
     assert list(found["toy"]) == ["primer", "lee2021"]
     assert found["toy"]["lee2021"] == {
         "tables": 1, "figures": 1, "seeds": 2, "world": "mine", "made": "2026-01-02",
@@ -247,7 +247,7 @@ def test_writing_changes_the_section_alone(readers, tmp_path):
     readme = tmp_path / "README.md"
     readme.write_text(f"before\n{readers.BEGIN}\nold\n{readers.END}\nafter\n")
     shown = readers.commands({}, pd.DataFrame())
-    assert shown.count(readers.NOT_RECORDED) == 6
+    assert shown.count(readers.NOT_RECORDED) == 5
     for _ in range(2):
         readers.write(readme, shown)
         assert readme.read_text() == f"before\n{readers.BEGIN}\n\n{shown}\n{readers.END}\nafter\n"

@@ -1,8 +1,9 @@
 """Writing the networks of lessons: those that a lesson shows, of training seed 0, with a score of each.
 
-They are what the primer reads, and the artifacts of sections 1 to 5 of a paper's notebook. They are taken from the run
-store of the profile toy and rounded. A network's score is that of the first evaluation that it has a part in, and no
-network from elsewhere: of the rounded networks, on the images of a lesson.
+They are what the primer reads, and the artifacts of sections 1 to 5 of a paper's notebook, where the notebook opens
+with the profile lesson. They are taken from the run store of the profile toy and rounded. A network's score is that of
+the first evaluation that it has a part in, and no network from elsewhere: of the rounded networks, on the images of a
+lesson.
 """
 
 import os
@@ -18,7 +19,7 @@ from wsss_lab.evaluation.scoring import score_masks, score_saliency
 from wsss_lab.lab import lesson
 from wsss_lab.lab.compute import compute
 from wsss_lab.lab.forecast import asked_by
-from wsss_lab.lab.notebooks import find_notebooks, named_in, read
+from wsss_lab.lab.notebooks import find_notebooks, named_in, notebook_parameters, read
 from wsss_lab.lab.profiles import LESSON
 from wsss_lab.lab.registry import artifacts_of
 from wsss_lab.lab.session import start
@@ -49,10 +50,16 @@ def shown(paper: str) -> list[str]:
     return ids
 
 
+def lessons() -> list[str]:
+    """The papers whose notebooks open with the profile lesson, the primer among them."""
+    return [each.paper for each in find_notebooks()
+            if notebook_parameters(each.path)["profile"]["default"] == repr(LESSON).replace("'", '"')]
+
+
 def trainings(profile: str = "toy") -> dict[Step, str]:
     """The trainings that lessons show, and of each the paper that does first (for the primer, Oh et al.)."""
     found: dict[Step, str] = {}
-    for paper in ("primer", *primer.PAPERS):
+    for paper in lessons():
         run = start(paper, profile, figures="")
         steps = primer.steps_needed(run) if paper == "primer" else [
             *asked_by(run, shown(paper)), *map(run.route.trained, ALSO.get(paper, ()))]

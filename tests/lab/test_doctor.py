@@ -7,7 +7,7 @@ from unittest.mock import Mock
 
 import pytest
 
-from wsss_lab.lab import doctor, provenance, trained
+from wsss_lab.lab import doctor, lesson, provenance, trained
 from wsss_lab.lab.store import default_root
 from wsss_lab.papers.lee2021.route import DETECTORS
 
@@ -110,9 +110,10 @@ def test_weights_folder_unset_absent_and_half_filled(tmp_path):
 
 
 def test_the_packed_networks_are_listed_with_their_size(tmp_path):
-    size = (provenance.PACKAGE_FOLDER / "weights" / trained.FILE).stat().st_size
-    check, = doctor.check_networks()
-    assert check == doctor.Check("ok", f"trained networks: {trained.FILE}, {size / 1e6:.1f} MB")
+    folder = provenance.PACKAGE_FOLDER / "weights"
+    sizes = {name: (folder / name).stat().st_size for name in (lesson.FILE, trained.FILE)}
+    assert doctor.check_networks() == [
+        doctor.Check("ok", f"trained networks: {name}, {size / 1e6:.1f} MB") for name, size in sizes.items()]
     assert [check.state for check in doctor.check_networks(tmp_path)] == ["warn"]
 
 

@@ -197,7 +197,7 @@ def check_weights(environment: Mapping[str, str]) -> list[Check]:
 
 
 def check_networks(folder: Path = PACKAGE_FOLDER / "weights") -> list[Check]:
-    """The trained networks that come with the package, which `wsss apply` looks through."""
+    """The trained networks that come with the package, for `wsss apply` and for lessons."""
     found = [Check(OK, f"trained networks: {path.name}, {path.stat().st_size / 1e6:.1f} MB")
              for path in sorted(folder.glob("*.pth"))]
     return found or [Check(WARNING, f"trained networks: none in {folder} (`wsss apply` needs them)",

@@ -93,6 +93,19 @@ def test_context_goes_with_its_class(scenes, name):
     assert shows[main].mean() > 0.9 and shows[~main].mean() < 0.5
 
 
+def test_no_object_is_seen_away_from_its_surroundings_where_context_is_certain():
+    drawn = toyvoc.make_scenes(200, 3, Knobs(context=1.0))
+    for name, surroundings in toyvoc.CONTEXT_OF_CLASS.items():
+        tagged = drawn["tags"][:, CLASSES.index(name)]
+        shown = (drawn["contexts"][tagged] == CONTEXTS.index(surroundings) + 1).any((1, 2))
+        assert tagged.sum() > 20 and shown.mean() > 0.95
+
+
+def test_the_saliency_set_shows_what_stands_out_whatever_scenes_do():
+    plain, patched = (toyvoc.make_saliency_scenes(4, 0, Knobs(coat=coat, contrast=0.1)) for coat in (0.0, 1.0))
+    np.testing.assert_array_equal(plain["images"], patched["images"])
+
+
 def test_quiet_objects_are_smaller(scenes):
     areas = np.stack([(scenes["masks"] == c + 1).sum((1, 2)) for c in range(len(CLASSES))], 1).sum(0)
     quiet = np.isin(np.arange(len(CLASSES)), toyvoc.QUIET)

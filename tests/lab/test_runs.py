@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from wsss_lab.errors import StoreError
 from wsss_lab.lab import cli, notebooks, provenance, runs, summary
 from wsss_lab.lab.compute import compute
-from wsss_lab.lab.notebooks import Failure, Notebook, Outcome
+from wsss_lab.lab.notebooks import Failure, Notebook, Outcome, find_notebooks
 from wsss_lab.lab.session import start
 from wsss_lab.lab.steps import Step
 from wsss_lab.lab.store import Store
@@ -177,6 +177,14 @@ def test_the_kept_records_are_those_beside_the_committed_figures(readers):
         pytest.skip("the figures have been made anew since the last commit")
     kept = json.loads(readers.KEPT.read_text())
     assert readers.collect(readers.FIGURES, kept) == kept, REGENERATE
+
+
+def test_the_readme_names_the_notebooks_whose_kept_results_are_of_an_older_world(readers):
+    kept, world_since = json.loads(readers.KEPT.read_text())["toy"], "2026-11-30"
+    older = [each.number for each in find_notebooks() if each.paper in kept and kept[each.paper]["made"] < world_since]
+    told = f"notebooks {older[0]} to {older[-1]} are older" if older else ""
+    text = " ".join(readers.README.read_text().split())
+    assert told in text and (older or "are older" not in text)
 
 
 def brought(store, steps, **changes):

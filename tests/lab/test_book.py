@@ -114,6 +114,18 @@ def test_every_link_and_picture_of_the_site_is_in_it_and_nothing_is_asked_of_ano
     assert not [path for path in site.rglob("*.css") if re.search(r"url\(['\"]?(https?:)?//", path.read_text())]
 
 
+def test_each_stage_has_a_page_of_its_public_functions_with_their_docstrings_and_source(site):
+    for stage, function, told in (("seeds", "seed_labels", "strong enough, background elsewhere"),
+                                  ("saliency", "erase", "uint8 (H, W, 3)"),
+                                  ("fusion", "g2_guide", "Guide labels of one image by rule G2."),
+                                  ("refinement", "pamr", "Raises ParameterError"),
+                                  ("segmenter", "adapt", "bool (K - 1,)")):
+        page = pages(site)[f"code/{stage}.html"]
+        assert f"{function}(" in page.text and told in page.text, stage
+        assert any(f"_modules/wsss_lab/{stage}/" in given.get("href", "") for _, given in page.tags)
+        assert not [given for _, given in page.tags if given.get("class") in ("problematic", "system-message")]
+
+
 def test_a_page_has_one_cell_of_parameters_those_in_force_and_neither_logs_nor_paths(site):
     text = pages(site)["notebooks/0_primer.html"].text
     assert text.count("profile: str") == 1 and "profile: str = 'quick'  # how much work" in text

@@ -1,7 +1,14 @@
 """Source shown to readers: docstrings go, everything else stays."""
 
+import ast
+import importlib
+import inspect
+import re
+
+import nbformat
 import pytest
 
+from wsss_lab.lab.notebooks import project_folder
 from wsss_lab.lab.teaching import reveal, say, show_source, source_without_docstrings
 
 
@@ -67,3 +74,64 @@ def test_prose_loses_its_indentation_and_an_answer_is_closed_with_its_markdown_o
         The answer is *4*.
     """, "How many?").data
     assert text == "<details><summary><b>How many?</b></summary>\n\nThe answer is *4*.\n\n</details>"
+
+
+# --- the package's code in a cell, for readers to change ----------------------------------------------------------------
+
+NOTEBOOKS = {path.stem: nbformat.read(path, as_version=4).cells
+             for path in sorted((project_folder() / "notebooks").glob("*.ipynb"))}
+CHANGED = re.compile(r"# (wsss_lab/\S+)\.py, to be changed\n")
+
+
+class Bare(ast.NodeTransformer):
+    """What a function does, without its docstring, annotations, defaults and refusals of bad input."""
+
+    def visit_FunctionDef(self, node):
+        self.generic_visit(node)
+        if ast.get_docstring(node):
+            del node.body[0]
+        node.returns, node.decorator_list, node.args.defaults = None, [], []
+        return node
+
+    def visit_arg(self, node):
+        node.annotation = None
+        return node
+
+    def visit_If(self, node):
+        return None if all(isinstance(each, ast.Raise) for each in node.body) else self.generic_visit(node)
+
+    def visit_For(self, node):
+        self.generic_visit(node)
+        return node if node.body else None
+
+
+def bare(source):
+    return ast.dump(Bare().visit(ast.parse(source).body[0]))
+
+
+SHOWN = [pytest.param(cell.source, module, id=f"{name[0]}: {module.rsplit('/')[-1]}")
+         for name, cells in NOTEBOOKS.items() for cell in cells if cell.cell_type == "code"
+         for module in CHANGED.findall(cell.source)]
+
+
+@pytest.mark.parametrize(("source", "module"), SHOWN)
+def test_a_cell_for_readers_to_change_holds_what_the_package_does(source, module):
+    node = ast.parse(source).body[0]
+    members = vars(importlib.import_module(module.replace("/", "."))).values()
+    (original,) = {each for kept in members for each in [kept, *(vars(kept).values() if inspect.isclass(kept) else ())]
+                   if inspect.isfunction(each) and each.__name__ == node.name
+                   and each.__module__ == module.replace("/", ".")}
+    assert bare(ast.unparse(node)) == bare(source_without_docstrings(original))
+
+
+def test_each_paper_has_a_cell_to_change_a_recap_exercises_and_links_to_what_it_refers_to():
+    for name, cells in NOTEBOOKS.items():
+        code, text = ("\n".join(cell.source for cell in cells if cell.cell_type == kind) for kind in ("code", "markdown"))
+        if name[0] in "012345":
+            assert CHANGED.search(code) and "## Recap" in text and "## Exercises" in text, name
+            assert text.split("References")[-1].count("](https://") >= 4, name
+
+
+def test_a_changed_line_is_told_from_the_package():
+    assert bare("def f(a, b=1):\n    if a:\n        raise ValueError\n    return a + b") == bare("def f(a, b):\n    return a + b")
+    assert bare("def f(a):\n    return a >= 1") != bare("def f(a):\n    return a > 1")

@@ -73,8 +73,8 @@ def g2_guide(image: np.ndarray, seeds: np.ndarray, salient: np.ndarray, tags: np
              rules: G2Rules = PAPER_RULES) -> np.ndarray:
     """Guide labels of one image by rule G2.
 
-    image: uint8 (H, W, 3)    seeds: uint8 (H, W), 0 or the label of a tag    salient: bool (H, W)
-    tags: bool (C,)    returns: uint8 (H, W), 0, labels of tags, 255 ignore
+    image: uint8 (H, W, 3). seeds: uint8 (H, W), 0 or the label of a tag. salient: bool (H, W). tags: bool (C,).
+    Returns uint8 (H, W): 0, labels of tags, 255 ignore.
 
     Seeds of every class, and of background, fall into 8-connected components, as the salient pixels do.
 
@@ -163,7 +163,7 @@ def g2_frames(view: TrainView, salient: np.ndarray, seeds: np.ndarray, variant: 
 def g0_guide(salient: np.ndarray, tags: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """All salient pixels get one class drawn from the tags, the rest is background.
 
-    salient: bool (H, W)    tags: bool (C,)    returns: uint8 (H, W), all background for an image without tags
+    salient: bool (H, W). tags: bool (C,). Returns uint8 (H, W), all background for an image without tags.
     """
     labels = np.flatnonzero(tags) + 1
     drawn = rng.choice(labels) if labels.size else BACKGROUND
@@ -187,9 +187,8 @@ def g1_guide(image: np.ndarray, regions: tuple[np.ndarray, int], tags: np.ndarra
     The gain is :math:`\Delta_c = s_c(I \odot R) - s_c(I)`. The paper says "greatest positive" and leaves open what
     becomes of a component where none is; here it takes the largest all the same.
 
-    image: uint8 (H, W, 3)    regions: see `salient_components`    tags: bool (C,)
-    score: from uint8 (B, H, W, 3) to class logits (B, C)
-    returns: uint8 (H, W), all background for an image without tags
+    image: uint8 (H, W, 3). regions: see `salient_components`. tags: bool (C,). score: from uint8 (B, H, W, 3) to class
+    logits (B, C). Returns uint8 (H, W), all background for an image without tags.
     """
     labels, count = regions
     inside = labels == np.arange(1, count + 1)[:, None, None]

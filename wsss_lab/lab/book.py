@@ -1,5 +1,7 @@
 """The executed notebooks and the gallery as a site of static pages, which ask no server for anything."""
 
+import importlib
+import pkgutil
 import re
 import shutil
 import tempfile
@@ -9,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wsss_lab.errors import SetupError
-from wsss_lab.lab.explorer import EXPLORER
+from wsss_lab.lab.explorer import EXPLORER, STAGES
 from wsss_lab.lab.gallery import NAME, WORLDS, write_gallery
 from wsss_lab.lab.notebooks import PARAMETERS_TAG, read
 from wsss_lab.lab.provenance import PACKAGE_FOLDER
@@ -21,7 +23,8 @@ if TYPE_CHECKING:
 INDEX = """# wsss-lab
 
 Weakly supervised semantic segmentation, run step by step: the executed notebooks, profile **{profile}**, and the
-results that are kept. <a href="figures/{explorer}">All claims on one page</a>, to be filtered.
+results that are kept. <a href="figures/{explorer}">All claims on one page</a>, to be filtered. What the stages are made
+of, with shapes, ranges and sources, is under *Code*.
 
 ```{{toctree}}
 :caption: Notebooks
@@ -34,6 +37,12 @@ results that are kept. <a href="figures/{explorer}">All claims on one page</a>, 
 :maxdepth: 1
 {results}
 ```
+
+```{{toctree}}
+:caption: Code
+:maxdepth: 1
+{code}
+```
 """
 STYLE = """
 .cell_output .output { overflow-x: auto; }
@@ -44,8 +53,10 @@ STYLE = """
 #: The configuration of Sphinx.
 SITE = {
     "project": "wsss-lab", "language": "en", "html_title": "wsss-lab", "html_theme": "furo", "smartquotes": False,
-    "include_patterns": ["index.md", "notebooks/*", f"figures/**{NAME}"], "suppress_warnings": ["myst.xref_missing"],
-    "extensions": ["myst_nb"], "myst_enable_extensions": ["dollarmath"], "myst_heading_anchors": 4,
+    "include_patterns": ["index.md", "notebooks/*", "code/*", f"figures/**{NAME}"],
+    "suppress_warnings": ["myst.xref_missing"], "add_module_names": False, "default_role": "code", "viewcode_line_numbers": True,
+    "autodoc_member_order": "bysource", "autodoc_typehints": "none", "autodoc_default_options": {"members": True},
+    "extensions": ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.viewcode"], "myst_enable_extensions": ["dollarmath"], "myst_heading_anchors": 4,
     "nb_execution_mode": "off", "nb_output_stderr": "remove", "nb_render_markdown_format": "myst",
     "mathjax_path": "tex-svg.js",
     "html_static_path": ["_static"], "html_css_files": ["lab.css"], "html_extra_path": ["_extra"],
@@ -68,13 +79,14 @@ def write_book(executed: Path, folder: Path, profile: str, figures: Path) -> Pat
                          f"make reproduce PROFILE={profile}")
     again, names = "delete it (rm {}), or run the notebook again", [source.name for source in sources]
     texts = {f"notebooks/{source.name}": _for_readers(read(source, again.format(source)), names) for source in sources}
+    code = {f"code/{stage}.md": _reference(stage) for stage in STAGES}
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as temporary, docutils_namespace():
         pages = Path(temporary)
         results = _lay_out_results(figures, pages)
         texts["index.md"] = INDEX.format(profile=profile, notebooks="\n".join(texts), results="\n".join(results),
-                                         explorer=EXPLORER)
-        for name, text in {**texts, "_static/lab.css": STYLE}.items():
+                                         explorer=EXPLORER, code="\n".join(code))
+        for name, text in {**texts, **code, "_static/lab.css": STYLE}.items():
             (pages / name).parent.mkdir(exist_ok=True)
             (pages / name).write_text(text, encoding="utf-8")
         mathjax = Path(find_spec("sphinx-mathjax-offline").origin).parent / "static" / "mathjax"
@@ -100,6 +112,14 @@ def _lay_out_results(figures: Path, pages: Path) -> list[str]:
         (pages / "_extra" / name).parent.mkdir(parents=True)
         (pages / "_extra" / name).write_text(text, encoding="utf-8")
     return [f"figures/{NAME}", *(f"figures/{saved.profile}/{saved.paper}/{NAME}" for saved in found)]
+
+
+def _reference(stage: str) -> str:
+    """The page of a stage: what is public in its modules, from their docstrings."""
+    package = importlib.import_module(f"wsss_lab.{stage}")
+    modules = [f"{package.__name__}.{module.name}" for module in pkgutil.iter_modules(package.__path__)]
+    directives = (f"## {name}\n\n```{{eval-rst}}\n.. automodule:: {name}\n```" for name in modules)
+    return "\n\n".join([f"# {stage.capitalize()}", *directives]) + "\n"
 
 
 def _for_readers(notebook: "NotebookNode", names: Collection[str]) -> str:

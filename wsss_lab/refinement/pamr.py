@@ -34,8 +34,9 @@ def affinities(images: Tensor, dilations: Sequence[int] = DILATIONS, bandwidth: 
 
     images: float32 or float64 (B, 3, H, W) in [0, 1]. Returns the same dtype (B, 8 * len(dilations), H, W): one
     dilation after the other, in each the 3x3 ring in reading order. With s the unbiased standard deviation of a channel
-    over the nine positions of every dilation (the centre counts once per dilation), |difference| is divided by 1e-8 +
-    0.1 s for "released" (the released code) and by 1e-8 + s^2 for "paper" (Eq. 8), and then averaged over the channels.
+    over the nine positions of every dilation (the centre counts once per dilation), the absolute difference is divided
+    by 1e-8 + 0.1 s for "released" (the released code) and by 1e-8 + s^2 for "paper" (Eq. 8), and then averaged over the
+    channels.
     Raises ParameterError for no dilations, one below 1 or an unknown bandwidth, DataError for other images.
     """
     _check(images, images, dilations, ITERATIONS, bandwidth)

@@ -39,7 +39,7 @@ def box_masks(boxes: np.ndarray, height: int, width: int) -> np.ndarray:
 def grabcut_masks(images: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     """GrabCut (Rother et al. 2004) started from one box per image.
 
-    images: uint8 (N, H, W, 3)    boxes: (N, 4)    returns: uint8 (N, H, W), 1 on the object
+    images: uint8 (N, H, W, 3). boxes: (N, 4). Returns uint8 (N, H, W), 1 on the object.
 
     Outside the box is always background. Where the object covers less than LEAST or more than MOST of the box, GrabCut
     has lost it, and the box itself is the mask; so it is where the box or its surroundings have too few pixels to fit a

@@ -27,12 +27,14 @@ def damaged(foreground: np.ndarray, kind: str, amount: float, generator: np.rand
     """The foreground as a saliency map that has one kind of damage.
 
     foreground: bool (H, W). kind: one of DAMAGES. amount: in [0, 1]; with 0 the first four kinds give the foreground.
+
     - "eroded": radius of the disc that erodes, as a share of the shorter side of the image; objects aren't eroded from
       the border of the image, where it cuts them off.
     - "blurred": standard deviation of the Gaussian, as a share of the shorter side.
     - "noisy": probability that an object (8-connected component, so that objects which touch are one) is missed; for
       every object missed a disc of its area is put elsewhere on the background, cut to it where none fits, so that
       precision and recall fall alike. generator: drawn from by this kind alone.
+
     Returns float32 (H, W) in [0, 1]. Raises ParameterError for an unknown kind and an amount outside [0, 1].
     """
     if kind not in DAMAGES:

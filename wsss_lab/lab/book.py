@@ -54,9 +54,10 @@ STYLE = """
 SITE = {
     "project": "wsss-lab", "language": "en", "html_title": "wsss-lab", "html_theme": "furo", "smartquotes": False,
     "include_patterns": ["index.md", "notebooks/*", "code/*", f"figures/**{NAME}"],
-    "suppress_warnings": ["myst.xref_missing"], "add_module_names": False, "default_role": "code", "viewcode_line_numbers": True,
+    "suppress_warnings": ["myst.xref_missing"], "add_module_names": False, "default_role": "code",
     "autodoc_member_order": "bysource", "autodoc_typehints": "none", "autodoc_default_options": {"members": True},
-    "extensions": ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.viewcode"], "myst_enable_extensions": ["dollarmath"], "myst_heading_anchors": 4,
+    "extensions": ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.viewcode"], "viewcode_line_numbers": True,
+    "myst_enable_extensions": ["dollarmath"], "myst_heading_anchors": 4,
     "nb_execution_mode": "off", "nb_output_stderr": "remove", "nb_render_markdown_format": "myst",
     "mathjax_path": "tex-svg.js",
     "html_static_path": ["_static"], "html_css_files": ["lab.css"], "html_extra_path": ["_extra"],

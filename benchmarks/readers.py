@@ -11,6 +11,7 @@ here, numbers come from there.
 """
 
 import json
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -95,6 +96,20 @@ PLAN_EXPLAINED = """\
 store. A batch that doesn't fit is worked through in parts.
 """
 NOT_RECORDED = "not recorded yet"
+#: What is measured beside which peer; the file of its results, and where both numbers are in it (%: a number).
+PEERS = (
+    ("mIoU of 1,449 masks", "`torchmetrics`", "confusion", "torchmetrics *(?P<peer>%).*?wsss_lab *(?P<ours>%)"),
+    ("PAMR of 21 planes, 321 × 321 pixels", "convolutions, as usual", "pamr",
+     "4 of 321x321.*?usual, convolved *(?P<peer>%).*?wsss_lab, all planes *(?P<ours>%)"),
+    ("the same, where 3 labels are present", "convolutions, as usual", "pamr",
+     "4 of 321x321.*?usual, convolved *(?P<peer>%).*?wsss_lab, 3 present *(?P<ours>%)"),
+    ("random walk of 256 steps, 45 × 60 positions", "a dense matrix, squared 8 times", "random_walk",
+     "45x60.*?usual, dense squarings *(?P<peer>%).*?wsss_lab, sparse steps *(?P<ours>%)"),
+    ("dense CRF of a photo, 21 labels, those without evidence left out", "`pydensecrf2` with all labels", "dense_crf",
+     "375x500x21 *v1 *(?P<peer>%) *(?P<ours>%)"),
+    ("training step of MobileNetV2 with a dilated last stage", "plain torch", "mobilenet",
+     "ours *(?P<ours>%).*?plain *(?P<peer>%)"),
+)
 COLUMNS = ("notebook", "seeds", "minutes", "steps run / reused", "computing, minutes", "largest step, MB")
 
 
@@ -157,7 +172,7 @@ def section(kept: Kept, plan: pd.DataFrame) -> str:
         *_quick(kept.get("quick", {})),
         GPU, *([*timed("toy", True), *timed("photos", True)] or [NO_GPU]),
         VOC, *(_timed("voc", voc.items()) or _planned(plan)), *_seen("voc", voc),
-        TEACHER, *_lessons(kept)])
+        TEACHER, *_lessons(kept), beside()])
 
 
 def _used_gpu(each: Brought) -> bool:
@@ -274,6 +289,17 @@ def commands(kept: Kept, plan: pd.DataFrame) -> str:
         ("have PASCAL VOC", "`make plan PROFILE=voc`, then `make reproduce PROFILE=voc WSSS_DATA=...`",
          f"about {plan['GPU-hours']['together']:.0f} GPU-hours, estimated" if "together" in plan.index
          else NOT_RECORDED)]) + (f"\nMinutes: {_machine(toy[0][1])}.\n" if toy else "")
+
+
+def beside() -> str:
+    """How many times as fast as a peer what is measured beside one is."""
+    lines = [("what", "beside", "times as fast", "measured by")]
+    for what, peer, name, places in PEERS:
+        text = KEPT.with_name(f"{name}.txt").read_text(encoding="utf-8")
+        found = re.search(places.replace("%", r"\d+\.\d+"), text, re.DOTALL)
+        script = f"[bench_{name}.py](../benchmarks/bench_{name}.py)"
+        lines.append((what, peer, f"{float(found['peer']) / float(found['ours']):.1f}", script))
+    return "### How fast, beside other packages\n\n" + _table(lines)
 
 
 def write(page: Path, text: str) -> None:

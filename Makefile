@@ -45,7 +45,7 @@ ifneq ($(strip $(UNKNOWN)),)
   $(error unknown option $(firstword $(UNKNOWN))=; known are $(OPTIONS))
 endif
 
-.PHONY: help reproduce quick plan rehearsal test lab doctor book lint clean importable
+.PHONY: help reproduce quick compare plan rehearsal test lab doctor book lint clean importable
 
 help:  ## List the targets and options
 	@echo "wsss-lab: weakly supervised semantic segmentation, paper by paper"; echo
@@ -66,7 +66,10 @@ reproduce: $(READY)  ## Run the notebooks headless: every table and figure, then
 	    $(if $(ARTIFACT),--artifact "$(ARTIFACT)") $(foreach assignment,$(PARAMS),--param "$(assignment)")
 
 quick: override PROFILE := quick
-quick: reproduce  ## The same in the smallest profile, into figures/quick: does every cell run?
+quick: reproduce  ## The same in the smallest profile, into figures/own/quick: does every cell run?
+
+compare: $(READY)  ## Put the results of your own runs (OUT) beside those that are kept in figures/
+	@$(WSSS) compare $(if $(OUT),--out "$(OUT)")
 
 plan: $(READY)  ## Say what a run of PAPER and PROFILE will take, and train nothing
 	@$(WSSS) plan --paper "$(PAPER)" --profile "$(PROFILE)" --seeds "$(SEEDS)" --device "$(DEVICE)" --jobs "$(JOBS)" \
@@ -92,7 +95,7 @@ lint: $(READY)  ## Check the style of the code
 	@$(PYTHON) -m ruff check wsss_lab tests
 
 clean:  ## Remove what was built; the environment and the run store stay
-	rm -rf build figures/quick figures/lesson *.egg-info .pytest_cache .ruff_cache
+	rm -rf build figures/own/quick figures/own/lesson *.egg-info .pytest_cache .ruff_cache
 	find wsss_lab tests -name __pycache__ -prune -exec rm -rf {} +
 
 # The environment is made anew only when pyproject.toml changes.

@@ -44,8 +44,9 @@ make reproduce PAPER=oh2017        # one paper on the drawn world; without PAPER
 make reproduce PROFILE=photos WSSS_DATA=/path/to/photos WSSS_WEIGHTS=/path/to/weights    # the main rows again
 ```
 
-You will see the verdict on every claim in [figures/README.md](../figures/README.md), and from there a page per paper
-with every table, every figure and the evidence of each claim. Nothing is downloaded but Python packages.
+You will see the verdict on every claim in `figures/own/README.md`, and from there a page per paper with every table,
+every figure and the evidence of each claim; `make compare` puts them beside those that are kept in
+[figures/](../figures/README.md). Nothing is downloaded but Python packages.
 """
 GPU = """\
 ### One GPU
@@ -299,7 +300,7 @@ def beside() -> str:
         found = re.search(places.replace("%", r"\d+\.\d+"), text, re.DOTALL)
         script = f"[bench_{name}.py](../benchmarks/bench_{name}.py)"
         lines.append((what, peer, f"{float(found['peer']) / float(found['ours']):.1f}", script))
-    return "### How fast, beside other packages\n\n" + _table(lines)
+    return f'<a id="how-fast"></a>\n\n### How fast, beside other packages\n\n{_table(lines)}'
 
 
 def write(page: Path, text: str) -> None:

@@ -28,6 +28,19 @@ def claims_named(text: str) -> list[str]:
     return [f"C{number:02}" for number in sorted(found)]
 
 
+def found_by(paper: str, part: str) -> set[str]:
+    """The numbers, without sign, as they stand and rounded, of the claims and files that a part of the text names."""
+    root, named = project_folder(), set(claims_named(part))
+    words = set(re.findall(r"[`*]([\w/.-]+)[`*]", part))
+    texts = [path.read_text(encoding="utf-8") for each in words for profile in KEPT
+             for path in [root / each, root / "figures" / profile / paper / f"{each}.md"] if path.is_file()]
+    for profile in KEPT:
+        rows = pd.read_csv(root / "figures" / profile / paper / "claims.csv", dtype=str).fillna("")
+        texts += [" ".join(row) for row in rows.to_numpy() if row[0].rpartition("-")[2] in named]
+    found = {each for text in texts for each in re.findall(r"\d+(?:\.\d+)?", text)}
+    return found | {f"{float(each):.{digits}f}" for each in found for digits in (0, 1)}
+
+
 @pytest.mark.parametrize("paper", papers())
 def test_the_text_was_written_for_the_verdicts_that_are_kept(paper):
     text = paragraph(paper)
@@ -40,3 +53,11 @@ def test_the_text_was_written_for_the_verdicts_that_are_kept(paper):
         expected.append(f"{profile}: " + ", ".join(f"{name} {verdicts[f'{paper}-{name}']}" for name in named))
     line = f"<!-- verdicts, {'; '.join(expected)} -->"
     assert notes == line, f"read the paragraph again beside the results, then put this line into it:\n{line}"
+
+
+@pytest.mark.parametrize("paper", papers())
+def test_the_numbers_of_the_text_are_those_of_the_claims_and_tables_that_it_names_beside_them(paper):
+    text = re.sub(r"<!--.*?-->", "", paragraph(paper), flags=re.DOTALL)
+    for part in re.split(r"\n\n|\n- ", text):
+        told = set(re.findall(r"(?<![\w.,])\d+\.\d+|(?<![\w.,])\d+(?= %)", part))
+        assert not (strange := told - found_by(paper, part)), f"{strange} in: {part}"

@@ -19,7 +19,8 @@ CONDA_NAMES = {"torch": "pytorch", "opencv-python-headless": "opencv", "pydensec
 CONDA_ONLY = {"python", "pip", "setuptools"}
 # conda-forge numbers pydensecrf by date, not like PyPI.
 OWN_VERSIONS = {"pydensecrf"}
-TARGETS = {"help", "reproduce", "quick", "plan", "rehearsal", "test", "lab", "doctor", "book", "lint", "clean"}
+TARGETS = {"help", "reproduce", "quick", "compare", "plan", "rehearsal", "test", "lab", "doctor", "book", "lint",
+           "clean"}
 
 needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
 

@@ -89,7 +89,7 @@ def test_photographs_need_a_folder():
 def test_results_go_to_the_folder_of_profile_and_paper(tmp_path, monkeypatch):
     assert start("oh2017", "quick", figures=str(tmp_path)).artifacts.folder == tmp_path / "quick" / "oh2017"
     monkeypatch.setattr(session, "project_folder", lambda: tmp_path / "project")
-    assert start("oh2017", "quick").artifacts.folder == tmp_path / "project" / "figures" / "quick" / "oh2017"
+    assert start("oh2017", "quick").artifacts.folder == tmp_path / "project" / "figures/own/quick" / "oh2017"
     assert start("oh2017", "quick", figures="").artifacts.folder is None
 
 

@@ -6,9 +6,12 @@ import os
 import time
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
+from wsss_lab.errors import SetupError
 from wsss_lab.lab import summary
+from wsss_lab.lab.artifacts import Artifacts
 from wsss_lab.lab.notebooks import Failure, Notebook, Outcome
 
 STARTED = time.time() - 60
@@ -100,3 +103,22 @@ def test_promises_are_the_tables_and_figures_of_the_paper_or_what_its_module_say
     promised = summary.promised_artifacts("oh2017")
     assert sorted(promised) == sorted([f"table{n}" for n in range(1, 7)] + [f"fig{n}" for n in range(1, 14)])
     assert summary.promised_artifacts("primer") == PROMISED and summary.promised_artifacts("scratch") == ()
+
+
+def results(folder: Path, seeds: int, value: float, *verdicts: str) -> None:
+    saved = Artifacts(folder / "toy" / "oh2017", seeds=range(seeds))
+    for id, number in (("table1", 1.0), ("table2", value)):
+        saved.table(id, pd.DataFrame({"ours": [number]}), title=id)
+    saved.claims(pd.DataFrame([{"claim_id": f"oh2017-C{number}", "statement": "a", "verdict": verdict,
+                                "measured": f"{value} pp"} for number, verdict in enumerate(verdicts, 1)]))
+
+
+def test_own_results_are_compared_with_kept_ones_as_far_as_fewer_trainings_can_tell(tmp_path):
+    kept, own = tmp_path / "kept", tmp_path / "own"
+    results(kept, 3, 2.0, "reproduced", "inconclusive", "not reproduced", "not testable here")
+    results(own, 1, 3.0, "points to yes", "points to no", "points to no", "not testable here")
+    assert summary.compared(own, kept).splitlines() == [
+        "toy/oh2017, trainings kept 3, own 1: 1 of 2 tables are the same; 3 of 4 verdicts agree",
+        "    oh2017-C2: kept inconclusive (2.0 pp), own points to no (3.0 pp)"]
+    with pytest.raises(SetupError, match="make reproduce"):
+        summary.compared(tmp_path / "nothing", kept)

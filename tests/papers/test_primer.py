@@ -168,7 +168,8 @@ def test_beliefs_agree_in_their_labels_and_only_one_is_certain(view):
 def test_the_parameters_are_those_that_every_notebook_has():
     parameters = notebooks.notebook_parameters(PATH)
     assert {name: each["default"] for name, each in parameters.items()} == {
-        "profile": '"lesson"', "seeds": "1", "world_seed": "0", "device": '"auto"', "jobs": "0", "figures": '"figures"'}
+        "profile": '"lesson"', "seeds": "1", "world_seed": "0", "device": '"auto"', "jobs": "0",
+        "figures": '"figures/own"'}
     assert all(each["help"] for each in parameters.values())
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from wsss_lab.errors import SetupError
 from wsss_lab.lab.explorer import EXPLORER, STAGES
 from wsss_lab.lab.gallery import NAME, WORLDS, write_gallery
-from wsss_lab.lab.notebooks import PARAMETERS_TAG, read
+from wsss_lab.lab.notebooks import OWN, PARAMETERS_TAG, read
 from wsss_lab.lab.provenance import PACKAGE_FOLDER
 from wsss_lab.lab.runs import NOT_SETTINGS, read_all
 
@@ -99,7 +99,7 @@ def write_book(executed: Path, folder: Path, profile: str, figures: Path) -> Pat
 def _lay_out_results(figures: Path, pages: Path) -> list[str]:
     """Copy the gallery to where it is in a checkout, seen from `pages`; returns its pages in their order."""
     if figures.is_dir():
-        shutil.copytree(figures, pages / "figures", ignore=shutil.ignore_patterns("quick", "lesson"))
+        shutil.copytree(figures, pages / "figures", ignore=shutil.ignore_patterns(Path(OWN).name))
     write_gallery(pages / "figures")
     found = [saved for saved in read_all(pages / "figures") if saved.profile in WORLDS]
     # What Sphinx passes on as it is: the page of claims, and the code that it leads to.

@@ -36,7 +36,7 @@ app = typer.Typer(
 
 Paper = Annotated[str, typer.Option(help="A paper, several separated by commas, or all.")]
 Profile = Annotated[str, typer.Option(help="How much work, on which data: quick, lesson, toy, photos or voc.")]
-Figures = Annotated[Path | None, typer.Option("--out", help="Folder for results. [default: figures]")]
+Figures = Annotated[Path | None, typer.Option("--out", help="Folder for results. [default: figures/own]")]
 Executed = Annotated[Path | None,
                      typer.Option(help="Folder for executed notebooks. [default: build/notebooks/<profile>]")]
 Seeds = Annotated[int, typer.Option(help="Training seeds; from 2 on, tables show intervals.")]
@@ -106,7 +106,7 @@ def reproduce(
         from wsss_lab.networks.machine import resolve_device
 
         resolve_device(device)
-    figures = (out or notebooks.project_folder() / "figures").absolute()
+    figures = (out or notebooks.project_folder() / notebooks.OWN).absolute()
     shared = {"profile": profile, "seeds": checked("seeds", seeds), "world_seed": checked("world_seed", world_seed),
               "device": device, "jobs": _workers(jobs), "figures": str(figures)}
     parameters = {item: notebooks.given_parameters(item.path, shared, param or []) for item in selected}
@@ -231,16 +231,27 @@ def book(
     profiles.profile_named(profile)
     project = notebooks.project_folder()
     index = write_book(executed or project / "build" / "notebooks" / profile, out or project / "build" / "book",
-                       profile, figures or project / "figures")
+                       profile, figures or project / notebooks.KEPT)
     print(f"written; open {index}")
 
 
 @app.command()
-def gallery(out: Figures = None) -> None:
+def gallery(
+    out: Annotated[Path | None, typer.Option(help="Folder of results. [default: figures]")] = None,
+) -> None:
     """Write figures/README.md, every claim's verdict, a page per profile and paper, and the notebooks with figures."""
-    from wsss_lab.lab.notebooks import project_folder
+    from wsss_lab.lab.notebooks import KEPT, project_folder
 
-    print(_update_gallery(out or project_folder() / "figures", "toy"))
+    print(_update_gallery(out or project_folder() / KEPT, "toy"))
+
+
+@app.command()
+def compare(out: Figures = None) -> None:
+    """Put the results of your own runs beside those that are kept in figures/: which verdicts and tables differ."""
+    from wsss_lab.lab.notebooks import KEPT, OWN, project_folder
+    from wsss_lab.lab.summary import compared
+
+    print(compared((out or project_folder() / OWN).absolute(), project_folder() / KEPT))
 
 
 @app.command()

@@ -33,8 +33,8 @@ TOLD = {"published": "paper", "measured": "ours", "interval": "95 % interval", "
 PAGE = PACKAGE_FOLDER / "lab" / EXPLORER  # the template, for string.Template
 
 
-def explorer(found: Sequence[Saved]) -> str:
-    """The page, as HTML."""
+def explorer(found: Sequence[Saved], up: str = "..") -> str:
+    """The page, as HTML. up: from its folder to the project's."""
     listed = claims().set_index("claim_id").fillna("").to_dict("index")
     shown = {}
     with suppress(LabError):  # a package without its notebooks
@@ -48,7 +48,7 @@ def explorer(found: Sequence[Saved]) -> str:
                      "stage": ",".join(stage for stage, told in STAGES.items() if re.search(told, words))}
             for name in ("profile", "paper", "verdict"):
                 values[name][facts[name]] = None
-            parts += _claim(row, printed, facts, *shown.get(saved.paper, ("", {})))
+            parts += _claim(row, printed, facts, up, *shown.get(saved.paper, ("", {})))
     verdicts = [each.value for each in VERDICTS if each in values["verdict"]]
     values["verdict"] = dict.fromkeys([*verdicts, *values["verdict"]])
     colours = (f".{anchor(verdict)} {{ background: {colour if verdict in FILLED else '#fff'};"
@@ -69,16 +69,16 @@ def anchor(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).lstrip("0123456789-").rstrip("-")
 
 
-def _claim(row: Mapping[str, str], printed: Mapping[str, Any], facts: Mapping[str, str], notebook: str,
+def _claim(row: Mapping[str, str], printed: Mapping[str, Any], facts: Mapping[str, str], up: str, notebook: str,
            sections: Mapping[str, str]) -> Iterator[str]:
     paper, id = facts["paper"], row["claim_id"].removeprefix(f"{facts['paper']}-")
     ways = {f"evidence in {facts['profile']}": f"{facts['profile']}/{paper}/README.md#{anchor(id)}"}
     source = re.match(r"(Table|Fig)\w*\.? (\w+)", printed.get("source", ""))
     section = sections.get(f"{source[1]}{source[2]}".lower() if source else "", sections.get("claims"))
     if section:
-        ways[f"notebook: {section}"] = f"../notebooks/{notebook}#{anchor(section)}"
+        ways[f"notebook: {section}"] = f"{up}/notebooks/{notebook}#{anchor(section)}"
     if printed:
-        ways["code"] = f"../wsss_lab/papers/{paper}/claims.py#:~:text=%22{id}%22"
+        ways["code"] = f"{up}/wsss_lab/papers/{paper}/claims.py#:~:text=%22{id}%22"
     quiet = " · ".join(filter(None, (facts["profile"], paper, id, printed.get("source"), printed.get("quantity"))))
     data = "".join(f' data-{name}="{in_html(value)}"' for name, value in facts.items())
     yield f"<article{data}>"

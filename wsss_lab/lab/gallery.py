@@ -10,6 +10,7 @@ Pages are made from the manifests and the files beside them and hold nothing els
 time and are the same whenever the results are. All links are relative.
 """
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from wsss_lab.lab import tables
 from wsss_lab.lab.artifacts import MANIFEST, verdict_line, write_files
 from wsss_lab.lab.escape import in_markdown
 from wsss_lab.lab.explorer import EXPLORER, FILLED, VERDICTS, anchor, explorer
-from wsss_lab.lab.notebooks import Notebook
+from wsss_lab.lab.notebooks import Notebook, project_folder
 from wsss_lab.lab.runs import RECORD, Saved, read_all
 from wsss_lab.lab.twins import TWIN, alt, artifact, twin
 from wsss_lab.measure.claims import FINAL, POINTING, SEEDS_FOR_A_VERDICT
@@ -37,6 +38,8 @@ def write_gallery(figures: str | Path, notebooks: Sequence[Notebook] = ()) -> Pa
     a page cannot be written.
     """
     figures, by_paper = Path(figures), {notebook.paper: notebook for notebook in notebooks}
+    inside = figures.absolute().is_relative_to(project_folder())
+    up = Path(os.path.relpath(project_folder(), figures)).as_posix() if inside else ".."
     found = [saved for saved in read_all(figures) if saved.profile in WORLDS]
     twins = [saved for saved in found if saved.profile == TWINNED and saved.paper in by_paper]
     for number, saved in enumerate(found):
@@ -45,11 +48,11 @@ def write_gallery(figures: str | Path, notebooks: Sequence[Notebook] = ()) -> Pa
         ways.insert(number > 0, f"[gallery](../../{NAME})")
         _write(saved.folder, NAME, _page(saved, " · ".join(ways), saved in twins))
     for saved in twins:
-        _write(saved.folder, TWIN, twin(saved, by_paper, {each.paper: f"../{each.paper}/{TWIN}" for each in twins}))
+        _write(saved.folder, TWIN, twin(saved, by_paper, {each.paper: f"../{each.paper}/{TWIN}" for each in twins}, up))
     if found:
         for verdict, (letter, colour) in VERDICTS.items():
             _write(figures / MARKS, _file(verdict), _square(letter, colour, filled=verdict in FILLED))
-    write_files(figures, {EXPLORER: explorer(found).encode()})
+    write_files(figures, {EXPLORER: explorer(found, up).encode()})
     _write(figures, NAME, _front(found, twins))
     return figures / NAME
 

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 FILE_NAME = re.compile(r"(?P<number>\d+)_(?P<paper>[a-z0-9]+)(?:_(?P<alias>\w+))?\.ipynb")
 PARAMETERS_TAG = "parameters"
+#: Folders of results, from the project's top: the record that is kept, and runs of one's own, which git ignores.
+KEPT, OWN = "figures", "figures/own"
 OPTIONS = {"figures": "out"}  # by parameter, where their names differ
 SHOWN_LINES = 6  # of a failing cell's source
 STEPS_VARIABLE = "WSSS_STEPS"  # names the file in which a notebook's session notes its steps (see lab.runs)

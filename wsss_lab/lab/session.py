@@ -17,7 +17,7 @@ from wsss_lab.errors import ParameterError
 from wsss_lab.lab import data_check, provenance, runs
 from wsss_lab.lab.artifacts import Artifacts
 from wsss_lab.lab.compute import compute, missing, plan
-from wsss_lab.lab.notebooks import project_folder, shown_folder
+from wsss_lab.lab.notebooks import KEPT, OWN, project_folder, shown_folder
 from wsss_lab.lab.pictures import Picture, draw
 from wsss_lab.lab.profiles import LESSON, check_inputs, profile_named, unknown_name
 from wsss_lab.lab.published import published
@@ -140,7 +140,7 @@ class Session:
         """In the place of an artifact: what it needs that a lesson lacks, how to get it, and where a kept one is."""
         from wsss_lab.lab.teaching import say
 
-        kept = Path("figures", "toy", self.paper, "notebook.md")
+        kept = Path(KEPT, "toy", self.paper, "notebook.md")
         link = f" Kept ones are in [{kept}](../{kept})." if (project_folder() / kept).is_file() else ""
         return say(f"*{id}* needs {len(lacking)} training{'s' * (len(lacking) > 1)} more than a lesson has: `make "
                    f"reproduce PAPER={self.paper} ARTIFACT={self.paper}/{id}` makes it, in minutes.{link}")
@@ -260,7 +260,7 @@ def _facts(rows: dict[str, Any]) -> "Styler":
 
 
 def start(paper: str, profile: str = "toy", seeds: int = 1, world_seed: int = 0, device: str = "auto", jobs: int = 0,
-          figures: str = "figures", kind: type[Session] = Session) -> Session:
+          figures: str = OWN, kind: type[Session] = Session) -> Session:
     """Open a session for a paper. A lesson has training seed 0 and world seed 0.
 
     seeds: number of training seeds. device: auto, cpu or cuda. jobs: worker processes, 0 = one per core.

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pandas as pd
 
+from wsss_lab.errors import SetupError
 from wsss_lab.lab.artifacts import CLAIMS, verdict_line
 from wsss_lab.lab.notebooks import Outcome
 from wsss_lab.lab.published import artifact_list, papers
 from wsss_lab.lab.registry import told_by
-from wsss_lab.lab.runs import Saved, is_of_run, read
+from wsss_lab.lab.runs import Saved, is_of_run, read, read_all
+from wsss_lab.measure.claims import POINTING
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,36 @@ def render(reports: Sequence[Report], profile: str, gallery: Path | None = None)
     lines += [f"    {item.saved.folder}" for item in reports if item.promised]
     lines += [f"    {gallery}   every table and figure beside the paper's numbers"] if gallery else []
     lines += [f"    {item.outcome.executed}" for item in reports]
+    lines += ["    make compare   what of it differs from the results that are kept in figures/"] if gallery else []
     lines += [f"    make book PROFILE={profile}   the executed notebooks and the gallery as a site"]
+    return "\n".join(lines)
+
+
+def compared(own: Path, kept: Path) -> str:
+    """Results of own runs beside kept ones, as text: how many verdicts agree, as far as fewer trainings can tell, and
+    how many tables are the same; verdicts that differ, each with what was measured.
+
+    Raises SetupError where there is nothing to compare.
+    """
+    record = {(saved.profile, saved.paper): saved for saved in read_all(kept)}
+    lines = []
+    for saved in read_all(own):
+        if not (before := record.get((saved.profile, saved.paper))):
+            continue
+        tables = [before.artifacts[id]["files"].get(f"{id}.csv") == entry["files"][f"{id}.csv"]
+                  for id, entry in saved.artifacts.items() if id in before.artifacts and f"{id}.csv" in entry["files"]]
+        lines.append(f"{saved.profile}/{saved.paper}, trainings kept {before.seeds}, own {saved.seeds}: "
+                     f"{sum(tables)} of {len(tables)} tables are the same")
+        if saved.claims.empty or before.claims.empty:
+            continue
+        both = before.claims.merge(saved.claims, on="claim_id", suffixes=("", "_own"))
+        pairs = both[["verdict", "verdict_own"]].map(lambda verdict: POINTING.get(verdict, verdict))
+        other = both[pairs["verdict"] != pairs["verdict_own"]]
+        lines[-1] += f"; {len(both) - len(other)} of {len(both)} verdicts agree"
+        lines += [f"    {each.claim_id}: kept {each.verdict} ({each.measured}), own {each.verdict_own} "
+                  f"({each.measured_own})" for each in other.itertuples()]
+    if not lines:
+        raise SetupError(f"no results in {own} of notebooks that are kept in {kept}", fix="make reproduce")
     return "\n".join(lines)
 
 

@@ -23,13 +23,16 @@ _PARTS = re.compile(r"(?P<code>^```.*?^```$|`[^`\n]+`)|^(?P<before> *)\$\$(?P<di
                     r"|(?<!\\)\$(?P<inline>(?:[^$\n]|\n(?! *\n))+?)\$", re.M | re.S)
 
 
-def twin(saved: Saved, notebooks: Mapping[str, Notebook], twins: Mapping[str, str]) -> Iterator[str]:
-    """The lines of the page. notebooks: by paper. twins: of them, to the ways to their twins from this page."""
+def twin(saved: Saved, notebooks: Mapping[str, Notebook], twins: Mapping[str, str], up: str
+         ) -> Iterator[str]:
+    """The lines of the page. notebooks: by paper. twins: of them, to the ways to their twins from this page. up: from
+    the folder of results to the project's."""
     notebook = notebooks[saved.paper]
-    yield (f"[gallery](../../README.md) · [claims and run](README.md) · [{notebook.path.name}]({_way(notebook)})\n\n"
+    yield ("[gallery](../../README.md) · [claims and run](README.md) · "
+           f"[{notebook.path.name}]({_way(notebook, up)})\n\n"
            f"*The notebook, with the tables and figures of the profile {saved.profile} that are kept. What else its"
            " cells show, is seen where they run.*\n")
-    ways = {each.path.name: twins.get(paper) or _way(each) for paper, each in notebooks.items()}
+    ways = {each.path.name: twins.get(paper) or _way(each, up) for paper, each in notebooks.items()}
     shown: set[str] = set()
     for cell in read(notebook.path).cells:
         if cell.cell_type == "markdown":
@@ -54,8 +57,8 @@ def twin(saved: Saved, notebooks: Mapping[str, Notebook], twins: Mapping[str, st
             yield from artifact(saved, id)
 
 
-def _way(notebook: Notebook) -> str:
-    return f"../../../notebooks/{notebook.path.name}"
+def _way(notebook: Notebook, up: str) -> str:
+    return f"../../{up}/notebooks/{notebook.path.name}"
 
 
 def with_formulas(markdown: str) -> str:

@@ -77,7 +77,8 @@ def score(run, row: str) -> float:
 
 
 EXPECTED = {"fig1": 18, "fig2": 9, "fig3": 1, "fig5": 10, "fig6": 40, "fig7": 2, "fig8": 40, "fig9": 1, "fig10": 28,
-            "penalty_curves": 2, "pooling_limits": 2, "learning_curves": 3, "ablation_bars": 1, "kernels": 1}
+            "penalty_curves": 2, "pooling_limits": 2, "learning_curves": 3, "ablation_bars": 1, "kernels": 1,
+            "when_curves": 3}
 
 
 def test_figures_are_complete_and_described(run, figures, of_photos):

@@ -42,7 +42,8 @@ def fake_run(profile: str = "quick", seeds: int = 2) -> FakeRun:
 
 
 EXPECTED = {"fig1": 15, "fig2": 1, "fig3": 30, "fig4": 32, "fig5": 32, "table3": 28, "attention_pooling": 28,
-            "hierarchy": 1, "erasing_curves": 1, "gamma_curves": 1, "ladder": 1, "per_class": 2, "learning_curves": 1}
+            "hierarchy": 1, "erasing_curves": 1, "gamma_curves": 1, "ladder": 1, "per_class": 2, "learning_curves": 1,
+            "when_curves": 2}
 
 
 def test_figures_are_complete_and_described(run, figures, of_photos):

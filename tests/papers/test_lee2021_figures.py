@@ -17,7 +17,7 @@ from wsss_lab.papers.lee2021.figures import FIGURES, WATCHED, Pictures, Watched,
 from wsss_lab.papers.lee2021.route import SHARES, TAUS, share_row, tau_row
 
 EXPECTED = {"fig1": 20, "fig2": 9, "fig3": 32, "fig4": 20, "fig5": 36, "detector_maps": 54, "learning_curves": 3,
-            "fig6": 36, "backgrounds": 1, "robustness": 2, "dial": 1}
+            "fig6": 36, "backgrounds": 1, "robustness": 2, "dial": 1, "when_curves": 3}
 
 
 def titles(figure) -> list[str]:

@@ -99,7 +99,7 @@ def largest_class(run, index: int) -> int:
 
 
 EXPECTED = {"fig1": 1, "fig2": 14, "fig3": 1, "fig4": 32, "fig5": 8, "gaussian_study": 22, "similarity": 12,
-            "baselines": 1, "learning_curves": 2, "iterations": 2}
+            "baselines": 1, "learning_curves": 2, "iterations": 2, "when_curves": 2}
 
 
 def test_figures_are_complete_and_described(run, figures, of_photos):

@@ -15,7 +15,7 @@ from wsss_lab.data.canvas import canvas_box, nearest, to_canvas
 from wsss_lab.data.views import EvalView
 from wsss_lab.evaluation.boundaries import reference_edges
 from wsss_lab.evaluation.co_occurrence import co_occurring_pairs, score_contexts
-from wsss_lab.evaluation.confusion import VOID, divide
+from wsss_lab.evaluation.confusion import VOID, divide, nan_mean
 from wsss_lab.evaluation.intervals import LEVEL, resampled
 from wsss_lab.evaluation.object_recall import object_areas
 from wsss_lab.evaluation.saliency_scores import FALSE, HIT, foreground_counts, foreground_iou
@@ -130,6 +130,16 @@ def image_statistics(image: np.ndarray, mask: np.ndarray, salient: np.ndarray, c
         "saliency: of no class (%)": [100 * divide(counts[FALSE], counts[[HIT, FALSE]].sum())],
     }
     return {name: [each for each in some if not np.isnan(each)] for name, some in values.items()}
+
+
+def colours_bind(view: EvalView) -> np.ndarray:
+    """`colour_inside`, mean over the objects of each image, in per cent: (N,), nan without objects."""
+    found = np.full(len(view), np.nan)
+    for index in range(len(view)):
+        image, mask, _ = on_canvas(view.image(index), view.mask(index), view.mask(index))
+        rng, objects = np.random.default_rng(index), object_areas(mask, LEAST_OBJECT)
+        found[index] = 100 * nan_mean(np.array([colour_inside(image, inside, mask == 0, rng) for inside in objects]))
+    return found
 
 
 def _distance(one: np.ndarray, other: np.ndarray) -> np.ndarray:

@@ -17,6 +17,7 @@ from wsss_lab.lab.plots import Drawn, Panel, grid
 from wsss_lab.lab.session import Session
 from wsss_lab.lab.steps import Output, Step
 from wsss_lab.measure.quantities import NotMeasured, Quantity, Source
+from wsss_lab.measure.strata import Dial
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -151,6 +152,26 @@ def compared(run: Session, ours: Mapping[str, Quantity], printed: Sequence[float
     values = ", ".join(f"{name} {each.mean:.1f}" for name, each in zip(ours, found, strict=True)
                        if not np.isnan(each.mean))
     return Drawn(figure, title, f"{alt}, the paper's values beside ours: {values}.", "measured")
+
+
+def when_chart(run: Session, dials: Sequence[Dial]) -> Drawn:
+    """The effect of each dial on parts of the images, against the mean of what they are sorted by."""
+    figure, charts_of = charts.side_by_side(len(dials), (3.1 * len(dials), 2.9))
+    told = []
+    for axes, dial in zip(charts_of, dials):
+        parts = [_known(lambda dial=dial, part=part: (dial.value(part).value(run.results),
+                                                      dial.on(part).interval(run.results)))
+                 for part in range(dial.parts)]
+        at, found = zip(*(part or (np.nan, Interval(*[np.nan] * 3, 0, 0, "nothing")) for part in parts))
+        charts.points(axes, at, found, charts.line_style(0)["color"], "o-", ms=4)
+        axes.axhline(0, color="#888888", lw=0.9)
+        charts.label(axes, dial.by, f"{dial.effect.name} (pp)")
+        if not np.isnan(at).any():
+            told.append(f"{dial.effect.name} by {dial.by}: from {found[0].mean:+.1f} at {at[0]:.3g} to "
+                        f"{found[-1].mean:+.1f} at {at[-1]:.3g}, a change of {dial.change.interval(run.results)}")
+    return Drawn(figure, "When does it help? Effects on parts of the images",
+                 "Effects on parts of the images, equally large or of one value each, "
+                 f"with 95 % intervals, {over_seeds(run)}. {'; '.join(told)}.", "measured")
 
 
 def class_iou(run: Session, confusions: Mapping[str, Source]) -> pd.DataFrame:

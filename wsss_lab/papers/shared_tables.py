@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from wsss_lab.evaluation.confusion import nan_mean, precision_recall_of_labels
+from wsss_lab.evaluation.confusion import divide, nan_mean, precision_recall_of_labels
 from wsss_lab.evaluation.intervals import REPLICATES
 from wsss_lab.evaluation.precision_recall import average_precisions, sweep
 from wsss_lab.lab.profiles import has_test, unknown_name
@@ -15,6 +15,7 @@ from wsss_lab.lab.session import Session
 from wsss_lab.lab.steps import EVALUATION_READS, Step
 from wsss_lab.lab.worlds import WeightsFile
 from wsss_lab.measure.quantities import Derived, Leaf, NotMeasured, Quantity, Source
+from wsss_lab.measure.strata import Dial
 from wsss_lab.measure.tables import NOT_RUN, Column, Table, measured, table
 from wsss_lab.papers.shared_pictures import class_iou
 from wsss_lab.saliency.maps import grabcut_targets
@@ -199,3 +200,29 @@ def cut_at(counts: np.ndarray, place: int) -> np.ndarray:
     place: of the threshold among those of `sweep`. Unlike whole histograms these are small enough for intervals.
     """
     return np.stack([counts[..., :place].sum(-1), counts[..., place:].sum(-1)], -1)
+
+
+def object_share(counts: np.ndarray) -> np.ndarray:
+    """Share of an image's scored pixels that are objects, in per cent: confusions (..., K, K + 1) -> (...)."""
+    return 100 * divide(counts[..., 1:, :].sum((-2, -1)), counts.sum((-2, -1)))
+
+
+def when_table(run: Session, dials: Sequence[Dial], words: Callable[[Session], str], scores: str) -> Table:
+    """The effect of each dial on each part of the images, and whether the last part differs from the first.
+
+    words: the protocol of the paper's tables. scores: what the effects are differences of.
+    """
+    lines = [{"dial": dial, "part": part} for dial in dials for part in (*range(dial.parts), "last - first")]
+
+    def effect(line: Mapping[str, Any]) -> Quantity:
+        return line["dial"].on(line["part"]) if isinstance(line["part"], int) else line["dial"].change
+
+    return table(run, lines, {
+        "effect": lambda line: line["dial"].effect.name,
+        "images sorted by": lambda line: line["dial"].by,
+        "part": lambda line: f"{line['part'] + 1} of {line['dial'].parts}" if isinstance(line["part"], int)
+        else line["part"],
+        "mean there": lambda line: line["dial"].value(line["part"]) if isinstance(line["part"], int) else None,
+        **measured("effect", effect)}, "When does it help? Effects on parts of the images", (
+            f"{words(run)} Effects: differences of the mIoU of {scores}, in percentage points. Parts are equally "
+            "large, or have one value each."))

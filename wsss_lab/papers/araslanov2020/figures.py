@@ -20,8 +20,8 @@ from wsss_lab.lab.session import Session
 from wsss_lab.lab.steps import Step
 from wsss_lab.networks.deeplab_v3plus import gate
 from wsss_lab.papers.araslanov2020 import route as paper
-from wsss_lab.papers.araslanov2020.tables import curves, miou
-from wsss_lab.papers.shared_pictures import SplitPictures, in_rows, over_seeds, pairs_and_worst, per_cent
+from wsss_lab.papers.araslanov2020.tables import DIALS, curves, miou
+from wsss_lab.papers.shared_pictures import SplitPictures, in_rows, over_seeds, pairs_and_worst, per_cent, when_chart
 from wsss_lab.refinement.pamr import RING, affinities
 from wsss_lab.seeds import weighted_pooling as pooling
 
@@ -631,4 +631,4 @@ def learning_curves(run: Session) -> Drawn:
 #: Artifact id -> function of a session: the paper's own, then those of this project.
 FIGURES: dict[str, Callable[[Session], Drawn]] = {draw.__name__: draw for draw in (
     fig1, fig2, fig3, fig4, fig5, fig6, fig7, fig8, fig9, fig10, penalty_curves, pooling_limits, learning_curves,
-    ablation_bars, kernels)}
+    ablation_bars, kernels)} | {"when_curves": partial(when_chart, dials=DIALS)}

@@ -10,8 +10,10 @@ from wsss_lab.evaluation.confusion import mean_iou
 from wsss_lab.lab.profiles import has_test
 from wsss_lab.lab.session import Session
 from wsss_lab.lab.steps import Output, Step
-from wsss_lab.measure.quantities import NotMeasured, Quantity, Source, cached, figure, mean
+from wsss_lab.measure.quantities import Derived, NotMeasured, Quantity, Source, cached, figure, mean
+from wsss_lab.measure.strata import Dial
 from wsss_lab.measure.tables import NOT_RUN, REFERENCE, Column, Table, ends, measured, table
+from wsss_lab.measure.world_card import colours_bind
 from wsss_lab.papers.araslanov2020.route import (
     EXCHANGED,
     GATE_ROWS,
@@ -38,10 +40,12 @@ from wsss_lab.papers.shared_tables import (
     class_table,
     labels_of,
     labels_used,
+    object_share,
     printed_slips,
     protocol,
     scale_words,
     source_of,
+    when_table,
     words_on_test,
 )
 from wsss_lab.seeds.gap_cam import train_cam
@@ -498,7 +502,16 @@ def switches(run: Session) -> Table:
                  tables_protocol(run) + note)
 
 
+#: When does it help? See wsss_lab.measure.strata.
+DIALS = (
+    Dial((miou("ours") - miou("no PAMR")).called("ours - no PAMR"), "how well colours bind, %",
+         lambda route: Derived(colours_bind, route.world.eval_view("val")), lambda found: found),
+    *(Dial((miou("ours") - miou(row)).called(f"ours - {row}"), "objects, % of the image", miou("ours").sources[0],
+           object_share) for row in ("no penalty", "no gate")),
+)
+
 TABLES = {"table1a": table1a, "table1b": table1b, "table1c": table1c, "table2": table2, "table3": table3,
           "table4": table4, "table5": partial(per_class, name="table5", split="val"),
           "table6": partial(per_class, name="table6", split="test"), "table7": table7, "table8": table8,
-          "table9": table9, "switches": switches}
+          "table9": table9, "switches": switches,
+          "when": partial(when_table, dials=DIALS, words=tables_protocol, scores="rows on val")}

@@ -21,6 +21,7 @@ from wsss_lab.lab.plots import Drawn, Panel
 from wsss_lab.lab.session import Session
 from wsss_lab.papers.chaudhry2017 import route as chaudhry2017
 from wsss_lab.papers.chaudhry2017.tables import (
+    DIALS,
     OBJECTS,
     agreement,
     best_gammas,
@@ -38,6 +39,7 @@ from wsss_lab.papers.shared_pictures import (
     over_seeds,
     pairs_and_worst,
     per_cent,
+    when_chart,
 )
 from wsss_lab.seeds.attention import normalise_slices
 
@@ -415,4 +417,5 @@ FIGURES: dict[str, Callable[[Session], Drawn]] = {
     "attention_pooling": attention_pooling, "hierarchy": hierarchy, "erasing_curves": erasing_curves,
     "gamma_curves": gamma_curves, "ladder": ladder,
     "per_class": per_class, "learning_curves": learning_curves,
+    "when_curves": partial(when_chart, dials=DIALS),
 }

@@ -7,13 +7,15 @@ from functools import partial
 
 import numpy as np
 
-from wsss_lab.evaluation.confusion import mean_iou
+from wsss_lab.evaluation.confusion import divide, mean_iou
 from wsss_lab.evaluation.intervals import Interval, combined, ratio, resampled
+from wsss_lab.evaluation.object_recall import AREA, FOUND
 from wsss_lab.evaluation.precision_recall import sweep
 from wsss_lab.evaluation.saliency_scores import foreground_precision_recall
 from wsss_lab.lab.profiles import has_test
 from wsss_lab.lab.session import Session
 from wsss_lab.measure.quantities import Derived, NotMeasured, Quantity, cached, figure
+from wsss_lab.measure.strata import Dial
 from wsss_lab.measure.tables import REFERENCE, Table, measured, table
 from wsss_lab.papers.chaudhry2017.route import (
     AS_RELEASED,
@@ -28,6 +30,8 @@ from wsss_lab.papers.shared_tables import (
     CLASSES_NOTE,
     LABEL_QUALITY,
     NO_TEST,
+    TAGS_KNOWN,
+    TAGS_UNUSED,
     average_precision_of,
     beyond_tags,
     class_table,
@@ -41,6 +45,7 @@ from wsss_lab.papers.shared_tables import (
     train_tags,
     trained_row,
     val_tags,
+    when_table,
     words_on_test,
 )
 
@@ -424,8 +429,8 @@ def ablations(run: Session) -> Table:
     }, "One thing changed at a time, mIoU in per cent", _protocol(run) + note)
 
 
-def _protocol(run: Session, split: str = "val") -> str:
-    return protocol(run, f"maximum of the scores at {scale_words(run.route.scale.scales)}", split)
+def _protocol(run: Session, split: str = "val", tags: str = TAGS_UNUSED) -> str:
+    return protocol(run, f"maximum of the scores at {scale_words(run.route.scale.scales)}", split, tags)
 
 
 def _rows_of(run: Session, rows: list[str] | tuple[str, ...]) -> list[str]:
@@ -437,8 +442,20 @@ def _labels_of(run: Session, row: str) -> str:
     return labels_of(run, run.route.trained(row_of(run.route, row)))
 
 
+#: When does it help? See wsss_lab.measure.strata.
+DIALS = (
+    Dial((cues_miou("S3", 1) - cues_miou("S1", 1)).called("S3 - S1"), "% of the second object that S1 finds",
+         lambda route: route.objects_found("S1", "train")["counts"],
+         lambda counts: 100 * divide(counts[:, :, 1, FOUND], counts[:, :, 1, AREA])),
+    Dial((cues_miou("S3", 1) - cues_miou("S1", 1)).called("S3 - S1"), "objects, 3 or more",
+         lambda route: route.objects_found("S1", "train")["counts"],
+         lambda counts: (counts[..., AREA] > 0).sum(-1, dtype=float), parts=3),
+)
+
 TABLES = {"table1": table1, "table2": table2, "table4": table4,
           "table5": partial(per_class, name="table5", split="val"),
           "table6": partial(per_class, name="table6", split="test"),
           "text_attention": attention_summary, "text_hierarchy": hierarchy_summary, "text_cues": cue_summary,
-          "text_means": mean_summary, "ablations": ablations}
+          "text_means": mean_summary, "ablations": ablations,
+          "when": partial(when_table, dials=DIALS, words=lambda run: _protocol(run, "train", TAGS_KNOWN),
+                          scores="the cues on the training images")}

@@ -5,6 +5,7 @@ Pictures are taken from seed 0 and chosen by rule, never by hand; every alt text
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -39,6 +40,7 @@ from wsss_lab.papers.lee2021.route import (
 from wsss_lab.papers.lee2021.tables import (
     CAM,
     CROWDED_NET,
+    DIALS,
     EPS,
     boundary_counts,
     confusions,
@@ -49,7 +51,13 @@ from wsss_lab.papers.lee2021.tables import (
     pairs_of,
     pseudo,
 )
-from wsss_lab.papers.shared_pictures import SplitPictures, in_rows, over_seeds, per_cent
+from wsss_lab.papers.shared_pictures import (
+    SplitPictures,
+    in_rows,
+    over_seeds,
+    per_cent,
+    when_chart,
+)
 from wsss_lab.seeds.localisation import BACKGROUND
 from wsss_lab.seeds.saliency_supervision import HALF, SHARE, TAU, Selection, overlap_ratio
 
@@ -566,4 +574,5 @@ FIGURES: dict[str, Callable[[Session], Drawn]] = {
     "fig1": fig1, "fig2": fig2, "fig3": fig3, "fig4": fig4, "fig5": fig5, "fig6": fig6, "detector_maps": detectors,
     "selection": selection, "learning_curves": learning_curves, "backgrounds": backgrounds, "robustness": robustness,
     "dial": dial,
+    "when_curves": partial(when_chart, dials=DIALS),
 }

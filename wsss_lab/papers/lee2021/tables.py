@@ -11,7 +11,7 @@ import pandas as pd
 from wsss_lab.data.views import EvalView
 from wsss_lab.evaluation.boundaries import boundary_scores, tolerance_pixels
 from wsss_lab.evaluation.co_occurrence import co_occurring_pairs, pair_sums
-from wsss_lab.evaluation.confusion import iou, mean_iou, nan_mean
+from wsss_lab.evaluation.confusion import divide, iou, mean_iou, nan_mean
 from wsss_lab.evaluation.intervals import ratio
 from wsss_lab.evaluation.precision_recall import sweep
 from wsss_lab.evaluation.saliency_scores import foreground_iou, foreground_precision_recall
@@ -20,6 +20,7 @@ from wsss_lab.lab.profiles import has_test
 from wsss_lab.lab.session import Session
 from wsss_lab.lab.steps import Step
 from wsss_lab.measure.quantities import Derived, NotMeasured, Quantity, Results, Source, cached, figure
+from wsss_lab.measure.strata import Dial
 from wsss_lab.measure.tables import REFERENCE, Table, measured, table
 from wsss_lab.papers.lee2021.route import (
     DETECTORS,
@@ -52,6 +53,7 @@ from wsss_lab.papers.shared_tables import (
     protocol,
     scale_words,
     trained_row,
+    when_table,
     words_on_test,
 )
 from wsss_lab.saliency.maps import folder_frames
@@ -138,6 +140,11 @@ def found(row: str, which: str) -> Quantity:
 def covered(route: Route) -> Any:
     """Confusions (N, K, K + 1) whose column 1 counts the salient pixels of each class."""
     return route.covered()["confusions"]
+
+
+def salient_share(counts: np.ndarray) -> np.ndarray:
+    """Share of an image's object pixels that are salient, in per cent: `covered` (..., K, K + 1) -> (...)."""
+    return 100 * divide(counts[..., 1:, 1].sum(-1), counts[..., 1:, :].sum((-2, -1)))
 
 
 @cached
@@ -753,8 +760,17 @@ def _named(row: str) -> str:
     return f"EPS, {row} selection" if row in STRATEGY_ROWS else f"EPS, {row.replace('rate', 'learning rate')}"
 
 
+#: When does it help? See wsss_lab.measure.strata.
+DIALS = (
+    *(Dial((pseudo("adaptive", output) - pseudo("naive", output)).called(f"adaptive - naive{after}"),
+           "% of the objects that is salient", covered, salient_share)
+      for output, after in (("masks", ""), ("learned", ", learned background"))),
+    Dial((pseudo(EPS) - pseudo(CAM)).called("EPS - CAM"), "% of the objects that is salient", covered, salient_share),
+)
+
 TABLES = {"table1": table1, "table2": table2, "table3": table3, "table4": table4,
           "table5": partial(segmenter_table, name="table5", backbone="VGG16", lessons=("CAM", "CAM + AffinityNet")),
           "table6": partial(segmenter_table, name="table6", backbone="ResNet101", lessons=("CAM", "G2", "full")),
           "table7": table7, "text-saliency": text_saliency, "switches": switches, "parameters": robustness,
-          "detectors": dial}
+          "detectors": dial,
+          "when": partial(when_table, dials=DIALS, words=pseudo_protocol, scores="pseudo-masks")}

@@ -20,8 +20,19 @@ from wsss_lab.lab.session import Session
 from wsss_lab.lab.steps import Step
 from wsss_lab.papers.oh2017 import route as oh2017
 from wsss_lab.papers.oh2017.route import PUBLISHED, detect_shown, refine_shown
-from wsss_lab.papers.oh2017.tables import miou, seeder_score
-from wsss_lab.papers.shared_pictures import SplitPictures, class_iou, compared, over_seeds, per_cent
+from wsss_lab.papers.oh2017.tables import (
+    DIALS,
+    miou,
+    seeder_score,
+)
+from wsss_lab.papers.shared_pictures import (
+    SplitPictures,
+    class_iou,
+    compared,
+    over_seeds,
+    per_cent,
+    when_chart,
+)
 from wsss_lab.seeds.cam import expand
 
 
@@ -344,4 +355,5 @@ FIGURES: dict[str, Callable[[Session], Drawn]] = {
     "fig1": fig1, "fig2": fig2, "fig3": fig3, "fig4": fig4, "fig5": fig5, "fig6": fig6, "fig7": partial(stages, part=0),
     "fig8": fig8, "fig9": fig9, "fig10": fig10, "fig11": fig11, "fig12": partial(stages, part=1),
     "fig13": partial(stages, part=2), "ladder": ladder, "per_class": per_class, "learning_curves": learning_curves,
+    "when_curves": partial(when_chart, dials=DIALS),
 }

@@ -14,6 +14,7 @@ from wsss_lab.evaluation.saliency_scores import foreground_iou, foreground_preci
 from wsss_lab.lab.session import Session
 from wsss_lab.lab.steps import Output, Step
 from wsss_lab.measure.quantities import NotMeasured, Quantity, cached, figure
+from wsss_lab.measure.strata import Dial
 from wsss_lab.measure.tables import REFERENCE, Table, ends, measured, table
 from wsss_lab.papers.oh2017.route import (
     BACKPROP,
@@ -28,13 +29,16 @@ from wsss_lab.papers.oh2017.route import (
 )
 from wsss_lab.papers.shared_tables import (
     LABEL_QUALITY,
+    TAGS_KNOWN,
     average_precision_of,
     detector_name,
     labels_of,
     protocol,
     sweep_cells,
+    train_tags,
     trained_row,
     val_tags,
+    when_table,
 )
 from wsss_lab.seeds.training import classifier_outputs, train_pooled_last
 
@@ -327,7 +331,18 @@ def _pool(layer) -> str:
     return f"(-,{layer.kernel_size},{layer.kernel_size}) st={layer.stride} pad={layer.padding}"
 
 
+#: When does it help? See wsss_lab.measure.strata.
+DIALS = (
+    *(Dial((guide_miou("G2", "background") - guide_miou(row, "background")).called(f"G2 - {row}"),
+           "IoU of the detector, %", lambda route: route.saliency_score("train")["counts"],
+           lambda counts: 100 * foreground_iou(counts)) for row in ("seeds", "G0")),
+    Dial((guide_miou("G2", "background") - guide_miou("G0", "background")).called("G2 - G0"), "tags, 3 or more",
+         train_tags, lambda tags: np.minimum(tags.sum(-1, dtype=float), 3), parts=3),
+)
+
 TABLES = {"table1": table1, "table2": table2, "table3": table3,
           "table4": partial(crf_table, name="table4", rows="short"),
           "table5": partial(crf_table, name="table5", rows="all"), "table6": table6,
-          "text_seeds": seed_summary, "text_saliency": saliency_summary}
+          "text_seeds": seed_summary, "text_saliency": saliency_summary,
+          "when": partial(when_table, dials=DIALS, words=lambda run: protocol(run, "one scale", "train", TAGS_KNOWN),
+                          scores="guides on the training images, undecided pixels taken for background")}

@@ -4,7 +4,7 @@ Pictures are taken from seed 0 and chosen by rule, never by hand; every alt text
 """
 
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,8 +18,19 @@ from wsss_lab.lab.plots import Drawn, Panel
 from wsss_lab.lab.session import Session
 from wsss_lab.papers.roy2017.claims import MISSED
 from wsss_lab.papers.roy2017.route import BASELINES, ITERATIONS, LEAST, PARENTS, STUDIED, Route, labelled_rows
-from wsss_lab.papers.roy2017.tables import FULL, miou, result
-from wsss_lab.papers.shared_pictures import SplitPictures, compared, over_seeds, per_cent
+from wsss_lab.papers.roy2017.tables import (
+    DIALS,
+    FULL,
+    miou,
+    result,
+)
+from wsss_lab.papers.shared_pictures import (
+    SplitPictures,
+    compared,
+    over_seeds,
+    per_cent,
+    when_chart,
+)
 from wsss_lab.refinement import crf_rnn
 from wsss_lab.seeds.neighbours import SIGMA_Z, SPACING, window
 from wsss_lab.seeds.rectified_gaussian import MODES
@@ -436,4 +447,5 @@ def similarity(run: Session) -> Drawn:
 FIGURES: dict[str, Callable[[Session], Drawn]] = {
     "fig1": fig1, "fig2": fig2, "fig3": fig3, "fig4": fig4, "fig5": fig5, "gaussian_study": gaussian_study,
     "similarity": similarity, "baselines": baselines, "learning_curves": learning_curves, "iterations": iterations,
+    "when_curves": partial(when_chart, dials=DIALS),
 }

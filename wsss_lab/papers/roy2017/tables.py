@@ -15,6 +15,7 @@ from wsss_lab.lab.profiles import has_test
 from wsss_lab.lab.session import Session
 from wsss_lab.lab.steps import Step
 from wsss_lab.measure.quantities import NotMeasured, Quantity, Source, cached, figure
+from wsss_lab.measure.strata import Dial
 from wsss_lab.measure.tables import NOT_RUN, REFERENCE, Column, Table, measured, table
 from wsss_lab.papers.roy2017.route import (
     AGGREGATIONS,
@@ -35,10 +36,12 @@ from wsss_lab.papers.shared_tables import (
     class_table,
     labels_of,
     labels_used,
+    object_share,
     printed_slips,
     protocol,
     source_of,
     val_tags,
+    when_table,
     words_on_test,
 )
 from wsss_lab.seeds.neighbours import SIGMA_R, SIGMA_Z, SPACING
@@ -355,6 +358,14 @@ def study(run: Session) -> Table:
         ("largest eigenvalue", "active %", "active % least", "active % most", "spread %"), 2))
 
 
+#: When does it help? See wsss_lab.measure.strata.
+DIALS = (
+    *(Dial((miou("full") - miou(row)).called(f"full - {row}"), "objects, % of the image", confusions("full"),
+           object_share) for row in ("w/o neighbor", "w/o att unary")),
+)
+
 TABLES = {"table1": table1, "table2": partial(per_class, name="table2", split="val"),
           "table3": partial(per_class, name="table3", split="test"), "table4": table4, "table5": table5,
-          "text-values": text_values, "options": options, "study": study}
+          "text-values": text_values, "options": options, "study": study,
+          "when": partial(when_table, dials=DIALS, scores="rows on val", words=lambda run: (
+              f"{tables_protocol(run)} {labels_used(run, run.route.trained(FULL))}"))}

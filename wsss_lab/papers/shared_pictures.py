@@ -165,7 +165,7 @@ def when_chart(run: Session, dials: Sequence[Dial]) -> Drawn:
         at, found = zip(*(part or (np.nan, Interval(*[np.nan] * 3, 0, 0, "nothing")) for part in parts))
         charts.points(axes, at, found, charts.line_style(0)["color"], "o-", ms=4)
         axes.axhline(0, color="#888888", lw=0.9)
-        charts.label(axes, dial.by, f"{dial.effect.name} (pp)")
+        charts.label(axes, dial.by, "effect (pp)", dial.effect.name)
         if not np.isnan(at).any():
             told.append(f"{dial.effect.name} by {dial.by}: from {found[0].mean:+.1f} at {at[0]:.3g} to "
                         f"{found[-1].mean:+.1f} at {at[-1]:.3g}, a change of {dial.change.interval(run.results)}")

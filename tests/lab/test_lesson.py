@@ -1,5 +1,6 @@
 """The profile lesson: trainings that a file answers, and what a lesson says of those that it doesn't."""
 
+import re
 from dataclasses import replace
 from functools import partial
 
@@ -13,6 +14,7 @@ from wsss_lab.errors import ParameterError, WeightsError
 from wsss_lab.lab import lesson, lesson_file, session, trained
 from wsss_lab.lab.artifacts import Artifacts
 from wsss_lab.lab.compute import compute
+from wsss_lab.lab.notebooks import project_folder
 from wsss_lab.lab.session import start
 from wsss_lab.lab.store import Store
 from wsss_lab.networks.fit import Schedule
@@ -93,6 +95,10 @@ def test_a_lesson_takes_from_the_file_what_it_can_and_says_what_it_lacks(opened,
     assert not isinstance(run.route.classifier("LowRes"), lesson.Kept)
     shown = run.show("table1").data
     assert "needs 3 trainings" in shown and "make reproduce PAPER=oh2017 ARTIFACT=oh2017/table1" in shown
+    for kept, own in ((shown, "table1.csv"), (run.show("fig3").data, "fig3.png")):
+        links = re.findall(r"\]\((\.\./[^)]*)\)", kept)
+        assert "Here is the kept one" in kept and any(link.endswith(own) for link in links)
+        assert all((project_folder() / "notebooks" / link).is_file() for link in links)
     run.compute("table1", "fig5")  # leaves out what it would have to train for
     assert not [each for each in run.store.manifests() if each["label"].startswith(("train LowRes", "train saliency"))]
     assert "they come with the package" in run.card().data.loc["networks", ""] and capsys.readouterr().out.find(

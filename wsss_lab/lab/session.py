@@ -3,6 +3,7 @@
 import importlib
 import os
 import pkgutil
+import re
 import time
 from collections.abc import Sequence
 from functools import cached_property
@@ -137,13 +138,22 @@ class Session:
             self._stored_only = False
 
     def _told(self, id: str, lacking: list[Step]) -> Any:
-        """In the place of an artifact: what it needs that a lesson lacks, how to get it, and where a kept one is."""
-        from wsss_lab.lab.teaching import say
+        """In the place of an artifact: what it needs that a lesson lacks, how to get it, and the kept one."""
+        from IPython.display import Markdown
 
-        kept = Path(KEPT, "toy", self.paper, "notebook.md")
-        link = f" Kept ones are in [{kept}](../{kept})." if (project_folder() / kept).is_file() else ""
-        return say(f"*{id}* needs {len(lacking)} training{'s' * (len(lacking) > 1)} more than a lesson has: `make "
-                   f"reproduce PAPER={self.paper} ARTIFACT={self.paper}/{id}` makes it, in minutes.{link}")
+        from wsss_lab.lab.twins import artifact
+
+        told = (f"*{id}* needs {len(lacking)} training{'s' * (len(lacking) > 1)} more than a lesson has: `make "
+                f"reproduce PAPER={self.paper} ARTIFACT={self.paper}/{id}` makes it, in minutes.")
+        place = Path(KEPT, "toy", self.paper)
+        saved = runs.read(project_folder() / place)
+        if id in saved.artifacts:
+            lines = [f"{told} Here is the kept one, of `toy` with {saved.seeds} trainings.\n", *artifact(saved, id)]
+            own = re.compile(r"\]\((?=[\w-]+\.(csv|md|png)\))")  # links from the folder of the kept one
+            return Markdown(own.sub(f"](../{place.as_posix()}/", "\n".join(lines)))
+        twin = place / "notebook.md"
+        kept = f" Kept ones are in [{twin}](../{twin})." if (project_folder() / twin).is_file() else ""
+        return Markdown(told + kept)
 
     def show(self, what: Any, *more: str) -> Any:
         """Artifacts of the paper by their ids, such as "table2": made, saved and displayed.

@@ -275,4 +275,4 @@ def test_the_notebook_runs_and_shows_the_strip(tmp_path, cat, networks, monkeypa
     assert outcome.failure is None
     cells = notebooks.read(outcome.executed).cells
     pictures = [output for cell in cells for output in cell.get("outputs", ()) if "<img" in str(output)]
-    assert len(pictures) == 5  # the strip, and a picture for each setting
+    assert len(pictures) == 6  # the strip, and a picture for each setting

@@ -1,5 +1,6 @@
 """The profile lesson: trainings that a file answers, and what a lesson says of those that it doesn't."""
 
+import io
 import re
 from dataclasses import replace
 from functools import partial
@@ -9,10 +10,12 @@ import pandas as pd
 import pytest
 import torch
 from matplotlib.figure import Figure
+from PIL import Image
 
 from wsss_lab.errors import ParameterError, WeightsError
 from wsss_lab.lab import lesson, lesson_file, session, trained
 from wsss_lab.lab.artifacts import Artifacts
+from wsss_lab.lab.charts import legend_outside, side_by_side
 from wsss_lab.lab.compute import compute
 from wsss_lab.lab.notebooks import project_folder
 from wsss_lab.lab.session import start
@@ -156,3 +159,13 @@ def test_what_is_no_result_says_so_on_tables_and_pictures(tmp_path):
             artifacts.figure("fig1", figure, "Title", "alt", kind)
             told = " ".join(text.get_text() for text in figure.texts)
             assert ("it means nothing" in told) == (bool(caveat) and kind != "schematic")
+
+
+def test_that_it_is_no_result_is_said_below_a_legend_that_stands_outside_the_charts():
+    figure, (axes,) = side_by_side(1, (4, 3))
+    axes.plot([], [], color=(0, 0, 1), lw=4, label="line")
+    legend_outside(axes, "lower", 1)
+    picture = Artifacts(None, caveat="it means nothing").figure("fig1", figure, "Title", "alt")
+    red, green, blue = np.moveaxis(np.asarray(Image.open(io.BytesIO(picture.png)).convert("RGB"), float), -1, 0)
+    line, told = (blue > red + 200).any(1), (red > np.maximum(green, blue) + 100).any(1)
+    assert line.any() and told.any() and np.flatnonzero(line).max() < np.flatnonzero(told).min()

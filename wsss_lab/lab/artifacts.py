@@ -79,6 +79,12 @@ class Artifacts:
         if not alt.strip():
             raise ParameterError(f"figure {id!r} has no alt text", "one sentence that says what there is to see")
         if self.caveat and kind != "schematic":
+            # Laid out here, and legends kept where they are then: matplotlib moves those outside the charts to the edge
+            # of whatever is saved (findings/outside_legend.sh).
+            figure.draw_without_rendering()
+            figure.set_layout_engine("none")
+            for legend in figure.legends:
+                legend.set_bbox_to_anchor((0, 0, 1, 1), transform=figure.transFigure)
             below = figure.get_tightbbox().y0 / figure.get_figheight()
             figure.text(0.5, below, f"\n{self.caveat}", ha="center", va="top", size="small", color="firebrick")
         png = draw(figure)

@@ -61,3 +61,14 @@ def test_the_numbers_of_the_text_are_those_of_the_claims_and_tables_that_it_name
     for part in re.split(r"\n\n|\n- ", text):
         told = set(re.findall(r"(?<![\w.,])\d+\.\d+|(?<![\w.,])\d+(?= %)", part))
         assert not (strange := told - found_by(paper, part)), f"{strange} in: {part}"
+
+
+def test_the_readme_says_of_g2_what_is_kept():
+    """It loses to seeds where the detector is poor and wins where it is good; over G0 tags decide, not the detector."""
+    kept = pd.read_csv(project_folder() / "figures/toy/oh2017/when.csv")
+    kept = kept.set_index(["effect", "images sorted by", "part"])
+    detector, tags = "IoU of the detector, %", "tags, 3 or more"
+    ends = kept["effect 95 %"].str.extract(r"\[(.*), (.*)\]").astype(float)
+    assert ends.loc[("G2 - seeds", detector, "1 of 5"), 1] < 0 < ends.loc[("G2 - seeds", detector, "5 of 5"), 0]
+    low, high = ends.loc[("G2 - G0", detector, "last - first")]
+    assert low < 0 < high and ends.loc[("G2 - G0", tags, "last - first"), 0] > 0

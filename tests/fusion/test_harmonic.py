@@ -8,12 +8,7 @@ from tiny_views import of_masks
 
 from wsss_lab.data import frames
 from wsss_lab.errors import DataError, ParameterError
-from wsss_lab.fusion.harmonic import (
-    MEANS,
-    class_specific_pixels,
-    cue_frames,
-    harmonic_mean,
-)
+from wsss_lab.fusion.harmonic import MEANS, class_specific_pixels, cue_frames, harmonic_mean
 from wsss_lab.seeds.attention import attention_maps
 
 

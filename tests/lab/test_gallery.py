@@ -13,7 +13,7 @@ from wsss_lab.errors import StoreError
 from wsss_lab.lab.artifacts import Artifacts
 from wsss_lab.lab.explorer import explorer
 from wsss_lab.lab.gallery import VERDICTS, write_gallery
-from wsss_lab.lab.notebooks import find_notebooks, project_folder
+from wsss_lab.lab.notebooks import OWN, find_notebooks, project_folder
 from wsss_lab.lab.runs import read_all
 from wsss_lab.measure.claims import FINAL, Verdict
 
@@ -142,11 +142,22 @@ def test_a_twin_shows_the_cells_of_its_notebook_and_every_kept_artifact_once(tmp
     assert "](table2.csv)" in (figures / "photos/oh2017/README.md").read_text()
 
 
+def test_pages_of_own_results_lead_to_the_notebooks_and_the_code_from_one_folder_further_down(tmp_path, monkeypatch):
+    monkeypatch.setattr("wsss_lab.lab.gallery.project_folder", lambda: tmp_path)
+    own = tmp_path / OWN
+    fill(own, "toy", verdicts=["reproduced"])
+    write_notebook(tmp_path / "notebooks/1_oh2017.ipynb", 'run.show("fig3")')
+    write_gallery(own, find_notebooks(tmp_path / "notebooks"))
+    page = own / "toy/oh2017/notebook.md"
+    assert "](../../../../notebooks/1_oh2017.ipynb)" in page.read_text() and leads_somewhere(page)
+    assert 'href="../../wsss_lab/papers/oh2017/claims.py' in (own / "claims.html").read_text()
+
+
 def test_the_kept_pages_are_what_is_made_of_the_kept_results(tmp_path):
     """If not: `wsss gallery`, after results or notebooks have changed."""
     kept, notebooks = project_folder() / "figures", find_notebooks()
     figures = tmp_path / "figures"
-    shutil.copytree(kept, figures, ignore=shutil.ignore_patterns("quick", "README.md", "notebook.md", "*.html"))
+    shutil.copytree(kept, figures, ignore=shutil.ignore_patterns("own", "README.md", "notebook.md", "*.html"))
     write_gallery(figures, notebooks)
     made = [path.relative_to(figures) for pattern in ("README.md", "notebook.md", "*.html", "*.svg")
             for path in figures.rglob(pattern)]

@@ -107,7 +107,7 @@ def test_promises_are_the_tables_and_figures_of_the_paper_or_what_its_module_say
 
 def results(folder: Path, seeds: int, value: float, *verdicts: str) -> None:
     saved = Artifacts(folder / "toy" / "oh2017", seeds=range(seeds))
-    for id, number in (("table1", 1.0), ("table2", value)):
+    for id, number in (("table1", 1.0), ("table2", value), ("table3", 3.0)):
         saved.table(id, pd.DataFrame({"ours": [number]}), title=id)
     saved.claims(pd.DataFrame([{"claim_id": f"oh2017-C{number}", "statement": "a", "verdict": verdict,
                                 "measured": f"{value} pp"} for number, verdict in enumerate(verdicts, 1)]))
@@ -118,7 +118,7 @@ def test_own_results_are_compared_with_kept_ones_as_far_as_fewer_trainings_can_t
     results(kept, 3, 2.0, "reproduced", "inconclusive", "not reproduced", "not testable here")
     results(own, 1, 3.0, "points to yes", "points to no", "points to no", "not testable here")
     assert summary.compared(own, kept).splitlines() == [
-        "toy/oh2017, trainings kept 3, own 1: 1 of 2 tables are the same; 3 of 4 verdicts agree",
+        "toy/oh2017, trainings kept 3, own 1: 2 of 3 tables are the same; 3 of 4 verdicts agree",
         "    oh2017-C2: kept inconclusive (2.0 pp), own points to no (3.0 pp)"]
     with pytest.raises(SetupError, match="make reproduce"):
         summary.compared(tmp_path / "nothing", kept)

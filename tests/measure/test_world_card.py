@@ -31,6 +31,17 @@ def test_colour_inside_by_hand(rng):
     assert np.isnan(card.colour_inside(image, np.array([[True, False, False, False, False]]), background, rng))
 
 
+def test_colours_bind_as_well_as_inside_the_objects_of_an_image(rng):
+    images = rng.integers(0, 256, (2, card.CANVAS, card.CANVAS, 3), dtype=np.uint8)
+    masks = np.zeros((2, card.CANVAS, card.CANVAS), np.uint8)
+    masks[0, :20, :20], masks[0, 40:, 40:] = 1, 2
+    images[0, :20, :20], images[0, 40:, 40:] = 0, images[0, 40:, :24]
+    first, second = (card.colour_inside(images[0], masks[0] == label, masks[0] == 0, np.random.default_rng(0))
+                     for label in (1, 2))
+    found = card.colours_bind(make_view(images, masks))
+    assert first == 1 and found[0] == pytest.approx(100 * (first + second) / 2, abs=5) and np.isnan(found[1])
+
+
 def test_colour_inside_is_drawn_from_large_objects(rng):
     image = grey(rng.integers(0, 99, (40, 40)))
     inside = np.arange(40)[:, None] < np.full(40, 20)

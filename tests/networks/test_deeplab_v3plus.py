@@ -18,10 +18,7 @@ from wsss_lab.networks.deeplab_v3plus import (
     readers,
     v3plus_trunk,
 )
-from wsss_lab.networks.trunks import (
-    TOY_BLOCKS,
-    TOY_RESNET_BLOCKS,
-)
+from wsss_lab.networks.trunks import TOY_BLOCKS, TOY_RESNET_BLOCKS
 from wsss_lab.networks.wide_resnet import TOY_WIDE_RESNET, WIDE_RESNET38
 
 WIDE = Backbone("wide_resnet", TOY_WIDE_RESNET, width=16, aspp=(1, 2, 3), dropout=0.0, side=32)

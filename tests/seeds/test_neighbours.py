@@ -8,15 +8,7 @@ import pytest
 import torch
 
 from wsss_lab.errors import DataError, ParameterError
-from wsss_lab.seeds.neighbours import (
-    cell_colours,
-    normalised,
-    radius_of,
-    similarity,
-    spread,
-    symmetric_part,
-    window,
-)
+from wsss_lab.seeds.neighbours import cell_colours, normalised, radius_of, similarity, spread, symmetric_part, window
 
 
 def noise(*shape, seed=0):

@@ -7,13 +7,7 @@ import pytest
 import torch
 
 from wsss_lab.errors import ParameterError
-from wsss_lab.seeds.weighted_pooling import (
-    class_scores,
-    masks_of,
-    size_penalty,
-    soft_margin_loss,
-    weighted_pooling,
-)
+from wsss_lab.seeds.weighted_pooling import class_scores, masks_of, size_penalty, soft_margin_loss, weighted_pooling
 
 
 def doubles(*shape, seed=0):

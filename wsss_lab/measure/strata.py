@@ -14,7 +14,7 @@ import numpy as np
 
 from wsss_lab.evaluation.confusion import nan_mean
 from wsss_lab.evaluation.intervals import image_values, ratio
-from wsss_lab.measure.quantities import Leaf, Quantity, Source, figure
+from wsss_lab.measure.quantities import Leaf, Quantity, Source, cached, figure
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,12 @@ class Dial:
     of: Callable[[np.ndarray], np.ndarray]
     parts: int = 5
 
+    @cached
     def on(self, part: int) -> Quantity:
         """The effect on a part of the images, counted from 0; -1 is the last."""
         return replace(self.effect, leaves=tuple(self._restricted(leaf, part) for leaf in self.effect.leaves))
 
+    @cached
     def value(self, part: int) -> Quantity:
         """The mean of what the images are sorted by, in a part of them."""
         mean = figure(self.by, self.source, ratio, lambda found: image_values(self.of(found)), unit="")

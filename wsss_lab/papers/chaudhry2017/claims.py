@@ -34,16 +34,7 @@ from wsss_lab.measure.claims import (
     told,
     where_run,
 )
-from wsss_lab.measure.quantities import (
-    Derived,
-    Leaf,
-    Quantity,
-    Results,
-    cached,
-    figure,
-    joined,
-    per_image_sums,
-)
+from wsss_lab.measure.quantities import Derived, Leaf, Quantity, Results, cached, figure, joined, per_image_sums
 from wsss_lab.papers.chaudhry2017.route import Route, tuning_split
 from wsss_lab.papers.chaudhry2017.tables import (
     MEAN_ROWS,

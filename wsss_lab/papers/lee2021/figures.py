@@ -51,13 +51,7 @@ from wsss_lab.papers.lee2021.tables import (
     pairs_of,
     pseudo,
 )
-from wsss_lab.papers.shared_pictures import (
-    SplitPictures,
-    in_rows,
-    over_seeds,
-    per_cent,
-    when_chart,
-)
+from wsss_lab.papers.shared_pictures import SplitPictures, in_rows, over_seeds, per_cent, when_chart
 from wsss_lab.seeds.localisation import BACKGROUND
 from wsss_lab.seeds.saliency_supervision import HALF, SHARE, TAU, Selection, overlap_ratio
 

@@ -143,7 +143,11 @@ def covered(route: Route) -> Any:
 
 
 def salient_share(counts: np.ndarray) -> np.ndarray:
-    """Share of an image's object pixels that are salient, in per cent: `covered` (..., K, K + 1) -> (...)."""
+    """Share of an image's object pixels that are salient, in per cent: `covered` (..., K, K + 1) -> (...).
+
+    >>> float(salient_share(np.array([[5, 3, 0, 0], [1, 2, 0, 0], [0, 1, 0, 0]])))  # 3 of 4
+    75.0
+    """
     return 100 * divide(counts[..., 1:, 1].sum(-1), counts[..., 1:, :].sum((-2, -1)))
 
 

@@ -20,19 +20,8 @@ from wsss_lab.lab.session import Session
 from wsss_lab.lab.steps import Step
 from wsss_lab.papers.oh2017 import route as oh2017
 from wsss_lab.papers.oh2017.route import PUBLISHED, detect_shown, refine_shown
-from wsss_lab.papers.oh2017.tables import (
-    DIALS,
-    miou,
-    seeder_score,
-)
-from wsss_lab.papers.shared_pictures import (
-    SplitPictures,
-    class_iou,
-    compared,
-    over_seeds,
-    per_cent,
-    when_chart,
-)
+from wsss_lab.papers.oh2017.tables import DIALS, miou, seeder_score
+from wsss_lab.papers.shared_pictures import SplitPictures, class_iou, compared, over_seeds, per_cent, when_chart
 from wsss_lab.seeds.cam import expand
 
 

@@ -18,19 +18,8 @@ from wsss_lab.lab.plots import Drawn, Panel
 from wsss_lab.lab.session import Session
 from wsss_lab.papers.roy2017.claims import MISSED
 from wsss_lab.papers.roy2017.route import BASELINES, ITERATIONS, LEAST, PARENTS, STUDIED, Route, labelled_rows
-from wsss_lab.papers.roy2017.tables import (
-    DIALS,
-    FULL,
-    miou,
-    result,
-)
-from wsss_lab.papers.shared_pictures import (
-    SplitPictures,
-    compared,
-    over_seeds,
-    per_cent,
-    when_chart,
-)
+from wsss_lab.papers.roy2017.tables import DIALS, FULL, miou, result
+from wsss_lab.papers.shared_pictures import SplitPictures, compared, over_seeds, per_cent, when_chart
 from wsss_lab.refinement import crf_rnn
 from wsss_lab.seeds.neighbours import SIGMA_Z, SPACING, window
 from wsss_lab.seeds.rectified_gaussian import MODES

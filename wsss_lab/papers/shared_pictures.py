@@ -166,6 +166,8 @@ def when_chart(run: Session, dials: Sequence[Dial]) -> Drawn:
         charts.points(axes, at, found, charts.line_style(0)["color"], "o-", ms=4)
         axes.axhline(0, color="#888888", lw=0.9)
         charts.label(axes, dial.by, "effect (pp)", dial.effect.name)
+        if np.all(np.mod(at, 1) == 0):  # a part for each value
+            axes.set_xticks(at)
         if not np.isnan(at).any():
             told.append(f"{dial.effect.name} by {dial.by}: from {found[0].mean:+.1f} at {at[0]:.3g} to "
                         f"{found[-1].mean:+.1f} at {at[-1]:.3g}, a change of {dial.change.interval(run.results)}")

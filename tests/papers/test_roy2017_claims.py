@@ -273,8 +273,8 @@ def test_what_photographs_leave_out_is_named():
     frame, _ = decided_on("photos")
     untestable = frame[frame["verdict"] == Verdict.NOT_TESTABLE]["why"]
     assert {name[-2:] for name in untestable.index} == {"03", "07", "08", "09", "10", "11", "14", "15", "16", "17"}
-    assert untestable["roy2017-C03"] == "profile photos doesn't have the row 'w/o att unary'"
-    assert untestable["roy2017-C10"] == "profile photos doesn't train the network 'SEC-like'"
+    assert untestable["roy2017-C03"] == "profile photos doesn't have 'w/o att unary'"
+    assert untestable["roy2017-C10"] == "profile photos doesn't have 'SEC-like'"
     assert "test" not in frame["measured"]["roy2017-C02"] and "of 5 differences" in frame["why"]["roy2017-C01"]
 
 

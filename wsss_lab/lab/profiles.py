@@ -5,7 +5,7 @@ Only what all papers share is kept here; a paper's schedules per profile stand i
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -73,6 +73,13 @@ def unknown_name(kind: str, name: str, known: list[str]) -> ParameterError:
     return ParameterError(f"unknown {kind} '{name}'",
                           f"one of {', '.join(known)}" if known else f"there is no {kind} to choose from",
                           f"did you mean '{close[0]}'?" if close else "")
+
+
+def named(kind: str, name: str, known: Collection[str]) -> str:
+    """The name, which is among the known ones; else raises `unknown_name`."""
+    if name not in known:
+        raise unknown_name(kind, name, list(known))
+    return name
 
 
 def check_inputs(profile: Profile, environment: Mapping[str, str] = os.environ) -> None:

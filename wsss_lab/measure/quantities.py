@@ -150,6 +150,21 @@ def cached(make: Callable[..., Any]) -> Callable[..., Any]:
     return once
 
 
+@cached
+def result(output: str, method: Callable[..., "Step"], *arguments: Any) -> Source:
+    """Source: an output of the step that a method of Route gives for these arguments, as in
+    result("confusions", Route.scored, "G2", "v2"); NotMeasured where one of them is a name that the route has
+    `left_out`."""
+
+    def source(route: Any) -> Any:
+        for name in arguments:
+            if name in route.left_out:
+                raise NotMeasured(f"profile {route.profile} doesn't have '{name}'")
+        return method(route, *arguments)[output]
+
+    return source
+
+
 def figure(name: str, source: Source | Sequence[Source], statistic: Statistic,
            sums: Callable[..., np.ndarray] = lambda counts: counts, unit: str = "%", replicates: int = REPLICATES
            ) -> Quantity:

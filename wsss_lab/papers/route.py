@@ -2,7 +2,7 @@
 
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -58,6 +58,11 @@ class PaperRoute:
     def unseeded(self, label: str) -> str:
         """A label, or a text with labels in it, without the route's seed."""
         return re.sub(rf", seed {self.seed}\b", "", label)
+
+    @property
+    def left_out(self) -> Collection[str]:
+        """Rows, networks and splits that the route's profile doesn't have: of these nothing is measured."""
+        return ()
 
     def score(self, labels: Step, split: str = "val", output: str = "masks") -> Step:
         """Confusion matrices, per image, of an output of a step, label maps, against the ground truth."""

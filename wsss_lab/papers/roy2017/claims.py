@@ -37,7 +37,17 @@ from wsss_lab.measure.claims import (
     told,
     where_run,
 )
-from wsss_lab.measure.quantities import Leaf, Quantity, Results, Source, cached, figure, joined, per_image_sums
+from wsss_lab.measure.quantities import (
+    Leaf,
+    Quantity,
+    Results,
+    Source,
+    cached,
+    figure,
+    joined,
+    per_image_sums,
+    result,
+)
 from wsss_lab.papers.roy2017.route import BASELINES, ITERATIONS, PARENTS, UNACTIVATED, Route, labelled_rows
 from wsss_lab.papers.roy2017.tables import (
     BOUND,
@@ -48,7 +58,6 @@ from wsss_lab.papers.roy2017.tables import (
     miou,
     predicted_classes,
     quality,
-    result,
     scores,
 )
 from wsss_lab.papers.shared_tables import LABEL_QUALITY, val_tags

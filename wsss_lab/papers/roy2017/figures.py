@@ -16,9 +16,10 @@ from wsss_lab.lab import charts, plots
 from wsss_lab.lab.choices import at_quantile, ranked
 from wsss_lab.lab.plots import Drawn, Panel
 from wsss_lab.lab.session import Session
+from wsss_lab.measure.quantities import result
 from wsss_lab.papers.roy2017.claims import MISSED
 from wsss_lab.papers.roy2017.route import BASELINES, ITERATIONS, LEAST, PARENTS, STUDIED, Route, labelled_rows
-from wsss_lab.papers.roy2017.tables import DIALS, FULL, miou, result
+from wsss_lab.papers.roy2017.tables import DIALS, FULL, miou
 from wsss_lab.papers.shared_pictures import SplitPictures, compared, over_seeds, per_cent, when_chart
 from wsss_lab.refinement import crf_rnn
 from wsss_lab.seeds.neighbours import SIGMA_Z, SPACING, window

@@ -6,7 +6,7 @@ that.
 """
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,7 +21,7 @@ from wsss_lab.evaluation import scoring
 from wsss_lab.evaluation.confusion import VOID
 from wsss_lab.evaluation.object_recall import object_areas
 from wsss_lab.evaluation.scoring import score_seeds
-from wsss_lab.lab.profiles import unknown_name
+from wsss_lab.lab.profiles import has_test, named
 from wsss_lab.lab.rehearsal import scale_of
 from wsss_lab.lab.stand_ins import GRID
 from wsss_lab.lab.steps import Step
@@ -342,22 +342,19 @@ def labelled_rows(profile: str) -> tuple[str, ...]:
     return _PHOTO_ROWS if profile == "photos" else (*ROWS, *TAUGHT)
 
 
-def named(kind: str, name: str, names: Collection[str]) -> str:
-    """The name. Raises ParameterError where it isn't among these."""
-    if name not in names:
-        raise unknown_name(kind, name, list(names))
-    return name
-
-
 @dataclass(frozen=True)
 class Route(PaperRoute):
     """The steps of one full run of the paper at one seed, on one world.
 
-    start: what gives the start weights of the trunk. profile: says what is left out, see `labelled_rows`; "" = nothing.
+    start: what gives the start weights of the trunk. profile: says what is left out, see `labelled_rows`.
     """
 
     start: Any
-    profile: str = ""
+    profile: str
+
+    @property
+    def left_out(self) -> set[str]:
+        return {*ROWS, *TAUGHT, "test"} - {*labelled_rows(self.profile), *["test"] * has_test(self.profile)}
 
     # --- one network: seeds and segmenter ------------------------------------------------------------------------
 

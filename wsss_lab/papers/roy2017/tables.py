@@ -2,7 +2,7 @@
 the rectified Gaussian."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -13,8 +13,7 @@ import torch
 from wsss_lab.evaluation.confusion import divide, mean_iou, nan_mean
 from wsss_lab.lab.profiles import has_test
 from wsss_lab.lab.session import Session
-from wsss_lab.lab.steps import Step
-from wsss_lab.measure.quantities import NotMeasured, Quantity, Source, cached, figure
+from wsss_lab.measure.quantities import Quantity, Source, cached, figure, result
 from wsss_lab.measure.strata import Dial
 from wsss_lab.measure.tables import NOT_RUN, REFERENCE, Column, Table, measured, table
 from wsss_lab.papers.roy2017.route import (
@@ -26,7 +25,6 @@ from wsss_lab.papers.roy2017.route import (
     TAUGHT,
     TRAININGS,
     Route,
-    labelled_rows,
 )
 from wsss_lab.papers.shared_tables import (
     CLASSES_NOTE,
@@ -52,22 +50,6 @@ FULL = "full"  # the paper's method
 COMPETITOR, BOUND = TAUGHT
 
 # --- what is measured -------------------------------------------------------------------------------------------------
-
-
-@cached
-def result(output: str, method: Callable[..., Step], *arguments) -> Source:
-    """An output of the step that a method of Route gives for these arguments: rows, splits, attention."""
-
-    def source(route: Route):
-        for each in arguments:
-            if each in (*ROWS, *TAUGHT) and each not in labelled_rows(route.profile):
-                lacks = "train the network" if each in TAUGHT else "have the row"
-                raise NotMeasured(f"profile {route.profile} doesn't {lacks} '{each}'")
-            if each == "test" and not has_test(route.profile):
-                raise NotMeasured(f"profile {route.profile} doesn't have masks of test")
-        return method(route, *arguments)[output]
-
-    return source
 
 
 def confusions(row: str, split: str = "val") -> Source:

@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from wsss_lab.errors import DataError
-from wsss_lab.saliency.precomputed import SaliencyMaps
+from wsss_lab.saliency.precomputed import SaliencyMaps, read_saliency
 
 
 def test_png_of_8_and_16_bits(tmp_path):
@@ -40,6 +40,7 @@ def test_a_folder_has_one_scale_for_all_maps_of_a_type(tmp_path, suffix, kind, v
     for name, content in written.items():
         expected = np.minimum(np.array([content]) / scale, 1)
         np.testing.assert_allclose(maps.read(name, (1, 2)), expected, atol=1e-6)
+    np.testing.assert_array_equal(read_saliency(tmp_path, name, (1, 2)), maps.read(name, (1, 2)))
 
 
 def write_odd_files(folder):

@@ -63,6 +63,11 @@ class SaliencyMaps:
         return self._scales[kind]
 
 
+def read_saliency(folder: Path | str, name: str, size: tuple[int, int]) -> np.ndarray:
+    """The map of one image of a folder, as `SaliencyMaps` reads it: float32 (H, W) in [0, 1]."""
+    return SaliencyMaps(folder).read(name, size)
+
+
 def files_of(folder: Path) -> dict[str, dict[str, File]]:
     """The maps of a folder: suffix -> image -> file."""
     return {suffix: listing(folder, suffix) for suffix in (".png", ".npy")}

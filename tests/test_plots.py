@@ -196,6 +196,8 @@ def test_an_arrow_around_a_corner_leaves_upwards_or_downwards_and_arrives_from_t
     first, turn, last = way
     assert first[0] == turn[0] == pytest.approx(x0) and turn[1] == last[1] == pytest.approx(y1)
     assert min(y0, y1) < first[1] < max(y0, y1) and min(x0, x1) < last[0] < max(x0, x1)
+    (back,) = arrow_ends(flow(BOXES, [(end, start, "turn")]))  # leaves sideways and arrives from above or below
+    np.testing.assert_allclose(back, way[::-1])
 
 
 def test_a_frame_surrounds_its_boxes_and_takes_arrows():

@@ -271,7 +271,7 @@ def flow(boxes: Mapping[str, tuple[float, float, str]], arrows: Sequence[tuple[s
 
     boxes: name -> (x, y, text), centres in a 0..1 square. frames: heading -> names of the boxes inside.
     arrows: (from, to); (from, to, "below") to go around underneath everything; (from, to, "corner") to leave upwards
-    or downwards and arrive from the side. colours: fill, by box name.
+    or downwards and arrive from the side, (from, to, "turn") the other way round. colours: fill, by box name.
     """
     from matplotlib.figure import Figure
 
@@ -328,6 +328,8 @@ def _way(places: Mapping[str, tuple], start: str, end: str, kind: str = "") -> l
         return _way_below(places, start, end)
     if kind == "corner":
         return _corner(places[start], places[end])
+    if kind == "turn":
+        return _corner(places[end], places[start])[::-1]
     return [_edge(places[start], places[end]), _edge(places[end], places[start])]
 
 

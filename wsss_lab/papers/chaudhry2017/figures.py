@@ -313,14 +313,14 @@ def fig2(run: Session) -> Drawn:
         "f": (0.44, 0.24, "Segmentation volume f\nbackground and classes"),
         "V": (0.44, 0.56, "Attention volume V\none map per class"),
         "fusion": (0.44, 0.86, "Algorithm 1\nharmonic mean of\nattention and S, above γ"),
-        "cues": (0.935, 0.62, "Cues M\na label for\neach pixel"),
-        "class loss": (0.665, 0.56, "Classification loss\nmean of V,\nagainst the tags"),
-        "adapt": (0.735, 0.24, "After a round: adapt\nbest of f among the tags"),
+        "cues": (0.935, 0.56, "Cues M\na label for\neach pixel"),
+        "class loss": (0.65, 0.56, "Classification loss\nmean of V,\nagainst the tags"),
+        "adapt": (0.755, 0.24, "After a round: adapt\nbest of f among the tags"),
         "pixel loss": (0.935, 0.24, "Pixel loss\nf, against M"),
     }
     arrows = [("image", "trunk"), ("image", "saliency"), ("trunk", "f"), ("f", "V"), ("V", "fusion"),
-              ("saliency", "fusion"), ("fusion", "cues"), ("V", "class loss"), ("f", "adapt"),
-              ("adapt", "cues"), ("f", "pixel loss", "below"), ("cues", "pixel loss")]
+              ("saliency", "fusion"), ("fusion", "cues", "turn"), ("V", "class loss"), ("f", "adapt"),
+              ("adapt", "cues", "corner"), ("f", "pixel loss", "below"), ("cues", "pixel loss")]
     colours = {"V": "#FCE8BF", "saliency": "#D3EBF8", "fusion": "#CFE9DF", "adapt": "#E4DEF2", "f": "#F3DCE8",
                "trunk": "#F3DCE8"}
     figure = plots.flow(boxes, arrows, (9.6, 4.4), colours, {"One network": ("trunk", "f", "V")})

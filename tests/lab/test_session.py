@@ -139,6 +139,16 @@ def test_tables_and_figures_are_saved_under_their_id(tmp_path):
     assert read_manifest(folder).keys() == {"table1", "fig3"}
 
 
+@pytest.mark.parametrize(("profile", "said"), [("quick", True), ("toy", False)])
+def test_pictures_of_quick_say_that_they_mean_nothing_also_where_they_are_only_shown(profile, said):
+    from matplotlib.figure import Figure
+
+    figure = Figure()
+    figure.subplots()
+    start("oh2017", profile, figures="").show(figure, "Nothing.")
+    assert ("it means nothing" in " ".join(text.get_text() for text in figure.texts)) == said
+
+
 def test_the_provenance_of_a_run_names_what_made_it():
     facts = start("oh2017", "quick", seeds=2, world_seed=7, figures="").provenance().data[""]
     assert facts["profile, seeds"] == "quick, 2" and facts["world"] == "toyvoc, seed 7"

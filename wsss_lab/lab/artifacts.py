@@ -78,21 +78,27 @@ class Artifacts:
         _check(id, title, kind)
         if not alt.strip():
             raise ParameterError(f"figure {id!r} has no alt text", "one sentence that says what there is to see")
-        if self.caveat and kind != "schematic":
-            # Laid out here, and legends kept where they are then: matplotlib moves those outside the charts to the edge
-            # of whatever is saved (findings/outside_legend.sh).
-            figure.draw_without_rendering()
-            figure.set_layout_engine("none")
-            for legend in figure.legends:
-                legend.set_bbox_to_anchor((0, 0, 1, 1), transform=figure.transFigure)
-            below = figure.get_tightbbox().y0 / figure.get_figheight()
-            figure.text(0.5, below, f"\n{self.caveat}", ha="center", va="top", size="small", color="firebrick")
+        if kind != "schematic":
+            self.note(figure)
         png = draw(figure)
         facts = {"title": title, "kind": kind, "alt": alt}
         if self.photographs and kind == "qualitative":
             facts["photographs"] = True
         self._save(id, {f"{id}.png": png}, facts)
         return Picture(png, alt)
+
+    def note(self, figure: "Figure") -> None:
+        """Write the caveat, where there is one, below all that a figure shows."""
+        if not self.caveat:
+            return
+        # Laid out here, and legends kept where they are then: matplotlib moves those outside the charts to the edge
+        # of whatever is saved (findings/outside_legend.sh).
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
+        for legend in figure.legends:
+            legend.set_bbox_to_anchor((0, 0, 1, 1), transform=figure.transFigure)
+        below = figure.get_tightbbox().y0 / figure.get_figheight()
+        figure.text(0.5, below, f"\n{self.caveat}", ha="center", va="top", size="small", color="firebrick")
 
     def claims(self, decided: "pd.DataFrame") -> "Styler":
         """Save the decided claims, one row each with the columns of claims.COLUMNS, and return them for display."""

@@ -163,6 +163,8 @@ class Session:
         if hasattr(what, "alt") and not more:  # a figure that tells its own
             what, more = what.figure, (what.alt,)
         if hasattr(what, "savefig") and len(more) == 1:
+            if self.profile != LESSON:  # whose networks have learnt: what is only looked at needs no remark
+                self.artifacts.note(what)
             return Picture(draw(what), *more)
         if not all(isinstance(each, str) for each in (what, *more)):
             raise ParameterError(f"run.show can't show {type(what).__name__}",

@@ -67,4 +67,4 @@ def turn(panel: Callable[[Any], Panel], name: str, values: Sequence[Any], classe
             display(Drawn(grid([[panel(value)]], classes=classes, size=4), name, f"{name} = {value}"))
 
         interact(show, value=SelectionSlider(options=values, description=name, continuous_update=False))
-    return Drawn(stills, name, f"The same photo at {name} = {', '.join(map(str, values))}.")
+    return Drawn(stills, name, f"The same image at {name} = {', '.join(map(str, values))}.")

@@ -53,6 +53,25 @@ def drawn(text: str) -> np.ndarray:
     return np.array([[255 if sign == "v" else int(sign) for sign in row] for row in text.split()], np.uint8)
 
 
+def normal(*shape: int, seed: int = 0) -> torch.Tensor:
+    """Doubles from a standard normal distribution."""
+    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+def uniform(*shape: int, seed: int = 0) -> torch.Tensor:
+    """Doubles from 0 to 1."""
+    return torch.rand(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+def moved_by_a_step(net: torch.nn.Module) -> set[str]:
+    """Names of what a step of training changes."""
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    optimiser = torch.optim.SGD([each for each in net.parameters() if each.requires_grad], lr=0.1, weight_decay=0.1)
+    net(2 * normal(2, 3, 64, 64).float() + 1).square().sum().backward()
+    optimiser.step()
+    return {name for name, value in net.state_dict().items() if not torch.equal(value, before[name])}
+
+
 def schedule(iterations: int = 2, **others) -> dict:
     """Settings of a short training."""
     return Schedule(iterations, **({"batch": 4, "lr": 3e-3, "policy": "constant"} | others)).settings()

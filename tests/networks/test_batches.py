@@ -8,9 +8,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from tiny_views import blobs, make_view, write_photographs
-from torch import nn
 from torchvision.models import mobilenet_v2
 
 from wsss_lab.data.canvas import augment, draw_variants, label_canvas, normalise, scale_crop, trim_and_flip
@@ -22,19 +20,10 @@ from wsss_lab.errors import DataError
 from wsss_lab.evaluation.scoring import ground_truth
 from wsss_lab.networks.backbones import Backbone
 from wsss_lab.networks.batches import DEPTH, Batches, ahead, labelled_batches, pixel_batches, tagged_batches
-from wsss_lab.networks.fit import Curves, Schedule, fit
 from wsss_lab.networks.heads import deeplab
 from wsss_lab.networks.machine import Machine
 from wsss_lab.networks.mobilenet import frozen_features
 from wsss_lab.seeds.saliency_supervision import scale_and_jitter
-
-SCHEDULE = Schedule(6, 4, 0.05, "sgd", "poly")
-
-
-@pytest.fixture(autouse=True)
-def plain(monkeypatch):
-    for name in ("WSSS_WORKERS", "WSSS_PARTS", "WSSS_PRECISION", "WSSS_CHECKPOINTS"):
-        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture(autouse=True)
@@ -57,45 +46,24 @@ def generator(seed=1):
     return torch.Generator().manual_seed(seed)
 
 
-class Loss:
-    """Mean squared error; calls `at` with the iteration before it."""
-
-    def __init__(self, at=lambda iteration: None):
-        self.curves, self.at = Curves(), at
-
-    def __call__(self, net, x, y):
-        self.at(self.curves.iteration)
-        loss = F.mse_loss(net(x), y)
-        self.curves.write({"loss": loss})
-        return loss
-
-
 def draw(generator):
     x = torch.randn(4, 4, generator=generator)
     return x, x[:, :2] * 2
 
 
-def train(next_batch=draw, loss=None):
-    torch.manual_seed(5)
-    net = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.3), nn.Linear(8, 2))
-    history = fit(net, next_batch, loss or Loss(), SCHEDULE, seed=1)
-    return history, net.state_dict()
-
-
-# --- the same results ------------------------------------------------------------------------------------------------
-
-
-def test_batches_of_photographs_are_the_same_to_the_bit(folder):
+def test_batches_of_photographs_are_the_same_to_the_bit_and_read_by_the_workers(folder, monkeypatch):
     """Each on a view of its own, whose cache is empty."""
+    readers, read = set(), JpegFiles.read
+    monkeypatch.setattr(JpegFiles, "read", lambda self, row: readers.add(threading.current_thread().name)
+                        or read(self, row))
     masks, found = np.random.default_rng(0).integers(0, 3, (3, 24, 36), np.uint8), []
     for workers in (0, 3):
+        readers.clear()
         next_batch = labelled_batches(folder.train_view("train"), masks, 32, 4, crop_and_jitter)
         with ahead(next_batch, generator(), 4, machine(workers)) as batches:
             found.append([tensor for batch in batches for tensor in batch])
     assert len(found[0]) == 4 * 4 and all(torch.equal(*pair) for pair in zip(*found, strict=True))
-
-
-# --- batches of a view -----------------------------------------------------------------------------------------------
+    assert readers and all(name.startswith("wsss-reader_") for name in readers)
 
 
 def test_a_batch_holds_the_images_labels_and_tags_that_belong_together():
@@ -137,9 +105,6 @@ def test_augmentations_are_done_later_with_the_numbers_of_their_turn_and_no_othe
     assert np.array_equal(np.random.get_state()[1], numpy_state)  # noqa: NPY002
 
 
-# --- drawn ahead -----------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("workers", [0, 1, 2])
 @pytest.mark.parametrize("count", [0, 1, 7])
 def test_the_generator_stands_behind_the_batch_that_was_handed_out(workers, count):
@@ -155,28 +120,17 @@ def test_the_generator_stands_behind_the_batch_that_was_handed_out(workers, coun
     assert seen == count and torch.equal(mine.get_state(), theirs.get_state())
 
 
-# --- how far, and by whom --------------------------------------------------------------------------------------------
-
-
-def wait_for(condition):
-    end = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.001)
-
-
-@pytest.mark.parametrize(("workers", "depth"), [("0", 0), ("1", DEPTH)])
-def test_so_many_batches_are_drawn_ahead_and_no_more(monkeypatch, workers, depth):
-    monkeypatch.setenv("WSSS_WORKERS", workers)
-    drawn = []
-
-    def check(iteration):
-        expected = min(iteration + 1 + depth, SCHEDULE.iterations)
-        wait_for(lambda: len(drawn) >= expected)
-        time.sleep(0.01)
-        assert drawn == [drawn[0]] * expected
-
-    train(lambda generator: drawn.append(threading.current_thread()) or draw(generator), Loss(check))
+@pytest.mark.parametrize(("workers", "depth"), [(0, 0), (1, DEPTH)])
+def test_so_many_batches_are_drawn_ahead_and_no_more(workers, depth):
+    drawn, end = [], time.monotonic() + 10
+    with ahead(lambda generator: drawn.append(threading.current_thread()) or draw(generator), generator(), 6,
+               machine(workers)) as batches:
+        for number, _ in enumerate(batches, start=1):
+            expected = min(number + depth, 6)
+            while len(drawn) < expected and time.monotonic() < end:
+                time.sleep(0.001)
+            time.sleep(0.01)
+            assert drawn == [drawn[0]] * expected
     assert (drawn[0] is threading.current_thread()) == (depth == 0)
 
 
@@ -190,16 +144,6 @@ def test_images_of_a_batch_are_read_side_by_side_and_stay_in_order():
 
     with ahead(lambda generator: every(read, range(6)), generator(), 2, machine(3)) as batches:
         assert list(batches) == [(0, 1, 2, 3, 4, 5)] * 2
-
-
-def test_photographs_are_read_by_the_workers(folder, monkeypatch):
-    readers, read = set(), JpegFiles.read
-    monkeypatch.setattr(JpegFiles, "read", lambda self, row: readers.add(threading.current_thread().name)
-                        or read(self, row))
-    next_batch = tagged_batches(folder.train_view("train"), 32, 8)
-    with ahead(next_batch, generator(), 2, machine(2)) as batches:
-        assert len(list(batches)) == 2
-    assert readers <= {"wsss-reader_0", "wsss-reader_1"} and readers
 
 
 def test_for_a_gpu_batches_are_pinned_ahead_and_finished_in_their_turn(monkeypatch):
@@ -220,13 +164,9 @@ def test_for_a_gpu_batches_are_pinned_ahead_and_finished_in_their_turn(monkeypat
     assert happened == [("device 1", False), ("pin", False), ("pin", False), ("finish", True)]
 
 
-# --- ends ------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("workers", ["0", "2"])
-def test_an_error_in_drawing_is_raised_at_its_batch(monkeypatch, workers):
-    monkeypatch.setenv("WSSS_WORKERS", workers)
-    drawn, trained = [], []
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_error_in_drawing_is_raised_at_its_batch(workers):
+    drawn, seen = [], []
 
     def failing(generator):
         drawn.append(1)
@@ -234,27 +174,22 @@ def test_an_error_in_drawing_is_raised_at_its_batch(monkeypatch, workers):
             raise DataError("image 4 is damaged", "a sound image", "remove it")
         return draw(generator)
 
-    with pytest.raises(DataError, match="image 4 is damaged") as caught:
-        train(failing, Loss(trained.append))
-    assert trained == [0, 1, 2] and caught.value.fix == "remove it"
+    with (pytest.raises(DataError, match="image 4 is damaged(.|\n)*remove it"),
+          ahead(failing, generator(), 6, machine(workers)) as batches):
+        seen.extend(batches)
+    assert len(seen) == 3
 
 
 @pytest.mark.parametrize("problem", [ValueError, KeyboardInterrupt])
-def test_a_training_that_fails_ends_its_threads(monkeypatch, problem):
-    monkeypatch.setenv("WSSS_WORKERS", "2")
-    seen = []
-
-    def fail(iteration):
-        seen.extend(thread.name for thread in threading.enumerate() if thread.name.startswith("wsss"))
+def test_what_fails_between_batches_ends_the_threads(problem):
+    with (pytest.raises(problem), ahead(lambda generator: (every(abs, [-1, -2]), draw(generator))[1], generator(), 6,
+                                        machine(2)) as batches):
+        next(batches)
+        assert {"wsss-drawer_0", "wsss-reader_0"} <= {thread.name for thread in threading.enumerate()}
         raise problem
 
-    with pytest.raises(problem):
-        train(lambda generator: (every(abs, [-1, -2]), draw(generator))[1], Loss(fail))
-    assert "wsss-drawer_0" in seen and "wsss-reader_0" in seen
 
-
-def test_ctrl_c_while_a_batch_is_awaited_ends_the_threads(monkeypatch):
-    monkeypatch.setenv("WSSS_WORKERS", "2")
+def test_ctrl_c_while_a_batch_is_awaited_ends_the_threads():
     drawn = []
 
     def slow(generator):
@@ -265,12 +200,9 @@ def test_ctrl_c_while_a_batch_is_awaited_ends_the_threads(monkeypatch):
             time.sleep(0.05)
         return draw(generator)
 
-    with pytest.raises(KeyboardInterrupt):
-        train(slow)
+    with pytest.raises(KeyboardInterrupt), ahead(slow, generator(), 6, machine(2)) as batches:
+        list(batches)
     assert len(drawn) <= 1 + 1 + DEPTH  # no batch was begun after that
-
-
-# --- behind frozen layers ---------------------------------------------------------------------------------------------
 
 
 def test_a_network_sees_the_same_by_features_of_frozen_layers_as_by_the_images_they_were_made_of():

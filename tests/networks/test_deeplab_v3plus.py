@@ -1,22 +1,23 @@
-"""DeepLabv3+ with a gate: early features of every trunk, gate and cue injection by hand, what reaches the decoder."""
+"""DeepLabv3+ with a gate, AffinityNet: features of every trunk, gate and cues by hand, what reaches the decoder."""
 
 from dataclasses import replace
 
 import pytest
 import torch
 import torch.nn.functional as F
+from tiny_views import moved_by_a_step, normal
 from torch import nn
 
 from wsss_lab.errors import ParameterError
 from wsss_lab.networks.backbones import Backbone
 from wsss_lab.networks.deeplab_v3plus import (
+    AffinityNet,
     CueInjection,
     DeepLabV3Plus,
     freeze_trunk,
     gate,
     read_by,
     readers,
-    v3plus_trunk,
 )
 from wsss_lab.networks.trunks import TOY_BLOCKS, TOY_RESNET_BLOCKS
 from wsss_lab.networks.wide_resnet import TOY_WIDE_RESNET, WIDE_RESNET38
@@ -36,50 +37,46 @@ def images(count=2, side=32, seed=1):
     return torch.randn(count, 3, side, side, generator=torch.Generator().manual_seed(seed))
 
 
-def features(*shape, seed=0):
-    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
-
-
-def conv3(family, trunk, x):
-    """The early features, layer by layer."""
+def literal_levels(family, trunk, x):
+    """The early features, then those of AffinityNet's three levels, layer by layer."""
     if family == "wide_resnet":
-        return F.relu(trunk.b4.bn_branch2a(trunk.b3(trunk.b2(trunk.conv1a(x)))))
+        fourth = trunk.b3(trunk.b2(trunk.conv1a(x)))
+        fifth = trunk.b4(fourth)
+        sixth = trunk.b5(fifth)
+        return [*(F.relu(layer.bn_branch2a(each)) for layer, each in (
+            (trunk.b4, fourth), (trunk.b5, fifth), (trunk.b6, sixth))), F.relu(trunk.bn6(trunk.b6(sixth)))]
     if family == "resnet":
-        return trunk.layer1(trunk.maxpool(trunk.relu(trunk.bn1(trunk.conv1(x)))))
-    if family == "mobilenet":
-        return trunk[3](trunk[2](trunk[1](trunk[0](x))))
-    conv2 = F.max_pool2d(F.relu(trunk[0](x)), 3, 2, padding=1)
-    return F.relu(trunk[3](conv2))
+        first = trunk.layer1(trunk.maxpool(trunk.relu(trunk.bn1(trunk.conv1(x)))))
+        second = trunk.layer2(first)
+        third = trunk.layer3(second)
+        return [first, second, third, trunk.layer4(third)]
+    # (past the last layer) of each level: conv3 before pool3, with it, and conv4 with pool4; features[3], [6] and [13]
+    return [*(trunk[:end](x) for end in {"vgg": (5, 6, 9), "mobilenet": (4, 7, 14)}[family]), trunk(x)]
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_early_features_are_conv3_and_late_ones_the_trunks_and_every_layer_computes_once(family):
+    """AffinityNet joins its levels on the grid of the trunk's output."""
     torch.manual_seed(0)
-    trunk, x, calls = FAMILIES[family].trunk("DeepLab"), images(side=64), []
-    trunk(images(4, 64) * 2 + 1)  # so that norms do something in evaluation mode too
+    net, x, calls = AffinityNet(FAMILIES[family]), images(side=64), []
+    net.trunk(2 * x + 1)  # so that norms do something in evaluation mode too
     with torch.inference_mode():
-        expected = conv3(family, trunk.eval(), x), trunk(x)
-        leaves = [layer for layer in trunk.modules() if isinstance(layer, nn.Conv2d | nn.BatchNorm2d)]
+        early, *levels = literal_levels(family, net.eval().trunk, x)
+        pooled = (F.avg_pool2d(level, level.shape[-1] // levels[-1].shape[-1]) for level in levels)
+        reduced = [F.elu(layer(level)) for layer, level in zip(net.reduce, pooled, strict=True)]
+        expected = F.elu(torch.einsum("oi,bihw->bohw", net.merge.weight[:, :, 0, 0], torch.cat(reduced, 1)))
+        torch.testing.assert_close(net(x), expected, rtol=1e-4, atol=1e-5)
+        leaves = [layer for layer in net.trunk.modules() if isinstance(layer, nn.Conv2d | nn.BatchNorm2d)]
         for layer in leaves:
             layer.register_forward_hook(lambda layer, *_: calls.append(layer))
-        found = read_by(trunk, readers(family, trunk)[:1], x)
-    for one, other in zip(found, expected, strict=True):
-        assert torch.equal(one, other) and one.std() > 0
+        found = read_by(net.trunk, readers(family, net.trunk)[:1], x)
+    assert torch.equal(found[0], early) and torch.equal(found[1], levels[-1]) and early.std() > 0
     assert len(calls) == len(leaves) and set(calls) == set(leaves)
 
 
-def moved_by_a_step(net):
-    """Names of what a step of training changes."""
-    before = {name: value.clone() for name, value in net.state_dict().items()}
-    optimiser = torch.optim.SGD([each for each in net.parameters() if each.requires_grad], lr=0.1, weight_decay=0.1)
-    net(images(2, 64) * 2 + 1).square().sum().backward()
-    optimiser.step()
-    return {name for name, value in net.state_dict().items() if not torch.equal(value, before[name])}
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_a_step_of_training_moves_no_norm_of_the_trunk_and_none_of_its_first_layers(family):
-    net = build(FAMILIES[family]).train()
+@pytest.mark.parametrize(("family", "statistics"), [*zip(FAMILIES, ["frozen"] * 4), ("wide_resnet", "trained")])
+def test_a_step_of_training_moves_no_norm_of_the_trunk_and_none_of_its_first_layers(family, statistics):
+    net = build(FAMILIES[family], aspp_statistics=statistics).train()
     net.prepare()
     moved = moved_by_a_step(net)
     norms = tuple(f"trunk.{name}." for name, layer in net.trunk.named_modules() if isinstance(layer, nn.BatchNorm2d))
@@ -89,6 +86,9 @@ def test_a_step_of_training_moves_no_norm_of_the_trunk_and_none_of_its_first_lay
     assert moved & trunk == {name for name in trunk if not name.startswith((*norms, *first))} != set()
     assert {name.split(".")[0] for name in moved} == {"trunk", "aspp", "merge", "cue", "decoder", "skip"}
     assert {f"{part}.1.running_mean" for part in ("merge", "skip")} <= moved  # of new layers outside the ASPP
+    running = {name for name in net.state_dict() if name.startswith("aspp") and "running" in name}
+    assert running and running & moved == (running if statistics == "trained" else set())
+    assert {f"aspp.convs.0.1.{name}" for name in ("weight", "bias")} <= moved  # scale and shift learn either way
 
 
 def test_the_first_layers_of_wideresnet_38_are_the_stem_and_three_blocks():
@@ -101,19 +101,14 @@ def test_the_first_layers_of_wideresnet_38_are_the_stem_and_three_blocks():
     assert trunk.b6.dropout.training and trunk.b7.dropout.training
 
 
-def eq_9(deep, shallow, psi, r):
-    """As it is printed, for any r."""
-    return (1 - r) * (deep - psi * shallow) / (1 - psi) + r * shallow
-
-
 def test_each_element_is_one_of_both_terms_of_eq_9_drawn_on_its_own():
     torch.manual_seed(0)
-    deep, shallow = features(2, 2, 50, 50), features(2, 2, 50, 50, seed=1)
+    deep, shallow = normal(2, 2, 50, 50), normal(2, 2, 50, 50, seed=1)
     drawn = gate(deep, shallow, 0.3, training=True)
-    taken = (drawn == shallow).double()
-    torch.testing.assert_close(drawn, eq_9(deep, shallow, 0.3, taken))
-    assert taken.mean().item() == pytest.approx(0.3, abs=0.02)
-    correlations = torch.corrcoef(taken.flatten(2).flatten(0, 1))[~torch.eye(4, dtype=torch.bool)]
+    r = (drawn == shallow).double()
+    torch.testing.assert_close(drawn, (1 - r) * (deep - 0.3 * shallow) / (1 - 0.3) + r * shallow)  # as it is printed
+    assert r.mean().item() == pytest.approx(0.3, abs=0.02)
+    correlations = torch.corrcoef(r.flatten(2).flatten(0, 1))[~torch.eye(4, dtype=torch.bool)]
     assert correlations.abs().max() < 0.1
 
 
@@ -122,12 +117,6 @@ def test_at_inference_both_are_mixed_as_in_eq_10_and_nothing_is_drawn():
     state = torch.get_rng_state()
     assert gate(deep, shallow, 0.3, training=False).tolist() == pytest.approx([0.7, 3.0, -0.2])
     assert torch.equal(torch.get_rng_state(), state)
-
-
-@pytest.mark.parametrize("psi", [-0.1, 1.0, 1.5])
-def test_a_rate_that_means_nothing_is_refused(psi):
-    with pytest.raises(ParameterError, match="mixing rate psi="):
-        gate(torch.zeros(1), torch.zeros(1), psi, training=True)
 
 
 def injection(form, shallow=3, width=4):
@@ -143,7 +132,7 @@ def injection(form, shallow=3, width=4):
 @pytest.mark.parametrize(("form", "over", "one"), [("paper", (2, 3), 0), ("released", (0, 2, 3), 1)])
 def test_cues_are_injected_as_in_eq_11(form, over, one):
     """Literally; as printed with the statistics of each image, as released with the batch's and a gain of 1 + z."""
-    module, shallow, deep = injection(form), 3 * features(2, 3, 5, 6) + 2, features(2, 4, 5, 6, seed=1)
+    module, shallow, deep = injection(form), 3 * normal(2, 3, 5, 6) + 2, normal(2, 4, 5, 6, seed=1)
     module.normalise.train()
     kernel, norm = module.cues[0].weight[:, :, 0, 0], module.cues[1]
     values = torch.einsum("ok,bkhw->bohw", kernel, deep) / (1 + norm.eps) ** 0.5
@@ -158,31 +147,10 @@ def test_cues_are_injected_as_in_eq_11(form, over, one):
     torch.testing.assert_close(module(shallow, shuffled), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_the_released_form_uses_what_it_learned_of_batches_when_it_is_not_trained():
-    """The statistics of Eq. (11) as printed are always those of the image."""
-    released, paper = (injection(form) for form in ("released", "paper"))
-    shallow, deep = features(1, 3, 5, 6), features(1, 4, 5, 6, seed=1)
-    lifted = shallow + 5 * shallow.new_ones(1, 3, 1, 1)
-    assert torch.allclose(paper(shallow, deep), paper(lifted, deep))
-    assert not torch.allclose(released(shallow, deep), released(lifted, deep))
-    assert not list(released.normalise.parameters()) and not list(paper.normalise.parameters())
-
-
 def test_without_injection_deep_features_are_not_read():
-    module, shallow = injection("none"), features(2, 3, 5, 6)
-    one, other = (module(shallow, features(2, 4, 5, 6, seed=seed)) for seed in (1, 2))
-    assert torch.equal(one, other) and not hasattr(module, "cues") and one.shape == (2, 4, 5, 6) and one.min() == 0
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_scores_come_on_the_grid_of_the_skip_connection(family):
-    net = build(FAMILIES[family]).eval()
-    with torch.inference_mode():
-        shallow, deep = net.features(images())
-        scores = net(images()[..., :24])  # an image need not be square
-    side = 8 if family == "mobilenet" else 16  # the small trunks have half the strides
-    assert deep.shape == (2, 16, side, side) and shallow.shape[-2:] == (side, side)
-    assert scores.shape == (2, 3, side, side * 3 // 4)
+    module, shallow = injection("none"), normal(2, 3, 5, 6)
+    one, other = (module(shallow, normal(2, 4, 5, 6, seed=seed)) for seed in (1, 2))
+    assert torch.equal(one, other) and not hasattr(module, "cues") and one.min() == 0
 
 
 def test_deep_features_are_merged_from_context_and_skip():
@@ -219,31 +187,19 @@ def test_without_a_gate_the_decoder_gets_the_deep_features_alone_as_with_a_rate_
         torch.testing.assert_close(gated(images()), plain(images()))
 
 
-def test_new_convolutions_start_as_he_et_al_and_the_trunk_is_left_alone():
-    wide = replace(WIDE, width=64, dropout=0.5)
-    net = build(wide)
+def test_new_convolutions_start_as_he_et_al():
+    net = build(replace(WIDE, width=64, dropout=0.5))
     for layer in (net.merge[0], net.decoder[0][0], net.aspp.project[0]):
         assert layer.weight.std().item() == pytest.approx((2 / layer.weight[0].numel()) ** 0.5, rel=0.1)
     assert not net.decoder[-1].bias.any() and net.aspp.project[-1].p == 0.5
     assert [layer.p for layer in net.decoder if isinstance(layer, nn.Dropout)] == [0.5, 0.1]
-    torch.manual_seed(0)
-    trunk = v3plus_trunk(wide)
-    assert all(torch.equal(value, net.trunk.state_dict()[name]) for name, value in trunk.state_dict().items())
 
 
-@pytest.mark.parametrize("statistics", ["frozen", "trained"])
-def test_statistics_of_the_aspp_follow_the_batches_only_where_they_should(statistics):
-    net = build(aspp_statistics=statistics).train()
-    net.prepare()
-    moved = moved_by_a_step(net)
-    running = {name for name in net.state_dict() if name.startswith("aspp") and "running" in name}
-    assert running and running & moved == (running if statistics == "trained" else set())
-    assert {f"aspp.convs.0.1.{name}" for name in ("weight", "bias")} <= moved  # scale and shift learn either way
-
-
-@pytest.mark.parametrize(("options", "complaint"), [
-    ({"mode": "random"}, "gate 'random' is not known"), ({"cue": "film"}, "cue injection 'film' is not known"),
-    ({"aspp_statistics": "moving"}, "aspp_statistics 'moving' is not known")])
-def test_unknown_words_are_refused(options, complaint):
+@pytest.mark.parametrize(("call", "complaint"), [
+    (lambda: build(mode="random"), "gate 'random' is not known"),
+    (lambda: build(cue="film"), "cue injection 'film' is not known"),
+    (lambda: build(aspp_statistics="moving"), "aspp_statistics 'moving' is not known"),
+    *((lambda psi=psi: gate(torch.zeros(1), torch.zeros(1), psi, True), "mixing rate psi=") for psi in (-0.1, 1.0))])
+def test_what_means_nothing_is_refused(call, complaint):
     with pytest.raises(ParameterError, match=complaint):
-        build(**options)
+        call()

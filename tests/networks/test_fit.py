@@ -74,9 +74,6 @@ def keep_checkpoints(monkeypatch, folder, minutes="0"):
     monkeypatch.setenv("WSSS_CHECKPOINT_MINUTES", minutes)
 
 
-# --- the loop --------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(("policy", "expected"), [
     ("constant", [1, 1, 1, 1]), ("step", [1, 1, 0.1, 0.1]), ("poly", [1, 0.75**0.9, 0.5**0.9, 0.25**0.9]),
     ("cosine", [1, (1 + 0.5**0.5) / 2, 0.5, (1 - 0.5**0.5) / 2])])
@@ -98,17 +95,13 @@ def test_each_iteration_has_the_learning_rates_of_its_policy(monkeypatch, policy
     assert rates == [pytest.approx([0.05 * each, 1.5 * each]) for each in expected]
 
 
-@pytest.mark.parametrize("wrong", [{"policy": "linear"}, {"optimiser": "adam"}])
-def test_unknown_words_are_refused(wrong):
-    with pytest.raises(ParameterError, match=f"'{list(wrong.values())[0]}' is not known"):
-        train(replace(SGD, **wrong))
-
-
-def test_a_loss_that_is_not_a_number_names_the_iteration():
+def test_unknown_words_are_refused_and_a_loss_that_is_not_a_number_names_the_iteration():
+    for wrong in ({"policy": "linear"}, {"optimiser": "adam"}):
+        with pytest.raises(ParameterError, match=f"'{list(wrong.values())[0]}' is not known"):
+            train(replace(SGD, **wrong))
     calls = iter(range(10))
-    with pytest.raises(TrainingError, match="nan at iteration 4 of 8") as caught:
+    with pytest.raises(TrainingError, match="nan at iteration 4 of 8(.|\n)*lower the learning rate .now 0.1"):
         train(loss=lambda net, x, y: net(x).mean() * (float("nan") if next(calls) == 3 else 1.0))
-    assert "lower the learning rate (now 0.1)" in caught.value.fix
 
 
 def test_a_trunk_without_a_learning_rate_does_not_move():
@@ -124,9 +117,6 @@ def test_pretraining_learns_two_colours():
     images = np.zeros((200, 32, 32, 3), np.uint8)
     images[labels == 1, :, :, 0] = 200
     assert pretrain(images, labels, BACKBONE, Schedule(15, 16).settings(), 0)["accuracy"] == 1.0
-
-
-# --- interrupted -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("schedule", [SGD, ADAM])
@@ -150,19 +140,16 @@ def test_an_interrupted_training_ends_as_one_that_was_not(tmp_path, monkeypatch,
     assert not list(tmp_path.iterdir())
 
 
-def test_short_trainings_leave_nothing_behind(tmp_path, monkeypatch):
+def test_short_trainings_leave_nothing_behind_and_another_seed_looks_elsewhere(tmp_path, monkeypatch):
     keep_checkpoints(monkeypatch, tmp_path, "10")
     with pytest.raises(KeyboardInterrupt):
         train(loss=Loss(5))
     assert not list(tmp_path.iterdir())
-
-
-def test_a_checkpoint_of_another_configuration_is_not_used(tmp_path, monkeypatch):
     keep_checkpoints(monkeypatch, tmp_path)
     with pytest.raises(KeyboardInterrupt):
         train(loss=Loss(4))
     file, = tmp_path.iterdir()
-    assert train(seed=2)[0] == train(seed=2)[0] and file.is_file()  # another seed looks elsewhere
+    assert train(seed=2)[0] == train(seed=2)[0] and file.is_file()
 
 
 def of_another_seed(file):
@@ -186,8 +173,7 @@ def test_a_checkpoint_that_cannot_be_used_is_said_and_the_training_begins_anew(t
     damage(file)
     again, found, _ = train()
     assert again == history and all(torch.equal(found[name], weights[name]) for name in weights)
-    printed = capsys.readouterr().out
-    assert printed.startswith(f"checkpoint '{file}' {said}") and printed.endswith(": the training begins anew\n")
+    assert capsys.readouterr().out.startswith(f"checkpoint '{file}' {said}")
     assert not file.exists()
 
 
@@ -199,23 +185,15 @@ def folder_of_checkpoints(where: str) -> dict:
     return {"folder": str(folder), "there": where}
 
 
-def test_steps_keep_their_checkpoints_beside_the_store_and_clear_them(tmp_path):
-    store, step = Store(tmp_path), Step("networks", folder_of_checkpoints, {"where": "x"})
-    compute([step], store, jobs=0)
-    assert step.load(store)["folder"] == str(store.checkpoints(step)) == str(tmp_path / ".checkpoints" / step.key)
-    assert not store.checkpoints(step).exists() and checkpoint_folder() is None
-    assert [manifest["key"] for manifest in store.manifests()] == [step.key]
-
-
-def test_steps_side_by_side_in_threads_keep_their_checkpoints_apart(tmp_path):
+def test_steps_side_by_side_in_threads_keep_their_checkpoints_apart_beside_the_store_and_clear_them(tmp_path):
     store = Store(tmp_path)
     steps = [Step("networks", folder_of_checkpoints, {"where": str(number)}) for number in range(6)]
     with ThreadPoolExecutor(3) as threads:
         compute(steps, store, executor=threads)
-    assert [step.load(store)["folder"] for step in steps] == [str(store.checkpoints(step)) for step in steps]
-
-
-# --- parts -----------------------------------------------------------------------------------------------------------
+    for step in steps:
+        assert step.load(store)["folder"] == str(store.checkpoints(step)) == str(tmp_path / ".checkpoints" / step.key)
+        assert not store.checkpoints(step).exists()
+    assert checkpoint_folder() is None and len(list(store.manifests())) == 6
 
 
 def without_dropout():
@@ -261,15 +239,8 @@ def test_where_memory_is_short_a_batch_is_split_and_that_is_said(monkeypatch, ca
     assert loss.curves["loss"] == pytest.approx(whole.curves["loss"], rel=1e-5)
     assert capsys.readouterr().out.splitlines() == [
         f"GPU memory is short: batches of 6 are worked through in {parts} parts" for parts in (2, 4)]
-
-
-def test_memory_for_less_than_one_image_is_an_error():
-    with pytest.raises(TrainingError, match="too small for one image") as caught:
+    with pytest.raises(TrainingError, match="too small for one image(.|\n)*WSSS_PRECISION=bf16"):
         train(loss=Hungry(0))
-    assert "WSSS_PRECISION=bf16" in caught.value.fix
-
-
-# --- precision -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
@@ -284,44 +255,19 @@ def test_half_precision_is_nearly_the_same_training_with_full_weights(monkeypatc
     assert all(value.dtype == torch.float32 for value in others.values())
 
 
-def test_a_cpu_computes_in_full_precision_and_without_workers_unless_told_otherwise():
+def test_machines_by_default_and_as_told(monkeypatch):
+    """A CPU computes in full precision and without workers; beside a GPU there is one per core but no more than 8."""
     here = Machine.here()
     assert (here.precision, here.parts, here.checkpoints, here.workers) == ("fp32", 1, None, 0)
-
-
-@pytest.mark.parametrize(("cores", "expected"), [(2, 2), (16, 8)])
-def test_beside_a_gpu_there_is_a_worker_per_core_but_no_more_than_8(monkeypatch, cores, expected):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert resolve_device("cpu").type == resolve_device("auto").type == "cpu"
+    for name, error, message in (("cuda", SetupError, "DEVICE=cuda"), ("tpu", ParameterError, "device=tpu")):
+        with pytest.raises(error, match=message):
+            resolve_device(name)
     monkeypatch.setattr(machine, "resolve_device", lambda: torch.device("cuda"))
-    monkeypatch.setattr(machine.os, "sched_getaffinity", lambda process: set(range(cores)), raising=False)
     monkeypatch.setenv("WSSS_PRECISION", "bf16")
-    assert Machine.here().workers == expected
+    for cores, expected in ((2, 2), (16, 8)):
+        monkeypatch.setattr(machine.os, "sched_getaffinity", lambda _, cores=cores: set(range(cores)), raising=False)
+        assert Machine.here().workers == expected
     monkeypatch.setenv("WSSS_WORKERS", "12")
     assert Machine.here().workers == 12
-
-
-def test_devices(monkeypatch):
-    assert resolve_device("cpu").type == "cpu"
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert resolve_device("auto").type == "cpu"
-    with pytest.raises(SetupError, match="DEVICE=cuda"):
-        resolve_device("cuda")
-    with pytest.raises(ParameterError, match="device=tpu"):
-        resolve_device("tpu")
-
-
-# --- curves ----------------------------------------------------------------------------------------------------------
-
-
-def test_curves_count_iterations_and_join_parts():
-    curves = Curves()
-    for iteration in range(3):
-        curves.begin()
-        curves.write({"loss": 9.0, "new": 1.0})  # an attempt for which memory is too small
-        curves.begin()
-        for part in (1.0, 4.0):
-            assert curves.iteration == iteration
-            curves.write({"loss": part + iteration} | ({"late": torch.tensor(part)} if iteration == 2 else {}))
-        curves.join((2 / 3, 1 / 3))
-    assert curves == {"loss": [2, 3, 4], "late": [2]}
-    curves.write({"loss": 7})  # a loss of its own, without a training
-    assert curves["loss"][-1] == 7 and curves.iteration == 4

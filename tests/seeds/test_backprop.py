@@ -1,106 +1,50 @@
-"""Back-propagation neuron by neuron, layer by layer and by finite differences, and smoothed maps of a view."""
+"""Back-propagation neuron by neuron and layer by layer, and smoothed maps of a view."""
 
 import itertools
+import math
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from scipy.ndimage import gaussian_filter
+from tiny_views import blobs, make_view, normal
 from torch import nn
 
+from wsss_lab.data import frames
 from wsss_lab.data.canvas import normalise
-from wsss_lab.data.views import TrainView
 from wsss_lab.errors import ParameterError
-from wsss_lab.seeds.backprop import (
-    METHODS,
-    backprop_maps,
-    class_gradients,
-    deepest_stop,
-    excitation_maps,
-    excitation_mass,
-    gaussian_smooth,
-    guided_maps,
-    vanilla_maps,
-)
-from wsss_lab.seeds.cam import expand
+from wsss_lab.seeds import backprop
+from wsss_lab.seeds.backprop import METHODS, backprop_maps, class_gradients, deepest_stop, gaussian_smooth
+
+SCENES = blobs([(32, 32)] * 3)
+VIEW = make_view(list(frames.images_of(SCENES)), np.zeros((3, 32, 32), np.uint8), [[1, 1], [0, 1], [0, 0]]).train_view()
 
 
-class RedGreenNet(nn.Module):
-    """Class 0 answers to red, class 1 to green."""
-
-    def __init__(self):
-        super().__init__()
-        detect = nn.Conv2d(3, 2, 3, padding=1)
-        detect.weight.data = torch.zeros(2, 3, 3, 3)
-        detect.weight.data[0, :, 1, 1] = torch.tensor([1e-4, -1e-4, 0.0])  # gradients too small for float16
-        detect.weight.data[1, :, 1, 1] = torch.tensor([-1e-4, 1e-4, 0.0])
-        nn.init.constant_(detect.bias, -1e-5)
-        classifier = nn.Conv2d(2, 2, 1, bias=False)
-        classifier.weight.data = torch.eye(2).view(2, 2, 1, 1)
-        self.stages = nn.Sequential(detect, nn.ReLU(), nn.AdaptiveAvgPool2d(1), classifier)
-
-    def layers(self):
-        return list(self.stages)
-
-    def forward(self, x):
-        return self.stages(x).flatten(1)
-
-
-@pytest.fixture
-def view():
-    images = np.zeros((3, 32, 32, 3), np.uint8)
-    images[:, 4:9, 4:9, 0] = 255  # red, top left
-    images[:, 20:27, 18:25, 1] = 255  # green, bottom right
-    tags = np.array([[True, True], [False, True], [False, False]])
-    return TrainView.from_arrays("test/val", ("red", "green"), ["x", "y", "z"], tags, images, "generator")
-
-
+@pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("method", METHODS)
-def test_each_tag_peaks_on_its_object(view, method):
-    maps = backprop_maps(RedGreenNet(), view, side=32, method=method, batch=2)
-    assert maps.dtype == np.float16 and maps.shape == (3, 2, 32, 32)
-    assert (maps[view.tags].max((1, 2)) == 1).all() and not maps[~view.tags].any()
-    for tag, peak in [((0, 0), (6, 6)), ((0, 1), (23, 21)), ((1, 1), (23, 21))]:
-        row, column = np.unravel_index(maps[tag].argmax(), (32, 32))
-        assert abs(row - peak[0]) <= 2 and abs(column - peak[1]) <= 2
-
-
-def test_default_sigma_follows_the_side(view):
-    images, _ = view.canvas(range(2), 32)
-    raw = METHODS["vanilla"](RedGreenNet(), normalise(images), torch.from_numpy(view.tags[:2].copy())).numpy()
+def test_maps_of_a_view_are_smoothed_averaged_and_relative_to_their_maximum(method, stride):
+    """A width of 8 pixels at a side of 321; batches of two images; gradients are too small for float16."""
+    net, (images, _), tags = SmallNet(classes=2), VIEW.canvas(range(3), 32), torch.from_numpy(VIEW.tags.copy())
+    net.classifier.weight.data.abs_().mul_(1e-6)
+    raw = METHODS[method](net, normalise(images), tags)
+    raw = F.interpolate(raw[:, None], size=(32, 32), mode="bilinear", align_corners=False)[:, 0].numpy()
     smooth = gaussian_filter(raw, (0, 8 * 32 / 321, 8 * 32 / 321), mode="mirror", truncate=4)
-    expected = smooth / smooth.max((1, 2), keepdims=True)
-    maps = backprop_maps(RedGreenNet(), view, 32, "vanilla")
-    np.testing.assert_allclose(maps[view.tags], expected, atol=1e-3)
-
-
-def test_stride_saves_space_and_expands_like_class_maps(view):
-    fine = backprop_maps(RedGreenNet(), view, 32, "vanilla", sigma=3)
-    coarse = backprop_maps(RedGreenNet(), view, 32, "vanilla", sigma=3, stride=2)
-    assert coarse.shape == (3, 2, 16, 16)
-    for index, tags in enumerate(view.tags):
-        grown = [expand(maps[index], (0, 0, 32, 32), 32, (32, 32), tags) for maps in (fine, coarse)]
-        np.testing.assert_allclose(*grown, atol=0.06)
-
-
-@pytest.mark.parametrize("sigma", [0.8, 2.5])
-def test_smoothing_equals_scipy(sigma):
-    maps = np.random.default_rng(0).random((2, 24, 31)).astype(np.float32)
-    expected = gaussian_filter(maps, (0, sigma, sigma), mode="mirror", truncate=4)
-    np.testing.assert_allclose(gaussian_smooth(torch.from_numpy(maps), sigma).numpy(), expected, atol=1e-5)
-
-
-def test_smoothing_small_maps_and_sigma_zero():
-    maps = torch.rand(2, 3, 3)
-    assert torch.equal(gaussian_smooth(maps, 0), maps)
-    expected = gaussian_filter(maps.numpy(), (0, 5, 5), mode="mirror", radius=(0, 2, 2))
-    np.testing.assert_allclose(gaussian_smooth(maps, 5.0).numpy(), expected, atol=1e-5)
-
-
-def test_unknown_method(view):
+    expected = smooth.reshape(3, 32 // stride, stride, 32 // stride, stride).mean((2, 4))
+    maps = backprop_maps(net, VIEW, 32, method, stride=stride, batch=2)
+    assert maps.dtype == np.float16 and not maps[~VIEW.tags].any()
+    np.testing.assert_allclose(maps[VIEW.tags], expected / expected.max((1, 2), keepdims=True), atol=2e-3)
     with pytest.raises(ParameterError, match="'grad' is not known"):
-        backprop_maps(RedGreenNet(), view, 32, "grad")
+        backprop_maps(net, VIEW, 32, "grad")
+
+
+@pytest.mark.parametrize(("size", "sigma"), [((24, 31), 0.8), ((24, 31), 2.5), ((3, 5), 5.0)])
+def test_smoothing_equals_scipy_and_is_cut_where_a_map_is_smaller_than_the_filter(size, sigma):
+    maps = np.random.default_rng(0).random((2, *size)).astype(np.float32)
+    radius = [min(int(4 * sigma + 0.5), side - 1) for side in size]
+    expected = gaussian_filter(maps, (0, sigma, sigma), mode="mirror", radius=(0, *radius))
+    np.testing.assert_allclose(gaussian_smooth(torch.from_numpy(maps), sigma).numpy(), expected, atol=1e-5)
+    assert torch.equal(gaussian_smooth(torch.from_numpy(maps), 0), torch.from_numpy(maps))
 
 
 class ScoreNet(nn.Module):
@@ -119,68 +63,40 @@ class ScoreNet(nn.Module):
 TAGS = torch.tensor([[True, False, True], [False, True, False]])
 
 
-def images(count=2, side=6):
-    return torch.randn(count, 3, side, side, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+IMAGES = normal(2, 3, 6, 6, seed=1)
 
 
-def test_vanilla_equals_finite_differences():
-    net, x, step = ScoreNet().eval(), images(), 1e-6
-    gradients = class_gradients(net, x, TAGS)
-    assert gradients.shape == (3, 3, 6, 6)
-    with torch.no_grad():
-        for pair, (row, label) in enumerate(TAGS.nonzero()):
-            for position in [(0, 0, 0), (1, 2, 3), (2, 5, 5)]:
-                moved = [x[row:row + 1].clone() for _ in range(2)]
-                moved[0][(0, *position)] += step
-                moved[1][(0, *position)] -= step
-                slope = (net(moved[0]) - net(moved[1]))[0, label] / (2 * step)
-                torch.testing.assert_close(gradients[(pair, *position)], slope, rtol=1e-5, atol=1e-8)
-
-
-def test_maps_take_the_largest_colour():
-    x, net = images(), ScoreNet().eval()
-    torch.testing.assert_close(vanilla_maps(net, x, TAGS), class_gradients(net, x, TAGS).abs().max(1).values)
-    guided = class_gradients(net, x, TAGS, guided=True)
-    torch.testing.assert_close(guided_maps(net, x, TAGS), guided.abs().max(1).values)
-
-
-def guided_by_layers(net, x, label):
-    """Guided back-propagation written out for ScoreNet, one layer at a time."""
+def gradients_by_layers(net, x, label, guided):
+    """Back-propagation written out for ScoreNet, one layer at a time."""
     conv1, _, pool, conv2, _, _ = net.body
     before1 = conv1(x)
-    pooled, winners = torch.nn.functional.max_pool2d(before1.relu(), 2, return_indices=True)
-    before2 = conv2(pooled)
+    pooled, winners = F.max_pool2d(before1.relu(), 2, return_indices=True)
+    before2, least = conv2(pooled), 0 if guided else -math.inf
     gradient = net.classifier.weight[label].view(1, -1, 1, 1).expand_as(before2) / before2[0, 0].numel()
-    gradient = gradient.clamp(min=0) * (before2 > 0)
-    gradient = torch.nn.functional.conv_transpose2d(gradient, conv2.weight, padding=1)
-    gradient = torch.nn.functional.max_unpool2d(gradient, winners, 2)
-    gradient = gradient.clamp(min=0) * (before1 > 0)
-    return torch.nn.functional.conv_transpose2d(gradient, conv1.weight, padding=1)
+    gradient = gradient.clamp(min=least) * (before2 > 0)
+    gradient = F.max_unpool2d(F.conv_transpose2d(gradient, conv2.weight, padding=1), winners, 2)
+    return F.conv_transpose2d(gradient.clamp(min=least) * (before1 > 0), conv1.weight, padding=1)
 
 
 @pytest.mark.parametrize("inplace", [False, True])
-def test_guided_equals_the_rule_layer_by_layer(inplace):
-    net, x = ScoreNet(inplace).eval(), images()
-    fast = class_gradients(net, x, TAGS, guided=True)
+@pytest.mark.parametrize("guided", [False, True])
+def test_gradients_equal_the_rule_layer_by_layer_and_maps_take_the_largest_colour(inplace, guided):
+    net, maps = ScoreNet(inplace).eval(), backprop.guided_maps if guided else backprop.vanilla_maps
+    found = class_gradients(net, IMAGES, TAGS, guided)
     with torch.no_grad():
-        slow = torch.cat([guided_by_layers(net, x[row:row + 1], label) for row, label in TAGS.nonzero()])
-    torch.testing.assert_close(fast, slow)
-    assert not torch.allclose(fast, class_gradients(net, x, TAGS))
+        slow = torch.cat([gradients_by_layers(net, IMAGES[row:row + 1], label, guided)
+                          for row, label in TAGS.nonzero()])
+    torch.testing.assert_close(found, slow)
+    torch.testing.assert_close(maps(net, IMAGES, TAGS), slow.abs().max(1).values)
+    assert maps(net, IMAGES, torch.zeros(2, 3, dtype=torch.bool)).shape == (0, 6, 6)
 
 
 def test_net_comes_back_as_it_was():
     net = ScoreNet().train()
-    hooks = [len(module._forward_hooks) for module in net.modules()]
-    guided_maps(net, images(), TAGS)
-    assert net.training and all(module.training for module in net.modules())
-    assert [len(module._forward_hooks) for module in net.modules()] == hooks
+    torch.testing.assert_close(backprop.guided_maps(net, IMAGES, TAGS), backprop.guided_maps(net.eval(), IMAGES, TAGS))
+    backprop.guided_maps(net.train(), IMAGES, TAGS)
+    assert all(module.training and not module._forward_hooks for module in net.modules())
     assert all(parameter.grad is None for parameter in net.parameters())
-    vanilla = vanilla_maps(net, images(), TAGS)
-    torch.testing.assert_close(vanilla, vanilla_maps(ScoreNet(), images(), TAGS))
-
-
-def test_images_without_tags_give_no_maps():
-    assert vanilla_maps(ScoreNet(), images(), torch.zeros(2, 3, dtype=torch.bool)).shape == (0, 6, 6)
 
 
 class SmallNet(nn.Module):
@@ -188,6 +104,7 @@ class SmallNet(nn.Module):
 
     def __init__(self, score_maps: bool = False, classes: int = 3):
         super().__init__()
+        torch.manual_seed(0)
         self.body = nn.Sequential(
             nn.Conv2d(3, 6, 3, stride=2, padding=1), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2, 1),
             nn.Conv2d(6, 8, 3, padding=2, dilation=2), nn.ReLU(), nn.MaxPool2d(3, 1, 1),
@@ -200,6 +117,11 @@ class SmallNet(nn.Module):
         last = [self.classifier, pool] if self.score_maps else [pool, self.classifier]
         return [*self.body, *last]
 
+    def forward(self, x):
+        for layer in self.layers():
+            x = layer(x)
+        return x.flatten(1)
+
 
 def positive_bias_free(net, seed=0):
     """Without biases a neuron that fires has at least one exciting child, so no mass can get lost."""
@@ -210,11 +132,6 @@ def positive_bias_free(net, seed=0):
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
     return net.double().eval()
-
-
-def random_images(count, side, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(count, 3, side, side, generator=generator, dtype=torch.float64)
 
 
 THREE = torch.tensor([[True, False, True], [False, True, False], [True, True, True]])
@@ -249,14 +166,11 @@ def neuron_influence(layer, raw, child, parent):
     if isinstance(layer, nn.AdaptiveAvgPool2d):
         weight[channel] = 1.0
         return weight * child[0]
-    size = layer.kernel_size if isinstance(layer.kernel_size, tuple) else (layer.kernel_size,) * 2
-    stride = layer.stride if isinstance(layer.stride, tuple) else (layer.stride,) * 2
-    padding = layer.padding if isinstance(layer.padding, tuple) else (layer.padding,) * 2
-    dilation = layer.dilation if isinstance(getattr(layer, "dilation", 1), tuple) else (1, 1)
+    size, stride, padding, dilation = (np.max(getattr(layer, name, 1))  # all are square
+                                       for name in ("kernel_size", "stride", "padding", "dilation"))
     best = None
-    for i, j in itertools.product(range(size[0]), range(size[1])):
-        y = row * stride[0] - padding[0] + i * dilation[0]
-        x = column * stride[1] - padding[1] + j * dilation[1]
+    for i, j in itertools.product(range(size), repeat=2):
+        y, x = row * stride - padding + i * dilation, column * stride - padding + j * dilation
         if not (0 <= y < child.shape[2] and 0 <= x < child.shape[3]):
             continue
         if isinstance(layer, nn.MaxPool2d):
@@ -280,9 +194,9 @@ def test_equals_a_loop_over_neurons(score_maps):
     for layer in net.body:  # biases, so that dead parents occur as well
         if isinstance(layer, nn.Conv2d):
             nn.init.constant_(layer.bias, 0.05)
-    image = random_images(1, 9)
+    image = normal(1, 3, 9, 9)
     tags = torch.tensor([[False, True, True]])
-    fast = excitation_mass(net.layers(), image, tags, stop_at=0)
+    fast = backprop.excitation_mass(net.layers(), image, tags, stop_at=0)
     layers = [nn.ReLU() if isinstance(layer, nn.ReLU) else layer for layer in net.layers()]  # not in place
     with torch.no_grad():
         slow = torch.cat([neuron_loop(layers, image, index, 0) for index in (1, 2)])
@@ -291,22 +205,17 @@ def test_equals_a_loop_over_neurons(score_maps):
 
 
 def test_batched_classes_equal_one_at_a_time():
-    net = positive_bias_free(SmallNet())
-    images = random_images(3, 17)
-    together = excitation_maps(net, images, THREE)
-    single = [excitation_maps(net, images[row:row + 1], F.one_hot(index, 3).bool()[None])
+    net, images = positive_bias_free(SmallNet()), normal(3, 3, 17, 17)
+    together = backprop.excitation_maps(net, images, THREE)
+    single = [backprop.excitation_maps(net, images[row:row + 1], F.one_hot(index, 3).bool()[None])
               for row, index in THREE.nonzero()]
     torch.testing.assert_close(together, torch.cat(single))
     assert not torch.allclose(together[0], together[1], rtol=1e-2)  # two classes of one image differ
+    assert together.shape == (6, 9, 9)  # of the first convolution's output
 
 
-def test_default_stop_is_the_first_convolutions_output():
-    net = positive_bias_free(SmallNet())
-    assert deepest_stop(net.layers()) == 1
-    assert excitation_maps(net, random_images(1, 16), THREE[:1]).shape == (2, 8, 8)
-
-
-def test_default_stop_is_above_layers_without_a_rule():
+def test_mass_stops_at_the_first_convolutions_output_or_above_layers_without_a_rule():
+    assert deepest_stop(SmallNet().layers()) == 1
     block = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU())
-    layers = [block, nn.Conv2d(4, 4, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Conv2d(4, 2, 1)]
-    assert deepest_stop(layers) == 1
+    assert deepest_stop([block, nn.Conv2d(4, 4, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Conv2d(4, 2, 1)]) == 1
+    assert deepest_stop([nn.Conv2d(3, 4, 3), nn.ReLU(), block, nn.ReLU()]) == 3

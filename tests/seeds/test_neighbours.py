@@ -6,6 +6,7 @@ from functools import partial
 
 import pytest
 import torch
+from tiny_views import normal, uniform
 
 from wsss_lab.errors import DataError, ParameterError
 from wsss_lab.seeds.neighbours import cell_colours, normalised, radius_of, similarity, spread, symmetric_part, window
@@ -15,11 +16,8 @@ def noise(*shape, seed=0):
     return torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
 
 
-def some_weights(batch=2, grid=(4, 5), radius=2, seed=0):
-    """Similarities of colours that differ enough to matter and not so much that nothing is alike."""
-    generator = torch.Generator().manual_seed(seed)
-    colours = 30 * torch.rand(batch, 3, *grid, dtype=torch.float64, generator=generator)
-    return similarity(colours, radius=radius)
+#: Similarities of colours that differ enough to matter and not so much that nothing is alike.
+WEIGHTS = similarity(30 * uniform(2, 3, 4, 5), radius=2)
 
 
 def dense(weights):
@@ -37,19 +35,16 @@ def dense(weights):
 
 def matrix_of_eq_8(colours, spacing, sigma_z, sigma_r):
     """All pairs (N, N) of one image (D, h, w), as the equation is printed."""
-    _, height, width = colours.shape
-    cells = [(row, column) for row in range(height) for column in range(width)]
-    found = torch.zeros(len(cells), len(cells), dtype=colours.dtype)
-    for i, a in enumerate(cells):
-        for j, b in enumerate(cells):
-            far = spacing ** 2 * ((a[0] - b[0]) ** 2 + (a[1] - b[1]) ** 2)
-            unlike = float(((colours[:, a[0], a[1]] - colours[:, b[0], b[1]]) ** 2).sum())
-            found[i, j] = math.exp(-far / sigma_z ** 2) * math.exp(-unlike / sigma_r ** 2)
-    return found
+    cells = torch.cartesian_prod(*(torch.arange(side) for side in colours.shape[1:])).double()
+    flat = colours.flatten(1).T
+    far, unlike = ((each[:, None] - each).square().sum(2) for each in (spacing * cells, flat))
+    return torch.exp(-far / sigma_z ** 2) * torch.exp(-unlike / sigma_r ** 2)
 
 
 def test_colours_of_single_pixels_are_those_of_hsv():
+    """Of noise, a grey, which has no hue, and black."""
     images = noise(1, 3, 6, 6)
+    images[..., 0, 0], images[..., 0, 1] = 90, 0
     found = cell_colours(images, (6, 6))
     assert found.dtype == torch.float32
     for row in range(6):
@@ -60,48 +55,31 @@ def test_colours_of_single_pixels_are_those_of_hsv():
             assert found[0, :, row, column].tolist() == pytest.approx(expected, abs=1e-3)
 
 
-def test_greys_have_no_hue_and_pure_colours_a_chroma_of_255():
-    grey = cell_colours(torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16).expand(1, 3, 16, 16), (16, 16))
-    assert not grey[:, :2].any() and torch.equal(grey[0, 2].flatten(), torch.arange(256.0))
-    red = cell_colours(torch.tensor([255, 0, 0], dtype=torch.uint8).view(1, 3, 1, 1), (1, 1))
-    assert red.flatten().tolist() == [255, 0, 255]
-
-
 def test_a_cell_has_the_mean_colour_of_its_pixels():
     images = noise(2, 3, 6, 8)
     pixels, cells = cell_colours(images, (6, 8)), cell_colours(images, (2, 4))
-    for row in range(2):
-        for column in range(4):
-            block = pixels[:, :, 3 * row : 3 * row + 3, 2 * column : 2 * column + 2]
-            torch.testing.assert_close(cells[:, :, row, column], block.mean((2, 3)))
+    torch.testing.assert_close(cells, pixels.unflatten(3, (4, 2)).unflatten(2, (2, 3)).mean((3, 5)))
 
 
 def test_all_weights_are_eq_8():
-    colours = 40 * torch.rand(2, 3, 4, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    colours = 40 * uniform(2, 3, 4, 5)
     found = dense(similarity(colours, spacing=3, sigma_z=7, sigma_r=20, radius=4))
     for matrix, each in zip(found, colours):
         torch.testing.assert_close(matrix, matrix_of_eq_8(each, 3, 7, 20))
     assert torch.equal(similarity(colours), similarity(colours, 8, 10, 30, 3))  # the paper's widths
 
 
-def test_symmetric_normalisation_against_matrices():
-    weights = some_weights()
-    matrix = dense(weights)
+def test_normalisations_and_the_symmetric_part_against_matrices():
+    matrix, rows = dense(WEIGHTS), normalised(WEIGHTS, "rows")
     scale = torch.diag_embed(matrix.sum(2).rsqrt())
-    found = dense(normalised(weights, "symmetric"))
-    torch.testing.assert_close(found, scale @ matrix @ scale)
-    torch.testing.assert_close(dense(normalised(weights, "rows")), matrix / matrix.sum(2, keepdim=True))
-
-
-def test_symmetric_part_against_matrices():
-    rows = normalised(some_weights(), "rows")
+    torch.testing.assert_close(dense(normalised(WEIGHTS, "symmetric")), scale @ matrix @ scale)
+    torch.testing.assert_close(dense(rows), matrix / matrix.sum(2, keepdim=True))
     torch.testing.assert_close(dense(symmetric_part(rows)), (dense(rows) + dense(rows).mT) / 2)
 
 
 @pytest.mark.parametrize("extra", [(), (3,), (2, 3)])
 def test_spreading_is_the_product_with_the_matrix(extra):
-    weights = normalised(some_weights(), "rows")
-    maps = torch.randn(2, *extra, 4, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    weights, maps = normalised(WEIGHTS, "rows"), normal(2, *extra, 4, 5)
     expected = torch.einsum("bij,b...j->b...i", dense(weights), maps.flatten(-2)).view_as(maps)
     torch.testing.assert_close(spread(weights, maps), expected)
 
@@ -112,8 +90,8 @@ def test_spreading_is_the_product_with_the_matrix(extra):
     (lambda: cell_colours(noise(1, 3, 4, 4), (5, 4)), r"\(5, 4\) cells on images of \(4, 4\)"),
     *((partial(similarity, torch.zeros(1, 3, 2, 2), **{name: value}), f"{name}={value}")
       for name, value in (("spacing", 0), ("sigma_z", -1), ("sigma_r", 0), ("radius", -1))),
-    (lambda: normalised(some_weights(), "columns"), "'columns'"),
-    *((partial(spread, some_weights(), torch.zeros(each)), r"maps of shape(.|\n)*\(2, ..., 4, 5\)")
+    (lambda: normalised(WEIGHTS, "columns"), "'columns'"),
+    *((partial(spread, WEIGHTS, torch.zeros(each)), r"maps of shape(.|\n)*\(2, ..., 4, 5\)")
       for each in ((4, 5), (2, 3, 4, 4), (1, 3, 4, 5))),
     *((partial(radius_of, torch.zeros(each)), "weights of shape")
       for each in ((1, 4, 3, 3), (1, 10, 3, 3), (9, 3, 3)))])

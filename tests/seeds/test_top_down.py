@@ -5,14 +5,12 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tiny_views import BACKBONE
+from tiny_views import uniform
 from torch import nn
 
 from wsss_lab.errors import ParameterError
-from wsss_lab.networks.backbones import Backbone
 from wsss_lab.seeds import top_down
-from wsss_lab.seeds.backprop import excitation_mass
-from wsss_lab.seeds.fusion_net import FullyConnected, FusionNet, aggregation
+from wsss_lab.seeds.fusion_net import aggregation
 from wsss_lab.seeds.neighbours import SPACING, cell_colours, similarity
 from wsss_lab.seeds.rectified_gaussian import MODES, mode
 from wsss_lab.seeds.top_down import Attention, cell_weights, top_down_maps
@@ -38,10 +36,6 @@ class Tiny(nn.Module):
             nn.init.normal_(layer.weight)
             layer.weight.data[range(3), [0, 1, 0] if layer is self.upper[0] else range(3)] += 2
         self.double()
-
-
-def uniform(*shape, seed=0):
-    return torch.rand(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
 def some_weights(batch=2, grid=GRID):
@@ -136,37 +130,14 @@ def test_the_order_is_that_of_the_present_labels_and_labels_do_not_mix():
     assert top_down_maps(net, FEATURES, ~everything(), weights, how).shape == (0, *GRID)
 
 
-def without_evidence(*labels):
-    """A network whose maps of some labels are negative everywhere."""
-    net = Tiny()
-    net.upper[-1].weight.data.abs_()
-    for label in labels:
-        net.upper[-1].weight.data[label] *= -1
-        net.upper[-1].bias.data[label] = -1
-    return net
-
-
 @pytest.mark.parametrize("neighbours", MODES)
 def test_a_label_without_positive_evidence_gets_nothing_from_its_parents(neighbours):
-    maps = top_down_maps(without_evidence(1), FEATURES, everything(), some_weights(),
-                         Attention(neighbours, activation=0.0)).view(2, LABELS, *GRID)
-    assert not maps[:, 1].any()
-    assert maps[:, [0, 2]].sum((2, 3)).sub(1).abs().max() < 1e-9
-
-
-def test_the_trunk_is_cut_so_that_excitation_on_the_whole_network_is_the_same():
-    """Up to the mass that excitation loses at neurons that their bias alone has fired, and this pass makes up for."""
-    torch.manual_seed(0)
-    net = FusionNet(Backbone.from_settings(BACKBONE), LABELS, "GAP").double().eval()
-    net.classifier.weight.data.abs_()
-    images = uniform(2, 3, 32, 32)
-    with torch.no_grad():
-        features = net.features(images)
-        layers = [*net.trunk, *net.head, net.classifier, nn.AdaptiveAvgPool2d(1)]
-        expected = excitation_mass(layers, images, everything(), net.cut).sum(1)
-        expected /= expected.sum((1, 2), keepdim=True)
-        found = top_down_maps(net, features, everything(), some_weights(grid=features.shape[2:]), PARENTS)
-    torch.testing.assert_close(found, expected)
+    net = Tiny()
+    net.upper[-1].weight.data.abs_()
+    net.upper[-1].weight.data[1] *= -1
+    net.upper[-1].bias.data[1] = -1
+    maps = top_down_maps(net, FEATURES, everything(), some_weights(), Attention(neighbours, activation=0.0))
+    torch.testing.assert_close(maps.sum((1, 2)), torch.tensor([1, 0, 1] * 2, dtype=torch.float64))
 
 
 def test_gmp_attends_to_the_winner_and_lse_to_what_is_near_it():
@@ -194,63 +165,27 @@ def test_cells_are_as_far_apart_as_in_the_paper_on_any_grid():
     torch.testing.assert_close(cell_weights(images, (3, 4)), similarity(cell_colours(images, (3, 4)), SPACING))
 
 
-def given_maps(monkeypatch, maps):
-    """Attention whose maps are given; what was asked for is kept."""
+@pytest.mark.parametrize(("background", "maps", "present", "expected"), [
+    # shares (1, 1/2, 1/4, 0) and (1, 1, 1/4, 0) of the maxima leave (0, 0, 3/4, 1) to the background
+    ("complement", [[0.8, 0.4, 0.2, 0.0], [0.4, 0.4, 0.1, 0.0]], [True, True, False, True],
+     [[0, 0, 3 / 5, 1], [1 / 2, 1 / 3, 1 / 5, 0], [0, 0, 0, 0], [1 / 2, 2 / 3, 1 / 5, 0]]),
+    # of its own unit, the first map, always; (1/3, 1, 1) and (1, 1/2, 0) of the maxima
+    ("unit", [[0.1, 0.3, 0.3], [0.2, 0.1, 0.0]], [False, False, True],
+     [[1 / 4, 2 / 3, 1], [0, 0, 0], [3 / 4, 1 / 3, 0]])])
+def test_attention_of_labels_by_hand(monkeypatch, background, maps, present, expected):
     asked = []
-
-    def fake(net, features, present, weights, how):
-        asked.append(present)
-        return maps
-
-    monkeypatch.setattr(top_down, "top_down_maps", fake)
-    return asked
+    monkeypatch.setattr(top_down, "top_down_maps",
+                        lambda *arguments: asked.append(arguments[2]) or torch.tensor(maps)[:, None])
+    found = Attention(background=background).label_attention(None, None, torch.tensor([present]), None)
+    torch.testing.assert_close(found, torch.tensor(expected)[None, :, None])
+    assert asked[0].tolist() == [[background == "unit", *present[1:]]]
 
 
-def test_the_complement_by_hand(monkeypatch):
-    """Maps of shares (1, 1/2, 1/4, 0) and (1, 1, 1/4, 0) of their maxima leave (0, 0, 3/4, 1) to the background."""
-    asked = given_maps(monkeypatch, torch.tensor([[[0.8, 0.4, 0.2, 0.0]], [[0.4, 0.4, 0.1, 0.0]]]))
-    present = torch.tensor([[True, True, False, True]])
-    found = Attention().label_attention(None, None, present, None)
-    expected = torch.tensor([[0, 0, 3 / 5, 1], [1 / 2, 1 / 3, 1 / 5, 0], [0, 0, 0, 0], [1 / 2, 2 / 3, 1 / 5, 0]])
-    expected = expected.view(1, 4, 1, 4)
-    torch.testing.assert_close(found, expected)
-    assert asked[0].tolist() == [[False, True, False, True]] and present.all(1).tolist() == [False]
-
-
-def test_the_background_from_its_own_unit_by_hand(monkeypatch):
-    """Maps (1, 3, 3) and (2, 1, 0) are (1/3, 1, 1) and (1, 1/2, 0) of their maxima."""
-    asked = given_maps(monkeypatch, torch.tensor([[[0.1, 0.3, 0.3]], [[0.2, 0.1, 0.0]]]))
-    found = Attention(background="unit").label_attention(None, None, torch.tensor([[False, False, True]]), None)
-    expected = torch.tensor([[[1 / 4, 2 / 3, 1]], [[0, 0, 0]], [[3 / 4, 1 / 3, 0]]])[None]
-    torch.testing.assert_close(found, expected)
-    assert asked[0].tolist() == [[True, False, True]], "the background always gets attention"
-
-
-def test_attention_of_a_mobilenet_ends_where_its_blocks_begin():
-    net = FusionNet(Backbone("mobilenet", width=4, dilation=2, side=64), LABELS)
-    assert net.cut == len(net.trunk) and net.upper == [*net.head, net.classifier]
-    features = net.eval().features(uniform(1, 3, 64, 64).float())
-    weights = some_weights(1, features.shape[2:])
-    found = top_down_maps(net, features, everything(1), weights.float(), Attention())
-    assert found.shape == (LABELS, 4, 4)
-    torch.testing.assert_close(found.sum((1, 2)), torch.ones(LABELS))
-
-
-def test_maps_of_another_size_than_that_of_fcl_attend_too():
-    """A larger image: FCL resizes its maps, and mass comes back through that."""
-    net = Tiny()
-    net.aggregation = FullyConnected(LABELS, (2, 2)).double()
-    net.upper[-1].bias.data += 5
-    found = top_down_maps(net, FEATURES, everything(), some_weights(), PARENTS)
-    torch.testing.assert_close(found.sum((1, 2)), torch.ones(6, dtype=torch.float64))
-
-
-@pytest.mark.parametrize(("bad", "message", "expected"), [
-    ({"neighbours": "exact"}, "neighbours='exact'", "literal or steps or smooth or none"),
-    ({"layers": "first"}, "layers='first'", "all or last"),
-    ({"background": "none"}, "background='none'", "complement or unit"),
-    ({"activation": -1.0}, "activation=-1.0", "a weight of 0 or more")])
-def test_switches_without_meaning_are_refused(bad, message, expected):
-    with pytest.raises(ParameterError, match=message) as caught:
+@pytest.mark.parametrize(("bad", "message"), [
+    ({"neighbours": "exact"}, "neighbours='exact'(.|\n)*literal or steps or smooth or none"),
+    ({"layers": "first"}, "layers='first'(.|\n)*all or last"),
+    ({"background": "none"}, "background='none'(.|\n)*complement or unit"),
+    ({"activation": -1.0}, "activation=-1.0(.|\n)*a weight of 0 or more")])
+def test_switches_without_meaning_are_refused(bad, message):
+    with pytest.raises(ParameterError, match=message):
         Attention(**bad)
-    assert caught.value.expected == expected

@@ -5,17 +5,12 @@ from functools import partial
 
 import pytest
 import torch
+from tiny_views import normal, uniform
 
 from wsss_lab.errors import ParameterError
 from wsss_lab.seeds.weighted_pooling import class_scores, masks_of, size_penalty, soft_margin_loss, weighted_pooling
 
-
-def doubles(*shape, seed=0):
-    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
-
-
-def shares(*shape, seed=1):
-    return torch.rand(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+SCORES = normal(2, 3, 4, 5).float()
 
 
 def pooled_literally(scores, masks, epsilon):
@@ -36,17 +31,12 @@ def test_masks_are_the_softmax_with_a_constant_background_by_hand():
     assert masks.flatten().tolist() == pytest.approx([0.25, 0.25, 0.5])
 
 
-def test_weighted_pooling_is_eq_3():
-    scores, masks = doubles(2, 3, 4, 5), shares(2, 3, 4, 5)
+def test_weighted_pooling_is_eq_3_and_an_empty_mask_scores_0_or_without_epsilon_nothing():
+    scores, masks = normal(2, 3, 4, 5), uniform(2, 3, 4, 5)
     for epsilon in (0.0, 1.0, 2.5):
         torch.testing.assert_close(weighted_pooling(scores, masks, epsilon), pooled_literally(scores, masks, epsilon))
     assert torch.equal(weighted_pooling(scores, masks), weighted_pooling(scores, masks, 1.0))
-
-
-def test_an_empty_mask_scores_0_and_without_epsilon_nothing():
-    scores, empty = doubles(1, 2, 3, 3), torch.zeros(1, 2, 3, 3, dtype=torch.float64)
-    assert weighted_pooling(scores, empty).tolist() == [[0, 0]]
-    assert weighted_pooling(scores, empty, 0.0).isnan().all()
+    assert not weighted_pooling(scores, 0 * masks).any() and weighted_pooling(scores, 0 * masks, 0.0).isnan().all()
 
 
 @pytest.mark.parametrize(("rule", "bad", "message"), [
@@ -62,55 +52,35 @@ def test_the_penalty_by_hand():
     mask = torch.tensor([1.0, 0.0, 0.0, 0.0], dtype=torch.float64).view(1, 1, 2, 2)
     assert size_penalty(mask).item() == pytest.approx(27 / 64 * math.log(0.26))
     assert size_penalty(mask, 5, 0.1).item() == pytest.approx(0.75**5 * math.log(0.35))
-    assert torch.equal(size_penalty(mask), size_penalty(mask, 3, 0.01))
-
-
-def test_the_penalty_has_a_gradient_for_a_mask_that_fills_the_image():
-    mask = torch.ones(1, 1, 3, 3, requires_grad=True)
-    size_penalty(mask).backward()
-    assert mask.grad.isfinite().all()
+    full = torch.ones(1, 1, 3, 3, requires_grad=True)
+    size_penalty(full).backward()
+    assert full.grad.isfinite().all()
 
 
 def test_class_scores_are_both_terms_of_the_masks_of_the_scores():
-    scores = torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
-    exponents = torch.cat([torch.full((2, 1, 4, 4), math.e), scores.exp()], 1)
+    exponents = torch.cat([torch.full((2, 1, 4, 5), math.e), SCORES.exp()], 1)
     masks = (exponents / exponents.sum(1, keepdim=True))[:, 1:]
-    pooled, penalty = class_scores(scores, 5, 0.1, 0.5)
-    torch.testing.assert_close(pooled, pooled_literally(scores, masks, 0.5))
+    pooled, penalty = class_scores(SCORES, 5, 0.1, 0.5)
+    torch.testing.assert_close(pooled, pooled_literally(SCORES, masks, 0.5))
     torch.testing.assert_close(penalty, (1 - masks.mean((2, 3))) ** 5 * (0.1 + masks.mean((2, 3))).log())
-
-
-def test_without_penalty_the_second_term_is_0_and_the_first_the_same():
-    scores = torch.randn(2, 3, 4, 4)
-    pooled, penalty = class_scores(scores, penalty=False)
-    assert torch.equal(pooled, class_scores(scores)[0]) and not penalty.any() and class_scores(scores)[1].all()
+    torch.testing.assert_close(class_scores(SCORES), class_scores(SCORES, 3, 0.01, 1.0))
+    pooled, penalty = class_scores(SCORES, penalty=False)
+    assert torch.equal(pooled, class_scores(SCORES)[0]) and not penalty.any()
 
 
 def test_gradients_flow_through_masks_and_scores():
-    scores = torch.randn(1, 2, 3, 3, generator=torch.Generator().manual_seed(0)).requires_grad_()
-    fixed = masks_of(scores)[:, 1:].detach()
-    whole, = torch.autograd.grad(class_scores(scores, penalty=False)[0].sum(), scores)
-    through_scores, = torch.autograd.grad(weighted_pooling(scores, fixed).sum(), scores)
-    through_masks, = torch.autograd.grad(weighted_pooling(scores.detach(), masks_of(scores)[:, 1:]).sum(), scores)
+    scores = SCORES.clone().requires_grad_()
+    whole, through_scores, through_masks = (torch.autograd.grad(each.sum(), scores)[0] for each in (
+        class_scores(scores, penalty=False)[0], weighted_pooling(scores, masks_of(scores)[:, 1:].detach()),
+        weighted_pooling(scores.detach(), masks_of(scores)[:, 1:])))
     assert through_masks.abs().sum() > 0.01
     torch.testing.assert_close(whole, through_scores + through_masks)
 
 
-def soft_margin_literally(scores, tags):
-    """Eq. (6) as it is printed, and the mean over images."""
-    losses = []
-    for of_image, present in zip(scores.tolist(), tags.tolist()):
-        terms = [z * math.log(1 / (1 + math.exp(-y))) + (1 - z) * math.log(math.exp(-y) / (1 + math.exp(-y)))
-                 for y, z in zip(of_image, present)]
-        losses.append(-sum(terms) / len(terms))
-    return sum(losses) / len(losses)
-
-
 def test_the_soft_margin_is_eq_6():
-    scores, tags = 3 * torch.randn(4, 5, generator=torch.Generator().manual_seed(0)), (torch.eye(5)[:4] + 0.0)
-    assert soft_margin_loss(scores, tags).item() == pytest.approx(soft_margin_literally(scores, tags), rel=1e-5)
-
-
-def test_the_soft_margin_stays_finite_for_large_scores():
-    loss = soft_margin_loss(torch.tensor([[1000.0, -1000.0]]), torch.tensor([[0.0, 0.0]]))
-    assert loss.item() == pytest.approx(500)
+    """As it is printed, and the mean over images; large scores stay finite."""
+    scores, tags = 3 * normal(4, 5).float(), torch.eye(5)[:4]
+    terms = [z * math.log(1 / (1 + math.exp(-y))) + (1 - z) * math.log(math.exp(-y) / (1 + math.exp(-y)))
+             for y, z in zip(scores.flatten().tolist(), tags.flatten().tolist())]
+    assert soft_margin_loss(scores, tags).item() == pytest.approx(-sum(terms) / len(terms), rel=1e-5)
+    assert soft_margin_loss(torch.tensor([[1000.0, -1000.0]]), torch.zeros(1, 2)).item() == pytest.approx(500)

@@ -7,14 +7,9 @@ from wsss_lab.errors import ParameterError
 from wsss_lab.fusion.confident import IGNORE, confident_labels
 
 
-def row(*planes):
-    """Masks of one image of one row of pixels: (1, planes, 1, pixels)."""
-    return torch.tensor(planes)[None, :, None]
-
-
-def label(masks, *tags, **options):
-    """Labels of the pixels of a single row, and whether the image is kept."""
-    labels, kept = confident_labels(masks, torch.tensor([tags]), **options)
+def label(planes, *tags, **options):
+    """Labels of the pixels of one image with masks of a single row, and whether the image is kept."""
+    labels, kept = confident_labels(torch.tensor(planes)[None, :, None], torch.tensor([tags]), **options)
     assert labels.dtype == torch.int64 and kept.dtype == torch.bool
     return labels[0, 0].tolist(), bool(kept)
 
@@ -38,17 +33,12 @@ def literally(masks, tags, confidence, background_confidence, least):
     return labels, torch.tensor(kept)
 
 
-def test_classes_need_60_and_background_70_percent_of_their_own_maximum():
-    """Background: above 0.7 * 0.8 = 0.56; the class: above 0.6 * 0.5 = 0.3."""
-    masks = row([0.8, 0.57, 0.55, 0.1, 0.1, 0.1], [0.1, 0.1, 0.1, 0.29, 0.31, 0.5])
+def test_classes_need_60_and_background_70_percent_of_their_own_maximum_and_the_least_confidence():
+    """Background: above 0.7 * 0.8 = 0.56; the class: above 0.6 * 0.5 = 0.3. 60 % of 0.25 is less than 0.2."""
+    masks = [[0.8, 0.57, 0.55, 0.1, 0.1, 0.1], [0.1, 0.1, 0.1, 0.29, 0.31, 0.5]]
     assert label(masks, 1) == ([0, 0, IGNORE, IGNORE, 1, 1], True)
-
-
-def test_no_mask_is_confident_below_the_least_confidence():
-    """60 % of 0.25 is 0.15, so that 0.18 counts only without the floor of 0.2."""
-    masks = row([0.9, 0.1, 0.1], [0.0, 0.18, 0.25])
-    assert label(masks, 1) == ([0, IGNORE, 1], True)
-    assert label(masks, 1, least=0.0) == ([0, 1, 1], True)
+    masks = [[0.9, 0.1, 0.1], [0.0, 0.18, 0.25]]
+    assert label(masks, 1) == ([0, IGNORE, 1], True) and label(masks, 1, least=0.0) == ([0, 1, 1], True)
 
 
 @pytest.mark.parametrize("least", [0.0, 0.2, 0.45])

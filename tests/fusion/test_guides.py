@@ -11,22 +11,9 @@ from tiny_views import make_view
 from wsss_lab.data import frames
 from wsss_lab.data.canvas import normalise, to_canvas
 from wsss_lab.errors import DataError, ParameterError
-from wsss_lab.fusion.guides import (
-    MEAN_COLOUR,
-    PAPER_RULES,
-    G2Rules,
-    g0_frames,
-    g0_guide,
-    g1_frames,
-    g1_guide,
-    g2_frames,
-    g2_guide,
-    salient_components,
-)
+from wsss_lab.fusion import guides
+from wsss_lab.fusion.guides import G2Rules, g0_guide, g1_guide, g2_frames, g2_guide, salient_components
 from wsss_lab.refinement.dense_crf import V2, dense_crf
-
-TAGS = np.array([True, True, False])
-# the drawings have about 60 pixels: one in a hundred is less than a pixel, so the area is asked in pixels here
 
 
 def test_salient_components_are_large_enough_and_no_lines_and_rules_scale_with_the_image():
@@ -36,7 +23,7 @@ def test_salient_components_are_large_enough_and_no_lines_and_rules_scale_with_t
     salient[40, 5:95] = True  # a line
     labels, count = salient_components(salient)
     assert count == 1 and (labels > 0).sum() == 50 and labels[20, 5] == 1
-    assert PAPER_RULES.scaled(0.5) == G2Rules("paper", 0.01, 6.25, 5.0, V2.scaled(0.5))
+    assert guides.PAPER_RULES.scaled(0.5) == G2Rules("paper", 0.01, 6.25, 5.0, V2.scaled(0.5))
 
 
 def parts_of(mask, min_area, min_extent=1):
@@ -97,7 +84,7 @@ def test_equals_the_literal_reading_on_random_maps(variant):
 
 
 BLANK = {"image": np.zeros((4, 5, 3), np.uint8), "seeds": np.zeros((4, 5), np.uint8),
-         "salient": np.zeros((4, 5), bool), "tags": TAGS}
+         "salient": np.zeros((4, 5), bool), "tags": np.array([True, True, False])}
 
 
 @pytest.mark.parametrize(("bad", "problem"), [
@@ -153,26 +140,17 @@ def test_g1_shows_the_whole_image_and_each_region_alone():
     (whole, *alone), = shown
     np.testing.assert_array_equal(whole, image)
     for region, each in enumerate(alone, start=1):
-        np.testing.assert_array_equal(each, np.where((region == REGIONS)[..., None], image, MEAN_COLOUR))
+        np.testing.assert_array_equal(each, np.where((region == REGIONS)[..., None], image, guides.MEAN_COLOUR))
     assert not g1_guide(image, (0 * REGIONS, 0), np.ones(3, bool), score).any()
-
-
-def test_scores_that_do_not_fit_are_named():
     with pytest.raises(DataError, match=r"\(1, 3\) for 2 regions"):
         g1_of([[0, 0, 0]], [True] * 3)
 
 
-def some_view(seeds=range(4)):
-    """Random cases of several sizes: a view, frames of salient pixels and of seeds."""
-    sides = 40, 32, 36, 40
-    cases = [random_case(seed, sides[seed % 4]) for seed in seeds]
-    images, labels, salient, tags = zip(*cases)
-    view = make_view(images, [np.zeros_like(each) for each in labels], tags, "abc")
-    return view, frames.stack(view, (each.astype(np.uint8) for each in salient), fill=0), frames.stack(view, labels)
-
-
-def test_frames_hold_what_the_rules_give():
-    view, salient, seeds = some_view()
+def test_frames_hold_what_the_rules_give_and_a_misfit_is_named():
+    """Random cases of several sizes."""
+    images, labels, masks, tags = zip(*(random_case(seed, side) for seed, side in enumerate((40, 32, 36, 40))))
+    view = make_view(images, labels, tags, "abc")
+    salient, seeds = frames.stack(view, (each.astype(np.uint8) for each in masks), fill=0), frames.stack(view, labels)
     rules = G2Rules("released", blur=2.0, min_seed_area=6, crf=V2.scaled(0.1))
     scorer = torch.nn.Sequential(torch.nn.AvgPool2d(8), torch.nn.Flatten())
 
@@ -180,19 +158,14 @@ def test_frames_hold_what_the_rules_give():
         canvases = np.stack([to_canvas(image, 8)[0] for image in images])
         return scorer(normalise(torch.from_numpy(canvases).permute(0, 3, 1, 2))).numpy()
 
-    found = {"G0": g0_frames(view, salient, 5), "G1": g1_frames(view, salient, scorer, 8, 0.01),
-             "G2": g2_frames(view, salient, seeds, "released", 0.01, 6, 2.0, asdict(rules.crf))}
-    for index in range(len(view)):
-        mask, tags, image = frames.rows_of(view, salient)[index], view.tags[index], view.image(index)
-        for name, expected in {
-                "G0": g0_guide(mask, tags, np.random.default_rng([5, index])),
-                "G1": g1_guide(image, salient_components(mask), tags, score),
-                "G2": g2_guide(image, frames.rows_of(view, seeds)[index], mask, tags, rules)}.items():
-            np.testing.assert_array_equal(frames.rows_of(view, found[name]["masks"])[index], expected)
-
-
-def test_an_image_whose_seeds_do_not_fit_is_named():
-    view, salient, seeds = some_view()
+    for found, expected in (
+            (guides.g0_frames(view, salient, 5),
+             (g0_guide(masks[i], tags[i], np.random.default_rng([5, i])) for i in range(4))),
+            (guides.g1_frames(view, salient, scorer, 8, 0.01),
+             (g1_guide(images[i], salient_components(masks[i]), tags[i], score) for i in range(4))),
+            (g2_frames(view, salient, seeds, "released", 0.01, 6, 2.0, asdict(rules.crf)),
+             (g2_guide(images[i], labels[i], masks[i], tags[i], rules) for i in range(4)))):
+        np.testing.assert_array_equal(found["masks"], frames.stack(view, expected))
     seeds[2, 0, 0] = 9
     with pytest.raises(DataError, match=r"image 2: the seeds hold labels \[9\]"):
-        g2_frames(view, salient, seeds, "paper", 0.01, 6, 2.0, asdict(V2.scaled(0.1)))
+        g2_frames(view, salient, seeds, "paper", 0.01, 6, 2.0, asdict(rules.crf))

@@ -30,8 +30,7 @@ def test_grabcut_finds_the_drawn_shape_better_than_the_box(ellipse):
     image, mask, box = drawn(ellipse=ellipse)
     found = grabcut_masks(image[None], [box])[0]
     assert set(np.unique(found)) == {0, 1} and found.dtype == np.uint8
-    assert iou(found == 1, mask) > 0.9
-    assert iou(found == 1, mask) > iou(box_masks([box], 64, 64)[0] == 1, mask)
+    assert iou(found == 1, mask) > max(0.9, iou(box_masks([box], 64, 64)[0] == 1, mask))
 
 
 def patchwork(seed):
@@ -57,19 +56,15 @@ def test_masks_do_not_depend_on_the_batch(monkeypatch):
 
 
 @pytest.mark.parametrize(("name", "share"), [("LEAST", 0.95), ("MOST", 0.3)])
-def test_box_is_the_mask_where_grabcut_loses_the_object(monkeypatch, name, share):
+def test_box_is_the_mask_where_grabcut_loses_the_object_or_has_nothing_to_fit(monkeypatch, name, share):
+    """The ellipse takes about two thirds of its box: both bounds can be made to fail. And a flat image, small boxes."""
     image, _, box = drawn()
     whole = box_masks([box], 64, 64)
-    # the ellipse takes about two thirds of its box: both bounds can be made to fail
     assert (grabcut_masks(image[None], [box]) != whole).any()
     monkeypatch.setattr(boxes, name, share)
     np.testing.assert_array_equal(grabcut_masks(image[None], [box]), whole)
-
-
-def test_flat_image_and_boxes_without_surroundings_give_the_box():
-    flat = np.full((1, 32, 32, 3), 90, np.uint8)
     for box in ([5, 6, 20, 21], [0, 0, 32, 32], [3, 3, 5, 5], [0, 0, 32, 31.9]):
-        found = grabcut_masks(flat, [box])
+        found = grabcut_masks(np.full((1, 32, 32, 3), 90, np.uint8), [box])
         np.testing.assert_array_equal(found, box_masks([box], 32, 32))
 
 
@@ -79,19 +74,15 @@ def test_box_ends_are_excluded_rounded_and_clipped():
     assert masks[1].sum() == 1 * 5 and masks[1][1:6, 0:1].all()
 
 
-@pytest.mark.parametrize("box, words", [
-    *((box, "box 1 is .* in an image of 32x32") for box in ([5, 1, 5, 9], [5, 1, 4, 9], [40, 1, 50, 9])),
-    ([0, 0, 10, np.nan], "box 1 is .*nan"), ([0, 0, np.inf, 10], "box 1 is .*inf"),
-    ([0, 0, 10, "ten"], "no numbers"), ([0, 0, 10, None], "box 1 is "), ([0, 0, 10], "no numbers"),
-])
-def test_boxes_that_cannot_be_are_named(box, words):
-    with pytest.raises(DataError, match=words) as caught:
-        grabcut_masks(np.zeros((2, 32, 32, 3), np.uint8), [[0, 0, 4, 4], box])
-    assert caught.value.expected and caught.value.fix
+IMAGES = np.zeros((2, 32, 32, 3), np.uint8)
 
 
-def test_batch_of_another_length_or_type_is_named():
-    for images, words in ((np.zeros((2, 32, 32, 3), np.uint8), "1 boxes for 2 images"),
-                          (np.zeros((1, 32, 32, 3)), "float64")):
-        with pytest.raises(DataError, match=words):
-            grabcut_masks(images, [[0, 0, 4, 4]])
+@pytest.mark.parametrize(("images", "second", "words"), [
+    *((IMAGES, [box], "box 1 is .* in an image of 32x32") for box in ([5, 1, 5, 9], [5, 1, 4, 9], [40, 1, 50, 9])),
+    (IMAGES, [[0, 0, 10, np.nan]], "box 1 is .*nan"), (IMAGES, [[0, 0, np.inf, 10]], "box 1 is .*inf"),
+    (IMAGES, [[0, 0, 10, "ten"]], "no numbers"), (IMAGES, [[0, 0, 10, None]], "box 1 is "),
+    (IMAGES, [[0, 0, 10]], "no numbers"), (IMAGES, [], "1 boxes for 2 images"),
+    (IMAGES / 1, [[0, 0, 4, 4]], "float64")])
+def test_boxes_and_images_that_cannot_be_are_named(images, second, words):
+    with pytest.raises(DataError, match=words):
+        grabcut_masks(images, [[0, 0, 4, 4], *second])

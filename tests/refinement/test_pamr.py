@@ -6,11 +6,11 @@ from itertools import product
 import pytest
 import torch
 import torch.nn.functional as F
-from torch.utils._python_dispatch import TorchDispatchMode
+from tiny_views import normal
 
 from wsss_lab.errors import DataError, ParameterError
 from wsss_lab.refinement import pamr as module
-from wsss_lab.refinement.pamr import BANDWIDTHS, affinities, pamr, pamr_present, pamr_steps
+from wsss_lab.refinement.pamr import affinities, pamr, pamr_present, pamr_steps
 
 FEW, MANY = 2, module.SPARSE_PLANES + 1  # planes that are refined by slices, and by sparse matrices
 
@@ -62,9 +62,8 @@ def literal(images, masks, dilations, iterations, bandwidth):
     return masks
 
 
-@pytest.mark.parametrize("bandwidth", BANDWIDTHS)
-@pytest.mark.parametrize("dilations", [(1,), (1, 2), (2, 1, 9)])
-@pytest.mark.parametrize("planes", [1, FEW, MANY - 1, MANY])
+@pytest.mark.parametrize(("dilations", "bandwidth"), [((1,), "paper"), ((1, 2), "released"), ((2, 1, 9), "paper")])
+@pytest.mark.parametrize("planes", [1, FEW, MANY])
 def test_pamr_equals_loops_over_pixels_and_neighbours(planes, dilations, bandwidth):
     images = pictures()
     masks = soft_masks(images, planes) if planes > 1 else images[:, :1]
@@ -88,68 +87,30 @@ def test_faint_texture_does_not_underflow():
     torch.testing.assert_close(weights.sum(1), torch.ones(1, 20, 30))
 
 
-@pytest.mark.parametrize("planes", [FEW, MANY])
-def test_steps_are_the_masks_after_every_iteration(planes):
-    images = pictures(2, 7, 9)
-    masks = soft_masks(images, planes)
-    steps = list(pamr_steps(images, masks, (1, 3), 4, "paper"))
-    assert len(steps) == 5 and torch.equal(steps[0], masks)
-    for iterations, step in enumerate(steps):
-        torch.testing.assert_close(step, pamr(images, masks, (1, 3), iterations, "paper"))
-
-
 TAGS = torch.tensor([[1, 0, 0, 1, 0, 0, 0, 1], [0] * 8, [0, 0, 1, 0, 0, 0, 0, 0], [1] * 8], dtype=torch.bool)
 
 
 @pytest.mark.parametrize("rows", [[0, 1, 2, 3], [0, 2], [1]])
 @pytest.mark.parametrize("dtype", [torch.bool, torch.float32])
 def test_present_planes_are_those_of_the_full_refinement_and_the_others_zero(rows, dtype):
-    tags = TAGS[rows].to(dtype)
-    images = pictures(len(rows), 11, 8)
+    tags, images = TAGS[rows].to(dtype), pictures(len(rows), 11, 8)
     masks = soft_masks(images, 9)
     refined = pamr_present(images, masks, tags, (1, 2, 4), 3, "paper")
     expected = pamr(images, masks, (1, 2, 4), 3, "paper") * F.pad(tags, (1, 0), value=1)[..., None, None]
     torch.testing.assert_close(refined, expected, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("iterations", [0, 2])
 @pytest.mark.parametrize("planes", [FEW, MANY])
-def test_nothing_carries_a_gradient(planes, iterations):
+def test_steps_are_the_masks_after_every_iteration_and_nothing_carries_a_gradient(planes):
     images = pictures().requires_grad_()
-    masks = soft_masks(images, planes).mul(1).requires_grad_()
-    tags = torch.ones(2, planes - 1)
-    assert not affinities(images).requires_grad
-    assert not pamr(images, masks * 1, iterations=iterations).requires_grad
-    assert not pamr_present(images, masks, tags, iterations=iterations).requires_grad
-    for step in pamr_steps(images, masks, iterations=iterations):
-        assert not step.requires_grad and torch.is_grad_enabled()
-    loss = (masks * pamr(images, masks, iterations=iterations)).sum()
-    loss.backward()
-    torch.testing.assert_close(masks.grad, pamr(images, masks, iterations=iterations))
-    assert images.grad is None
-
-
-class Largest(TorchDispatchMode):
-    """Notes the most elements of any tensor that an operation gives."""
-
-    elements = 0
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        result = function(*args, **(kwargs or {}))
-        for each in result if isinstance(result, tuple | list) else [result]:
-            if isinstance(each, torch.Tensor):
-                held = each.numel() if each.layout == torch.strided else each._nnz()
-                self.elements = max(self.elements, held)
-        return result
-
-
-@pytest.mark.parametrize("planes", [FEW, MANY])
-def test_no_tensor_is_larger_than_the_affinities(planes):
-    images = pictures(2, 40, 40).float()
-    masks = soft_masks(images, planes)
-    with Largest() as largest:
-        pamr(images, masks, (1, 2, 3), 2)
-    assert largest.elements == 2 * 24 * 40 * 40
+    masks = soft_masks(images.detach(), planes).requires_grad_()
+    steps = list(pamr_steps(images, masks, (1, 3), 2, "paper"))
+    assert len(steps) == 3 and torch.equal(steps[0], masks) and not affinities(images).requires_grad
+    for iterations, step in enumerate(steps):
+        whole = pamr(images, masks, (1, 3), iterations, "paper")
+        torch.testing.assert_close(step, whole)
+        present = pamr_present(images, masks, torch.ones(2, planes - 1), iterations=iterations)
+        assert not (step.requires_grad or whole.requires_grad or present.requires_grad) and torch.is_grad_enabled()
 
 
 PICTURES = pictures()
@@ -164,12 +125,11 @@ CALLS = {"affinities": lambda images, masks, tags, **options: affinities(images,
     ({"bandwidth": "variance"}, ParameterError, "'variance'", CALLS),
     ({"iterations": -1}, ParameterError, "iterations=-1", ("pamr", "pamr_steps", "pamr_present")),
     *(({"images": each}, DataError, "PAMR got images", CALLS) for each in (
-        torch.rand(3, 5, 6), torch.rand(2, 1, 5, 6), torch.rand(0, 3, 5, 6), torch.rand(2, 3, 5, 6).half(),
-        torch.zeros(2, 3, 5, 6, dtype=torch.uint8), torch.rand(2, 3, 5, 6) - 0.5, 255 * torch.rand(2, 3, 5, 6),
-        torch.full((2, 3, 5, 6), math.nan))),
-    *(({"masks": torch.zeros(shape, dtype=kind)}, DataError, "PAMR got masks", ("pamr", "pamr_present"))
-      for shape, kind in (((2, 4, 5, 7), torch.float64), ((2, 4, 6, 6), torch.float64), ((1, 4, 5, 6), torch.float64),
-                          ((2, 0, 5, 6), torch.float64), ((2, 5, 6), torch.float64), ((2, 4, 5, 6), torch.float32))),
+        torch.rand(3, 5, 6), torch.rand(2, 1, 5, 6), torch.rand(0, 3, 5, 6), torch.zeros(2, 3, 5, 6, dtype=torch.uint8),
+        torch.rand(2, 3, 5, 6) - 0.5, 255 * torch.rand(2, 3, 5, 6), torch.full((2, 3, 5, 6), math.nan))),
+    *(({"masks": each}, DataError, "PAMR got masks", ("pamr", "pamr_present")) for each in (
+        normal(2, 4, 5, 7), normal(2, 4, 6, 6), normal(1, 4, 5, 6), normal(2, 0, 5, 6), normal(2, 5, 6),
+        torch.zeros(2, 4, 5, 6))),
     *(({"tags": torch.ones(shape)}, DataError, "PAMR got tags", ["pamr_present"]) for shape in ((2, 4), (1, 3), (3,)))])
 def test_what_does_not_fit_is_refused(bad, error, said, calls):
     good = {"images": PICTURES, "masks": soft_masks(PICTURES, 4), "tags": torch.ones(2, 3)}

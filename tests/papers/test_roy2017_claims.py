@@ -223,8 +223,6 @@ def test_objects_are_added_up_in_their_images():
 def test_predicted_classes_are_those_that_the_method_labels_with():
     scores = np.array([[[9.0, -1, 0.5, 2], [0, -3, -2, -4]]], np.float32)
     assert rc.predicted_classes(scores).tolist() == [[[False, True, True], [False, True, False]]]
-    tags = np.array([[True, True, False], [False, True, True]])
-    assert rc.named_classes(scores, tags) == (pytest.approx(200 / 3), 50)
     image, label = np.array([[0, 0, 1, 1]]), np.array([[1, 3, 2, 3]])
     assert of_arrays(rc.named(""), image, np.ones((1, 4)), np.ones((1, 4)), label, scores) == 50
 

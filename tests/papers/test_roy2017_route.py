@@ -43,7 +43,8 @@ def differences(one, default):
 
 
 def test_what_the_paper_leaves_open_is_set_here(route, printed):
-    assert (PUBLISHED.weight_decay, PUBLISHED.head_lr, PUBLISHED.dropout) == (5e-4, 10, 0.5)
+    scale = SCALES["voc"]
+    assert (scale.schedule.weight_decay, scale.schedule.head_lr, scale.backbone.dropout) == (5e-4, 10, 0.5)
     assert roy2017.SEED_THRESHOLDS == (0.05, 0.2)
     assert SCALES["voc"].schedule == SCALES["voc"].segmenter and printed.trained().settings["warm_up"] == 1000
     assert route.prediction("w/o CRF-RNN").settings["crf"]["bilateral_xy"] == pytest.approx(121 * 64 / 321)

@@ -185,7 +185,7 @@ def test_values_of_the_text_are_those_of_this_collection(run, made):
 
 def test_options_compare_every_other_reading_with_the_full_approach(run, made):
     frame = made["options"].frame
-    rows = [row for *_, row in READINGS]
+    rows = [row for row, *_ in READINGS]
     assert set(rows) == {*OPTIONS, "tags known", "image-level prior"} and len(rows) == len(set(rows))
     assert frame["val ours"].tolist() == pytest.approx([score(run, row) for row in ("full", *rows)])
     np.testing.assert_allclose(frame["val change ours"][1:], frame["val ours"][1:] - frame["val ours"][0])
@@ -201,7 +201,7 @@ def test_the_words_of_baselines_and_options_are_those_of_their_rows():
         assert ("parents alone" in words) == (training.attention == Attention("none", activation=0.0)), row
         assert ("a dense CRF" in words) == switches.refined == (training.iterations == 0), row
         assert ("in training and at test" in words) != training.prior, row
-    words, full = {row: (here, instead) for _, here, instead, row in READINGS}, TRAININGS["full"]
+    words, full = {row: (here, instead) for row, _, here, instead in READINGS}, TRAININGS["full"]
     here, instead = words["background unit"]
     assert full.attention.background == "complement" and here.startswith("1 - the largest")
     assert TRAININGS["background unit"].attention.background == "unit" and "its own unit" in instead

@@ -60,6 +60,11 @@ class PaperRoute:
         return re.sub(rf", seed {self.seed}\b", "", label)
 
     @property
+    def side(self) -> int:
+        """Of the network's canvas, in pixels."""
+        return self.scale.backbone.side
+
+    @property
     def left_out(self) -> Collection[str]:
         """Rows, networks and splits that the route's profile doesn't have: of these nothing is measured."""
         return ()

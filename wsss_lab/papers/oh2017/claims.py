@@ -6,11 +6,12 @@ from wsss_lab.evaluation.confusion import nan_mean
 from wsss_lab.evaluation.intervals import image_values, ratio
 from wsss_lab.evaluation.precision_recall import sweep
 from wsss_lab.evaluation.saliency_scores import foreground_iou
-from wsss_lab.lab.steps import Output, Step
+from wsss_lab.lab.steps import Output
 from wsss_lab.measure.claims import (
     Claim,
     Condition,
     Decision,
+    Sentence,
     about_zero,
     above,
     agree,
@@ -28,21 +29,9 @@ from wsss_lab.measure.claims import (
     sentence,
     told,
 )
-from wsss_lab.measure.quantities import Derived, NotMeasured, Quantity, Results, best, cached, figure, joined
-from wsss_lab.papers.oh2017.route import BACKPROP, GAP_NETS, Route
-from wsss_lab.papers.oh2017.tables import (
-    POOLED,
-    POOLED_LAST,
-    average_precision,
-    good,
-    guide,
-    guide_miou,
-    miou,
-    mp,
-    net_of,
-    saliency_counts,
-    seeder,
-)
+from wsss_lab.measure.quantities import Derived, NotMeasured, Quantity, Results, best, cached, figure, joined, result
+from wsss_lab.papers.oh2017.route import BACKPROP, GAP_NETS, POOLED, POOLED_LAST, Route
+from wsss_lab.papers.oh2017.tables import average_precision, good, guide, guide_miou, miou, mp, saliency_counts, seeder
 from wsss_lab.papers.shared_tables import train_tags, val_tags
 from wsss_lab.seeds.periodicity import periodic_peak
 from wsss_lab.seeds.training import compare_poolings
@@ -59,9 +48,8 @@ ALPHA = 0.05
 
 def compared_poolings(route: Route) -> Output:
     """The largest differences between pooling first and pooling last on the trained network."""
-    return Step("seeds", compare_poolings, {"variant": POOLED, "backbone": route.scale.backbone.settings()},
-                {"view": route.world.train_view("val"), "state": route.classifier(POOLED)["state"]},
-                f"both orders of pooling in {POOLED}, seed {route.seed}")["differences"]
+    return route.step(compare_poolings, f"both orders of pooling in {POOLED}", view="val", variant=POOLED,
+                      backbone=route.scale.backbone, state=route.classifier(POOLED)["state"])["differences"]
 
 
 def curve_area(counts: np.ndarray) -> np.ndarray:
@@ -89,12 +77,8 @@ def peak(net: str) -> Quantity:
         found = np.where(tags[:, sample], periodic_peak(maps[:, sample], period), np.nan)
         return image_values(nan_mean(found))
 
-    return figure(net, (class_maps(net), class_maps("DeepLab"), val_tags, dilation), ratio, sums, unit="")
-
-
-@cached
-def class_maps(net: str):
-    return lambda route: route.class_maps(net_of(route, net), "val")["maps"]
+    maps, widest = (result("maps", Route.class_maps, name, "val") for name in (net, "DeepLab"))
+    return figure(net, (maps, widest, val_tags, dilation), ratio, sums, unit="")
 
 
 def dilation(route: Route) -> Derived:
@@ -118,8 +102,8 @@ def crowding(route: Route) -> Derived:
 # --- sentences and claims that need a function ------------------------------------------------------------------------
 
 
-def labels(*rows: str):
-    """A sentence on precision and recall of what rows learn from."""
+def labels(*rows: str) -> Sentence:
+    """Precision and recall of what rows learn from."""
     return labels_learnt({row: (guide(row, "precision"), guide(row, "recall")) for row in rows})
 
 
@@ -134,8 +118,8 @@ def origin_of_saliency(results: Results) -> str:
     return "The learned detector came with weights trained on pixel masks of other data." * results.first(off_the_shelf)
 
 
-def name_of_best(text: str, *options: Quantity):
-    """A sentence with the name of the quantity with the greatest figure."""
+def name_of_best(text: str, *options: Quantity) -> Sentence:
+    """The name of the quantity with the greatest figure."""
     return sentence(*options)(lambda results: text.format(best(*options).resolve(results).name))
 
 
@@ -175,20 +159,19 @@ def clutter_hurts_saliency(claim: Claim, results: Results) -> Decision:
     known = ~np.isnan(per_image)
     found = {name: spearmanr(count[known], per_image[known]) for name, count in results.first(crowding).items()}
     text = ", ".join(f"{name} rho {rho:+.2f} (p {p:.1g})" for name, (rho, p) in found.items())
-    if any(rho < 0 and p < ALPHA for rho, p in found.values()):
+    clear = [rho * (p < ALPHA) for rho, p in found.values()]
+    if min(clear) < 0:
         true, why = True, f"IoU falls with at least one of these numbers (rho < 0, p < {ALPHA})"
-    elif all(rho > 0 and p < ALPHA for rho, p in found.values()):
-        true, why = False, f"IoU rises with these numbers (p < {ALPHA})"
     else:
-        true, why = None, f"no negative correlation with p < {ALPHA}"
+        true, why = (False, f"IoU rises with these numbers (p < {ALPHA})") if min(clear) > 0 else (
+            None, f"no negative correlation with p < {ALPHA}")
     return holds(true, f"Rank correlation over {known.sum()} val images: {why}", text, seeds=results.seeds)
 
 
 def rank_correlation(*values: np.ndarray) -> np.ndarray:
     """Spearman's rho of two halves of values, arrays of one shape, without ties."""
-    ranks = [np.stack(half).argsort(0).argsort(0) for half in (values[:len(values) // 2], values[len(values) // 2:])]
-    count = len(ranks[0])
-    return 1 - 6 * ((ranks[0] - ranks[1]) ** 2).sum(0) / (count * (count**2 - 1))
+    one, other = np.stack(values).reshape(2, -1, *np.shape(values[0])).argsort(1).argsort(1)
+    return 1 - 6 * ((one - other) ** 2).sum(0) / (len(one) * (len(one) ** 2 - 1))
 
 
 def span(name: str, quantities: dict[str, Quantity]) -> Quantity:

@@ -1,9 +1,5 @@
-"""The figures of Oh et al. 2017.
+"""The figures of Oh et al. 2017. Pictures are of seed 0, chosen by a rule that their alt text states."""
 
-Pictures are taken from seed 0 and chosen by rule, never by hand; every alt text states the rule.
-"""
-
-from collections.abc import Callable
 from functools import cached_property, partial
 from itertools import product
 
@@ -17,17 +13,15 @@ from wsss_lab.lab import charts, plots
 from wsss_lab.lab.choices import at_quantile, random_images, ranked, spread_ranks
 from wsss_lab.lab.plots import Drawn, Panel
 from wsss_lab.lab.session import Session
-from wsss_lab.lab.steps import Step
+from wsss_lab.measure.quantities import result
 from wsss_lab.papers.oh2017 import route as oh2017
-from wsss_lab.papers.oh2017.route import PUBLISHED, detect_shown, refine_shown
+from wsss_lab.papers.oh2017.route import PUBLISHED, Route
 from wsss_lab.papers.oh2017.tables import DIALS, miou, seeder_score
 from wsss_lab.papers.shared_pictures import SplitPictures, class_iou, compared, over_seeds, per_cent, when_chart
 from wsss_lab.seeds.cam import expand
 
 
 class Pictures(SplitPictures):
-    """Panels of the images of one split at seed 0, and the scores by which images are chosen."""
-
     def seeds(self, index: int, title: str = "") -> Panel:
         return self.stored(self.route.seeds(split=self.split)["masks"], index, title)
 
@@ -45,11 +39,10 @@ class Pictures(SplitPictures):
 
     def class_map(self, variant: str, index: int) -> Panel:
         """Heat map of a GAP network over the image: at each pixel the highest map of the image's classes."""
-        image, side = self.view.image(index), self.route.side
+        side, size = self.route.side, self.view.size(index)
         raw = self.loaded(self.route.class_maps(variant, self.split)["maps"])[index]
-        size = image.shape[:2]
         maps = expand(raw, canvas_box(*size, side), side, size, self.view.tags[index])
-        return Panel(maps.max(0), "heat", under=image)
+        return Panel(maps.max(0), "heat", under=self.view.image(index))
 
     @cached_property
     def guide_iou(self) -> np.ndarray:
@@ -81,25 +74,6 @@ LADDER = {"seeds only": "seeds", "G0": "G0", "G1": "G1", "G2": "G2", "G2, oracle
           "full supervision": "full"}
 STAGES = 7  # images in each of Fig. 7, 12 and 13
 TRAINING_SALIENCY = (6, 12)  # images in Fig. 5 and in Fig. 9
-
-
-def _refined(run: Session) -> Step:
-    """Post-processed labels of the training images in Fig. 7, 12 and 13."""
-    route, backbone = run.route, run.route.scale.backbone.settings()
-    return Step("segmenter", refine_shown, {"backbone": backbone, "crf": route.crf("v2"), "count": 3 * STAGES},
-                {"view": run.world.train_view("train"), "state": route.trained("G2")["state"],
-                 "confusions": route.scored("G2", None, "train")["confusions"]}, "G2 + CRF v2, images of the figures")
-
-
-def _detected(run: Session) -> Step:
-    """Saliency of the images in Fig. 5 and 9: of the saliency set, or of photographs where the profile has none."""
-    route = run.route
-    if route.u2net is not None:
-        return route.saliency_maps("train")
-    settings = {"backbone": route.scale.backbone.settings(), "count": sum(TRAINING_SALIENCY)}
-    return Step("saliency", detect_shown, settings,
-                {"images": run.world.saliency_scenes()["images"], "state": route.saliency_network()["state"]},
-                "saliency on its own training set, images of the figures")
 
 
 # --- the idea ----------------------------------------------------------------------------------------------------
@@ -143,14 +117,16 @@ def fig2(run: Session) -> Drawn:
 # --- seeds -------------------------------------------------------------------------------------------------------
 
 def fig3(run: Session) -> Drawn:
-    names = (*oh2017.trained_nets(run.profile), *oh2017.BACKPROP, "centre")
-    sweeps = {name: sweep(run.results.stack(lambda route, name=name: seeder_score(route, name)["counts"]).sum(1))
-              for name in names}
+    nets, gradients = oh2017.trained_nets(run.profile), oh2017.BACKPROP
+    sweeps = {name: sweep(run.results.stack(result("counts", seeder_score, name)).sum(1))
+              for name in (*nets, *gradients, "centre")}
     figure, every = charts.side_by_side(2, (8.6, 5.6), rows=2)
-    gradients = [name for name in names if name in oh2017.BACKPROP]
-    groups = {"GAP networks": [name for name in names if name not in gradients],
-              "back-propagation": [*gradients, "HighRes", "centre"]}
-    styles = _seeder_styles(names)
+    groups = {"GAP networks": (*nets, "centre"), "back-propagation": (*gradients, "HighRes", "centre")}
+    # solid lines for GAP networks, dashed for back-propagation, dotted for the baseline; a colour for each
+    styles = {name: {"color": charts.LINE_COLOURS[index % len(charts.LINE_COLOURS)]} | (
+        {"label": "centre mean shape", "color": "#555555", "linestyle": ":"} if name == "centre" else
+        {"label": f"{name} back-propagation", "linestyle": (0, (5, 1.5))} if name in gradients else
+        {"label": f"GAP-{name}", "linestyle": "-"}) for index, name in enumerate(sweeps)}
     for axes, (group, (kind, level)) in zip(every, product(groups, (("foreground", 0.2), ("background", 0.8)))):
         charts.mark(axes, level, "where mP is read")
         for name in groups[group]:
@@ -163,32 +139,21 @@ def fig3(run: Session) -> Drawn:
         charts.label(axes, "recall", "precision", f"{group}: {kind}{', mean over classes' * (kind == 'foreground')}")
         if kind == "background":
             charts.legend_beside(axes, borderaxespad=None, handlelength=2.6)
-    alt = (f"Precision against recall of {len(names)} seeders on val, {over_seeds(run)}, for the mean of the "
+    early = {name: 100 * nan_mean(each.foreground.precision_at(0.2, interpolate=True)) for name, each in sweeps.items()}
+    known = sorted((name for name in early if not np.isnan(early[name])), key=early.get, reverse=True)
+    facts = ", ".join(f"{name} {early[name]:.0f} %" for name in known)
+    alt = (f"Precision against recall of {len(sweeps)} seeders on val, {over_seeds(run)}, for the mean of the "
            "foreground classes and for background: GAP networks above, back-propagation below, there with GAP-HighRes "
            "again and the centre mean shape. Dots: ends of a line between thresholds that are far apart. "
-           f"{_curve_facts(sweeps)}{_not_trained(run.profile)}")
+           + (f"Foreground precision at 20 % recall: {facts}." if facts else "None reaches 20 % recall.")
+           + _not_trained(run.profile))
     return Drawn(figure, "Precision and recall of the seeds", alt, "measured")
-
-
-def _seeder_styles(names: tuple[str, ...]) -> dict[str, dict]:
-    """Solid lines for GAP networks, dashed for back-propagation, dotted for the baseline; a colour for each."""
-    return {name: {"color": charts.LINE_COLOURS[index % len(charts.LINE_COLOURS)]} | (
-        {"label": "centre mean shape", "color": "#555555", "linestyle": ":"} if name == "centre" else
-        {"label": f"{name} back-propagation", "linestyle": (0, (5, 1.5))} if name in oh2017.BACKPROP else
-        {"label": f"GAP-{name}", "linestyle": "-"}) for index, name in enumerate(names)}
 
 
 def _far_apart(recall: np.ndarray, least: float = 0.1) -> np.ndarray:
     """Which points (T,) are ends of a long step in recall: there the line joins two thresholds, and nothing between."""
     long = np.diff(recall) > least
     return np.append(long, False) | np.append(False, long)
-
-
-def _curve_facts(sweeps: dict) -> str:
-    at = {name: float(nan_mean(each.foreground.precision_at(0.2, interpolate=True))) for name, each in sweeps.items()}
-    order = [name for name in sorted(at, key=lambda name: -np.nan_to_num(at[name], nan=-1)) if not np.isnan(at[name])]
-    facts = [f"{name} {100 * at[name]:.0f} %" for name in order]
-    return f"Foreground precision at 20 % recall: {', '.join(facts)}." if facts else "None reaches 20 % recall."
 
 
 def fig8(run: Session) -> Drawn:
@@ -217,52 +182,38 @@ def fig4(run: Session) -> Drawn:
     return Drawn(figure, "Saliency maps of high, medium and low quality", alt)
 
 
-def fig5(run: Session) -> Drawn:
-    shown = _training_saliency(run)[:TRAINING_SALIENCY[0]]
-    names = ("image" if run.route.u2net is not None else "object, box", "saliency")
-    figure = plots.grid(list(zip(*shown)), names=names, size=1.2)
-    return Drawn(figure, "Saliency on its own training data", _training_saliency_alt(run, len(shown)))
-
-
-def fig9(run: Session) -> Drawn:
-    shown = _training_saliency(run)[TRAINING_SALIENCY[0]:]
-    rows = [[panel for pair in shown[first:first + 3] for panel in pair] for first in range(0, len(shown), 3)]
-    names = ("image" if run.route.u2net is not None else "object, box", "saliency")
-    pairs = min(3, len(shown))
-    figure = plots.grid(rows, names * pairs, size=1.2, groups=[("", 2)] * pairs)
-    return Drawn(figure, "More saliency on its own training data", _training_saliency_alt(run, len(shown)))
-
-
-def _training_saliency(run: Session) -> list[tuple[Panel, Panel]]:
-    """Pairs (image, saliency) of the random images of Fig. 5 and 9."""
+def training_saliency(run: Session, more: bool) -> Drawn:
+    """Fig. 5, or 9 with more images: of the saliency set, or photographs where the profile's detector is ready-made."""
+    first, total = TRAINING_SALIENCY[0], sum(TRAINING_SALIENCY)
+    part = slice(first, None) if more else slice(first)
     if run.route.u2net is not None:
-        train = Pictures(run, "train")
-        return [(train.image(index), train.salient(index))
-                for index in random_images(len(train.view), sum(TRAINING_SALIENCY))]
-    scenes, detected = run.load(run.world.saliency_scenes()), run.load(_detected(run))
-    return [(Panel(scenes["images"][index], box=scenes["boxes"][index]),
-             Panel(saliency / 255, "heat", outline=salient_of(saliency / 255)))
-            for index, saliency in zip(detected["indices"], detected["maps"])]
-
-
-def _training_saliency_alt(run: Session, count: int) -> str:
-    outlines = "White outlines: salient pixels. Images drawn with a fixed seed."
-    if run.route.u2net is not None:
-        return (f"Saliency on {count} random training photographs. This profile has no saliency training set, as its "
-                f"detector is ready-made; so there are no boxes. {outlines}")
-    return (f"{count} random images of the set that the saliency network learned from: the box around the salient "
-            f"object, and the map that the trained network gives for the image. {outlines}")
+        train, heading = Pictures(run, "train"), "image"
+        shown = [(train.image(index), train.salient(index)) for index in random_images(len(train.view), total)[part]]
+        what = (f"Saliency on {len(shown)} random training photographs. This profile has no saliency training set, as "
+                "its detector is ready-made; so there are no boxes.")
+    else:
+        detected, heading = run.load(run.route.shown_saliency(total)), "object, box"
+        images, boxes = (run.load(run.world.saliency_scenes()[name]) for name in ("images", "boxes"))
+        shown = [(Panel(images[index], box=boxes[index]), Panel(map, "heat", outline=salient_of(map)))
+                 for index, map in zip(detected["indices"][part], np.asarray(detected["maps"][part]) / 255)]
+        what = (f"{len(shown)} random images of the set that the saliency network learned from: the box around the "
+                "salient object, and the map that the trained network gives for the image.")
+    if more:
+        rows = [sum(shown[start:start + 3], ()) for start in range(0, len(shown), 3)]
+        figure = plots.grid(rows, (heading, "saliency") * 3, size=1.2, groups=[("", 2)] * 3)
+    else:
+        figure = plots.grid(list(zip(*shown)), names=(heading, "saliency"), size=1.2)
+    return Drawn(figure, f"{'More saliency' if more else 'Saliency'} on its own training data",
+                 f"{what} White outlines: salient pixels. Images drawn with a fixed seed.")
 
 
 def fig10(run: Session) -> Drawn:
     val, wide = Pictures(run, "val"), 8
     drawn = random_images(len(val.view), 2 * wide, seed=10)
     worst = [index for index in ranked(val.saliency_iou)[::-1] if index not in drawn][:wide]
-    rows, names = [], []
-    for name, indices in (("random", drawn[:wide]), ("random", drawn[wide:]), ("lowest IoU", worst)):
-        rows += [[*map(val.image, indices)], [*map(val.salient, indices)]]
-        names += [name, "saliency"]
-    figure = plots.grid(rows, names=names, size=1.0)
+    rows = [[*map(panel, indices)] for indices in (drawn[:wide], drawn[wide:], worst) for panel in (
+        val.image, val.salient)]
+    figure = plots.grid(rows, names=[*["random", "saliency"] * 2, "lowest IoU", "saliency"], size=1.0)
     alt = (f"Saliency maps of {len(drawn)} random val images (fixed seed), and below them of the {len(worst)} other "
            "images with the lowest foreground IoU. White outlines: salient pixels.")
     return Drawn(figure, "More saliency on val images, with failures", alt)
@@ -298,7 +249,7 @@ def fig11(run: Session) -> Drawn:
 
 def stages(run: Session, part: int) -> Drawn:
     """Fig. 7 (part 0), 12 (part 1) or 13 (part 2): all stages on every third of the chosen training images."""
-    train, refined = Pictures(run, "train"), run.load(_refined(run))
+    train, refined = Pictures(run, "train"), run.load(run.route.shown(3 * STAGES))
     shown = dict(list(zip(np.asarray(refined["indices"]).tolist(), refined["masks"]))[part::3])
     drawing = train.grid(list(shown), {
         "image": train.image, "seeds": train.seeds, "saliency": train.salient, "G2": partial(train.guide, "G2"),
@@ -327,8 +278,7 @@ def ladder(run: Session) -> Drawn:
 
 
 def per_class(run: Session) -> Drawn:
-    frame = class_iou(run, {name: lambda route, row=row: route.scored(row)["confusions"]
-                            for name, row in LADDER.items()})
+    frame = class_iou(run, {name: result("confusions", Route.scored, row) for name, row in LADDER.items()})
     return Drawn(charts.class_heatmap(frame), "IoU per class", "Val IoU of every class by what the segmenter learns "
                  f"from; G2 is weakest on {frame.loc['G2'].idxmin()}.", "measured")
 
@@ -339,10 +289,10 @@ def _not_trained(profile: str) -> str:
     return f" Not trained in this profile: {', '.join(missing)}." if missing else ""
 
 
-#: Artifact id -> function of a session.
-FIGURES: dict[str, Callable[[Session], Drawn]] = {
-    "fig1": fig1, "fig2": fig2, "fig3": fig3, "fig4": fig4, "fig5": fig5, "fig6": fig6, "fig7": partial(stages, part=0),
-    "fig8": fig8, "fig9": fig9, "fig10": fig10, "fig11": fig11, "fig12": partial(stages, part=1),
-    "fig13": partial(stages, part=2), "ladder": ladder, "per_class": per_class, "learning_curves": learning_curves,
+FIGURES = {
+    "fig1": fig1, "fig2": fig2, "fig3": fig3, "fig4": fig4, "fig5": partial(training_saliency, more=False),
+    "fig6": fig6, "fig7": partial(stages, part=0), "fig8": fig8, "fig9": partial(training_saliency, more=True),
+    "fig10": fig10, "fig11": fig11, "fig12": partial(stages, part=1), "fig13": partial(stages, part=2),
+    "ladder": ladder, "per_class": per_class, "learning_curves": learning_curves,
     "when_curves": partial(when_chart, dials=DIALS),
 }

@@ -1,8 +1,5 @@
-"""Oh et al. 2017, "Exploiting saliency for object segmentation from image level labels": its rows and its route.
-
-The route is a graph of cached steps: seeds -> saliency -> fusion (guides) -> segmenter -> scores, with the dense CRF
-as refinement in three places. Nothing is computed here; `run.compute` does that.
-"""
+"""Oh et al. 2017, "Exploiting saliency for object segmentation from image level labels": its rows, and its route, seeds
+-> saliency -> fusion (guides) -> segmenter -> scores, with the dense CRF in three places."""
 
 import os
 from dataclasses import asdict, dataclass, replace
@@ -17,7 +14,7 @@ from wsss_lab.evaluation.confusion import mean_iou
 from wsss_lab.fusion import guides as fusion
 from wsss_lab.fusion.guides import RULES, g1_frames
 from wsss_lab.lab.choices import random_images, spread_ranks
-from wsss_lab.lab.profiles import unknown_name
+from wsss_lab.lab.profiles import named
 from wsss_lab.lab.rehearsal import scale_of
 from wsss_lab.lab.steps import Output, Step
 from wsss_lab.lab.worlds import MapsFolder, WeightsFile, open_world, weights_file
@@ -32,7 +29,13 @@ from wsss_lab.refinement.dense_crf import CRF_SETS
 from wsss_lab.saliency import maps as saliency
 from wsss_lab.saliency.network import saliency_frames, train_saliency
 from wsss_lab.seeds import cam as seeds
-from wsss_lab.seeds.training import backprop_outputs, classifier_outputs, restore_classifier, train_classifier
+from wsss_lab.seeds.training import (
+    backprop_outputs,
+    classifier_outputs,
+    restore_classifier,
+    train_classifier,
+    train_pooled_last,
+)
 from wsss_lab.segmenter.training import segment, train_segmenter
 
 
@@ -110,12 +113,8 @@ class Scale:
     image_scale: float = 1.0  # size of the images against the paper's: lengths in pixels are multiplied by it
 
 
-def paper_schedule(iterations: int, batch: int, decay_every: int) -> Schedule:
-    """SGD as printed: step policy; a tenfold rate behind the trunk."""
-    return Schedule(iterations, batch, PUBLISHED.lr, "sgd", "step", decay_every, PUBLISHED.momentum,
-                    PUBLISHED.weight_decay, PUBLISHED.head_lr)
-
-
+_PRINTED = Schedule(PUBLISHED.iterations, PUBLISHED.batch, PUBLISHED.lr, "sgd", "step", PUBLISHED.decay_every,
+                    PUBLISHED.momentum, PUBLISHED.weight_decay, PUBLISHED.head_lr)
 _TOY_NET = Backbone("vgg", TOY_BLOCKS, width=64, dilation=4, aspp=(1, 2, 3, 4), dropout=0.0, side=64)
 _PHOTO_NET = Backbone("mobilenet", width=256, dilation=4, aspp=(2, 4, 6, 8), dropout=0.1, side=256)
 
@@ -132,16 +131,15 @@ SCALES = {
                     stride=16),
     "voc": Scale(
         Backbone(dilation=PUBLISHED.large_fov_dilation, dropout=PUBLISHED.dropout, side=PUBLISHED.input_side),
-        paper_schedule(PUBLISHED.iterations, PUBLISHED.batch, PUBLISHED.decay_every),
-        paper_schedule(PUBLISHED.iterations, PUBLISHED.batch, PUBLISHED.decay_every),
-        plain_classifier=paper_schedule(PUBLISHED.classifier_iterations, PUBLISHED.classifier_batch,
-                                        PUBLISHED.classifier_decay_every),
-        stride=8,
+        _PRINTED, _PRINTED, stride=8, plain_classifier=replace(
+            _PRINTED, iterations=PUBLISHED.classifier_iterations, batch=PUBLISHED.classifier_batch,
+            decay_every=PUBLISHED.classifier_decay_every),
     ),
 }
 
-
 GAP_NETS = ("LowRes", "HighRes", "ROI", "DeepLab")
+POOLED = "HighRes"  # the network whose pooling is moved behind the linear layer (Supp. B.1)
+POOLED_LAST = f"{POOLED}, pooled last"
 BACKPROP = ("vanilla", "guided", "excitation")
 DETECTORS = ("", "unsupervised", "oracle")  # "" is the profile's own
 
@@ -185,25 +183,16 @@ ROWS = {
     "G2, crf-loss v2": Row("G2", crf_loss="v2"),
 }
 
-#: Rows that a profile leaves out, because its networks take minutes each on a CPU.
-_PHOTO_ROWS = ("seeds", "G0", "G1", "G2", "oracle", "full", "G2, seeds at 0.5")
-
 
 def trained_rows(profile: str) -> tuple[str, ...]:
-    """The rows of ROWS that a profile trains."""
-    return _PHOTO_ROWS if profile == "photos" else tuple(ROWS)
+    """The rows of ROWS that a profile trains; on photographs a network takes minutes on a CPU."""
+    photos = ("seeds", "G0", "G1", "G2", "oracle", "full", "G2, seeds at 0.5")
+    return photos if profile == "photos" else tuple(ROWS)
 
 
 def trained_nets(profile: str) -> tuple[str, ...]:
     """The GAP networks that a profile trains."""
     return GAP_NETS[:3] if profile == "photos" else GAP_NETS  # a MobileNetV2 called DeepLab is the one called HighRes
-
-
-#: (row, crf-postproc) pairs that are scored with a dense CRF at test time.
-POSTPROCESSED = (
-    ("seeds", "v2"), ("G0", "v2"), ("G2", "v2"), ("full", "v2"), ("seeds", "v1"), ("seeds, crf-loss v1", "v1"),
-    ("seeds, crf-loss v2", "v2"), ("ROI seeds, crf-loss v1", "v1"), ("ROI seeds, crf-loss v2", "v2"), ("ROI G2", "v2"),
-)
 
 
 @dataclass(frozen=True)
@@ -218,19 +207,25 @@ class Route(PaperRoute):
     u2net: WeightsFile | None = None
     profile: str = "toy"
 
+    @property
+    def left_out(self) -> set[str]:
+        return {*ROWS, *GAP_NETS} - {*trained_rows(self.profile), *trained_nets(self.profile)}
+
     # --- seeds ---------------------------------------------------------------------------------------------------
 
-    def classifier(self, variant: str) -> Step:
-        """A trained classifier: a GAP network of Table 6, or the plain "VGG-16"."""
-        schedule = self.scale.plain_classifier if variant == "VGG-16" else self.scale.classifier
-        return self.step(train_classifier, f"train {variant}", view="train", start=self.start, variant=variant,
+    def classifier(self, name: str) -> Step:
+        """A trained classifier: a GAP network of Table 6, POOLED_LAST, or the plain "VGG-16"."""
+        schedule = self.scale.plain_classifier if name == "VGG-16" else self.scale.classifier
+        train, net = (train_pooled_last, POOLED) if name == POOLED_LAST else (train_classifier, name)
+        return self.step(train, f"train {name}", view="train", start=self.start, variant=net,
                          backbone=self.scale.backbone, schedule=schedule or self.scale.classifier,
                          **self.frozen(self.scale.backbone, self.start))
 
-    def class_maps(self, variant: str, split: str = "train") -> Step:
+    def class_maps(self, name: str, split: str = "train") -> Step:
         """Class maps and scores of a classifier on a split."""
-        return self.step(classifier_outputs, f"maps of {variant} on {split}", view=split,
-                         state=self.classifier(variant)["state"], variant=variant, backbone=self.scale.backbone)
+        return self.step(classifier_outputs, f"maps of {name} on {split}", view=split,
+                         state=self.classifier(name)["state"], variant=POOLED if name == POOLED_LAST else name,
+                         backbone=self.scale.backbone)
 
     def backprop(self, method: str, split: str = "val") -> Step:
         """Maps of vanilla, guided or excitation back-propagation, smoothed, then through a dense CRF (Fig. 3)."""
@@ -279,9 +274,7 @@ class Route(PaperRoute):
         if os.sep in detector:
             return self.step(saliency.folder_frames, f"saliency from {detector} on {split}", view=split,
                              folder=MapsFolder(detector))
-        if detector not in DETECTORS:
-            raise unknown_name("saliency detector", detector, list(DETECTORS))
-        if detector == "oracle":
+        if named("saliency detector", detector, DETECTORS) == "oracle":
             return self.step(saliency.oracle_frames, f"oracle saliency on {split}", view=self.world.eval_view(split),
                              reads_masks="true foreground as saliency")
         if detector == "unsupervised":
@@ -305,10 +298,8 @@ class Route(PaperRoute):
 
         unset: "paper" leaves undecided pixels to ignore, "released" turns them into background.
         """
-        if rule == "seeds":
+        if named("guide rule", rule, ("seeds", *RULES)) == "seeds":
             return self.seeds(variant, split)
-        if rule not in RULES:
-            raise unknown_name("guide rule", rule, ["seeds", *RULES])
         inputs = {"view": split, "salient": self.salient(split, detector)["masks"]}
         if rule == "G0":
             return self.step(fusion.g0_frames, f"G0 on {split}", **inputs)
@@ -334,9 +325,13 @@ class Route(PaperRoute):
         """The segmenter of one row of ROWS."""
         return self.segmenter(self.guides_of(name), ROWS[name].crf_loss)
 
+    def guide_score(self, name: str) -> Step:
+        """The score of the pseudo-masks that a row of ROWS learns from, on the training images."""
+        return self.score(self.guides_of(name), "train")
+
     def guides_of(self, name: str) -> Step:
         """The pseudo-masks that a row of ROWS learns from."""
-        row = ROWS[name]
+        row = ROWS[named("row", name, ROWS)]
         if row.rule == "full":
             return self.truth()
         if row.crf_seed:
@@ -364,16 +359,24 @@ class Route(PaperRoute):
         return self.step(segment, f"{name} on {split}", view=split, state=segmenter["state"],
                          backbone=self.scale.backbone, crf=self.crf(crf))
 
+    def shown(self, count: int) -> Step:
+        """Post-processed labels of some training images by the segmenter that learned from G2, see `refine_shown`."""
+        return self.step(refine_shown, "G2 + CRF v2, images of the figures", "segmenter", view="train",
+                         state=self.trained("G2")["state"], confusions=self.scored("G2", split="train")["confusions"],
+                         backbone=self.scale.backbone, crf=self.crf("v2"), count=count)
+
+    def shown_saliency(self, count: int) -> Step:
+        """Saliency of some images of the saliency set, see `detect_shown`."""
+        return self.step(detect_shown, "saliency on its own training set, images of the figures", "saliency",
+                         images=self.world.saliency_scenes()["images"], state=self.saliency_network()["state"],
+                         backbone=self.scale.backbone, count=count)
+
     def saliency_score(self, split: str = "val", detector: str = "") -> Step:
         """Foreground IoU of salient pixels, per image."""
         salient = self.salient(split, detector)
         return self.step(scoring.score_saliency, f"score of {salient.label}", view=split, salient=salient["masks"])
 
     # --- helpers -------------------------------------------------------------------------------------------------
-
-    @property
-    def side(self) -> int:
-        return self.scale.backbone.side
 
     @property
     def _tau(self) -> str:

@@ -1,32 +1,23 @@
-"""What is measured of Oh et al. 2017, and its six tables: the printed numbers beside ours, measured rows beside quoted
-ones."""
+"""What is measured of Oh et al. 2017, and its tables: the printed numbers beside ours."""
 
 from functools import partial
 
 import numpy as np
 import pandas as pd
 import torch
+from torch import nn
 
 from wsss_lab.evaluation.confusion import mean_iou
 from wsss_lab.evaluation.intervals import image_values, ratio
 from wsss_lab.evaluation.precision_recall import mean_precision
 from wsss_lab.evaluation.saliency_scores import foreground_iou, foreground_precision_recall, is_good
 from wsss_lab.lab.session import Session
-from wsss_lab.lab.steps import Output, Step
-from wsss_lab.measure.quantities import NotMeasured, Quantity, cached, figure
+from wsss_lab.lab.steps import Step
+from wsss_lab.measure.quantities import Quantity, Source, cached, figure, result
 from wsss_lab.measure.strata import Dial
 from wsss_lab.measure.tables import REFERENCE, Table, ends, measured, table
-from wsss_lab.papers.oh2017.route import (
-    BACKPROP,
-    GAP_NETS,
-    POSTPROCESSED,
-    PUBLISHED,
-    ROWS,
-    SCALES,
-    Route,
-    trained_nets,
-    trained_rows,
-)
+from wsss_lab.papers.oh2017 import route as oh2017
+from wsss_lab.papers.oh2017.route import BACKPROP, PUBLISHED, ROWS, Route, Row, trained_nets, trained_rows
 from wsss_lab.papers.shared_tables import (
     LABEL_QUALITY,
     TAGS_KNOWN,
@@ -36,64 +27,27 @@ from wsss_lab.papers.shared_tables import (
     protocol,
     sweep_cells,
     train_tags,
-    trained_row,
     val_tags,
     when_table,
 )
-from wsss_lab.seeds.training import classifier_outputs, train_pooled_last
 
-POOLED = "HighRes"  # the network whose pooling is moved (Supp. B.1)
-POOLED_LAST = f"{POOLED}, pooled last"
 RESAMPLED = 1000  # replicates where each goes through all thresholds of a curve
 
 
 # --- what is measured -------------------------------------------------------------------------------------------------
 
 
-def pooled_last_score(route: Route) -> Step:
-    """The precision-recall step of a network trained with the pooling behind the linear layer."""
-    net = {"variant": POOLED, "backbone": route.scale.backbone}
-    trained = route.step(train_pooled_last, f"train {POOLED_LAST}", view="train", start=route.start, **net,
-                         schedule=route.scale.classifier, **route.frozen(route.scale.backbone, route.start))
-    maps = route.step(classifier_outputs, f"maps of {POOLED_LAST} on val", view="val", state=trained["state"], **net)
-    return route.seed_scores(maps["maps"], POOLED_LAST)
-
-
-def row_of(route: Route, row: str) -> str:
-    """A row of ROWS; see `trained_row`."""
-    return trained_row(row, ROWS, trained_rows(route.profile), route.profile)
-
-
-def net_of(route: Route, net: str) -> str:
-    """A seeder; raises NotMeasured where the profile doesn't train it."""
-    if net in GAP_NETS and net not in trained_nets(route.profile):
-        raise NotMeasured(f"profile {route.profile} doesn't train GAP-{net}")
-    return net
-
-
 @cached
 def miou(row: str, crf: str | None = None, split: str = "val", void: bool = False) -> Quantity:
     """Mean IoU of a row's segmenter, with or without a CRF at test time. void: its pixels count as background."""
     name = row + (f" + CRF {crf}" if crf else "") + (f" on {split}" if split != "val" else "")
-
-    def confusions(route: Route) -> Output:
-        if crf and (row, crf) not in POSTPROCESSED:
-            raise NotMeasured(f"the row '{row}' isn't labelled with CRF {crf}")
-        return route.scored(row_of(route, row), crf, split)["with_void" if void else "confusions"]
-
-    return figure(name, confusions, mean_iou)
-
-
-@cached
-def guide_confusions(row: str):
-    """Source: confusions of the pseudo-masks that a row learns from, on the training images."""
-    return lambda route: route.score(route.guides_of(row_of(route, row)), "train")["confusions"]
+    return figure(name, result("with_void" if void else "confusions", Route.scored, row, crf, split), mean_iou)
 
 
 @cached
 def guide(row: str, which: str) -> Quantity:
     """A key of LABEL_QUALITY: precision or recall of what a row learns from; undecided pixels are missed."""
-    return figure(f"{which} {row}", guide_confusions(row), LABEL_QUALITY[which])
+    return figure(f"{which} {row}", result("confusions", Route.guide_score, row), LABEL_QUALITY[which])
 
 
 @cached
@@ -101,31 +55,27 @@ def guide_miou(row: str, undecided: str) -> Quantity:
     """Mean IoU of what a row learns from; undecided pixels are "missed", "background", or "left out"."""
 
     def statistic(summed: np.ndarray) -> np.ndarray:
-        if undecided == "missed":
-            return mean_iou(summed)
         moved = summed.copy()
-        moved[..., 0] += moved[..., -1] if undecided == "background" else 0
-        moved[..., -1] = 0
+        moved[..., 0] += (undecided == "background") * moved[..., -1]
+        moved[..., -1] *= undecided == "missed"
         return mean_iou(moved)
 
-    return figure("guide", guide_confusions(row), statistic)
+    return figure("guide", result("confusions", Route.guide_score, row), statistic)
 
 
 def seeder_score(route: Route, name: str, split: str = "val") -> Step:
     """The precision-recall step of a seeder: a GAP network, a back-propagation method, "centre" or POOLED_LAST."""
-    if name == POOLED_LAST:
-        return pooled_last_score(route)
     if name == "centre":
         return route.seed_scores(route.centre_shape(split)["maps"], "centre mean shape", split)
     if name in BACKPROP:
         return route.seed_scores(route.backprop(name, split)["maps"], f"{name} back-propagation", split)
-    return route.seed_scores(route.class_maps(net_of(route, name), split)["maps"], name, split)
+    return route.seed_scores(route.class_maps(name, split)["maps"], name, split)
 
 
 @cached
 def seeder(name: str, statistic, label: str = "") -> Quantity:
     """A statistic of the confidence counts of a seeder on val."""
-    return figure(f"{label}{name}", lambda route: seeder_score(route, name)["counts"], statistic, replicates=RESAMPLED)
+    return figure(f"{label}{name}", result("counts", seeder_score, name), statistic, replicates=RESAMPLED)
 
 
 def mp(name: str) -> Quantity:
@@ -136,13 +86,11 @@ def mp(name: str) -> Quantity:
 @cached
 def average_precision(net: str) -> Quantity:
     """Mean average precision of a GAP network as a classifier on val."""
-    return average_precision_of(f"mAP {net}", lambda route: route.class_maps(net_of(route, net), "val")["scores"],
-                                val_tags, RESAMPLED)
+    return average_precision_of(f"mAP {net}", result("scores", Route.class_maps, net, "val"), val_tags, RESAMPLED)
 
 
-@cached
-def saliency_counts(detector: str = ""):
-    return lambda route: route.saliency_score("val", detector)["counts"]
+def saliency_counts(detector: str = "") -> Source:
+    return result("counts", Route.saliency_score, "val", detector)
 
 
 @cached
@@ -155,10 +103,9 @@ def good(detector: str = "") -> Quantity:
 # --- the tables -------------------------------------------------------------------------------------------------------
 
 def seed_summary(run: Session) -> Table:
-    counts = {net: run.results.stack(lambda route, net=net: seeder_score(route, net, "train")["counts"])
-              for net in trained_nets(run.profile)}
-    rows = [{"network": f"GAP-{net}", **sweep_cells(each, run.route.scale.seed_threshold)}
-            for net, each in counts.items()]
+    rows = [{"network": f"GAP-{net}", **sweep_cells(run.results.stack(result("counts", seeder_score, net, "train")),
+                                                   run.route.scale.seed_threshold)}
+            for net in trained_nets(run.profile)]
     note = "training images of {}, tags known, {} seed(s); the best threshold is chosen on pixel labels and not used."
     return Table(pd.DataFrame(rows), "Seeds on the training images, per cent",
                  note.format(run.world.name, run.seeds))
@@ -185,18 +132,16 @@ def table1(run: Session) -> Table:
     return table(run, run.published("table1"), {
         "network": "network", "high resolution": "high_resolution_output", "dilated": "dilated_convolution",
         "ROI pooling": "roi_pooling", "mP paper": "mean_precision_pct",
-        **measured("mP", lambda line: seeder(net(line), mean_precision, "mP ")), "mAP paper": "classification_map_pct",
+        **measured("mP", lambda line: mp(net(line))), "mAP paper": "classification_map_pct",
         "mAP ours": lambda line: average_precision(net(line)),
     }, "GAP networks: architecture, seed quality (mP) and classification (mAP), per cent",
         protocol(run, "one scale") + " Seeds are read with the image's tags known, as in the paper.")
 
 
 #: Lines of Table 2 that are not in print.
-_MORE_GUIDES = [
-    {"method": "G2, undecided = background", "uses_seeds": "yes", "uses_saliency": "yes", "row": "G2 released"},
-    {"method": "G2, seed threshold 0.5", "uses_seeds": "yes", "uses_saliency": "yes", "row": "G2, seeds at 0.5"},
-    {"method": "Full supervision", "uses_seeds": "no", "uses_saliency": "no", "row": "full"},
-]
+_MORE_GUIDES = [dict(zip(("method", "row", "uses_seeds", "uses_saliency"), line)) for line in (
+    ("G2, undecided = background", "G2 released", "yes", "yes"),
+    ("G2, seed threshold 0.5", "G2, seeds at 0.5", "yes", "yes"), ("Full supervision", "full", "no", "no"))]
 
 
 def table2(run: Session) -> Table:
@@ -249,7 +194,11 @@ def crf_table(run: Session, name: str, rows: str) -> Table:
     lines = run.published(name).fillna(dict.fromkeys(switches, "none"))
 
     def pair(line):
-        return crf_row(*(line[cell] for cell in ("seed_method", "guide_rule", *switches)))
+        """The row of ROWS that a line asks for, and its crf-postproc."""
+        *settings, after = (None if line[switch] == "none" else line[switch] for switch in switches)
+        rule, net = line["guide_rule"].removeprefix("saliency "), line["seed_method"].removeprefix("GAP-")
+        wanted = Row(rule, net, **dict(zip(switches, settings)))
+        return next(row for row, each in ROWS.items() if each == wanted), after if rule == "seeds" else "v2"
 
     note = (" v1: parameters of SEC, v2: of DeepLab v1. The paper leaves the CRF cells of the G2 rows open; ours use "
             "crf-postproc v2, as its Table 3 does. delta: to crf-loss v1 + crf-postproc v1 on GAP-HighRes seeds, "
@@ -269,9 +218,9 @@ def table6(run: Session) -> Table:
     """Layer shapes of the GAP networks, read off the full-size networks that the `voc` profile trains."""
     from wsss_lab.networks.heads import gap_net, output_size
 
-    backbone = SCALES["voc"].backbone
+    backbone = oh2017.SCALES["voc"].backbone
     columns = {}
-    for net in ("VGG-16", *GAP_NETS):
+    for net in ("VGG-16", *oh2017.GAP_NETS):
         with torch.device("meta"):  # shapes are all that is asked for
             built = gap_net(net, backbone, 20)
         side = PUBLISHED.input_side
@@ -290,45 +239,25 @@ def table6(run: Session) -> Table:
     return Table(frame, "Architectures of the GAP networks", note)
 
 
-def crf_row(seed_method: str, guide: str, crf_seed: str, crf_loss: str, crf_postproc: str) -> tuple[str, str | None]:
-    """The (row of ROWS, crf-postproc) that a line of Tables 4 and 5 asks for."""
-    net = seed_method.removeprefix("GAP-")
-    prefix = "" if net == "HighRes" else f"{net} "
-    if guide != "seeds":
-        return f"{prefix}G2", "v2"
-    switched = {"crf-seed": crf_seed, "crf-loss": crf_loss}
-    extra = "".join(f", {name} {value}" for name, value in switched.items() if value != "none")
-    return f"{prefix}seeds{extra}", None if crf_postproc == "none" else crf_postproc
-
-
-def _layers(net, blocks: tuple[tuple[int, int], ...]) -> dict[str, str]:
+def _layers(net: nn.Module, blocks: tuple[tuple[int, int], ...]) -> dict[str, str]:
     """Shape of each named layer of a GAP network; the convolutions of a block share one line."""
-    from torch import nn
-
     blocks_of = [number for number, (count, _) in enumerate(blocks, start=1) for _ in range(count)]
-    shapes: dict[str, str] = {}
-    seen = 0
+    shapes, seen = {}, 0
     for layer in net.trunk:
         if isinstance(layer, nn.Conv2d):
             shapes[f"conv{blocks_of[seen]}"] = f"{blocks[blocks_of[seen] - 1][0]} x {_convolution(layer)}"
             seen += 1
         elif isinstance(layer, nn.MaxPool2d):
-            shapes[f"pool{blocks_of[seen - 1]}"] = _pool(layer)
+            size, stride, pad = layer.kernel_size, layer.stride, layer.padding
+            shapes[f"pool{blocks_of[seen - 1]}"] = f"(-,{size},{size}) st={stride} pad={pad}"
     hidden = [layer for layer in net.head if isinstance(layer, nn.Conv2d)]
-    for number, layer in enumerate(hidden, start=6):
-        shapes[f"fc{number}"] = _convolution(layer)
+    shapes |= {f"fc{number}": _convolution(layer) for number, layer in enumerate(hidden, start=6)}
     return shapes | {"GAP": "GAP", "fc8": _convolution(net.classifier)}
 
 
-def _convolution(layer) -> str:
-    text = f"({layer.out_channels},{layer.kernel_size[0]},{layer.kernel_size[1]})"
-    if layer.dilation[0] > 1:
-        text += f" dil={layer.dilation[0]}"
-    return text + f" pad={layer.padding[0]}"
-
-
-def _pool(layer) -> str:
-    return f"(-,{layer.kernel_size},{layer.kernel_size}) st={layer.stride} pad={layer.padding}"
+def _convolution(layer: nn.Conv2d) -> str:
+    dilated = f" dil={layer.dilation[0]}" if layer.dilation[0] > 1 else ""
+    return f"({layer.out_channels},{layer.kernel_size[0]},{layer.kernel_size[1]}){dilated} pad={layer.padding[0]}"
 
 
 #: When does it help? See wsss_lab.measure.strata.

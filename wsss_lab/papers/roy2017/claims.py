@@ -6,6 +6,7 @@ that of the network of the full approach on val, for an image's tags, unless ano
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -132,11 +133,8 @@ def counts(how: Attention | None) -> Source:
 def cut(how: Attention | None, best: bool) -> Quantity:
     """mIoU of attention taken for labels, cut at one half or, for each training, where it is best on these images."""
 
-    def at(summed: np.ndarray) -> np.ndarray:
-        each = sweep(summed).mean_iou
-        return each.max(-1) if best else each[..., each.shape[-1] // 2]
-
-    return figure(NAMES[how], counts(how), at)
+    place = (lambda each: each.max(-1)) if best else (lambda each: each[..., each.shape[-1] // 2])
+    return figure(NAMES[how], counts(how), lambda summed: place(sweep(summed).mean_iou))
 
 
 @cached
@@ -160,14 +158,12 @@ def area(how: Attention | None) -> Quantity:
 def covered(how: Attention | None) -> Quantity:
     """The largest foreground recall of all thresholds with at least the precision of `level`, 0 without any."""
 
+    def recall(summed: np.ndarray, least: float) -> np.ndarray:
+        curve = sweep(summed).foreground
+        return np.where(curve.precision >= least, curve.recall, 0).max(-1)
+
     def per_seed(weights: np.ndarray, own: np.ndarray, parents: np.ndarray, counts: np.ndarray) -> np.ndarray:
-        least = level(own, parents)
-
-        def recall(summed: np.ndarray) -> np.ndarray:
-            curve = sweep(summed).foreground
-            return np.where(curve.precision >= least, curve.recall, 0).max(-1)
-
-        return per_image_sums(recall, lambda counts: counts)(weights, counts)
+        return per_image_sums(partial(recall, least=level(own, parents)), lambda counts: counts)(weights, counts)
 
     sources = tuple(counts(each) for each in (None, PARENTS, how))
     return Quantity((Leaf(sources, per_seed, lambda *arrays: arrays[0].shape[1]),), NAMES[how])
@@ -184,8 +180,7 @@ def times(name: str, over: list[int], under: list[int]) -> Quantity:
     `attention_seconds`, added up."""
 
     def per_seed(weights: np.ndarray, seconds: np.ndarray) -> np.ndarray:
-        ratios = seconds[..., over].sum(-1) / seconds[..., under].sum(-1)
-        return np.tile(np.median(ratios, 1), (len(weights), 1))
+        return np.tile(np.median(seconds[..., over].sum(-1) / seconds[..., under].sum(-1), 1), (len(weights), 1))
 
     return Quantity((Leaf((result("seconds", Route.attention_time),), per_seed, lambda each: each.shape[1]),), name, "")
 
@@ -215,10 +210,7 @@ def fact(name: str) -> Source:
 
 def over_images(sums: np.ndarray, image: np.ndarray) -> np.ndarray:
     """Sums of objects (S, M, ...) added up to sums of images (S, N, ...); image: (M,), index of each object's image."""
-    total = np.zeros((len(sums), image.max() + 1, *sums.shape[2:]))
-    for each, row in zip(total, sums, strict=True):
-        np.add.at(each, image, row)
-    return total
+    return np.einsum("mn,sm...->sn...", image[:, None] == np.arange(image.max() + 1), sums)
 
 
 GROUPS = {
@@ -262,22 +254,16 @@ def classifiers(*rows: str) -> Sentence:
 
     @sentence(val_tags, *map(scores, rows), *map(classified, rows))
     def listed(results: Results) -> str:
-        texts = ("{} {:.1f} and {:.0f}/{:.0f}".format(row, classified(row).value(results), *named_classes(
-            results.stack(scores(row)), results.first(val_tags))) for row in rows)
+        tags, texts = results.first(val_tags), []
+        for row in rows:
+            named = predicted_classes(results.stack(scores(row)))  # (S, N, C)
+            right, all_tags = 100 * (named & tags).sum(), len(named) * tags.sum()
+            precision, recall = divide(right, named.sum()), divide(right, all_tags)
+            texts.append(f"{row} {classified(row).value(results):.1f} and {precision:.0f}/{recall:.0f}")
         return ("Mean average precision of p(y|x) on val, and precision/recall of the classes that get attention: "
                 f"{', '.join(texts)} %.")
 
     return listed
-
-
-def named_classes(scores: np.ndarray, tags: np.ndarray) -> tuple[float, float]:
-    """Precision and recall in per cent of the predicted classes, over all images and trainings.
-
-    scores: (S, N, K) logits. tags: bool (N, C).
-    """
-    named = predicted_classes(scores)
-    right = (named & tags).sum()
-    return 100 * float(divide(right, named.sum())), 100 * float(divide(right, len(named) * tags.sum()))
 
 
 def classes_won(split: str) -> Sentence:
@@ -367,9 +353,8 @@ def among_the_two_worst(split: str) -> Condition:
 
 def order(split: str) -> Condition:
     """C07: the correlation decides on which rows do more damage; what it allows to be otherwise, the others."""
-    rows = {row: miou(row, split) for row in BASELINES}
-    return every(between(agreement(split), low=0.75), in_part(largest(FULL, rows)), in_part(worst(split)),
-                 in_part(among_the_two_worst(split)))
+    return every(between(agreement(split), low=0.75), *map(in_part, (
+        largest(FULL, {row: miou(row, split) for row in BASELINES}), worst(split), among_the_two_worst(split))))
 
 
 def aggregations(split: str) -> Condition:

@@ -1,16 +1,12 @@
-"""The figures of Roy & Todorovic 2017.
+"""The figures of Roy & Todorovic 2017. Pictures are of seed 0, chosen by a rule that their alt text states."""
 
-Pictures are taken from seed 0 and chosen by rule, never by hand; every alt text states the rule.
-"""
-
-from collections.abc import Callable
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from wsss_lab.evaluation.confusion import divide, nan_mean
+from wsss_lab.evaluation.confusion import divide, mean_iou, nan_mean
 from wsss_lab.evaluation.object_recall import object_areas
 from wsss_lab.lab import charts, plots
 from wsss_lab.lab.choices import at_quantile, ranked
@@ -46,8 +42,8 @@ _CLOSE = 0.5  # pp; differences this small count as none
 def iterations(run: Session) -> Drawn:
     """Val mIoU over the iterations of the CRF-RNN at inference, and its difference to three."""
     usual = crf_rnn.ITERATIONS
-    rows = {count: FULL if count == usual else f"{count} iterations" for count in sorted((*ITERATIONS, usual))}
-    rows = {count: row for count, row in rows.items() if row in labelled_rows(run.profile)}
+    rows = {count: FULL if count == usual else f"{count} iterations" for count in sorted((*ITERATIONS, usual))
+            if count == usual or f"{count} iterations" in labelled_rows(run.profile)}
     scores = {count: miou(row).interval(run.results) for count, row in rows.items()}
     changes = {count: (miou(row) - miou(FULL)).interval(run.results) for count, row in rows.items() if count != usual}
     figure, (left, right) = charts.side_by_side(2, (7.8, 2.9))
@@ -174,13 +170,13 @@ class Pictures(SplitPictures):
 
     def canvas(self, index: int, box: tuple[float, ...] | None = None) -> Panel:
         """The image on the network's canvas."""
-        pixels, _ = self.view.canvas([index], self.route.scale.backbone.side)
+        pixels, _ = self.view.canvas([index], self.route.side)
         return Panel(pixels[0].permute(1, 2, 0).numpy(), box=box)
 
     def attention_maps(self, index: int, how: Attention | None = None) -> np.ndarray:
         """Attention p^A on the image's pixels: float32 (1 + C, H, W) in [0, 1], background first."""
         stored = self.run.load(self.route.attention(FULL, how, self.split)["maps"])[index]
-        return self.on_image(stored, index, self.route.scale.backbone.side)
+        return self.on_image(stored, index, self.route.side)
 
     @cached_property
     def attention_gain(self) -> np.ndarray:
@@ -203,7 +199,7 @@ class Pictures(SplitPictures):
     @cached_property
     def network_iou(self) -> np.ndarray:
         """Mean IoU (N,) of the full approach by image."""
-        return self.iou(self.route.scored(FULL, self.split))
+        return mean_iou(self.counts)
 
     def main_label(self, index: int) -> int:
         """The class, 1..C, that takes most pixels of an image's ground truth."""
@@ -222,14 +218,14 @@ class Pictures(SplitPictures):
     def missed_small(self) -> dict[int, list[tuple[int, np.ndarray]]]:
         """Labels and pixels (H, W) of missed objects (see `count_pieces`) that are smaller than the median of all, by
         image: that with most of them first, of equal numbers the one with the larger objects."""
-        facts = self.run.load(self.route.objects())
-        image, label, area, recall = (np.asarray(facts[name]) for name in ("image", "label", "area", "recall"))
-        missed = (area < np.median(area)) & (recall < MISSED)
-        at = {index: image == index for index in np.unique(image[missed]).tolist()}
-        order = sorted(at, key=lambda index: (-np.sum(missed & at[index]), -area[missed & at[index]].sum()))
-        return {index: [(int(name), inside) for name, inside, chosen in zip(
-            label[at[index]], object_areas(self.view.mask(index), LEAST), missed[at[index]]) if chosen]
-            for index in order}
+        image, label, area, recall = (self.loaded(self.route.objects()[name])
+                                      for name in ("image", "label", "area", "recall"))
+        missed, found = (area < np.median(area)) & (recall < MISSED), {}
+        for index in np.unique(image[missed]).tolist():
+            here = image == index
+            pixels = zip(label[here], object_areas(self.view.mask(index), LEAST), missed[here])
+            found[index] = [(int(name), inside) for name, inside, chosen in pixels if chosen]
+        return dict(sorted(found.items(), key=lambda item: (-len(item[1]), -area[missed & (image == item[0])].sum())))
 
 
 # --- attention without and with neighbours ----------------------------------------------------------------------------
@@ -433,8 +429,7 @@ def similarity(run: Session) -> Drawn:
     return Drawn(figure, "Which neighbours are alike", alt)
 
 
-#: Artifact id -> function of a session: the paper's own, then those of this project.
-FIGURES: dict[str, Callable[[Session], Drawn]] = {
+FIGURES = {
     "fig1": fig1, "fig2": fig2, "fig3": fig3, "fig4": fig4, "fig5": fig5, "gaussian_study": gaussian_study,
     "similarity": similarity, "baselines": baselines, "learning_curves": learning_curves, "iterations": iterations,
     "when_curves": partial(when_chart, dials=DIALS),

@@ -1,9 +1,6 @@
-"""Roy & Todorovic 2017, "Combining bottom-up, top-down, and smoothness cues": its rows and its route.
-
-The route is a graph of cached steps: one network trained to classify and to follow its own attention -> labels of its
-pixels with attention as a prior, refined inside of the network -> scores. Nothing is computed here; `run.compute` does
-that.
-"""
+"""Roy & Todorovic 2017, "Combining bottom-up, top-down, and smoothness cues": its rows and its route, one network
+trained to classify and to follow its own attention -> labels with attention as a prior, refined inside of the network
+-> scores."""
 
 import time
 from collections.abc import Sequence
@@ -220,19 +217,15 @@ STAND_INS = {
 @dataclass(frozen=True)
 class Published:
     """Values that the paper prints (section). lambda, the widths of Eq. (8) and the iterations of the CRF-RNN are
-    defaults of wsss_lab.segmenter.fusion, wsss_lab.seeds.neighbours and wsss_lab.refinement.crf_rnn."""
+    defaults of wsss_lab.segmenter.fusion, wsss_lab.seeds.neighbours and wsss_lab.refinement.crf_rnn; what isn't printed
+    is DeepLab's, as of Oh et al. 2017."""
 
     batch: int = 20  # Sec. 7
     iterations: int = 10000  # Sec. 7
     lr: float = 1e-3  # Sec. 7
     decay_every: int = 2000  # Sec. 7
     momentum: float = 0.9  # Sec. 7
-    weight_decay: float = 5e-4  # DeepLab's; the paper has none
-    head_lr: float = 10.0  # DeepLab's; the paper has none
     warm_up: float = 0.1  # share of the iterations with the classification loss alone; our choice
-    input_side: int = 321  # DeepLab's
-    dilation: int = 12  # DeepLab's
-    dropout: float = 0.5  # DeepLab's
     crf: CrfParameters = CrfParameters(4, 121, 5, 3, 3)  # "as in DeepLab", of the row without CRF-RNN
 
 
@@ -258,17 +251,16 @@ class Scale:
     image_scale: float = 1.0  # size of the images against the paper's: lengths in pixels are multiplied by it
 
 
-_TOY, _PHOTOS = oh2017.SCALES["toy"], oh2017.SCALES["photos"]
-_PRINTED = Schedule(PUBLISHED.iterations, PUBLISHED.batch, PUBLISHED.lr, "sgd", "step", PUBLISHED.decay_every,
-                    PUBLISHED.momentum, PUBLISHED.weight_decay, PUBLISHED.head_lr)
+_TOY, _PHOTOS, _VOC = (oh2017.SCALES[profile] for profile in ("toy", "photos", "voc"))
+_PRINTED = replace(_VOC.segmenter, iterations=PUBLISHED.iterations, batch=PUBLISHED.batch, lr=PUBLISHED.lr,
+                   decay_every=PUBLISHED.decay_every, momentum=PUBLISHED.momentum)
 
 SCALES = {
     "quick": Scale(_TOY.backbone, Schedule(8, 8), Schedule(6, 8), True, _TOY.image_scale),
     "toy": Scale(_TOY.backbone, Schedule(500, 8, 1e-3, head_lr=10.0), Schedule(400, 8, 1e-3, head_lr=10.0), True,
                  _TOY.image_scale),
     "photos": Scale(_PHOTOS.backbone, Schedule(160, 8, 1e-4, head_lr=10.0), _PHOTOS.segmenter),
-    "voc": Scale(Backbone(dilation=PUBLISHED.dilation, dropout=PUBLISHED.dropout, side=PUBLISHED.input_side),
-                 _PRINTED, _PRINTED),
+    "voc": Scale(_VOC.backbone, _PRINTED, _PRINTED),
 }
 
 #: What is trained. The first six are Table 1's (B1 and B2 share one: without the segmentation loss, nothing but the
@@ -334,12 +326,11 @@ TAUGHT = ("SEC-like", "full supervision")
 TIMED_IMAGES, TIMED_REPEATS = 16, 7
 STUDIED = 4  # images of the rectified Gaussian
 
-_PHOTO_ROWS = ("w/o att", "w/o seg loss", "w/o neighbor", "w/o CRF-RNN", "w/o att inference", "full", "tags known")
-
 
 def labelled_rows(profile: str) -> tuple[str, ...]:
     """The rows of ROWS and networks of TAUGHT that a profile trains and scores."""
-    return _PHOTO_ROWS if profile == "photos" else (*ROWS, *TAUGHT)
+    photos = (*(row for row in BASELINES if row != "w/o att unary"), "tags known")
+    return photos if profile == "photos" else (*ROWS, *TAUGHT)
 
 
 @dataclass(frozen=True)
@@ -399,7 +390,7 @@ class Route(PaperRoute):
                              view=self.world.eval_view("train"))
         low, high = SEED_THRESHOLDS
         return self.step(sparse_seeds, "sparse seeds of train", "fusion", view="train", maps=self.class_maps()["maps"],
-                         side=self.scale.backbone.side, low=low, high=high)
+                         side=self.side, low=low, high=high)
 
     def segmenter(self, name: str) -> Step:
         """A DeepLab-LargeFOV trained on labels; the competitor has a CRF loss too."""
@@ -436,7 +427,7 @@ class Route(PaperRoute):
         """Attention of the full approach against the objects; how: another attention than its own."""
         maps = self.attention("full", how)
         return self.step(score_attention, f"score of {maps.label}", "evaluation", view="val", maps=maps["maps"],
-                         side=self.scale.backbone.side)
+                         side=self.side)
 
     def attention_time(self) -> Step:
         """What attention of the full approach costs."""
@@ -452,7 +443,7 @@ class Route(PaperRoute):
         """Every object with what the full approach finds of it and its attention, tags known."""
         labels = self.prediction()
         return self.step(score_each_object, f"objects in {labels.label}", "evaluation", view="val",
-                         masks=labels["masks"], maps=self.attention()["maps"], side=self.scale.backbone.side)
+                         masks=labels["masks"], maps=self.attention()["maps"], side=self.side)
 
 
 def routes(profile: str, seeds: int, world_seed: int = 0) -> list[Route]:

@@ -1,5 +1,4 @@
-"""What is measured of Roy & Todorovic 2017, and its tables: those of the paper, the values of its text, other readings,
-the rectified Gaussian."""
+"""What is measured of Roy & Todorovic 2017, and its tables, also of other readings and of the rectified Gaussian."""
 
 import math
 from collections.abc import Mapping
@@ -16,16 +15,7 @@ from wsss_lab.lab.session import Session
 from wsss_lab.measure.quantities import Quantity, Source, cached, figure, result
 from wsss_lab.measure.strata import Dial
 from wsss_lab.measure.tables import NOT_RUN, REFERENCE, Column, Table, measured, table
-from wsss_lab.papers.roy2017.route import (
-    AGGREGATIONS,
-    BASELINES,
-    ITERATIONS,
-    PUBLISHED,
-    ROWS,
-    TAUGHT,
-    TRAININGS,
-    Route,
-)
+from wsss_lab.papers.roy2017.route import AGGREGATIONS, BASELINES, ITERATIONS, PUBLISHED, ROWS, TAUGHT, TRAININGS, Route
 from wsss_lab.papers.shared_tables import (
     CLASSES_NOTE,
     LABEL_QUALITY,
@@ -244,8 +234,13 @@ def table4(run: Session) -> Table:
 def text_values(run: Session) -> Table:
     """Values that the paper states in its text, ours, and what the number of iterations of the CRF-RNN does."""
     trained = TRAININGS[FULL].iterations
+    beside, diagonal = (math.exp(-times * (SPACING / SIGMA_Z) ** 2) for times in (1, 2))  # Eq. (8), of one colour
+    apart, histograms = (math.exp(-square / SIGMA_R ** 2) for square in (SIGMA_R ** 2, 2))
     ours = {"weight lambda of the segmentation loss": (TRAININGS[FULL].weight, None),
-            "sigma_z (location)": (SIGMA_Z, _spatial_words()), "sigma_r (HSV histogram)": (SIGMA_R, _colour_words()),
+            "sigma_z (location)": (SIGMA_Z, f"neurons of one colour, {SPACING:g} pixels from one to the next: "
+                                   f"w = {beside:.3f} beside each other, {diagonal:.3f} across a corner"),
+            "sigma_r (HSV histogram)": (SIGMA_R, f"factor {apart:.3f} for mean colours {SIGMA_R:g} of 255 apart; "
+                                        f"histograms that sum to 1 would keep it at {histograms:.3f} or above"),
             "CRF-RNN iterations (training and inference)": (trained, "see the last rows")}
     lines = run.published("text_values").to_dict("records")
     lines += [{"quantity": f"{count} CRF-RNN iterations at test",
@@ -260,41 +255,25 @@ def text_values(run: Session) -> Table:
     }, "Values of the text; mIoU in per cent", tables_protocol(run) + note)
 
 
-def _spatial_words() -> str:
-    """What Eq. (8) says of neighbours of one colour."""
-    beside, diagonal = (math.exp(-times * (SPACING / SIGMA_Z) ** 2) for times in (1, 2))
-    return (f"neurons of one colour, {SPACING:g} pixels from one to the next: w = {beside:.3f} beside each other, "
-            f"{diagonal:.3f} across a corner")
-
-
-def _colour_words() -> str:
-    """What Eq. (8) says of colours: mean colours on the scale of 0 to 255 here, histograms in print."""
-    apart, histograms = (math.exp(-square / SIGMA_R ** 2) for square in (SIGMA_R ** 2, 2))
-    return (f"factor {apart:.3f} for mean colours {SIGMA_R:g} of 255 apart; histograms that sum to 1 would keep it at "
-            f"{histograms:.3f} or above")
-
-
-#: Lines of `options`: what they are about, how it is here, what is done instead, row of ROWS.
+#: Lines of `options`: row of ROWS, what it is about, how it is here, what is done instead.
 READINGS = (
-    ("attention of the background", "1 - the largest map of the classes present", "passed down from its own unit",
-     "background unit"),
-    ("start of the segmentation loss", f"after {100 * PUBLISHED.warm_up:g} % of the iterations", "at once",
-     "no warm-up"),
-    ("p^S of Eq. (15)", "mean of the losses before and after the CRF-RNN", "before the CRF-RNN (Eq. 1)",
-     "loss before the CRF-RNN"),
-    ("p^S of Eq. (15)", "mean of the losses before and after the CRF-RNN", "after the CRF-RNN",
-     "loss after the CRF-RNN"),
-    ("layers with neighbours and alpha", "all", "the last, where attention ends", "neighbours, last layer"),
-    ("alpha (Eq. 7)", "as printed", "left out, neighbours kept", "parents and neighbours"),
-    ("classes with attention at test", f"predicted: p(y|x) above {PRESENCE:g}", "the image's tags", "tags known"),
-    ("prior in the unary at test (Eq. 11)", "attention of each position", "p(y|x) at all positions",
-     "image-level prior"),
+    ("background unit", "attention of the background", "1 - the largest map of the classes present",
+     "passed down from its own unit"),
+    ("no warm-up", "start of the segmentation loss", f"after {100 * PUBLISHED.warm_up:g} % of the iterations",
+     "at once"),
+    *((f"loss {place} the CRF-RNN", "p^S of Eq. (15)", "mean of the losses before and after the CRF-RNN",
+       f"{place} the CRF-RNN{equation}") for place, equation in (("before", " (Eq. 1)"), ("after", ""))),
+    ("neighbours, last layer", "layers with neighbours and alpha", "all", "the last, where attention ends"),
+    ("parents and neighbours", "alpha (Eq. 7)", "as printed", "left out, neighbours kept"),
+    ("tags known", "classes with attention at test", f"predicted: p(y|x) above {PRESENCE:g}", "the image's tags"),
+    ("image-level prior", "prior in the unary at test (Eq. 11)", "attention of each position",
+     "p(y|x) at all positions"),
 )
 
 
 def options(run: Session) -> Table:
-    lines = [{"about": "nothing: the full approach", "row": FULL}]
-    lines += [dict(zip(("about", "here", "instead", "row"), reading, strict=True)) for reading in READINGS]
+    lines = [dict(zip(("row", "about", "here", "instead"), reading)) for reading in (
+        (FULL, "nothing: the full approach"), *READINGS)]
     note = (f"{CHANGE_WORDS} fg P and R: precision and recall, means over classes. trained apart: yes for a network of "
             "its own, no where the network of the full approach labels images in another way. w/o neighbor of Table 1 "
             f"leaves out neighbours and alpha at once. {labels_used(run, run.route.trained(FULL))}")
@@ -341,10 +320,8 @@ def study(run: Session) -> Table:
 
 
 #: When does it help? See wsss_lab.measure.strata.
-DIALS = (
-    *(Dial((miou("full") - miou(row)).called(f"full - {row}"), "objects, % of the image", confusions("full"),
-           object_share) for row in ("w/o neighbor", "w/o att unary")),
-)
+DIALS = tuple(Dial((miou(FULL) - miou(row)).called(f"{FULL} - {row}"), "objects, % of the image", confusions(FULL),
+                   object_share) for row in ("w/o neighbor", "w/o att unary"))
 
 TABLES = {"table1": table1, "table2": partial(per_class, name="table2", split="val"),
           "table3": partial(per_class, name="table3", split="test"), "table4": table4, "table5": table5,

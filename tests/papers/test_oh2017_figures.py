@@ -59,37 +59,18 @@ def test_figures_of_stages_share_no_image(figures):
     assert len(set(images)) == 21
 
 
-def test_fig4_goes_from_the_best_saliency_to_the_worst(run, figures):
-    quality = Pictures(run, "val").saliency_iou
-    figure = figures["fig4"].figure
-    expected = spread_ranks(quality, 9)
-    assert (quality[expected[0]], quality[expected[-1]]) == (np.nanmax(quality), np.nanmin(quality))
-    assert rows_shown(run.scenes["images"], figure, range(9)) == list(expected)
+def test_images_are_chosen_by_the_rules_of_the_alt_texts(run, figures):
+    train, quality, tags = Pictures(run, "train"), Pictures(run, "val").saliency_iou, run.scenes["tags"].sum(1)
 
+    def rows(name, places):
+        return rows_shown(run.scenes["images"], figures[name].figure, places)
 
-def test_fig6_shows_the_median_image_with_several_tags(run, figures):
-    train = Pictures(run, "train")
-    several = np.flatnonzero(run.scenes["tags"].sum(1) > 1)
-    scores = train.guide_iou[several]
-    (index,) = rows_shown(run.scenes["images"], figures["fig6"].figure, [0])
-    assert index in several
-    better, worse = (scores > train.guide_iou[index]).sum(), (scores < train.guide_iou[index]).sum()
-    assert abs(better - worse) <= 1
-
-
-def test_fig11_shows_other_images_than_fig6_all_with_several_tags(run, figures):
-    (first,) = rows_shown(run.scenes["images"], figures["fig6"].figure, [0])
-    rows = rows_shown(run.scenes["images"], figures["fig11"].figure, range(0, 42, 7))
-    assert first not in rows
-    assert (run.scenes["tags"][rows].sum(1) > 1).all()
-
-
-def test_fig10_ends_with_the_worst_of_the_images_that_were_not_drawn(run, figures):
-    quality = Pictures(run, "val").saliency_iou
-    figure = figures["fig10"].figure
-    rows = rows_shown(run.scenes["images"], figure, [*range(8), *range(16, 24), *range(32, 40)])
-    assert sorted(rows) == list(range(IMAGES))
-    assert np.all(np.diff(quality[rows[16:]]) >= 0)
+    assert rows("fig4", range(9)) == list(spread_ranks(quality, 9))
+    drawn = rows("fig10", [*range(8), *range(16, 24), *range(32, 40)])  # the last are the worst of the others
+    assert sorted(drawn) == list(range(IMAGES)) and np.all(np.diff(quality[drawn[16:]]) >= 0)
+    (median,), others = rows("fig6", [0]), rows("fig11", range(0, 42, 7))
+    apart = np.sign(train.guide_iou[tags > 1] - train.guide_iou[median])
+    assert abs(apart.sum()) <= 1 and median not in others and (tags[[median, *others]] > 1).all()
 
 
 def test_fig8_lights_up_where_the_map_of_a_tag_is_highest(run):
@@ -120,23 +101,13 @@ def test_learning_curves_are_those_of_table_2_and_of_full_supervision(run):
     assert "seeds only 1.01" in drawn.alt
 
 
-def test_lines_over_long_steps_of_recall_have_marked_ends():
-    assert oh2017_figures._far_apart(np.array([0.0, 0.02, 0.5, 0.55])).tolist() == [False, True, True, False]
-
-
-def test_a_profile_with_ready_made_saliency_shows_photographs_without_boxes_and_says_so():
-    run = fake_run("photos", 1, ready_made=True)
-    drawn = FIGURES["fig5"](run)
-    assert "no saliency training set" in drawn.alt
-    assert not any(axes.patches for axes in panels(drawn.figure))
-    np.testing.assert_array_equal(shown(panels(drawn.figure)[0]).shape, (SIDE, SIDE, 3))
-
-
-def test_networks_that_a_profile_leaves_out_are_named(figures):
-    run = fake_run("photos", 1, ready_made=True)
-    for name in ("fig3", "fig8"):
-        assert "Not trained in this profile: GAP-DeepLab." in FIGURES[name](run).alt
-    assert len(panels(FIGURES["fig8"](run).figure)) == 6 * 5
+def test_photographs_have_no_boxes_and_not_all_networks_and_the_alt_texts_say_so(figures):
+    of_photos = {name: FIGURES[name](fake_run("photos", 1, ready_made=True)) for name in ("fig3", "fig5", "fig8")}
+    assert "no saliency training set" in of_photos["fig5"].alt
+    axes = panels(of_photos["fig5"].figure)
+    assert not any(each.patches for each in axes) and shown(axes[0]).shape == (SIDE, SIDE, 3)
+    assert all("Not trained in this profile: GAP-DeepLab." in of_photos[name].alt for name in ("fig3", "fig8"))
+    assert len(panels(of_photos["fig8"].figure)) == 6 * 5
     assert not any("Not trained" in drawn.alt for drawn in figures.values())
 
 

@@ -55,11 +55,9 @@ PRINTED = printed_figures()
 
 def test_the_papers_own_numbers_reproduce_every_claim_that_can_be_tested():
     frame = decided("roy2017", CLAIMS, Printed(PRINTED))
-    assert list(frame.index) == [f"C{number:02d}" for number in range(1, 19)]
-    assert list(frame.index[frame["verdict"] == Verdict.NOT_TESTABLE]) == ["C11"]
+    assert len(frame) == 18 and list(frame.index[frame["verdict"] == Verdict.NOT_TESTABLE]) == ["C11"]
     failed = frame[~frame["verdict"].isin([Verdict.REPRODUCED, Verdict.NOT_TESTABLE])]
     assert failed.empty, failed[["measured", "verdict", "why"]].to_string()
-    assert rc.printed(VAL)[0] == 30.5 and rc.printed(TEST)[-1] == 53.7
     assert frame.loc["C01", "measured"].startswith("val: full 52.8, w/o att 30.5 (+22.3 pp); test: full 53.7, w/o att "
                                                    "31.6 (+22.1 pp); val: least: w/o seg loss - w/o att +17.0")
     assert "(1.000)" in frame.loc["C07", "measured"]
@@ -79,15 +77,12 @@ def both(row: str) -> dict:
 
 @pytest.mark.parametrize("claim, changes, verdict, options", [
     ("C01", {miou(NO_ATTENTION, TEST): 44.0}, "direction only", {}),  # +9.7 of the 11.15 pp that are half
-    ("C01", {miou(NO_ATTENTION): 53.0}, "not reproduced", {}),
     ("C01", {miou(NO_LOSS, TEST): 30.0}, "direction only", {}),  # another row is worse
     ("C01", {miou(NO_ATTENTION, TEST): 54.0}, "reproduced", {"profile": "voc"}),  # which has no test masks
     ("C01", {miou(NO_UNARY): None}, "reproduced", {"profile": "photos"}),  # which doesn't have this row
     ("C01", {}, "points to yes", {"seeds": 1}),
     ("C02", {miou(NO_LOSS): 51.0}, "direction only", {}),
     ("C03", {miou(NO_UNARY): 53.0}, "not reproduced", {}),
-    ("C03", {miou(NO_UNARY): None}, "not testable here", {"profile": "photos"}),
-    ("C04", {miou("w/o neighbor"): 52.5}, "direction only", {}),
     ("C04", {miou(rc.NEIGHBOURS_ALONE): 50.0}, "not reproduced", {}),  # the gain is that of alpha
     ("C04", {miou(rc.NEIGHBOURS_ALONE): None}, "reproduced", {"profile": "photos"}),
     ("C05", {miou(rc.NO_CRF, TEST): 53.0}, "direction only", {}),
@@ -95,15 +90,12 @@ def both(row: str) -> dict:
     ("C07", {miou(NO_ATTENTION): 52.0}, "not reproduced", {}),  # the correlation falls to 0.11
     ("C07", {miou(NO_ATTENTION): 48.0}, "direction only", {}),  # above one row
     ("C07", {miou(NO_LOSS): 50.2}, "direction only", {}),  # not among the two worst of the rest
-    ("C07", {miou("w/o neighbor"): 50.3}, "reproduced", {}),
     ("C07", {miou("w/o neighbor"): 53.3}, "direction only", {}),  # leaving it out does no damage
-    ("C07", {}, "inconclusive", {"noise": 1.0}),
     ("C07", {miou(row): 9.0 for row in BASELINES}, "inconclusive", {}),  # all alike
     ("C08", both(NO_LOSS) | both(NO_UNARY), "reproduced", {}),  # no size is asked for
     ("C08", {miou(NO_UNARY, TEST): 55.0}, "not reproduced", {}),
     ("C09", {miou("LSE"): 52.0}, "direction only", {}),
     ("C09", {miou("GAP", TEST): 50.0}, "direction only", {}),  # the order of two heuristics
-    ("C09", {miou("LSE"): 54.0}, "not reproduced", {}),
     ("C09", {miou("GAP"): 54.0}, "not reproduced", {}),  # another heuristic is better
     ("C10", {miou(rc.COMPETITOR): 54.0}, "not reproduced", {}),
     ("C12", {rc.variation(None): 4.0}, "not reproduced", {}),  # less smooth
@@ -111,12 +103,9 @@ def both(row: str) -> dict:
     ("C12", {rc.covered(None): 50.0}, "not reproduced", {}),  # covers less
     ("C12", {rc.covered(UNACTIVATED): 55.0}, "not reproduced", {}),  # its own activation covers, not neighbours
     ("C13", {rc.TIMES[0]: 1.6}, "not reproduced", {}),
-    ("C14", {miou("5 iterations"): 53.2}, "reproduced", {}),  # 0.4 pp
     ("C14", {miou("10 iterations"): 53.5}, "not reproduced", {}),  # 0.7 pp
     ("C14", {miou("10 iterations"): 45.0}, "reproduced", {}),  # more would harm: three suffice
     ("C15", {pieces(FULL, rc.TOUCHING, rc.TOUCHED): 1.6}, "not reproduced", {}),
-    ("C15", {pieces(NO_UNARY, rc.TOUCHING, rc.TOUCHED): None}, "not testable here", {"profile": "photos"}),
-    ("C16", {rc.wrong(rc.IMAGE_PRIOR): 4.0}, "not reproduced", {}),
     ("C16", {rc.wrong(NO_INFERENCE): 4.0}, "not reproduced", {}),  # it removes none
     ("C16", {miou(rc.IMAGE_PRIOR): 53.5}, "not reproduced", {}),
     ("C17", {rc.won(VAL): 45.0}, "not reproduced", {}),

@@ -16,7 +16,7 @@ from wsss_lab.lab.charts import OUR_COLOUR, PAPER_COLOUR
 from wsss_lab.lab.plots import colour_mask
 from wsss_lab.lab.steps import Output, Step
 from wsss_lab.papers.roy2017.figures import FIGURES, Pictures
-from wsss_lab.papers.roy2017.route import BASELINES, PARENTS, labelled_rows
+from wsss_lab.papers.roy2017.route import BASELINES, PARENTS
 from wsss_lab.seeds.rectified_gaussian import MODES
 
 IMAGES, LABELS, GRID, CELLS, RADIUS = 24, len(CLASSES) + 1, 8, 12, 3
@@ -125,12 +125,10 @@ def test_fig2_shows_attention_at_three_ranks_of_what_neighbours_add(run, figures
 
 
 def test_fig2_draws_neighbours_and_own_activation_at_the_right_only(run, figures):
-    left, right = panels(figures["fig2"].figure)[-2:]
+    left, right = ([to_hex(patch.get_edgecolor()) for patch in axes.patches]
+                   for axes in panels(figures["fig2"].figure)[-2:])
     beside, own = "#009e73", "#0072b2"
-    colours = [[to_hex(patch.get_edgecolor()) for patch in axes.patches] for axes in (left, right)]
-    assert not {beside, own} & set(colours[0])
-    assert colours[1].count(beside) == 4 and colours[1].count(own) == 1
-    assert left.get_position().y0 > 1  # above the pictures
+    assert not {beside, own} & set(left) and (right.count(beside), right.count(own)) == (4, 1)
     tags = run.scenes["tags"]
     assert Pictures(run, "val").without_evidence == pytest.approx(tags[:6].sum() / tags.sum())
 
@@ -154,11 +152,9 @@ def test_fig4_goes_from_the_best_to_the_lower_quartile(run, figures):
     assert rows_shown(run.scenes["images"], figures["fig4"].figure, range(0, 32, 4)) == expected
     axes, labels = panels(figures["fig4"].figure), run.load(run.route.prediction()["masks"])
     assert [each.get_title() for each in axes[1::4]] == [f"IoU {100 * scores[i]:.0f} %" for i in expected]
-    for first, index in zip(range(0, 32, 4), expected):
-        np.testing.assert_array_equal(shown(axes[first + 1]), colour_mask(labels[index], len(CLASSES)))
-        label = largest_class(run, index)
-        assert axes[first + 3].get_title() == CLASSES[label - 1]
-        np.testing.assert_allclose(shown(axes[first + 3]), attention(run, index)[label], atol=1e-6)
+    index = expected[2]
+    np.testing.assert_array_equal(shown(axes[9]), colour_mask(labels[index], len(CLASSES)))
+    np.testing.assert_allclose(shown(axes[11]), attention(run, index)[largest_class(run, index)], atol=1e-6)
     assert f"the median ({100 * np.median(scores):.0f} %)" in figures["fig4"].alt
 
 
@@ -167,13 +163,11 @@ def test_fig5_shows_the_largest_class_of_which_least_is_found(run, figures):
     found = {(i, c): ((labels[i] == c)[masks[i] == c].mean(), -(masks[i] == c).sum())
              for i in range(IMAGES) for c in range(1, LABELS) if (masks[i] == c).any()}
     index, label = min(found, key=found.get)
-    assert Pictures(run, "val").largest_miss() == (index, label)
     assert rows_shown(run.scenes["images"], figures["fig5"].figure, [0]) == [index]
-    maps = attention(run, index)[label]
-    np.testing.assert_allclose(shown(panels(figures["fig5"].figure)[3]), maps, atol=1e-6)
-    highest = maps[masks[index] == label].max()
-    assert panels(figures["fig5"].figure)[3].get_title() == f"there up to {highest:.2f}"
-    score = run.load(run.route.prediction()["scores"])[index, label]
+    maps, panel = attention(run, index)[label], panels(figures["fig5"].figure)[3]
+    np.testing.assert_allclose(shown(panel), maps, atol=1e-6)
+    highest, score = maps[masks[index] == label].max(), run.load(run.route.prediction()["scores"])[index, label]
+    assert panel.get_title() == f"there up to {highest:.2f}"
     assert f"at most: {CLASSES[label - 1]} {highest:.2f} ({1 / (1 + np.exp(-score)):.2f})" in figures["fig5"].alt
 
 
@@ -204,25 +198,19 @@ def test_fig5_says_so_where_no_small_object_is_missed():
     assert f"large:\n{CLASSES[whole - 1]}" in words(drawn.figure)
 
 
-def test_gaussian_study_colours_eigenvalues_by_their_sign(run, figures):
-    eigenvalues = run.load(run.route.study()["eigenvalues"])
-    for axes, values in zip(panels(figures["gaussian_study"].figure)[-2:], eigenvalues):
-        drawn = {line.get_color(): np.asarray(line.get_ydata()) for line in axes.lines if line.get_marker() == "."}
-        np.testing.assert_array_equal(np.sort(drawn[OUR_COLOUR]), np.sort(values[values > 0]))
-        np.testing.assert_array_equal(np.sort(drawn[PAPER_COLOUR]), np.sort(values[values <= 0]))
-        low, high = axes.get_ylim()
-        assert low < values.min() and values.max() < high
-    share = 100 * (eigenvalues[0] > 0).mean()
-    assert f"{share:.1f} % of them for D as printed, 0.0 % for 'smooth'" in figures["gaussian_study"].alt
-
-
-def test_gaussian_study_shows_b_and_three_modes_divided_by_their_maximum(run, figures):
+def test_gaussian_study_shows_signs_of_eigenvalues_and_three_modes_divided_by_their_maximum(run, figures):
     study, axes = run.load(run.route.study()), panels(figures["gaussian_study"].figure)
+    for chart, values in zip(axes[-2:], study["eigenvalues"]):
+        drawn = {line.get_color(): np.sort(line.get_ydata()) for line in chart.lines if line.get_marker() == "."}
+        np.testing.assert_array_equal(drawn[OUR_COLOUR], np.sort(values[values > 0]))
+        np.testing.assert_array_equal(drawn[PAPER_COLOUR], np.sort(values[values <= 0]))
+        assert chart.get_ylim()[0] < values.min() and values.max() < chart.get_ylim()[1]
+    share = 100 * (study["eigenvalues"][0] > 0).mean()
+    assert f"{share:.1f} % of them for D as printed, 0.0 % for 'smooth'" in figures["gaussian_study"].alt
     assert rows_shown(run.scenes["images"], figures["gaussian_study"].figure, range(0, 20, 5)) == [0, 1, 2, 3]
     for place in range(4):
-        expected = [study["b"][place], *(study["maps"][MODES.index(mode), place]
-                                         for mode in ("literal", "steps", "smooth"))]
-        for panel, values in zip(axes[5 * place + 1:], expected):
+        modes = (study["maps"][MODES.index(mode), place] for mode in ("literal", "steps", "smooth"))
+        for panel, values in zip(axes[5 * place + 1:], (study["b"][place], *modes)):
             np.testing.assert_allclose(shown(panel), values / values.max(), rtol=1e-6)
     assert [panel.get_title() for panel in axes[2:5]] == ["1 cell, KKT 0", "36 cells, KKT 0.3", "144 cells, KKT 6e-08"]
 
@@ -239,12 +227,11 @@ def test_similarity_shows_the_cells_with_most_median_and_least_weight(run, figur
         np.testing.assert_array_equal(shown(image), run.scenes["images"][index])
         np.testing.assert_array_equal(shown(similar), weights[index, :, row, column].reshape(7, 7))
         np.testing.assert_allclose(shown(alone), position)
+        (top, bottom), (left, right) = (((at - 3) * stride, (at + 4) * stride) for at in (row, column))
         box = image.patches[-1]
-        assert (box.get_x(), box.get_y()) == pytest.approx(((column - 3) * stride - 0.5, (row - 3) * stride - 0.5))
-        assert box.get_width() == pytest.approx(7 * stride)
-        top, left = round((row - 3) * stride), round((column - 3) * stride)
-        bottom, right = round((row + 4) * stride), round((column + 4) * stride)
-        np.testing.assert_array_equal(shown(window), run.scenes["images"][index][top:bottom, left:right])
+        assert (box.get_x(), box.get_y(), box.get_width()) == pytest.approx((left - 0.5, top - 0.5, right - left))
+        np.testing.assert_array_equal(shown(window), run.scenes["images"][index][round(top):round(bottom),
+                                                                                 round(left):round(right)])
 
 
 def test_baselines_stand_beside_the_papers(run, figures, of_photos):
@@ -254,9 +241,8 @@ def test_baselines_stand_beside_the_papers(run, figures, of_photos):
     expected = [np.mean([100 * mean_iou(confusions(run, row, seed).sum(0)) for seed in (0, 1)])
                 for row in BASELINES]
     np.testing.assert_allclose(ours.get_xdata(), expected)
-    missing = [row not in labelled_rows("photos") for row in BASELINES]
     (axes,) = panels(of_photos["baselines"].figure)
-    np.testing.assert_array_equal(np.isnan(axes.lines[1].get_xdata()), missing)
+    assert np.isnan(axes.lines[1].get_xdata()).tolist() == [row == "w/o att unary" for row in BASELINES]
 
 
 def test_iterations_are_compared_with_three(run, figures, of_photos):
@@ -273,15 +259,12 @@ def test_iterations_are_compared_with_three(run, figures, of_photos):
 
 
 def test_learning_curves_begin_after_the_warm_up(run, figures, of_photos):
-    first, second = panels(figures["learning_curves"].figure)
+    charts = panels(figures["learning_curves"].figure)
     names = ["full approach", "no warm-up", "loss before the CRF-RNN", "loss after the CRF-RNN"]
-    warm_up = run.route.warm_up("full")
-    assert warm_up == 1
-    for axes, begins in ((first, [0, 0, 0, 0]), (second, [warm_up, 0, warm_up, warm_up])):
-        raw, smooth = axes.lines[::2], axes.lines[1::2]
-        assert [line.get_label() for line in smooth] == names
-        assert [line.get_xdata()[0] for line in raw] == [1 + each for each in begins]
-        assert {line.get_xdata()[-1] for line in raw} == {run.route.scale.schedule.iterations}
+    for axes, begins in zip(charts, ([1, 1, 1, 1], [2, 1, 2, 2])):
+        assert [line.get_label() for line in axes.lines[1::2]] == names
+        assert [line.get_xdata()[0] for line in axes.lines[::2]] == begins
+        assert {line.get_xdata()[-1] for line in axes.lines[::2]} == {run.route.scale.schedule.iterations}
     curves = [run.load(route.trained("full"))["curves"]["segmentation"] for route in run.routes]
-    np.testing.assert_allclose(second.lines[0].get_ydata(), np.mean(curves, 0)[warm_up:])
+    np.testing.assert_allclose(charts[1].lines[0].get_ydata(), np.mean(curves, 0)[1:])
     assert [line.get_label() for line in panels(of_photos["learning_curves"].figure)[0].lines[1::2]] == names[:1]

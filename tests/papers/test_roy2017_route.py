@@ -1,7 +1,7 @@
 """The route of Roy & Todorovic 2017: rows and trainings, the graph, what reads masks; its measurements by hand."""
 
 import re
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -61,11 +61,12 @@ def test_each_training_changes_what_its_name_says():
     assert Attention("none", activation=0.0) == PARENTS and Attention(activation=0.0) == UNACTIVATED
 
 
-def test_profiles_label_what_they_can():
+def test_profiles_label_what_they_can(route):
     assert all(roy2017.labelled_rows(profile) == (*ROWS, *TAUGHT) for profile in ("quick", "toy", "voc"))
     photos = roy2017.labelled_rows("photos")
     assert set(BASELINES) - set(photos) == {"w/o att unary"} and set(photos) - set(BASELINES) == {"tags known"}
-    assert {ROWS[name].training for name in photos} == {"full", "classification", "w/o neighbor", "w/o CRF-RNN"}
+    assert {name for name in (*ROWS, *TAUGHT, "test") if name in replace(route, profile="photos").left_out} == {
+        *ROWS, *TAUGHT, "test"} - set(photos) and not route.left_out
 
 
 # --- the graph -------------------------------------------------------------------------------------------------------
@@ -74,65 +75,48 @@ def test_profiles_label_what_they_can():
 def test_each_row_is_labelled_by_its_training_and_its_switches(route):
     for name, row in ROWS.items():
         step, trained = route.prediction(name), route.trained(row.training)
-        assert step.inputs["state"] == trained["state"] and step.inputs["view"].split == "val"
-        assert route.network_of(name) == trained
-        options = {key: step.settings[key] for key in ("prior", "iterations", "tags")}
-        assert options == {"prior": row.prior, "iterations": row.iterations, "tags": row.tags}
+        assert step.inputs["state"] == trained["state"] and route.network_of(name) == trained
+        assert [step.settings[key] for key in ("prior", "iterations", "tags")] == [row.prior, row.iterations, row.tags]
         assert step.settings["method"] == trained.settings["method"]
         assert (step.settings["crf"] is not None) == row.refined == (name == "w/o CRF-RNN")
-        scored = route.scored(name)
-        assert scored.inputs["masks"] == step["refined" if row.refined else "masks"]
-        assert functions(scored) == ["pretrain", "train_fusion", "segment_fusion", "score_masks"]
+        assert route.scored(name).inputs["masks"] == step["refined" if row.refined else "masks"]
     assert len({route.prediction(name).key for name in ROWS}) == len(ROWS)
+    assert functions(route.scored()) == ["pretrain", "train_fusion", "segment_fusion", "score_masks"]
 
 
 def test_each_training_has_its_method_and_the_rest_in_common(route):
-    common = {"backbone", "schedule", "seed"}
+    own = {"method", "warm_up"}
     for name, method in TRAININGS.items():
         step = route.trained(name)
         assert Method.from_settings(step.settings["method"]) == method
         assert step.settings["warm_up"] == (0 if name == "no warm-up" else 1)
-        assert {key: step.settings[key] for key in common} == {key: route.trained().settings[key] for key in common}
-        assert step.inputs["start"] == route.start and step.inputs["view"].split == "train"
-    assert len({route.trained(name).key for name in TRAININGS}) == len(TRAININGS) == 14
-    assert len({route.trained(row.training).key for row in BASELINES.values()}) == 5
-    assert route.start == oh2017.routes("quick", 1)[0].start
+        assert {**step.settings, **dict.fromkeys(own)} == {**route.trained().settings, **dict.fromkeys(own)}
+    assert route.trained().inputs["start"] == route.start == oh2017.routes("quick", 1)[0].start
 
 
 def test_attention_is_looked_at_with_the_trained_network(route):
-    plain, parents = route.attention(), route.attention(how=PARENTS)
+    plain, parents, other = route.attention(), route.attention(how=PARENTS), route.attention("w/o neighbor")
     assert plain.inputs == parents.inputs and plain.inputs["state"] == route.trained()["state"]
-    assert plain.settings["method"] == Method().settings() and plain.inputs["view"].split == "val"
-    assert parents.settings["method"] == Method(PARENTS).settings()
+    assert plain.settings["method"] == Method().settings() and parents.settings["method"] == Method(PARENTS).settings()
     assert parents.label == "attention of full on val, none neighbours, seed 0"
-    other = route.attention("w/o neighbor")
     assert other.settings == parents.settings and other.inputs != parents.inputs
     assert route.study().settings["images"] == [0, 1, 2, 3] and route.study().inputs == plain.inputs
-    assert route.attention_time().settings["method"] == plain.settings["method"]
-    for how in (None, PARENTS, UNACTIVATED):
-        assert route.score_attention(how).inputs["maps"] == route.attention(how=how)["maps"]
+    assert route.score_attention(PARENTS).inputs["maps"] == parents["maps"]
+    assert route.objects().inputs["masks"] == route.prediction("full")["masks"]
+    assert route.objects().inputs["maps"] == plain["maps"]
 
 
 def test_the_competitor_learns_from_sparse_seeds_with_a_crf_loss_and_full_supervision_from_masks(route):
-    sparse, full = (route.segmenter(name) for name in TAUGHT)
-    seeds = route.lessons("SEC-like")
-    assert sparse.inputs["pseudo_masks"] == seeds["masks"] and seeds.inputs["maps"] == route.class_maps()["maps"]
+    (sparse, full), (seeds, truth) = ([of(name) for name in TAUGHT] for of in (route.segmenter, route.lessons))
+    assert seeds.inputs["maps"] == route.class_maps()["maps"]
     assert route.class_maps().inputs["state"] == route.trained("classification")["state"]
     assert (seeds.settings["low"], seeds.settings["high"]) == roy2017.SEED_THRESHOLDS
+    assert [sparse.inputs["pseudo_masks"], full.inputs["pseudo_masks"]] == [seeds["masks"], truth["masks"]]
     assert seeds.inputs["view"] == sparse.inputs["view"] == route.world.train_view("train")
-    assert full.inputs["pseudo_masks"] == route.lessons("full supervision")["masks"]
-    assert sparse.inputs["start"] == full.inputs["start"] == route.start
     assert (sparse.settings["crf_loss"], full.settings["crf_loss"]) == (route.crf(PUBLISHED.crf), None)
-    assert {**sparse.settings, "crf_loss": None} == full.settings
+    assert {**sparse.settings, "crf_loss": None} == full.settings and route.network_of("SEC-like") == sparse
     labels = route.scored("SEC-like").inputs["masks"].step
     assert labels.settings["crf"] is None and labels.inputs["state"] == sparse["state"]
-    assert route.network_of("SEC-like") == sparse
-
-
-def test_objects_and_pieces_are_those_of_the_scored_labels(route):
-    assert route.objects().inputs["masks"] == route.prediction("full")["masks"]
-    assert route.objects().inputs["maps"] == route.attention()["maps"]
-    assert route.pieces("w/o att unary").inputs["masks"] == route.scored("w/o att unary").inputs["masks"]
 
 
 def test_splits_are_looked_at_as_asked(route):
@@ -142,15 +126,12 @@ def test_splits_are_looked_at_as_asked(route):
         assert trainings and all(each.inputs["view"].split == "train" for each in trainings)
 
 
-@pytest.mark.parametrize("call, kind, close", [
-    (lambda route: route.trained("w/o att"), "training 'w/o att'", "classification"),
-    (lambda route: route.attention("none"), "training 'none'", "w/o neighbor"),
-    (lambda route: route.prediction("B1"), "row 'B1'", "w/o att"),
-    (lambda route: route.segmenter("SEC"), "taught network 'SEC'", "SEC-like"),
-])
-def test_words_that_mean_nothing_are_refused(route, call, kind, close):
-    with pytest.raises(ParameterError, match=re.escape(f"unknown {kind}")) as caught:
-        call(route)
+@pytest.mark.parametrize("method, name, kind, close", [
+    ("trained", "w/o att", "training", "classification"), ("attention", "none", "training", "w/o neighbor"),
+    ("prediction", "B1", "row", "w/o att"), ("segmenter", "SEC", "taught network", "SEC-like")])
+def test_words_that_mean_nothing_are_refused(route, method, name, kind, close):
+    with pytest.raises(ParameterError, match=re.escape(f"unknown {kind} '{name}'")) as caught:
+        getattr(route, method)(name)
     assert close in str(caught.value)
 
 

@@ -14,11 +14,10 @@ from wsss_lab.evaluation.precision_recall import average_precisions
 from wsss_lab.lab.published import artifact_list
 from wsss_lab.lab.tables import to_csv
 from wsss_lab.measure.tables import NOT_RUN
-from wsss_lab.papers.roy2017.route import AGGREGATIONS, BASELINES, OPTIONS, ROWS, TRAININGS
-from wsss_lab.papers.roy2017.tables import DIFFERENCES, OURS, READINGS, TABLES, balanced_accuracy, confusions, scores
+from wsss_lab.papers.roy2017.route import AGGREGATIONS, BASELINES, OPTIONS
+from wsss_lab.papers.roy2017.tables import OURS, READINGS, TABLES, balanced_accuracy, confusions, scores
 from wsss_lab.papers.shared_tables import NO_TEST
 from wsss_lab.seeds.rectified_gaussian import MODES
-from wsss_lab.seeds.top_down import Attention
 
 IMAGES, LABELS, GRID = 12, len(CLASSES) + 1, (3, 4)
 CELLS = GRID[0] * GRID[1]
@@ -191,29 +190,6 @@ def test_options_compare_every_other_reading_with_the_full_approach(run, made):
     np.testing.assert_allclose(frame["val change ours"][1:], frame["val ours"][1:] - frame["val ours"][0])
     apart = dict(zip(rows, frame["trained apart"][1:]))
     assert [row for row in rows if not apart[row]] == ["tags known", "image-level prior"]
-
-
-def test_the_words_of_baselines_and_options_are_those_of_their_rows():
-    for row, words in DIFFERENCES.items():
-        switches, training = BASELINES[row], TRAININGS[BASELINES[row].training]
-        assert ("no attention in the unary" in words) == (switches.prior == "none"), row
-        assert ("classification loss alone" in words) == (training.weight == 0), row
-        assert ("parents alone" in words) == (training.attention == Attention("none", activation=0.0)), row
-        assert ("a dense CRF" in words) == switches.refined == (training.iterations == 0), row
-        assert ("in training and at test" in words) != training.prior, row
-    words, full = {row: (here, instead) for row, _, here, instead in READINGS}, TRAININGS["full"]
-    here, instead = words["background unit"]
-    assert full.attention.background == "complement" and here.startswith("1 - the largest")
-    assert TRAININGS["background unit"].attention.background == "unit" and "its own unit" in instead
-    assert full.compared == "both" and "mean of the losses" in words["loss after the CRF-RNN"][0]
-    for place, word in (("before", "softmax"), ("after", "crf")):
-        row = f"loss {place} the CRF-RNN"
-        assert TRAININGS[row].compared == word and words[row][1].startswith(place)
-    last, alone = TRAININGS["neighbours, last layer"].attention, TRAININGS["parents and neighbours"].attention
-    assert (last.layers, full.attention.layers) == ("last", "all") and words["neighbours, last layer"][0] == "all"
-    assert (alone.activation, full.attention.activation) == (0, 1) and alone.neighbours == "smooth"
-    assert ROWS["tags known"].tags == "known" and ROWS["image-level prior"].prior == "image"
-    assert words["no warm-up"] == ("after 10 % of the iterations", "at once")
 
 
 # --- the rectified Gaussian ------------------------------------------------------------------------------------------

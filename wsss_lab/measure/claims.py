@@ -3,12 +3,9 @@
     "C01": above(miou("G0") - miou("seeds"), half=True),
     "C05": ordered("oracle > G2 > G1 >= G0", {row: miou(row) for row in ("oracle", "G2", "G1", "G0")}),
 
-A condition knows what it reads, so that what must be computed for it follows from it. Verdicts are decided by 95 %
-intervals over images and trainings: what is clear either way is said, everything else stays open. They take at least
-SEEDS_FOR_A_VERDICT trainings; the interval of fewer doesn't hold what another training would give, so results of one
-only point somewhere.
-
-All figures here are per cent, differences percentage points (pp).
+What must be computed for a condition follows from what it reads. Verdicts are decided by 95 % intervals over images and
+trainings, everything that isn't clear stays open. They take at least SEEDS_FOR_A_VERDICT trainings: the interval of
+fewer doesn't hold what another training would give. Figures are per cent, differences percentage points (pp).
 """
 
 import re
@@ -62,7 +59,7 @@ FINAL = tuple(verdict for verdict in Verdict if verdict not in POINTING.values()
 
 @dataclass(frozen=True)
 class Claim:
-    """One row of the list of claims: what the paper says and when it counts as reproduced."""
+    """What the paper says and when it counts as reproduced."""
 
     claim_id: str
     statement: str
@@ -90,12 +87,8 @@ class Claim:
 
 @dataclass(frozen=True)
 class Decision:
-    """A decided claim, or a part of one.
-
-    measured, interval: the figures as printed, with their unit; "" where there are none
-    why: the reason in words
-    seeds: how many trainings it rests on, None where that does not matter
-    """
+    """A decided claim, or a part of one. measured, interval: the figures as printed, with their unit; "" without any.
+    seeds: how many trainings it rests on, None where that does not matter."""
 
     verdict: Verdict
     why: str
@@ -105,9 +98,8 @@ class Decision:
 
     def row(self, claim: Claim) -> dict[str, str]:
         """The row of claims.csv."""
-        few = self.seeds is not None and self.seeds < SEEDS_FOR_A_VERDICT
         verdict, why = self.verdict, self.why
-        if few:
+        if self.seeds is not None and self.seeds < SEEDS_FOR_A_VERDICT:
             verdict = POINTING.get(verdict, verdict)
             why += f"; {self.seeds} training{'s' * (self.seeds != 1)}, a verdict takes {SEEDS_FOR_A_VERDICT}"
         return {"claim_id": claim.claim_id, "statement": claim.statement, "published": claim.published,
@@ -116,10 +108,7 @@ class Decision:
 
 @dataclass(frozen=True)
 class Condition:
-    """When a claim counts as reproduced.
-
-    reads: the sources that `decide` needs, and so what must be computed. tells: further ones, of sentences beside it.
-    """
+    """When a claim counts as reproduced. reads: the sources that `decide` needs. tells: further ones, of sentences."""
 
     decide: Callable[[Claim, Results], Decision]
     reads: tuple[Source, ...] = ()
@@ -135,7 +124,6 @@ class Sentence:
 
 
 # --- conditions -------------------------------------------------------------------------------------------------------
-
 
 def _judged(quantity: Quantity | Best, judge: Callable[[Claim, Interval], tuple[Verdict, str]],
             undefined: str = "there is no interval for the difference") -> Condition:
@@ -215,10 +203,8 @@ def ordered(order: str, quantities: Mapping[str, Quantity]) -> Condition:
 
     order: chains of names such as "oracle > G2 > G1 >= G0", several of them divided by commas; `a > b`: the interval
     of a - b is above 0; `a >= b`: it is above -TIE; `a ~ b`: at most a TIE apart, interval inside +- two of them.
-
-    Reproduced when every step is clear, not reproduced when one is clearly reversed (beyond the tie, where one is
-    allowed), otherwise inconclusive. Raises ParameterError for an order that cannot be read, or that has a name without
-    a quantity.
+    Not reproduced when a step is clearly reversed (beyond the tie, where one is allowed), inconclusive when one isn't
+    clear. Raises ParameterError for an order that cannot be read or has a name without a quantity.
     """
     relations = [relation for chain in order.split(",") for relation in _parse_chain(chain)]
     names = list(dict.fromkeys(name for a, _, b in relations for name in (a, b)))
@@ -228,14 +214,11 @@ def ordered(order: str, quantities: Mapping[str, Quantity]) -> Condition:
 
     def decide(claim: Claim, results: Results) -> Decision:
         found = {relation: difference.interval(results) for relation, difference in differences.items()}
-        told = {state: [f"{' '.join(each)} ({interval})" for each, interval in found.items()
-                        if _step(each[1], interval) == state] for state in ("reversed", "open")}
-        if told["reversed"]:
-            verdict, why = Verdict.NOT_REPRODUCED, f"clearly reversed: {', '.join(told['reversed'])}"
-        elif told["open"]:
-            verdict, why = Verdict.INCONCLUSIVE, f"not clear: {', '.join(told['open'])}"
-        else:
-            verdict, why = Verdict.REPRODUCED, f"every step of {order} is clear"
+        verdict, why = Verdict.REPRODUCED, f"every step of {order} is clear"
+        for state, told in ((Verdict.INCONCLUSIVE, "not clear"), (Verdict.NOT_REPRODUCED, "clearly reversed")):
+            if steps := [f"{' '.join(each)} ({interval})" for each, interval in found.items()
+                         if _step(each[1], interval) == state]:
+                verdict, why = state, f"{told}: {', '.join(steps)}"
         why += f" (ties up to {TIE:g} pp)" if any(sign != ">" for _, sign, _ in relations) else ""
         shown = ", ".join(f"{name} {quantities[name].value(results):.1f}" for name in names)
         return Decision(verdict, why, shown, seeds=min(interval.seeds for interval in found.values()))
@@ -243,14 +226,14 @@ def ordered(order: str, quantities: Mapping[str, Quantity]) -> Condition:
     return Condition(decide, _union(quantities[name] for name in names))
 
 
-def _step(sign: str, interval: Interval) -> str:
-    """Whether one step of an order is "clear", "reversed" or "open"."""
-    if _undefined(interval):
-        return "open"
+def _step(sign: str, interval: Interval) -> Verdict:
+    """On one step of an order."""
     least = 0 if sign == ">" else -TIE
     clear, reverse = ((_alike(interval), interval.low > TIE or interval.high < -TIE) if sign == "~" else
                       (interval.low > least, interval.high < least))
-    return "clear" if clear else "reversed" if reverse else "open"
+    if _undefined(interval) or not (clear or reverse):
+        return Verdict.INCONCLUSIVE
+    return Verdict.REPRODUCED if clear else Verdict.NOT_REPRODUCED
 
 
 def largest(name: str, quantities: Mapping[str, Quantity]) -> Condition:
@@ -262,11 +245,9 @@ def largest(name: str, quantities: Mapping[str, Quantity]) -> Condition:
 def all_above(differences: Mapping[str, Quantity | Best], what: str) -> Condition:
     """Many differences that are all above 0; the least is shown. what: what they are differences of."""
 
-    def decide(claim: Claim, results: Results) -> Decision:
-        found = {name: each.resolve(results).interval(results) for name, each in differences.items()}
-        return all_positive(found, what)
-
-    return Condition(decide, _union(differences.values()))
+    return Condition(lambda claim, results: all_positive({
+        name: each.resolve(results).interval(results) for name, each in differences.items()}, what),
+        _union(differences.values()))
 
 
 def all_positive(differences: Mapping[str, Interval], what: str) -> Decision:
@@ -293,11 +274,8 @@ def every(*conditions: Condition) -> Condition:
     if not conditions:
         raise ParameterError("a claim of several parts has none", "at least one condition")
 
-    def decide(claim: Claim, results: Results) -> Decision:
-        parts = [each.decide(claim, results) for each in conditions]
-        return jointly(part for part in parts if part is not None)
-
-    return Condition(decide, *_unions(conditions))
+    return Condition(lambda claim, results: jointly(filter(None, [
+        each.decide(claim, results) for each in conditions])), *_unions(conditions))
 
 
 def by_profile(choose: Callable[[str], Condition]) -> Condition:
@@ -356,10 +334,8 @@ def condition(*reads: Quantity | Best | Source) -> Callable[[Callable[[Claim, Re
 
 def holds(true: bool | None, why: str, measured: str = "", *, partly: bool = False, interval: Interval | None = None,
           seeds: int | None = None) -> Decision:
-    """The decision on a claim that is true or not; None = these results can't tell.
-
-    partly: when it doesn't hold, something weaker in the published direction does: "direction only"
-    """
+    """The decision on a claim that is true or not; None = these results can't tell. partly: where it doesn't hold,
+    something weaker in the published direction does."""
     weaker = Verdict.DIRECTION_ONLY if partly else Verdict.NOT_REPRODUCED
     verdict = Verdict.INCONCLUSIVE if true is None else Verdict.REPRODUCED if true else weaker
     return Decision(verdict, why, measured, interval.ends if interval else "", interval.seeds if interval else seeds)
@@ -383,7 +359,6 @@ def not_testable(why: str) -> Condition:
 
 
 # --- sentences --------------------------------------------------------------------------------------------------------
-
 
 def told(condition: Condition, *sentences: Sentence | str) -> Condition:
     """The condition with sentences for the reader before its reason; those that these runs can't tell are left out."""
@@ -437,16 +412,13 @@ def labels_learnt(cells: Mapping[str, tuple[Quantity, Quantity]],
 
 # --- all claims of a paper --------------------------------------------------------------------------------------------
 
-
 def decide_all(paper: str, conditions: Mapping[str, Condition], results: Results, claims: "pd.DataFrame | None" = None
                ) -> "pd.DataFrame":
-    """Decide every claim of a paper once.
+    """Decide every claim of a paper, such as "oh2017", once: a frame with COLUMNS, a row per claim, in their order.
 
-    paper: such as "oh2017". conditions: "C01" -> condition, one for each claim.
-    claims: rows with claim_id, statement, published_values, published_effect, reproduced_if; None = the paper's
-    returns: frame with COLUMNS, one row per claim, in the order of `claims`. What asks for something NotMeasured is not
-    testable here; every other problem is an error.
-    raises: ParameterError when a claim has no condition, is listed twice, or a condition has no claim
+    conditions: "C01" -> condition. claims: rows as for `Claim.from_row`; None = the paper's. What is NotMeasured makes
+    a claim not testable here. Raises ParameterError for a claim that has no condition or is listed twice, and for a
+    condition without a claim.
     """
     import pandas as pd
 
@@ -460,9 +432,9 @@ def decide_all(paper: str, conditions: Mapping[str, Condition], results: Results
         if ids:
             raise ParameterError(f"claims of {paper} {problem}: {', '.join(sorted(ids))}",
                                  "one condition for each row of the list of claims")
-    decided = [(claim, decide_one(claim, conditions[claim.claim_id.removeprefix(f"{paper}-")], results))
+    decided = [decide_one(claim, conditions[claim.claim_id.removeprefix(f"{paper}-")], results).row(claim)
                for claim in listed]
-    return pd.DataFrame([decision.row(claim) for claim, decision in decided], columns=list(COLUMNS))
+    return pd.DataFrame(decided, columns=list(COLUMNS))
 
 
 def decide_one(claim: Claim, condition: Condition, results: Results) -> Decision:
@@ -483,14 +455,11 @@ def claim_steps(conditions: Mapping[str, Condition], route: Any) -> list["Step"]
     """
     found: list[Step] = []
     for each in conditions.values():
-        try:
-            needed = steps_of(each.reads, route)
-        except NotMeasured:
-            continue
-        found += needed
-        for source in each.tells:
-            with suppress(NotMeasured):
-                found += steps_of([source], route)
+        with suppress(NotMeasured):
+            found += steps_of(each.reads, route)
+            for source in each.tells:
+                with suppress(NotMeasured):
+                    found += steps_of([source], route)
     return list(dict.fromkeys(found))
 
 

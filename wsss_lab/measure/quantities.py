@@ -45,12 +45,9 @@ class Derived:
 
 @dataclass(frozen=True, eq=False)
 class Leaf:
-    """One statistic of results.
-
-    sources: what it reads; their values, stacked over S trainings, are the arguments of the next two.
-    images: how many images (or whatever is resampled) the arrays are about.
-    per_seed: takes weights (R, images) and the arrays; returns (R, S), the statistic of each training.
-    """
+    """One statistic of results. sources: what it reads; their values, stacked over S trainings, are the arrays of the
+    others. per_seed: takes weights (R, images) and the arrays; returns (R, S), the statistic of each training. images:
+    how many images (or whatever is resampled) the arrays are about."""
 
     sources: tuple[Source, ...]
     per_seed: Callable[..., np.ndarray]

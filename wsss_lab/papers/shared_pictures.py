@@ -26,10 +26,8 @@ Column = tuple[str, Callable[[int], Panel]]  # a heading, and the panel of an im
 
 
 class SplitPictures:
-    """Panels of the images of one split at seed 0, and the scores by which images are chosen.
-
-    Every method that takes an image takes its row in the split; what it shows has been stored by `Session.compute`.
-    """
+    """Panels of the images of one split at seed 0, and the scores by which images are chosen. An image is a row of the
+    split."""
 
     def __init__(self, run: Session, split: str):
         self.run, self.split, self.view = run, split, run.view(split)

@@ -151,7 +151,11 @@ def fig3(run: Session) -> Drawn:
 
 
 def _far_apart(recall: np.ndarray, least: float = 0.1) -> np.ndarray:
-    """Which points (T,) are ends of a long step in recall: there the line joins two thresholds, and nothing between."""
+    """Which points (T,) are ends of a long step in recall: there the line joins two thresholds, and nothing between.
+
+    >>> _far_apart(np.array([0.0, 0.02, 0.5, 0.55])).tolist()
+    [False, True, True, False]
+    """
     long = np.diff(recall) > least
     return np.append(long, False) | np.append(False, long)
 

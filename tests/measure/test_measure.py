@@ -170,7 +170,6 @@ def test_best_is_told_by_results():
 
 # --- quantities of stored results -------------------------------------------------------------------------------------
 
-
 class Stored:
     """A result of a step that may be in a store."""
 

@@ -59,7 +59,6 @@ def masks_among_inputs(step):
 
 # --- the graphs ------------------------------------------------------------------------------------------------------
 
-
 def of_oh2017(route):
     for name in ROWS:
         yield route.prediction(route.trained(name)), LABELLED.get(name, ())
@@ -204,7 +203,6 @@ def test_ready_made_saliency_is_the_only_pixel_supervision_on_photographs(tmp_pa
 
 
 # --- at run time -----------------------------------------------------------------------------------------------------
-
 
 def shortest(scale):
     """The scale with trainings of one iteration on two images."""

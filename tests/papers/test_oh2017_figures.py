@@ -120,7 +120,6 @@ def test_guides_keep_their_ignored_pixels(run):
 
 # --- what is computed for the pictures alone --------------------------------------------------------------------------
 
-
 BACKBONE = oh2017.SCALES["quick"].backbone
 
 

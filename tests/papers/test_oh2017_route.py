@@ -18,7 +18,6 @@ PAPER = oh2017
 
 # --- printed values --------------------------------------------------------------------------------------------------
 
-
 def test_sizes_of_g2_are_printed_at_321_pixels_and_scaled_with_the_input(route, printed):
     settings = route.guides("G2").settings
     assert settings["min_seed_area"] == pytest.approx(25 * (64 / 321) ** 2)
@@ -45,7 +44,6 @@ def test_every_row_of_table_2_is_trained_on_photographs_too(route):
 
 # --- the graph -------------------------------------------------------------------------------------------------------
 
-
 def test_the_stages_of_a_guided_segmenter(route):
     step = route.trained("G2")
     assert [each.stage for each in step.ancestors()].count("segmenter") == 0
@@ -64,13 +62,20 @@ def test_rows_differ_in_their_guides_and_share_what_comes_before(route):
     assert route.classifier("HighRes") not in route.trained("ROI G2").ancestors()
 
 
+def test_the_pooling_is_moved_behind_the_linear_layer_of_one_network(route):
+    last, first = map(route.class_maps, (oh2017.POOLED_LAST, oh2017.POOLED))
+    assert last.settings == first.settings
+    trainings = [maps.inputs["state"].step for maps in (last, first)]
+    assert [each.function.__name__ for each in trainings] == ["train_pooled_last", "train_classifier"]
+    assert trainings[0].settings == trainings[1].settings
+
+
 def test_g0_needs_no_seeds_and_g1_uses_its_own_classifier(route):
     assert not any(step.function_name.endswith("train_classifier") for step in route.guides("G0").ancestors())
     assert [route.classifier(net) in route.guides("G1").ancestors() for net in ("VGG-16", "HighRes")] == [True, False]
 
 
 # --- keys ------------------------------------------------------------------------------------------------------------
-
 
 def test_the_released_variant_is_another_guide_from_the_same_parts(route):
     paper, released = route.guides("G2"), route.guides("G2", unset="released")

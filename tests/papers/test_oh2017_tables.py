@@ -87,6 +87,9 @@ def test_deltas_are_against_the_row_that_the_paper_compares_with(run, made, name
     reference = mean_score(scored(run, "seeds, crf-loss v1", "v1"))
     np.testing.assert_allclose(frame["delta ours"], frame["mIoU ours"] - reference, atol=1e-9)
     assert (frame["delta 95 %"] == REFERENCE).tolist() == (frame["delta paper"] == 0).tolist()
+    rows = {("GAP-ROI", "saliency G2"): ("ROI G2", "v2"), ("GAP-HighRes", "saliency G2"): ("G2", "v2")}
+    for (seeds, guide), row in rows.items():
+        assert line(frame, seeds=seeds, guide=guide)["mIoU ours"] == pytest.approx(mean_score(scored(run, *row)))
 
 
 @pytest.mark.parametrize(("undecided", "expected"), [

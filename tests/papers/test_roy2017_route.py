@@ -31,7 +31,6 @@ SIDE, GRID, CELLS = 32, (8, 8), 64
 
 # --- rows and trainings ----------------------------------------------------------------------------------------------
 
-
 def differences(one, default):
     """The switches in which two methods or rows differ, those of the attention among the others."""
     def flat(values):
@@ -70,7 +69,6 @@ def test_profiles_label_what_they_can(route):
 
 
 # --- the graph -------------------------------------------------------------------------------------------------------
-
 
 def test_each_row_is_labelled_by_its_training_and_its_switches(route):
     for name, row in ROWS.items():
@@ -153,7 +151,6 @@ def test_start_weights_are_looked_at_before_anything_runs(photographs, profile, 
 
 
 # --- sparse seeds ----------------------------------------------------------------------------------------------------
-
 
 def columns(*values):
     """A map of 4 x 4 cells, equal in all rows."""
@@ -250,7 +247,6 @@ def test_eigenvalues_are_those_of_the_printed_and_of_our_interaction(found):
 
 
 # --- attention and labels against objects ----------------------------------------------------------------------------
-
 
 def view_of(masks: np.ndarray, classes: int = 2) -> EvalView:
     """Black images with these masks (N, H, W); tags are the classes of the masks."""

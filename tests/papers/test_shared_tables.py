@@ -8,15 +8,7 @@ import pytest
 from wsss_lab.data.views import TrainView
 from wsss_lab.evaluation.precision_recall import sweep
 from wsss_lab.lab.worlds import WeightsFile
-from wsss_lab.papers.shared_tables import (
-    LABEL_QUALITY,
-    cut_at,
-    detector_name,
-    nearest,
-    protocol,
-    start_words,
-    sweep_cells,
-)
+from wsss_lab.papers.shared_tables import LABEL_QUALITY, cut_at, nearest, protocol, start_words, sweep_cells
 
 
 def drawn_counts(seeds=2, images=6, labels=3, bins=8) -> np.ndarray:
@@ -67,13 +59,6 @@ def test_the_sentence_under_a_table_says_what_was_scored_and_how(seeds, covers):
     assert text.startswith(f"paper: PASCAL VOC 2012 test; ours: {scored}, ")
     assert f"{seeds} training seed(s), image tags not used at test time, one scale, no CRF unless" in text
     assert text.endswith(f"bootstrap over {covers}. Start weights: a.pth.")
-
-
-def test_detectors_have_names():
-    own, ready_made = SimpleNamespace(u2net=None), SimpleNamespace(u2net=object())
-    assert detector_name(own) == "network trained on boxes"
-    assert detector_name(ready_made) == "U2-Net-P"
-    assert detector_name(ready_made, "unsupervised") == "unsupervised"
 
 
 def test_the_start_weights_are_named():

@@ -101,7 +101,6 @@ def crowding(route: Route) -> Derived:
 
 # --- sentences and claims that need a function ------------------------------------------------------------------------
 
-
 def labels(*rows: str) -> Sentence:
     """Precision and recall of what rows learn from."""
     return labels_learnt({row: (guide(row, "precision"), guide(row, "recall")) for row in rows})

@@ -94,14 +94,11 @@ def fig1(run: Session) -> Drawn:
 
 def fig2(run: Session) -> Drawn:
     boxes = {
-        "image": (0.075, 0.32, "Training image"),
-        "labels": (0.075, 0.72, "Image labels\n“dog, sofa”"),
+        "image": (0.075, 0.32, "Training image"), "labels": (0.075, 0.72, "Image labels\n“dog, sofa”"),
         "seeder": (0.305, 0.72, "Seeder\nGAP classifier: where"),
         "saliency": (0.305, 0.32, "Saliency\nany object: how far"),
-        "fusion": (0.485, 0.52, "Fusion\nG0, G1, G2"),
-        "guide": (0.645, 0.52, "Guide\nlabels, ignore"),
-        "segmenter": (0.815, 0.52, "Segmenter\nDeepLab"),
-        "output": (0.945, 0.52, "Label of\neach pixel"),
+        "fusion": (0.485, 0.52, "Fusion\nG0, G1, G2"), "guide": (0.645, 0.52, "Guide\nlabels, ignore"),
+        "segmenter": (0.815, 0.52, "Segmenter\nDeepLab"), "output": (0.945, 0.52, "Label of\neach pixel"),
     }
     arrows = [("labels", "Guide labeller"), ("image", "Guide labeller"), ("seeder", "fusion"), ("saliency", "fusion"),
               ("Guide labeller", "guide"), ("guide", "segmenter"), ("segmenter", "output"),

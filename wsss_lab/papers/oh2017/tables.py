@@ -36,7 +36,6 @@ RESAMPLED = 1000  # replicates where each goes through all thresholds of a curve
 
 # --- what is measured -------------------------------------------------------------------------------------------------
 
-
 @cached
 def miou(row: str, crf: str | None = None, split: str = "val", void: bool = False) -> Quantity:
     """Mean IoU of a row's segmenter, with or without a CRF at test time. void: its pixels count as background."""

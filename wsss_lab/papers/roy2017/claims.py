@@ -72,7 +72,6 @@ MISSED = 0.1  # of an object's pixels; below it counts as missed
 
 # --- what only claims read --------------------------------------------------------------------------------------------
 
-
 BEFORE_CRF = figure("before the dense CRF", result(
     "confusions", lambda route, row: route.score(route.prediction(row)), NO_CRF), mean_iou)
 SEEDS_OF_COMPETITOR = tuple(figure("seeds", result(
@@ -242,7 +241,6 @@ RANKS = figure("rank correlation of recall with area", tuple(map(fact, ("image",
 
 # --- sentences --------------------------------------------------------------------------------------------------------
 
-
 def of_labels(*rows: str) -> Sentence:
     """What the labels of rows find and what of it is right."""
     return labels_learnt({row: (quality(row, "precision"), quality(row, "recall")) for row in rows},
@@ -300,7 +298,6 @@ ABOUT_THE_COMPETITOR = (f"{COMPETITOR} is a DeepLab trained on sparse seeds and 
                         "is, with the same start weights and trunk, without SEC's expansion loss and its saliency.")
 
 # --- conditions -------------------------------------------------------------------------------------------------------
-
 
 def changed(condition: Condition, change: Callable[[Decision], Decision]) -> Condition:
     """A condition whose decision is put in another way."""

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 # --- scores and training ----------------------------------------------------------------------------------------------
 
-
 def baselines(run: Session) -> Drawn:
     alt = f"Val mIoU of the full approach and of its six baselines, {over_seeds(run)}, with 95 % intervals"
     return compared(run, {row: miou(row) for row in BASELINES}, run.published("table1")["val_miou_pct"].tolist(),
@@ -103,12 +102,10 @@ _UP_LINE, _DOWN_LINE, _BESIDE_LINE = "#0072B2", "#D55E00", "#009E73"
 
 def fig1(_run: Session) -> Drawn:
     boxes = {
-        "image": (0.045, 0.20, "Image"),
-        "net": (0.165, 0.20, "CNN\nDeepLab-\nLargeFOV"),
+        "image": (0.045, 0.20, "Image"), "net": (0.165, 0.20, "CNN\nDeepLab-\nLargeFOV"),
         "maps": (0.335, 0.20, "Label maps f\nbackground and\nclasses, softmax: $p^S$"),
         "fcl": (0.335, 0.56, "FCL\na weight for each\nlabel and position"),
-        "scores": (0.335, 0.89, "Image's labels p(y|x)"),
-        "class loss": (0.60, 0.89, "Classification loss (Eq. 14)"),
+        "scores": (0.335, 0.89, "Image's labels p(y|x)"), "class loss": (0.60, 0.89, "Classification loss (Eq. 14)"),
         "tags": (0.84, 0.89, "Image tags"),
         "attention": (0.555, 0.56, "Top-down attention $p^A$\nfrom the unit of a label\nback through FCL and CNN"),
         "fusion": (0.555, 0.20, "Fusion (Eq. 11)\n$p^S$ times $p^A$"),
@@ -120,39 +117,36 @@ def fig1(_run: Session) -> Drawn:
               ("tags", "class loss"), ("fcl", "attention"), ("maps", "fusion"), ("attention", "fusion"),
               ("fusion", "crf"), ("crf", "labels"), ("attention", "pixel loss"), ("crf", "pixel loss"),
               ("image", "crf", "below")]
-    colours = dict.fromkeys(("net", "maps", "fcl", "scores"), _UP) | {"attention": _DOWN, "fusion": _FUSION,
-                                                                     "crf": _FUSION, "class loss": _LOSS,
-                                                                     "pixel loss": _LOSS}
-    figure = plots.flow(boxes, arrows, (10.4, 4.2), colours)
+    colours = {name: colour for colour, names in {
+        _UP: ("net", "maps", "fcl", "scores"), _DOWN: ("attention",), _FUSION: ("fusion", "crf"),
+        _LOSS: ("class loss", "pixel loss")}.items() for name in names}
     alt = ("Block diagram: a CNN gives a map of every label, whose softmax is the bottom-up cue; a fully connected "
            "layer turns the maps into probabilities of the image's labels for the classification loss. From the unit "
            "of each label that is tagged (in training) or predicted (later), attention runs back down the same "
            "network. Both cues are multiplied and refined by a CRF-RNN that sees the image. The segmentation loss "
            "pulls the labels of pixels, before and after the CRF-RNN, towards attention.")
-    return Drawn(figure, "Bottom-up, top-down and smoothness cues", alt, "schematic")
+    return Drawn(plots.flow(boxes, arrows, (10.4, 4.2), colours), "Bottom-up, top-down and smoothness cues", alt,
+                 "schematic")
 
 
 def fig3(_run: Session) -> Drawn:
     boxes = {
-        "image": (0.30, 0.82, "Image"),
-        "cues": (0.49, 0.82, "Attention $p^A$ and\nlabel maps $p^S$"),
+        "image": (0.30, 0.82, "Image"), "cues": (0.49, 0.82, "Attention $p^A$ and\nlabel maps $p^S$"),
         "unary": (0.71, 0.82, "Unary potential (Eq. 11)\nφ = −log($p^S p^A$)"),
         "q": (0.075, 0.34, "$Q^t$\nat the start\nsoftmax(−φ)"),
         "filter": (0.30, 0.34, "Bilateral filter\nof each label's map;\nkernel fixed (Eq. 8)"),
         "mu": (0.52, 0.34, "1×1 convolution μ\nlabels to labels,\nlearned (Eq. 12)"),
-        "sum": (0.71, 0.34, "−φ minus\nmessages"),
-        "softmax": (0.837, 0.34, "Softmax"),
+        "sum": (0.71, 0.34, "−φ minus\nmessages"), "softmax": (0.837, 0.34, "Softmax"),
         "next": (0.95, 0.34, "$Q^{t+1}$"),
     }
     arrows = [("cues", "unary"), ("image", "filter"), ("unary", "sum"), ("q", "filter"), ("filter", "mu"),
               ("mu", "sum"), ("sum", "softmax"), ("softmax", "next"), ("next", "q", "below")]
     colours = {"cues": _DOWN, "unary": _DOWN, "image": _UP, "filter": _FUSION, "mu": _LOSS}
-    figure = plots.flow(boxes, arrows, (9.8, 2.7), colours)
     alt = (f"Block diagram of one of the {crf_rnn.ITERATIONS} mean-field iterations: the current probabilities of all "
            "labels go through a bilateral filter with a fixed kernel from the image and a learned 1x1 convolution, the "
            "compatibility of labels; the result is subtracted from the negative unary potential, in which bottom-up "
            "labels and attention are multiplied, and a softmax gives the probabilities of the next iteration.")
-    return Drawn(figure, "One mean-field step as layers", alt, "schematic")
+    return Drawn(plots.flow(boxes, arrows, (9.8, 2.7), colours), "One mean-field step as layers", alt, "schematic")
 
 
 class Pictures(SplitPictures):
@@ -230,7 +224,6 @@ class Pictures(SplitPictures):
 
 # --- attention without and with neighbours ----------------------------------------------------------------------------
 
-
 def draw_top_down(axes: "Axes", neighbours: bool) -> None:
     """Neurons of two layers and what attention of the middle one depends on: its parents (Eq. 5), and with neighbours
     also its own activation (Eq. 7) and the neurons beside it (Eq. 9)."""
@@ -301,7 +294,6 @@ def _above(figure: "Figure", tall: float, gap: float = 0.1, margin: float = 0.0)
 
 
 # --- results ----------------------------------------------------------------------------------------------------------
-
 
 def fig4(run: Session) -> Drawn:
     val = Pictures(run, "val")

@@ -41,7 +41,6 @@ COMPETITOR, BOUND = TAUGHT
 
 # --- what is measured -------------------------------------------------------------------------------------------------
 
-
 def confusions(row: str, split: str = "val") -> Source:
     """Of the labels of a row of ROWS or by a network of TAUGHT."""
     return result("confusions", Route.scored, row, split)
@@ -229,7 +228,6 @@ def table4(run: Session) -> Table:
 
 
 # --- values of the text, other readings -------------------------------------------------------------------------------
-
 
 def text_values(run: Session) -> Table:
     """Values that the paper states in its text, ours, and what the number of iterations of the CRF-RNN does."""

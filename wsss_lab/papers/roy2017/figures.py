@@ -117,9 +117,8 @@ def fig1(_run: Session) -> Drawn:
               ("tags", "class loss"), ("fcl", "attention"), ("maps", "fusion"), ("attention", "fusion"),
               ("fusion", "crf"), ("crf", "labels"), ("attention", "pixel loss"), ("crf", "pixel loss"),
               ("image", "crf", "below")]
-    colours = {name: colour for colour, names in {
-        _UP: ("net", "maps", "fcl", "scores"), _DOWN: ("attention",), _FUSION: ("fusion", "crf"),
-        _LOSS: ("class loss", "pixel loss")}.items() for name in names}
+    colours = dict.fromkeys(("net", "maps", "fcl", "scores"), _UP) | dict.fromkeys(("fusion", "crf"), _FUSION)
+    colours |= dict.fromkeys(("class loss", "pixel loss"), _LOSS) | {"attention": _DOWN}
     alt = ("Block diagram: a CNN gives a map of every label, whose softmax is the bottom-up cue; a fully connected "
            "layer turns the maps into probabilities of the image's labels for the classification loss. From the unit "
            "of each label that is tagged (in training) or predicted (later), attention runs back down the same "

@@ -9,7 +9,6 @@ from figure_parts import assert_all_described, legend, panels, read_of_seed_one,
 from wsss_lab.data.toyvoc import CLASSES, make_scenes
 from wsss_lab.data.views import TrainView
 from wsss_lab.lab.choices import spread_ranks
-from wsss_lab.lab.plots import IGNORE
 from wsss_lab.networks.heads import deeplab
 from wsss_lab.papers.oh2017 import figures as oh2017_figures
 from wsss_lab.papers.oh2017 import route as oh2017
@@ -109,13 +108,6 @@ def test_photographs_have_no_boxes_and_not_all_networks_and_the_alt_texts_say_so
     assert all("Not trained in this profile: GAP-DeepLab." in of_photos[name].alt for name in ("fig3", "fig8"))
     assert len(panels(of_photos["fig8"].figure)) == 6 * 5
     assert not any("Not trained" in drawn.alt for drawn in figures.values())
-
-
-def test_guides_keep_their_ignored_pixels(run):
-    train = Pictures(run, "train")
-    masks = run.load(run.route.guides("G2")["masks"])
-    masks[0, :3] = IGNORE
-    assert (train.guide("G2", 0).data[:3] == IGNORE).all()
 
 
 # --- what is computed for the pictures alone --------------------------------------------------------------------------

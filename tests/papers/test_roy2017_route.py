@@ -41,14 +41,6 @@ def differences(one, default):
     return {name: value for name, value in flat(one).items() if value != default[name]}
 
 
-def test_what_the_paper_leaves_open_is_set_here(route, printed):
-    scale = SCALES["voc"]
-    assert (scale.schedule.weight_decay, scale.schedule.head_lr, scale.backbone.dropout) == (5e-4, 10, 0.5)
-    assert roy2017.SEED_THRESHOLDS == (0.05, 0.2)
-    assert SCALES["voc"].schedule == SCALES["voc"].segmenter and printed.trained().settings["warm_up"] == 1000
-    assert route.prediction("w/o CRF-RNN").settings["crf"]["bilateral_xy"] == pytest.approx(121 * 64 / 321)
-
-
 def test_each_training_changes_what_its_name_says():
     assert {name: differences(method, Method()) for name, method in TRAININGS.items()} == {
         "full": {}, "classification": {"weight": 0.0}, "w/o att unary": {"prior": False},

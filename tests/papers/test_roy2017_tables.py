@@ -138,14 +138,6 @@ def test_class_tables_quote_and_measure_and_never_mix(run, made, name, split, ov
     assert list(frame.index[frame["labels used"].str.contains("masks", na=False)]) == ["full supervision"]
 
 
-def test_table4_is_quoted_and_says_so(run, made):
-    frame, printed = made["table4"].frame, run.published("table4")
-    assert set(frame["source"]) == {"quoted"} and len(frame) == 8
-    assert frame["val paper"].tolist() == printed["val_miou_pct"].tolist()
-    protocol = made["table4"].protocol
-    assert "none of these methods is run" in protocol and "52.8 on val and 53.7 on test" in protocol
-
-
 # --- values of the text and other readings ---------------------------------------------------------------------------
 
 def test_values_of_the_text_are_those_of_this_collection(run, made):

@@ -128,12 +128,18 @@ def counts(how: Attention | None) -> Source:
     return result("counts", Route.score_attention, how)
 
 
-@cached
-def cut(how: Attention | None, best: bool) -> Quantity:
-    """mIoU of attention taken for labels, cut at one half or, for each training, where it is best on these images."""
+def at_half(curve: np.ndarray) -> np.ndarray:
+    """The value at the threshold 1/2, the middle one: (..., T) -> (...)."""
+    return curve[..., curve.shape[-1] // 2]
 
-    place = (lambda each: each.max(-1)) if best else (lambda each: each[..., each.shape[-1] // 2])
-    return figure(NAMES[how], counts(how), lambda summed: place(sweep(summed).mean_iou))
+
+@cached
+def attention(how: Attention | None, which: str) -> Quantity:
+    """mIoU of attention taken for labels, cut at one "half" or, for each training, where it is "best" on these images;
+    or "area" under its precision-recall curve."""
+    return figure(NAMES[how], counts(how), {
+        "half": lambda summed: at_half(sweep(summed).mean_iou),
+        "best": lambda summed: sweep(summed).mean_iou.max(-1), "area": foreground_area}[which])
 
 
 @cached
@@ -146,11 +152,6 @@ def variation(how: Attention | None, relative: bool = False) -> Quantity:
         return image_values(divide(change * pixels, pairs * attention) if relative else divide(change, pairs))
 
     return figure(NAMES[how], result("inside", Route.score_attention, how), ratio, per_image)
-
-
-@cached
-def area(how: Attention | None) -> Quantity:
-    return figure(NAMES[how], counts(how), foreground_area)
 
 
 @cached
@@ -170,8 +171,7 @@ def covered(how: Attention | None) -> Quantity:
 
 def level(*both: np.ndarray) -> float:
     """The lower foreground precision where attention is at least one half: counts (S, N, 3, K, bins) of each."""
-    precision = [sweep(each.sum(1)).precision[:, 1:] for each in both]
-    return min(float(nan_mean(each[..., each.shape[-1] // 2]).mean()) for each in precision)
+    return min(float(nan_mean(at_half(sweep(each.sum(1)).precision[:, 1:])).mean()) for each in both)
 
 
 def times(name: str, over: list[int], under: list[int]) -> Quantity:
@@ -293,7 +293,7 @@ def number_missed(results: Results) -> str:
 
 
 ATTENTION_ALONE = also("Attention of the full approach alone, with the image's tags and cut at one half, has {} % on "
-                       "val, with its best cut {}.", cut(None, False), cut(None, True))
+                       "val, with its best cut {}.", attention(None, "half"), attention(None, "best"))
 ABOUT_THE_COMPETITOR = (f"{COMPETITOR} is a DeepLab trained on sparse seeds and a constrain-to-boundary loss, as SEC "
                         "is, with the same start weights and trunk, without SEC's expansion loss and its saliency.")
 
@@ -382,7 +382,8 @@ CLAIMS: dict[str, Condition] = {
         "val, both without own activation", above(miou(NEIGHBOURS_ALONE) - miou(NO_NEIGHBOUR))))),
                 f"'{NO_NEIGHBOUR}' leaves out the neurons' own activation (Eq. 7) too.",
                 also("Attention of the full approach alone, with the image's tags and its best cut, has {} % on val, "
-                     "that of parents alone in the same network {}.", cut(None, True), cut(PARENTS, True))),
+                     "that of parents alone in the same network {}.",
+                     *(attention(how, "best") for how in (None, PARENTS)))),
     "C05": better_than(NO_CRF, also(
         f"The dense CRF takes '{NO_CRF}' from {{}} to {{}} % on val ({{}}), the CRF-RNN the full approach from {{}} to "
         "{} % ({}).", BEFORE_CRF, miou(NO_CRF), miou(NO_CRF) - BEFORE_CRF, miou("0 iterations"), miou(FULL),
@@ -408,8 +409,8 @@ CLAIMS: dict[str, Condition] = {
                 "back-propagation; the neurons' own activation (Eq. 7) comes with neighbours in the paper, and is left "
                 "out in the second comparison. Total variation is the mean change of a class's p^A between "
                 "neighbouring pixels of an object.", compared_at,
-                also("The area under the precision-recall curve is {} and {} %, {}.", area(None), area(PARENTS),
-                     area(None) - area(PARENTS))),
+                also("The area under the precision-recall curve is {} and {} %, {}.", attention(None, "area"),
+                     attention(PARENTS, "area"), attention(None, "area") - attention(PARENTS, "area"))),
     "C13": told(between(TIMES[0], high=1.5),
                 "Against parents alone, as in excitation back-propagation; both passes run the layers above the end of "
                 "attention again.", also("Other ratios: " + "; ".join(f"{each.name} {{}}" for each in TIMES[1:]) + ".",

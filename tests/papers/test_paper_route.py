@@ -1,5 +1,7 @@
 """What a route tells of a step by itself: its stage, inputs and settings, its seed, what it sees of a split."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from wsss_lab.errors import ContractError
@@ -15,6 +17,13 @@ from wsss_lab.segmenter.training import segment, train_segmenter
 SCHEDULE = Schedule(1, 2)
 WORLD = ToyWorld(5)
 ROUTE = PaperRoute(WORLD, None, 1)
+
+
+class Own(PaperRoute):
+    start = WORLD.crops()
+
+
+OWN = Own(WORLD, SimpleNamespace(backbone=SimpleNamespace(side=8, settings=lambda: {"side": 8})), 1)
 GIVEN = Step("seeds", label_seeds, {"side": 8, "tau": 0.2}, {"view": WORLD.train_view(), "maps": WORLD.crops()},
              "seeds on train")
 
@@ -26,6 +35,10 @@ def test_a_step_of_a_route_is_the_one_made_by_hand():
                    {"backbone": {"side": 8}, "schedule": SCHEDULE.settings(), "seed": 1, "crf_loss": None},
                    {"view": WORLD.train_view("train"), "pseudo_masks": GIVEN["masks"], "start": WORLD.crops()})
     assert made.key == by_hand.key and made.reads_masks == "" and made.label == "train, seed 1"
+    assert OWN.step(train_segmenter, "", view="train", pseudo_masks=GIVEN["masks"], schedule=SCHEDULE,
+                    crf_loss=None).key == made.key
+    assert OWN.step(score_maps, "", "evaluation", view="val", maps=GIVEN["masks"]).settings == {"side": 8}
+    assert "head" not in made.settings  # which it can do without
 
 
 def test_the_label_ends_with_the_seed_where_the_result_depends_on_it():
@@ -50,9 +63,6 @@ def test_only_steps_of_the_evaluation_see_the_masks_of_a_split_and_say_so():
 
 
 def test_crf_parameters_are_scaled_with_the_images():
-    class HalfSize:
-        image_scale = 0.5
-
-    route = PaperRoute(WORLD, HalfSize, 0)
+    route = PaperRoute(WORLD, SimpleNamespace(image_scale=0.5), 0)
     assert route.crf("v1") == route.crf(CRF_SETS["v1"]) and route.crf("v1")["bilateral_xy"] == 40
     assert route.crf(None) is None

@@ -36,14 +36,18 @@ class PaperRoute:
         stage: by default the subpackage of the function's module. arguments: steps, outputs, views and files, and lists
         of these, are inputs, all others settings; of what has a method settings() (a schedule) what that says. A view
         may be the name of a split: steps of the evaluation see its masks (and have their reason for it), all others
-        images and tags. A function that takes a seed gets the route's unless another is given. The label ends with the
-        route's seed where the result depends on it.
+        images and tags. A function that takes a seed gets the route's unless another is given, and likewise backbone,
+        side and start weights that it can't do without. The label ends with the route's seed where the result depends
+        on it.
         """
         stage = stage or function.__module__.split(".")[1]
         if isinstance(split := arguments.get("view"), str):
             arguments["view"] = self.world.eval_view(split) if stage == "evaluation" else self.world.train_view(split)
-        if "seed" in inspect.signature(function).parameters:
-            arguments.setdefault("seed", self.seed)
+        own = {"seed": lambda: self.seed, "backbone": lambda: self.scale.backbone, "side": lambda: self.side,
+               "start": lambda: self.start}
+        arguments |= {name: own[name]() for name, parameter in inspect.signature(function).parameters.items()
+                      if name in own and name not in arguments
+                      and (name == "seed" or parameter.default is parameter.empty)}
         inputs = {name: value for name, value in arguments.items() if is_reference(value)}
         settings = {name: value.settings() if hasattr(value, "settings") else value
                     for name, value in arguments.items() if name not in inputs}

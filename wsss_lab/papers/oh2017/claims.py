@@ -49,7 +49,7 @@ ALPHA = 0.05
 def compared_poolings(route: Route) -> Output:
     """The largest differences between pooling first and pooling last on the trained network."""
     return route.step(compare_poolings, f"both orders of pooling in {POOLED}", view="val", variant=POOLED,
-                      backbone=route.scale.backbone, state=route.classifier(POOLED)["state"])["differences"]
+                      state=route.classifier(POOLED)["state"])["differences"]
 
 
 def curve_area(counts: np.ndarray) -> np.ndarray:

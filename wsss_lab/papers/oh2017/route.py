@@ -217,29 +217,27 @@ class Route(PaperRoute):
         """A trained classifier: a GAP network of Table 6, POOLED_LAST, or the plain "VGG-16"."""
         schedule = self.scale.plain_classifier if name == "VGG-16" else self.scale.classifier
         train, net = (train_pooled_last, POOLED) if name == POOLED_LAST else (train_classifier, name)
-        return self.step(train, f"train {name}", view="train", start=self.start, variant=net,
-                         backbone=self.scale.backbone, schedule=schedule or self.scale.classifier,
+        return self.step(train, f"train {name}", view="train", variant=net, schedule=schedule or self.scale.classifier,
                          **self.frozen(self.scale.backbone, self.start))
 
     def class_maps(self, name: str, split: str = "train") -> Step:
         """Class maps and scores of a classifier on a split."""
         return self.step(classifier_outputs, f"maps of {name} on {split}", view=split,
-                         state=self.classifier(name)["state"], variant=POOLED if name == POOLED_LAST else name,
-                         backbone=self.scale.backbone)
+                         state=self.classifier(name)["state"], variant=POOLED if name == POOLED_LAST else name)
 
     def backprop(self, method: str, split: str = "val") -> Step:
         """Maps of vanilla, guided or excitation back-propagation, smoothed, then through a dense CRF (Fig. 3)."""
         name = f"{method} back-propagation"
         raw = self.step(backprop_outputs, f"{name} on {split}", view=split, state=self.classifier("VGG-16")["state"],
-                        variant="VGG-16", backbone=self.scale.backbone, method=method, stride=self.scale.stride // 2)
-        return self.step(seeds.refine_maps, f"{name} + CRF on {split}", view=split, maps=raw["maps"], side=self.side,
+                        variant="VGG-16", method=method, stride=self.scale.stride // 2)
+        return self.step(seeds.refine_maps, f"{name} + CRF on {split}", view=split, maps=raw["maps"],
                          crf=self.crf("v2"))
 
     def centre_shape(self, split: str = "val") -> Step:
         """The centre mean shape as everybody's seed map (Fig. 3's lower bound)."""
-        return self.step(seeds.centre_outputs, f"centre mean shape on {split}", view=split, side=self.side,
-                         labelled=self.world.eval_view("train"),
-                         reads_masks="average mask of the training set (baseline)")
+        return self.step(seeds.centre_outputs, f"centre mean shape on {split}", "seeds",
+                         "average mask of the training set (baseline)", view=split,
+                         labelled=self.world.eval_view("train"))
 
     def seeds(self, variant: str = "HighRes", split: str = "train", crf: str | None = None,
               released: bool = False) -> Step:
@@ -248,13 +246,12 @@ class Route(PaperRoute):
         options = ({"released": True} if released else {}) | ({"crf": self.crf(crf)} if crf else {})
         name = f"seeds of {variant}{self._tau}" + (f" + CRF {crf}" if crf else "") + ", released" * released
         return self.step(seeds.refine_seeds if crf else seeds.label_seeds, f"{name} on {split}", view=split,
-                         maps=self.class_maps(variant, split)["maps"], side=self.side, tau=self.scale.seed_threshold,
-                         **options)
+                         maps=self.class_maps(variant, split)["maps"], tau=self.scale.seed_threshold, **options)
 
     def seed_scores(self, maps: Output, name: str, split: str = "val") -> Step:
         """Histograms for precision and recall of seeds over all thresholds."""
         return self.step(seeds.score_maps, f"precision-recall of {name} on {split}", "evaluation", view=split,
-                         maps=maps, side=self.side)
+                         maps=maps)
 
     # --- saliency ------------------------------------------------------------------------------------------------
 
@@ -264,7 +261,7 @@ class Route(PaperRoute):
         targets = self.step(saliency.grabcut_targets, "GrabCut in boxes", images=scenes["images"],
                             boxes=scenes["boxes"])
         return self.step(train_saliency, "train saliency network", images=scenes["images"], masks=targets["masks"],
-                         start=self.start, backbone=self.scale.backbone, schedule=self.scale.saliency)
+                         schedule=self.scale.saliency)
 
     def saliency_maps(self, split: str = "train", detector: str = "") -> Step:
         """Saliency of a split.
@@ -282,8 +279,7 @@ class Route(PaperRoute):
         if self.u2net is not None:
             return self.step(saliency.u2net_frames, f"U2-Net-P on {split}", view=split, state=self.u2net,
                              reads_masks="saliency weights trained on class-agnostic pixel masks (DUTS)")
-        return self.step(saliency_frames, f"saliency on {split}", view=split, state=self.saliency_network()["state"],
-                         backbone=self.scale.backbone)
+        return self.step(saliency_frames, f"saliency on {split}", view=split, state=self.saliency_network()["state"])
 
     def salient(self, split: str = "train", detector: str = "") -> Step:
         """Salient pixels: at least half of the image's maximum."""
@@ -305,7 +301,7 @@ class Route(PaperRoute):
             return self.step(fusion.g0_frames, f"G0 on {split}", **inputs)
         if rule == "G1":
             return self.step(classify_components, f"G1 on {split}", "fusion", **inputs,
-                             state=self.classifier("VGG-16")["state"], variant="VGG-16", backbone=self.scale.backbone,
+                             state=self.classifier("VGG-16")["state"], variant="VGG-16",
                              min_area=PUBLISHED.min_salient_area)
         name = f"{rule} of {variant}{self._tau}" + (f", {detector}" if detector else "")
         name += ", released" if unset == "released" else ""
@@ -350,26 +346,25 @@ class Route(PaperRoute):
         name = self.unseeded(guides.label).removesuffix(" on train") + (f" + CRF loss {crf_loss}" if crf_loss else "")
         loss = asdict(CRF_SETS[crf_loss].scaled(self.side / PUBLISHED.input_side)) if crf_loss else None
         return self.step(train_segmenter, f"segmenter on {name}", view="train", pseudo_masks=guides["masks"],
-                         start=self.start, backbone=self.scale.backbone, schedule=self.scale.segmenter, crf_loss=loss,
+                         schedule=self.scale.segmenter, crf_loss=loss,
                          **({} if loss else self.frozen(self.scale.backbone, self.start)))
 
     def prediction(self, segmenter: Step, crf: str | None = None, split: str = "val") -> Step:
         """Label maps of a split; crf="v1" or "v2" post-processes them (`crf-postproc`)."""
         name = segmenter.label + (f" + CRF {crf}" if crf else "")
-        return self.step(segment, f"{name} on {split}", view=split, state=segmenter["state"],
-                         backbone=self.scale.backbone, crf=self.crf(crf))
+        return self.step(segment, f"{name} on {split}", view=split, state=segmenter["state"], crf=self.crf(crf))
 
     def shown(self, count: int) -> Step:
         """Post-processed labels of some training images by the segmenter that learned from G2, see `refine_shown`."""
         return self.step(refine_shown, "G2 + CRF v2, images of the figures", "segmenter", view="train",
                          state=self.trained("G2")["state"], confusions=self.scored("G2", split="train")["confusions"],
-                         backbone=self.scale.backbone, crf=self.crf("v2"), count=count)
+                         crf=self.crf("v2"), count=count)
 
     def shown_saliency(self, count: int) -> Step:
         """Saliency of some images of the saliency set, see `detect_shown`."""
         return self.step(detect_shown, "saliency on its own training set, images of the figures", "saliency",
                          images=self.world.saliency_scenes()["images"], state=self.saliency_network()["state"],
-                         backbone=self.scale.backbone, count=count)
+                         count=count)
 
     def saliency_score(self, split: str = "val", detector: str = "") -> Step:
         """Foreground IoU of salient pixels, per image."""

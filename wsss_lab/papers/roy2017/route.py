@@ -351,8 +351,7 @@ class Route(PaperRoute):
 
     def trained(self, training: str = "full") -> Step:
         """The network of a training of TRAININGS."""
-        return self.step(train_fusion, f"train {training}", view="train", start=self.start,
-                         backbone=self.scale.backbone, schedule=self.scale.schedule,
+        return self.step(train_fusion, f"train {training}", view="train", schedule=self.scale.schedule,
                          method=TRAININGS[named("training", training, TRAININGS)], warm_up=self.warm_up(training))
 
     def warm_up(self, training: str) -> int:
@@ -378,8 +377,7 @@ class Route(PaperRoute):
         """A step that looks at the images of a split with a trained network."""
         method = TRAININGS[named("training", training, TRAININGS)]
         return self.step(function, label, stage, view=split, state=self.trained(training)["state"],
-                         backbone=self.scale.backbone, method=replace(method, attention=how or method.attention),
-                         **settings)
+                         method=replace(method, attention=how or method.attention), **settings)
 
     # --- networks that learn from labels -------------------------------------------------------------------------
 
@@ -390,13 +388,13 @@ class Route(PaperRoute):
                              view=self.world.eval_view("train"))
         low, high = SEED_THRESHOLDS
         return self.step(sparse_seeds, "sparse seeds of train", "fusion", view="train", maps=self.class_maps()["maps"],
-                         side=self.side, low=low, high=high)
+                         low=low, high=high)
 
     def segmenter(self, name: str) -> Step:
         """A DeepLab-LargeFOV trained on labels; the competitor has a CRF loss too."""
         loss = self.crf(PUBLISHED.crf if name == "SEC-like" else None)
         return self.step(train_segmenter, f"train {name}", view="train", pseudo_masks=self.lessons(name)["masks"],
-                         start=self.start, backbone=self.scale.backbone, schedule=self.scale.segmenter, crf_loss=loss,
+                         schedule=self.scale.segmenter, crf_loss=loss,
                          **({} if loss else self.frozen(self.scale.backbone, self.start)))
 
     # --- labels and scores ---------------------------------------------------------------------------------------
@@ -410,8 +408,7 @@ class Route(PaperRoute):
         dense CRF, if it has one."""
         label = f"labels of {split}, {name}"
         if name in TAUGHT:
-            return self.step(segment, label, view=split, state=self.segmenter(name)["state"],
-                             backbone=self.scale.backbone, crf=None)
+            return self.step(segment, label, view=split, state=self.segmenter(name)["state"], crf=None)
         row = ROWS[named("row", name, ROWS)]
         return self._look(segment_fusion, label, row.training, split, prior=row.prior, iterations=row.iterations,
                           tags=row.tags, crf=self.crf(PUBLISHED.crf if row.refined else None))
@@ -426,8 +423,7 @@ class Route(PaperRoute):
     def score_attention(self, how: Attention | None = None) -> Step:
         """Attention of the full approach against the objects; how: another attention than its own."""
         maps = self.attention("full", how)
-        return self.step(score_attention, f"score of {maps.label}", "evaluation", view="val", maps=maps["maps"],
-                         side=self.side)
+        return self.step(score_attention, f"score of {maps.label}", "evaluation", view="val", maps=maps["maps"])
 
     def attention_time(self) -> Step:
         """What attention of the full approach costs."""
@@ -443,7 +439,7 @@ class Route(PaperRoute):
         """Every object with what the full approach finds of it and its attention, tags known."""
         labels = self.prediction()
         return self.step(score_each_object, f"objects in {labels.label}", "evaluation", view="val",
-                         masks=labels["masks"], maps=self.attention()["maps"], side=self.side)
+                         masks=labels["masks"], maps=self.attention()["maps"])
 
 
 def routes(profile: str, seeds: int, world_seed: int = 0) -> list[Route]:

@@ -141,11 +141,8 @@ def _judged(quantity: Quantity | Best, judge: Callable[[Claim, Interval], tuple[
 
 
 def above(quantity: Quantity | Best, half: bool | float = False) -> Condition:
-    """A difference that is greater than 0, with its interval.
-
-    half: True asks for half of the published size too, as the claim's rule states it; a number is this size in pp.
-    A clear difference of less is "direction only".
-    """
+    """A difference that is greater than 0, with its interval. half: True asks for half of the published size too, which
+    the claim's rule states; a number is this size in pp. A clear difference of less is "direction only"."""
 
     def judge(claim: Claim, interval: Interval) -> tuple[Verdict, str]:
         size = None if half is False else claim.half_size if half is True else float(half)
@@ -164,10 +161,8 @@ def above(quantity: Quantity | Best, half: bool | float = False) -> Condition:
 
 
 def about_zero(quantity: Quantity | Best) -> Condition:
-    """A difference that should be about 0: at most a TIE with its interval inside +- two of them.
-
-    Not reproduced when the whole interval is beyond +- a TIE.
-    """
+    """A difference that should be about 0: at most a TIE with its interval inside +- two of them; not reproduced when
+    the whole interval is beyond +- a TIE."""
 
     def judge(claim: Claim, interval: Interval) -> tuple[Verdict, str]:
         unit = f" {interval.unit}".rstrip()
@@ -449,10 +444,8 @@ def decide_one(claim: Claim, condition: Condition, results: Results) -> Decision
 
 
 def claim_steps(conditions: Mapping[str, Condition], route: Any) -> list["Step"]:
-    """What a route must have computed for a paper's claims.
-
-    Nothing for a claim that needs what the route's profile leaves out; of sentences, what it has.
-    """
+    """What a route must have computed for a paper's claims: nothing for one that needs what the route's profile leaves
+    out, and of sentences what it has."""
     found: list[Step] = []
     for each in conditions.values():
         with suppress(NotMeasured):

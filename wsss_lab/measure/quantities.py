@@ -30,10 +30,8 @@ class NotMeasured(Exception):
 
 
 class Derived:
-    """What a source may return besides an output: something made of references when it is read.
-
-    Derived(lambda view: view.tags, route.world.train_view("val")), or a setting: Derived(lambda: route.side).
-    """
+    """What a source may return besides an output: something made of references when it is read, as in
+    Derived(lambda view: view.tags, route.world.train_view("val")), or a setting: Derived(lambda: route.side)."""
 
     def __init__(self, make: Callable[..., Any], *references: Any):
         self.make, self.references = make, references
@@ -71,11 +69,9 @@ def per_image_sums(statistic: Statistic, sums: Callable[..., np.ndarray]) -> Cal
 
 @dataclass(frozen=True, eq=False)
 class Quantity:
-    """A figure made of leaves. combine: from their statistics, arrays of one shape, to the figure.
-
-    name: for readers. unit: "%" for a share, "pp" for a difference of shares, "" for a plain number.
-    parts: the quantities that are shown beside it, itself unless it is made of others.
-    """
+    """A figure made of leaves. combine: from their statistics, arrays of one shape, to the figure. name: for readers.
+    unit: "%" for a share, "pp" for a difference of shares, "" for a plain number. parts: the quantities that are shown
+    beside it, itself unless it is made of others."""
 
     leaves: tuple[Leaf, ...]
     name: str
@@ -221,11 +217,9 @@ class Drawn(NamedTuple):
 
 
 class Results:
-    """What a session has measured, stacked over the routes of its S trainings, each leaf resampled once.
-
-    allowed: sources that may be read, None = all; a claim may read what it has declared and nothing else.
-    most: of resampled images, for who wants to see quickly what is read.
-    """
+    """What a session has measured, stacked over the routes of its S trainings, each leaf resampled once. allowed:
+    sources that may be read, None = all; a claim may read what it has declared and nothing else. most: of resampled
+    images, for who wants to see quickly what is read."""
 
     def __init__(self, run: "Session", most: int = REPLICATES):
         self.run, self.allowed, self.most = run, None, most

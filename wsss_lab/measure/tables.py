@@ -54,11 +54,9 @@ def table(run: "Session", lines: pd.DataFrame | Iterable[Mapping[str, Any]], col
 
 def measured(name: str, of: Callable[[Mapping[str, Any]], Any], interval: str = "{} 95 %", ours: str = "{} ours",
              unmeasured: str | None = NOT_RUN) -> dict[str, Column]:
-    """Two columns: our figure, and its interval or why there is none.
-
-    of: from a line to a quantity, to None where the line has none, or to a word in the place of its interval: REFERENCE
-    for what others are compared with, or why there is no figure.
-    """
+    """Two columns: our figure, and its interval or why there is none. of: from a line to a quantity, to None where the
+    line has none, or to a word in the place of its interval: REFERENCE for what others are compared with, or why there
+    is no figure."""
     return {ours.format(name): lambda line: None if isinstance(of(line), str) else of(line),
             interval.format(name): ends(of, unmeasured)}
 

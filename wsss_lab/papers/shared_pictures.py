@@ -36,11 +36,9 @@ class SplitPictures:
     def grid(self, images: Sequence[int] | Sequence[Sequence[int]],
              columns: Mapping[str, Callable[[int], Panel]] | Iterable[Column], names: Sequence[str] = (), *,
              across: bool = False, **options: Any) -> "Figure":
-        """A panel for each image and column, an image to a row, or several where images are given row by row.
-
-        names: of the rows. across: images stand side by side, columns are rows, and names those of the images.
-        options: of `plots.grid`.
-        """
+        """A panel for each image and column, an image to a row, or several where images are given row by row. names: of
+        the rows. across: images stand side by side, columns are rows, and names those of the images. options: of
+        `plots.grid`."""
         columns = list(columns.items() if isinstance(columns, Mapping) else columns)
         headings = [heading for heading, _ in columns]
         if across:

@@ -31,11 +31,9 @@ PROTOCOL = (
 
 def protocol(run: Session, scales: str, split: str = "val", tags: str = TAGS_UNUSED, paper: str = "",
              ours: str = "", nets: Iterable[str] = ()) -> str:
-    """The sentences under a table of scores on a split.
-
-    scales: how test images are looked at, such as "one scale". tags: TAGS_UNUSED or TAGS_KNOWN. paper, ours: which
-    images were scored, "" = PASCAL VOC 2012 and the split of the run's world. nets: as in `start_words`.
-    """
+    """The sentences under a table of scores on a split. scales: how test images are looked at, such as "one scale".
+    tags: TAGS_UNUSED or TAGS_KNOWN. paper, ours: which images were scored, "" = PASCAL VOC 2012 and the split of the
+    run's world. nets: as in `start_words`."""
     covers = "images and seeds" if run.seeds > 1 else "images only"
     return PROTOCOL.format(paper=paper or f"PASCAL VOC 2012 {split}", seeds=run.seeds, tags=tags, scales=scales,
                            ours=ours or scored_images(run, split), covers=covers, start=start_words(run.route, nets))
@@ -176,11 +174,8 @@ def nearest(thresholds: np.ndarray, wanted: float) -> int:
 
 
 def sweep_cells(counts: np.ndarray, threshold: float) -> dict[str, float]:
-    """Class maps cut at a threshold, and at the one of greatest mean IoU; all seeds and images pooled, in per cent.
-
-    counts: (S, N, 3, K, bins), see wsss_lab.evaluation.precision_recall. threshold: in [0, 1]; the nearest bin edge is
-    taken.
-    """
+    """Class maps cut at a threshold in [0, 1], the nearest bin edge, and at the one of greatest mean IoU; all seeds and
+    images pooled, in per cent. counts: (S, N, 3, K, bins), see wsss_lab.evaluation.precision_recall."""
     swept = sweep(counts.sum((0, 1)))
     at = nearest(swept.thresholds, threshold)
     best, best_iou = swept.best_threshold()
@@ -195,10 +190,8 @@ def detector_name(guided: Any, detector: str = "") -> str:
 
 
 def cut_at(counts: np.ndarray, place: int) -> np.ndarray:
-    """Confidence counts with two bins left, below a threshold and from it on: (..., 3, K, bins) to (..., 3, K, 2).
-
-    place: of the threshold among those of `sweep`. Unlike whole histograms these are small enough for intervals.
-    """
+    """Confidence counts with two bins left, below a threshold and from it on: (..., 3, K, bins) to (..., 3, K, 2), few
+    enough for intervals. place: of the threshold among those of `sweep`."""
     return np.stack([counts[..., :place].sum(-1), counts[..., place:].sum(-1)], -1)
 
 
@@ -212,10 +205,8 @@ def object_share(counts: np.ndarray) -> np.ndarray:
 
 
 def when_table(run: Session, dials: Sequence[Dial], words: Callable[[Session], str], scores: str) -> Table:
-    """The effect of each dial on each part of the images, and whether the last part differs from the first.
-
-    words: the protocol of the paper's tables. scores: what the effects are differences of.
-    """
+    """The effect of each dial on each part of the images, and whether the last part differs from the first. words: the
+    protocol of the paper's tables. scores: what the effects are differences of."""
     lines = [{"dial": dial, "part": part} for dial in dials for part in (*range(dial.parts), "last - first")]
 
     def effect(line: Mapping[str, Any]) -> Quantity:

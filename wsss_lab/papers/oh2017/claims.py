@@ -158,12 +158,12 @@ def clutter_hurts_saliency(claim: Claim, results: Results) -> Decision:
     known = ~np.isnan(per_image)
     found = {name: spearmanr(count[known], per_image[known]) for name, count in results.first(crowding).items()}
     text = ", ".join(f"{name} rho {rho:+.2f} (p {p:.1g})" for name, (rho, p) in found.items())
-    clear = [rho * (p < ALPHA) for rho, p in found.values()]
-    if min(clear) < 0:
+    if any(rho < 0 and p < ALPHA for rho, p in found.values()):
         true, why = True, f"IoU falls with at least one of these numbers (rho < 0, p < {ALPHA})"
+    elif all(rho > 0 and p < ALPHA for rho, p in found.values()):
+        true, why = False, f"IoU rises with these numbers (p < {ALPHA})"
     else:
-        true, why = (False, f"IoU rises with these numbers (p < {ALPHA})") if min(clear) > 0 else (
-            None, f"no negative correlation with p < {ALPHA}")
+        true, why = None, f"no negative correlation with p < {ALPHA}"
     return holds(true, f"Rank correlation over {known.sum()} val images: {why}", text, seeds=results.seeds)
 
 

@@ -18,6 +18,7 @@ from wsss_lab.lab.artifacts import Artifacts
 from wsss_lab.lab.charts import legend_outside, side_by_side
 from wsss_lab.lab.compute import compute
 from wsss_lab.lab.notebooks import project_folder
+from wsss_lab.lab.plots import Panel, grid
 from wsss_lab.lab.session import start
 from wsss_lab.lab.store import Store
 from wsss_lab.networks.fit import Schedule
@@ -169,3 +170,13 @@ def test_that_it_is_no_result_is_said_below_a_legend_that_stands_outside_the_cha
     red, green, blue = np.moveaxis(np.asarray(Image.open(io.BytesIO(picture.png)).convert("RGB"), float), -1, 0)
     line, told = (blue > red + 200).any(1), (red > np.maximum(green, blue) + 100).any(1)
     assert line.any() and told.any() and np.flatnonzero(line).max() < np.flatnonzero(told).min()
+
+
+def test_a_legend_that_has_its_place_below_pictures_stays_there():
+    figure = grid([[Panel(np.ones((4, 4), np.uint8), "mask")]], ["heading"], classes=["cat"])
+    (legend,) = figure.legends
+    figure.draw_without_rendering()
+    before = legend.get_window_extent().bounds
+    Artifacts(None, caveat="it means nothing").note(figure)
+    figure.draw_without_rendering()
+    assert legend.get_window_extent().bounds == pytest.approx(before)

@@ -91,12 +91,13 @@ class Artifacts:
         """Write the caveat, where there is one, below all that a figure shows."""
         if not self.caveat:
             return
-        # Laid out here, and legends kept where they are then: matplotlib moves those outside the charts to the edge
-        # of whatever is saved (findings/outside_legend.sh).
+        # Laid out here, and legends kept where they are then: matplotlib moves those outside the charts, which have no
+        # place of their own, to the edge of whatever is saved (findings/outside_legend.sh).
         figure.draw_without_rendering()
         figure.set_layout_engine("none")
         for legend in figure.legends:
-            legend.set_bbox_to_anchor((0, 0, 1, 1), transform=figure.transFigure)
+            if legend.get_bbox_to_anchor() is figure.bbox:
+                legend.set_bbox_to_anchor((0, 0, 1, 1), transform=figure.transFigure)
         below = figure.get_tightbbox().y0 / figure.get_figheight()
         figure.text(0.5, below, f"\n{self.caveat}", ha="center", va="top", size="small", color="firebrick")
 

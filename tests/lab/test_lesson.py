@@ -153,7 +153,7 @@ def test_what_is_no_result_says_so_on_tables_and_pictures(tmp_path):
     for caveat in ("", "it means nothing"):
         artifacts = Artifacts(tmp_path / caveat, caveat=caveat)
         artifacts.table("table1", frame, "Title", protocol="Protocol.")
-        assert ("it means nothing" in (tmp_path / caveat / "table1.md").read_text()) == bool(caveat)
+        assert ("Protocol: Protocol; it means nothing" in (tmp_path / caveat / "table1.md").read_text()) == bool(caveat)
         for kind in ("measured", "qualitative", "schematic"):
             figure = Figure()
             figure.subplots()

@@ -62,7 +62,9 @@ class Artifacts:
         protocol: what the scores depend on: split, tags used or not, CRF, thresholds, start weights.
         decimals: at most so many are shown, for all columns or by column; the CSV keeps more.
         """
-        frame, protocol = tables.flat(frame), " ".join(filter(None, (protocol, self.caveat)))
+        frame = tables.flat(frame)
+        if self.caveat:
+            protocol = "; ".join(filter(None, (protocol.rstrip("."), self.caveat)))
         _check(id, title, kind)
         files = {f"{id}.csv": tables.to_csv(frame).encode(),
                  f"{id}.md": _document(id, frame, title, protocol, decimals).encode()}

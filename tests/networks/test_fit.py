@@ -69,9 +69,13 @@ def train(schedule=SGD, loss=None, seed=1):
     return history, {name: value.clone() for name, value in net.state_dict().items()}, loss
 
 
-def keep_checkpoints(monkeypatch, folder, minutes="0"):
+def interrupted(monkeypatch, folder, at=4, schedule=SGD, minutes="0"):
+    """The files that a training leaves which is interrupted after some iterations."""
     monkeypatch.setenv("WSSS_CHECKPOINTS", str(folder))
     monkeypatch.setenv("WSSS_CHECKPOINT_MINUTES", minutes)
+    with pytest.raises(KeyboardInterrupt):
+        train(schedule, Loss(at))
+    return list(folder.iterdir())
 
 
 @pytest.mark.parametrize(("policy", "expected"), [
@@ -125,10 +129,7 @@ def test_an_interrupted_training_ends_as_one_that_was_not(tmp_path, monkeypatch,
     """Also where batches are drawn ahead by workers, in either half."""
     history, weights, whole = train(schedule)
     monkeypatch.setenv("WSSS_WORKERS", first)
-    keep_checkpoints(monkeypatch, tmp_path)
-    with pytest.raises(KeyboardInterrupt):
-        train(schedule, Loss(stop_at))
-    assert len(list(tmp_path.iterdir())) == 1
+    assert len(interrupted(monkeypatch, tmp_path, stop_at, schedule)) == 1
     monkeypatch.setenv("WSSS_WORKERS", then)
     drawn = []
     monkeypatch.setitem(globals(), "draw", lambda generator, draw=draw: drawn.append(1) or draw(generator))
@@ -141,14 +142,8 @@ def test_an_interrupted_training_ends_as_one_that_was_not(tmp_path, monkeypatch,
 
 
 def test_short_trainings_leave_nothing_behind_and_another_seed_looks_elsewhere(tmp_path, monkeypatch):
-    keep_checkpoints(monkeypatch, tmp_path, "10")
-    with pytest.raises(KeyboardInterrupt):
-        train(loss=Loss(5))
-    assert not list(tmp_path.iterdir())
-    keep_checkpoints(monkeypatch, tmp_path)
-    with pytest.raises(KeyboardInterrupt):
-        train(loss=Loss(4))
-    file, = tmp_path.iterdir()
+    assert not interrupted(monkeypatch, tmp_path, minutes="10")
+    file, = interrupted(monkeypatch, tmp_path)
     assert train(seed=2)[0] == train(seed=2)[0] and file.is_file()
 
 
@@ -158,18 +153,13 @@ def of_another_seed(file):
 
 
 @pytest.mark.parametrize(("damage", "said"), [
-    (lambda file: file.write_bytes(b""), "can't be read"),
+    (lambda file: file.write_bytes(b""), "can't be read"), (of_another_seed, "is of another training"),
     (lambda file: file.write_bytes(file.read_bytes()[:-100]), "can't be read"),
-    (lambda file: torch.save([1, 2], file), "can't be read"),
-    (of_another_seed, "is of another training"),
-], ids=["empty", "cut", "no state", "another seed"])
+    (lambda file: torch.save([1, 2], file), "can't be read")])
 def test_a_checkpoint_that_cannot_be_used_is_said_and_the_training_begins_anew(tmp_path, monkeypatch, capsys, damage,
                                                                                said):
     history, weights, _ = train()
-    keep_checkpoints(monkeypatch, tmp_path)
-    with pytest.raises(KeyboardInterrupt):
-        train(loss=Loss(4))
-    file, = tmp_path.iterdir()
+    file, = interrupted(monkeypatch, tmp_path)
     damage(file)
     again, found, _ = train()
     assert again == history and all(torch.equal(found[name], weights[name]) for name in weights)

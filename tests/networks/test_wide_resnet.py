@@ -6,7 +6,7 @@ from tiny_views import normal
 from torch import nn
 from torch.nn import functional as F
 
-from wsss_lab.networks.trunks import freeze_batch_norms
+from wsss_lab.networks.trunks import convolutions, freeze_batch_norms
 from wsss_lab.networks.wide_resnet import TOY_WIDE_RESNET, Block, wide_resnet_trunk
 
 #: WideResNet-38 with few channels: its names, strides and dilations.
@@ -69,15 +69,18 @@ def test_features_are_those_of_the_network_written_out_and_so_are_the_names_of_t
     assert state.read == {name for name in state if "num_batches" not in name}
 
 
-def test_only_the_two_wide_bottlenecks_drop_channels():
+def test_only_the_two_wide_bottlenecks_drop_channels_and_the_small_network_costs_what_is_said():
     with torch.device("meta"):  # nothing is allocated
         trunk = wide_resnet_trunk("DeepLab")
     assert trunk.out_channels == 4096
     rates = {name: layer.dropout.p for name, layer in trunk.named_children() if isinstance(layer, Block)}
     assert {name: rate for name, rate in rates.items() if rate} == {"b6": 0.3, "b7": 0.5}
-    toy = wide_resnet_trunk("DeepLab", TOY_WIDE_RESNET).eval()
+    toy, cost = wide_resnet_trunk("DeepLab", TOY_WIDE_RESNET).eval(), []
     assert not any(layer.p for layer in toy.modules() if isinstance(layer, nn.Dropout2d))
+    for layer in convolutions(toy):
+        layer.register_forward_hook(lambda layer, _, y: cost.append(y[0].numel() * layer.weight[0].numel()))
     assert toy(torch.zeros(1, 3, 64, 64)).shape == (1, toy.out_channels, 16, 16)
+    assert 22e6 < sum(cost) < 24e6  # multiplications per image
 
 
 def test_whole_channels_are_dropped_before_the_last_two_convolutions_and_only_in_training():

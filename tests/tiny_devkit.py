@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 from scipy.io import savemat
-from scipy.sparse import csc_matrix
 
 SIZE = (24, 32)
 VOC_TRAIN = ("2007_000001", "2007_000002")  # the first is SBD's too
@@ -60,13 +59,6 @@ def write_sbd(root: Path) -> Path:
     return root
 
 
-def write_mat(path: Path, labels, boundaries=None, **changes):
-    """A struct of 1x1 whose Boundaries are a cell of 20x1 with sparse logical maps."""
-    cells = np.empty((20, 1), object)
-    for index in range(20):
-        cells[index, 0] = csc_matrix((boundaries or {}).get(index, np.zeros(labels.shape, bool)))
-    fields = {"Boundaries": cells, "Segmentation": labels, "CategoriesPresent": np.unique(labels[labels > 0])} | changes
-    struct = np.empty((1, 1), [(name, object) for name in fields])
-    for name, value in fields.items():
-        struct[name][0, 0] = value
-    savemat(path, {"GTcls": struct}, do_compression=True)
+def write_mat(path: Path, labels) -> None:
+    """Of SBD's struct what is read of it."""
+    savemat(path, {"GTcls": {"Segmentation": labels}}, do_compression=True)

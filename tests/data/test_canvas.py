@@ -28,8 +28,6 @@ def test_to_canvas_reflects_without_repeating_the_edge():
     assert canvas[0, :, 0].tolist() == [10, 11, 10, 11, 10, 11]
     rows, _ = to_canvas(image.transpose(1, 0, 2)[:, :4], 4)
     assert rows[:, 0, 0].tolist() == [11, 10, 11, 10]
-
-
     strip = np.repeat(np.arange(9, dtype=np.uint8)[:, None, None], 3, 2)  # further than it is wide
     assert (to_canvas(strip, 9)[0] == strip).all()
 
@@ -50,6 +48,9 @@ def test_label_canvas_keeps_labels_and_reflects_or_ignores():
     np.testing.assert_array_equal(label_canvas(mask, 8)[2:6], np.kron(mask, np.ones((2, 2), np.uint8)))
     with pytest.raises(ParameterError, match="'zero'"):
         label_canvas(mask, 4, padding="zero")
+    image = np.random.default_rng(0).integers(0, 256, (5, 9, 3), np.uint8)
+    canvas, _ = to_canvas(image, 9)
+    np.testing.assert_array_equal(label_canvas(image[:, :, 0], 9), canvas[:, :, 0])
 
 
 @pytest.mark.parametrize(("old", "new"), [((4, 6), (2, 3)), ((2, 16), (7, 56)), ((213, 320), (149, 224)),
@@ -61,18 +62,9 @@ def test_a_label_is_taken_from_where_its_pixels_centre_lies(old, new):
     np.testing.assert_array_equal(nearest(mask, new), [[mask[row, column] for column in columns] for row in rows])
 
 
-def test_label_canvas_lies_where_the_image_lies():
-    image = np.random.default_rng(0).integers(0, 256, (5, 9, 3), np.uint8)
-    canvas, _ = to_canvas(image, 9)
-    np.testing.assert_array_equal(label_canvas(image[:, :, 0], 9), canvas[:, :, 0])
-
-
-def test_from_canvas_cuts_the_box_out():
+def test_from_canvas_cuts_the_box_out_and_upsamples_between_pixel_centres():
     maps = torch.arange(16.0).view(1, 4, 4)
     assert from_canvas(maps, (1, 0, 2, 4), 4, (2, 4)).tolist() == [[[4, 5, 6, 7], [8, 9, 10, 11]]]
-
-
-def test_from_canvas_upsamples_between_pixel_centres():
     # 2 -> 4 with align_corners=False: positions -0.25, 0.25, 0.75, 1.25 of [0, 8], clamped at the ends.
     row = np.array([[[0.0, 8.0], [0.0, 8.0]]], np.float32)
     out = from_canvas(row, (0, 0, 4, 4), 4, (4, 4))

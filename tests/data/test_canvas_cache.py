@@ -1,4 +1,4 @@
-"""The cache of canvases that several threads read and fill."""
+"""The cache of canvases, which several threads read and fill."""
 
 import threading
 
@@ -20,8 +20,14 @@ def in_threads(*calls):
         thread.join()
 
 
+def test_the_least_recently_used_is_dropped_and_kept_ones_are_not_made_again():
+    cache, made = CanvasCache(limit_bytes=650), []  # room for two of 300 bytes
+    found = [cache.get((key, 10), lambda key=key: made.append(key) or canvas(key)) for key in (1, 2, 1, 3, 1, 2)]
+    assert [pixels[0, 0, 0] for pixels, _ in found] == [1, 2, 1, 3, 1, 2] and made == [1, 2, 3, 2]
+
+
 def test_what_two_threads_make_at_once_counts_once():
-    cache, together, made = CanvasCache(limit_bytes=650), threading.Barrier(2), []  # room for two of 300 bytes
+    cache, together, made = CanvasCache(limit_bytes=650), threading.Barrier(2), []
 
     def make():
         together.wait(10)

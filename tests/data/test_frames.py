@@ -95,17 +95,12 @@ def test_seeds_ignore_the_padding_and_classes_that_are_no_tags():
     assert everything[1, 0].tolist() == [1] * 8  # its right half is at 0.1 of the maximum
 
 
-def test_refined_seeds_without_pairwise_terms_are_the_seeds():
-    random = np.random.default_rng(0)
+def test_refined_seeds_and_maps_without_pairwise_terms_are_the_seeds_and_the_maps():
     view = grey(*SIZES, tags=[[1, 1], [0, 1], [1, 0]])
-    maps = random.normal(size=(3, 2, 4, 4)).astype(np.float16)
-    plain = seeds.label_seeds(view, maps, side=8, tau=0.3)
-    refined = seeds.refine_seeds(view, maps, side=8, tau=0.3, crf=NO_PAIRS)
-    np.testing.assert_array_equal(refined["masks"], plain["masks"])
-    assert set(np.unique(plain["masks"])) == {0, 1, 2, 255}
-
-
-def test_refined_maps_without_pairwise_terms_are_the_maps():
+    maps = np.random.default_rng(0).normal(size=(3, 2, 4, 4)).astype(np.float16)
+    plain = seeds.label_seeds(view, maps, side=8, tau=0.3)["masks"]
+    np.testing.assert_array_equal(seeds.refine_seeds(view, maps, side=8, tau=0.3, crf=NO_PAIRS)["masks"], plain)
+    assert set(np.unique(plain)) == {0, 1, 2, 255}
     view = grey((8, 8), (4, 8), tags=[[1, 1], [1, 0]])
     maps = canvas_maps(view, 8, [halves(8, 8), halves(4, 8)])
     refined = seeds.refine_maps(view, maps, side=8, crf=NO_PAIRS)["maps"]

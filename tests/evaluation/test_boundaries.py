@@ -7,15 +7,8 @@ import pytest
 from tiny_views import drawn, of_masks
 
 from wsss_lab.errors import DataError, ParameterError
-from wsss_lab.evaluation.boundaries import (
-    boundary_counts,
-    boundary_scores,
-    edges,
-    matches,
-    reference_edges,
-    score_boundaries,
-    tolerance_pixels,
-)
+from wsss_lab.evaluation import boundaries
+from wsss_lab.evaluation.boundaries import boundary_counts, boundary_scores, edges, matches, reference_edges
 from wsss_lab.lab.published import published
 
 
@@ -30,10 +23,6 @@ def halves(first, width=64, height=3):
     return np.repeat((np.arange(width) >= first).astype(np.uint8)[None], height, 0)
 
 
-def share_of(pixels, size):
-    return pixels / np.hypot(*size)
-
-
 def test_edges_are_where_the_laplacian_of_some_labels_indicator_is_not_zero():
     labels = np.random.default_rng(0).choice(np.array([0, 0, 0, 1, 2, 255], np.uint8), (12, 9))
     expected = np.zeros(labels.shape, bool)
@@ -44,12 +33,15 @@ def test_edges_are_where_the_laplacian_of_some_labels_indicator_is_not_zero():
     assert np.array_equal(edges(labels), expected) and not expected.all()
 
 
-@pytest.mark.parametrize("labels", [np.zeros((3, 3), int), np.zeros((2, 3, 3), np.uint8)])
-def test_labels_of_another_type_or_shape_are_refused(labels):
-    with pytest.raises(DataError, match="labels"):
-        edges(labels)
-    with pytest.raises(DataError, match="mask"):
-        reference_edges(labels, 1)
+@pytest.mark.parametrize(("function", "arguments", "error", "told"), [
+    *((edges, (labels,), DataError, "labels") for labels in (np.zeros((3, 3), int), np.zeros((2, 3, 3), np.uint8))),
+    (reference_edges, (np.zeros((3, 3), int), 1), DataError, "mask"),
+    (boundary_counts, (np.zeros((4, 4), np.uint8), np.zeros((4, 5), np.uint8), 0.02), DataError, "do not match"),
+    *((boundaries.tolerance_pixels, ((10, 10), share), ParameterError, "of the diagonal")
+      for share in (0, -0.1, 1, 2, float("nan")))])
+def test_bad_input(function, arguments, error, told):
+    with pytest.raises(error, match=told):
+        function(*arguments)
 
 
 def test_a_line_of_void_leaves_an_edge_in_its_middle_and_void_inside_a_region_none():
@@ -92,59 +84,39 @@ def test_matches_agree_with_trying_all_pairings(seed):
         assert matches(found, reference, tolerance) == largest_matching(distance <= tolerance)
 
 
-@pytest.mark.parametrize("share", [0, -0.1, 1, 2, float("nan")])
-def test_a_share_that_means_nothing_is_refused(share):
-    with pytest.raises(ParameterError, match="of the diagonal"):
-        tolerance_pixels((10, 10), share)
-    with pytest.raises(DataError, match="do not match"):
-        boundary_counts(np.zeros((4, 4), np.uint8), np.zeros((4, 5), np.uint8), 0.02)
-
-
-@pytest.mark.parametrize("share", [0.0075, 0.02, 0.1])
-def test_the_mask_itself_is_perfect(share):
-    mask = square(10, 12)
-    counts = boundary_counts(mask, mask, share)
-    # 4 x 20 pixels around the square and 4 x 19 on its rim.
-    assert counts.tolist() == [156] * 3 and counts.dtype == np.int64
+def test_the_mask_itself_is_perfect_and_undecided_labels_count_as_background():
+    """4 x 20 pixels around the square and 4 x 19 on its rim."""
+    mask, partly = square(10, 12), square(10, 12)
+    partly[50:60] = 255
+    for prediction, share in itertools.product((mask, partly, np.where(mask == 0, np.uint8(255), mask)), (0.0075, 0.1)):
+        counts = boundary_counts(prediction, mask, share)
+        assert counts.tolist() == [156] * 3 and counts.dtype == np.int64
     assert [float(score) for score in boundary_scores(counts)] == [1, 1, 1]
+    empty = np.zeros((64, 64), np.uint8)  # finds nothing, or has nothing to find
+    assert boundary_counts(empty, mask, 0.02).tolist() == [0, 0, 156]
+    assert boundary_counts(mask, empty, 0.02).tolist() == [0, 156, 0]
 
 
 @pytest.mark.parametrize(("shift", "tolerance", "matched"),
                          [(1, 1, 6), (2, 1, 3), (2, 2, 6), (5, 1, 0), (5, 3.9, 0), (5, 4, 3), (5, 5, 6), (0, 1, 6)])
 def test_a_straight_boundary_counts_up_to_the_tolerance_and_half_a_pixel_further(shift, tolerance, matched):
     """Two columns of 3 pixels each; shifted by one pixel more than the tolerance, the nearer column still matches."""
-    counts = boundary_counts(halves(20 + shift), halves(20), share_of(tolerance, (3, 64)) + 1e-12)
+    counts = boundary_counts(halves(20 + shift), halves(20), tolerance / np.hypot(3, 64) + 1e-12)
     assert counts.tolist() == [matched, 6, 6]
 
 
-def test_an_empty_prediction_finds_nothing_and_an_empty_mask_has_nothing_to_find():
-    mask, empty = square(10, 10), np.zeros((64, 64), np.uint8)
-    assert boundary_counts(empty, mask, 0.02).tolist() == [0, 0, 156]
-    assert boundary_counts(mask, empty, 0.02).tolist() == [0, 156, 0]
-
-
-def test_a_void_band_is_forgiven_within_the_tolerance():
+def test_a_void_band_is_forgiven_within_the_tolerance_and_what_is_found_deep_in_void_is_left_out():
     mask = halves(20)
     mask[:, 18:22] = 255
-    share = share_of(2, mask.shape) + 1e-12
+    share = 2 / np.hypot(*mask.shape) + 1e-12
     for first in (18, 20, 22):
         assert boundary_counts(halves(first), mask, share).tolist() == [6, 6, 6]
     assert boundary_counts(halves(24), mask, share).tolist() == [0, 6, 6]
-
-
-def test_what_is_found_deep_in_void_is_left_out():
     mask = np.zeros((40, 40), np.uint8)
     mask[5:35, 5:35] = 255
     assert boundary_counts(square(15, 15, side=8, size=40), mask, 0.02).tolist() == [0, 0, 0]
     outside = square(0, 0, side=3, size=40)
     assert boundary_counts(outside, mask, 0.02).tolist() == [0, edges(outside).sum(), 0]
-
-
-def test_undecided_labels_count_as_background():
-    mask, prediction = square(10, 10), square(10, 10)
-    prediction[50:60] = 255
-    assert boundary_counts(prediction, mask, 0.0075).tolist() == [156] * 3
-    assert boundary_counts(np.where(mask == 0, np.uint8(255), mask), mask, 0.0075).tolist() == [156] * 3
 
 
 def test_f1_of_the_printed_recall_and_precision_is_the_printed_one():
@@ -170,7 +142,7 @@ def test_images_of_a_view_are_counted_in_their_own_corner_for_every_tolerance():
     view = of_masks(*masks)
     frame = np.full((2, 30, 40), 255, np.uint8)
     frame[0, :30, :30], frame[1, :10, :40] = square(4, 6, side=8, size=30), masks[1]
-    counts = score_boundaries(view, frame, [0.0075, 0.05])["counts"]
+    counts = boundaries.score_boundaries(view, frame, [0.0075, 0.05])["counts"]
     assert counts.shape == (2, 2, 3) and counts.dtype == np.int64
     for index, share in itertools.product(range(2), range(2)):
         height, width = masks[index].shape

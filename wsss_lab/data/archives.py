@@ -28,7 +28,7 @@ from wsss_lab.errors import DataError
 
 #: Names by which this package knows what it has fetched, unpacked or written itself.
 OWN = (".unpack*", "*.part", "*.part.json", f"{MARKER}*", AUGMENTED_MARKER)
-# What the readers of zip and tar raise for bytes that are damaged or end too early.
+#: What the readers of zip and tar raise for bytes that are damaged or end too early.
 DAMAGE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError, ValueError)
 
 
@@ -63,15 +63,18 @@ def extract(archive: str | os.PathLike, folder: str | os.PathLike, members: Sequ
         checksum = digest(archive)
         if is_unpacked(archive.name, folder, members, checksum):
             return folder
-        folder.mkdir(parents=True, exist_ok=True)
         temporary = folder / f".unpacking-{archive.name}"
         shutil.rmtree(temporary, ignore_errors=True)  # of a run that was killed
+        temporary.mkdir(parents=True)
         try:
             with telling_damage(archive, again):
                 sizes = _unpack(archive, temporary, members, again)
-            _refuse_clashes(temporary, folder, sizes, archive, again)
-            for part in sorted(temporary.iterdir()):
-                _move_in(part, folder / part.name)
+            if clashes := [name for name in sizes if _in_the_way(temporary / name, folder / name)]:
+                raise DataError(
+                    f"{folder} has {len(clashes)} other file(s) where {archive.name} has its own: {some(clashes)}",
+                    "the same files, or none", f"move them away, or choose another folder, then: {again}")
+            for name in sizes:
+                _move_in(temporary / name, folder / name)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
         with whole(_marker(archive.name, folder)) as part:
@@ -97,7 +100,7 @@ def is_unpacked(name: str, folder: str | os.PathLike, members: Sequence[str] | N
 def check_archive(path: Path) -> None:
     """A quick look: raises DataError for a file that is no zip or tar, and for a zip that is cut short."""
     with telling_damage(path, "the same command"):
-        next(_members(path, path.parent), None)
+        next(_members(path), None)
 
 
 @contextlib.contextmanager
@@ -112,10 +115,9 @@ def telling_damage(archive: Path, again: str) -> Iterator[None]:
                         "a complete zip or tar file", f"delete it (rm {archive}), then: {again}") from error
 
 
-def _members(archive: Path, folder: Path) -> Iterator[Member]:
+def _members(archive: Path) -> Iterator[Member]:
     with open(archive, "rb") as file:
-        is_zip = file.read(2) == b"PK"
-    return _zip_members(archive) if is_zip else _tar_members(archive, folder)
+        return (_zip_members if file.read(2) == b"PK" else _tar_members)(archive)
 
 
 def _zip_members(archive: Path) -> Iterator[Member]:
@@ -128,16 +130,11 @@ def _zip_members(archive: Path) -> Iterator[Member]:
                          problem or _name_problem(info.filename), lambda info=info: opened.open(info))
 
 
-def _tar_members(archive: Path, folder: Path) -> Iterator[Member]:
+def _tar_members(archive: Path) -> Iterator[Member]:
     with tarfile.open(archive) as opened:
         for info in opened:
-            problem = _name_problem(info.name) if info.isreg() or info.isdir() else "is a link or a device"
-            if not problem and hasattr(tarfile, "data_filter"):  # Python 3.11.4 and later
-                try:
-                    tarfile.data_filter(info, str(folder))
-                except tarfile.FilterError as error:
-                    problem = f"is refused by Python's data filter ({error})"
-            yield Member(info.name, info.isdir(), info.size, info.mtime, problem,
+            problem = "" if info.isreg() or info.isdir() else "is a link or a device"
+            yield Member(info.name, info.isdir(), info.size, info.mtime, problem or _name_problem(info.name),
                          lambda info=info: opened.extractfile(info))
         # tarfile takes whatever is no header for the end of the archive; a sound one ends with a block of zeros.
         opened.fileobj.seek(opened.offset)
@@ -162,25 +159,19 @@ def _name_problem(name: str) -> str:
 
 
 def _unpack(archive: Path, temporary: Path, members: Sequence[str] | None, again: str) -> dict[str, int]:
-    """Write the wanted members below a new folder; the sizes of the files by their names."""
-    temporary.mkdir()
-    least = 0 if members else archive.stat().st_size  # a tar has no list of its members
-    if zipfile.is_zipfile(archive):
-        with zipfile.ZipFile(archive) as opened:
-            least = sum(info.file_size for info in opened.infolist() if _is_wanted(info.filename, members))
+    """Write the wanted members below a folder; the sizes of the files by their names."""
+    least = 0 if members else archive.stat().st_size  # no archive tells quickly what all of it takes
     require_room(temporary, least, f"the files of {archive.name}", again)
     sizes: dict[str, int] = {}
-    for member in _members(archive, temporary):
-        if not _is_wanted(member.name, members):
+    for member in _members(archive):
+        if members and not any(fnmatchcase(member.name.removeprefix("./"), pattern) for pattern in members):
             continue
         if member.problem:
             raise DataError(f"{archive}: the entry '{member.name}' {member.problem}",
                             "files and folders with names inside of the folder",
                             "nothing was unpacked: find out where this archive comes from, and fetch it elsewhere")
-        path = temporary / member.name
-        if member.folder:
-            path.mkdir(parents=True, exist_ok=True)
-        else:
+        if not member.folder:
+            path = temporary / member.name
             _write(member, path)
             sizes[path.relative_to(temporary).as_posix()] = member.size
     if not sizes:
@@ -188,10 +179,6 @@ def _unpack(archive: Path, temporary: Path, members: Sequence[str] | None, again
                         f"files named like {', '.join(members)}" if members else "files",
                         f"delete it (rm {archive}), then: {again}")
     return sizes
-
-
-def _is_wanted(name: str, members: Sequence[str] | None) -> bool:
-    return members is None or any(fnmatchcase(name.removeprefix("./"), pattern) for pattern in members)
 
 
 def _write(member: Member, path: Path) -> None:
@@ -204,29 +191,18 @@ def _write(member: Member, path: Path) -> None:
     os.utime(path, (member.changed, member.changed))
 
 
-def _refuse_clashes(temporary: Path, folder: Path, names: Sequence[str], archive: Path, again: str) -> None:
-    tops = {top.name for top in temporary.iterdir() if os.path.lexists(folder / top.name)}
-    clashes = [name for name in names
-               if name.split("/")[0] in tops and _differs(temporary / name, folder / name, folder)]
-    if clashes:
-        raise DataError(f"{folder} has {len(clashes)} other file(s) where {archive.name} has its own: {some(clashes)}",
-                        "the same files, or none", f"move them away, or choose another folder, then: {again}")
-
-
-def _differs(new: Path, old: Path, folder: Path) -> bool:
-    """Whether something else than the new file is at its place, or at one of the folders on the way there."""
+def _in_the_way(new: Path, old: Path) -> bool:
+    """Whether something else than the new file is at its place, or no folder where its folders are to be."""
     if os.path.lexists(old):
         return not old.is_file() or not filecmp.cmp(new, old, shallow=False)
-    return any(os.path.lexists(way) and not way.is_dir() for way in old.parents if way.is_relative_to(folder))
+    return not next(way for way in old.parents if os.path.lexists(way)).is_dir()
 
 
-def _move_in(source: Path, target: Path) -> None:
-    """Rename to the target, or the parts of a folder that is there already."""
-    if not os.path.lexists(target):
-        os.rename(source, target)
-    elif source.is_dir():
-        for part in sorted(source.iterdir()):
-            _move_in(part, target / part.name)
+def _move_in(new: Path, place: Path) -> None:
+    """Rename to a place, unless the same file is there already."""
+    if not place.exists():
+        place.parent.mkdir(parents=True, exist_ok=True)
+        os.rename(new, place)
 
 
 def _marker(name: str, folder: Path) -> Path:

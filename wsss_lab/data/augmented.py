@@ -28,17 +28,7 @@ from pathlib import Path
 
 import numpy as np
 
-from wsss_lab.data.files import (
-    AUGMENTED_MARKER,
-    SBD_PLACE,
-    VOC_PLACE,
-    each_once,
-    fetch_command,
-    listing,
-    read_list,
-    some,
-    whole,
-)
+from wsss_lab.data import files
 from wsss_lab.data.folder import ANNOTATIONS, CLASS_LIST, CONTEXT_LIST, CONTEXTS, IMAGES, MASKS, SPLITS, VOC_CLASSES
 from wsss_lab.data.pixels import image_size
 from wsss_lab.data.voc_export import PLAIN_NAME, write_labels
@@ -75,10 +65,10 @@ def build_augmented(voc_root: str | os.PathLike, sbd_root: str | os.PathLike, ou
     Files of VOC are not decoded: `VocFolder(out).check("trainaug")` reads them all. Raises DataError for missing files,
     counted, and for damaged ones of SBD, named, before a split list is written.
     """
-    voc = _locate(Path(voc_root), IMAGES, ("", "VOC2012", VOC_PLACE), "voc")
-    boundaries = _locate(Path(sbd_root), MATS, ("", "dataset", SBD_PLACE), "sbd")
-    fetch_voc, fetch_sbd = (f"run `{fetch_command(source, folder, place)}`" for source, folder, place in (
-        ("voc", voc, VOC_PLACE), ("sbd", boundaries, SBD_PLACE)))
+    voc = _locate(Path(voc_root), IMAGES, ("", "VOC2012", files.VOC_PLACE), "voc")
+    boundaries = _locate(Path(sbd_root), MATS, ("", "dataset", files.SBD_PLACE), "sbd")
+    fetch_voc, fetch_sbd = (f"run `{files.fetch_command(source, folder, place)}`" for source, folder, place in (
+        ("voc", voc, files.VOC_PLACE), ("sbd", boundaries, files.SBD_PLACE)))
     train, val = (_read_names(voc / SPLITS / f"{split}.txt", fetch_voc) for split in ("train", "val"))
     listed = {name for split in ("train", "val") for name in _read_names(boundaries / f"{split}.txt", fetch_sbd)}
     names = tuple(sorted((listed - set(val)) | set(train)))
@@ -95,9 +85,9 @@ def build_augmented(voc_root: str | os.PathLike, sbd_root: str | os.PathLike, ou
     for folder, suffix, needed, fetch in (
             (voc / IMAGES, ".jpg", shown, fetch_voc), (voc / ANNOTATIONS, ".xml", shown, fetch_voc),
             (voc / MASKS, ".png", own, fetch_voc), (boundaries / MATS, ".mat", added, fetch_sbd)):
-        present = listing(folder, suffix)
+        present = files.listing(folder, suffix)
         if missing := [name for name in needed if name not in present]:
-            raise DataError(f"{folder}: {len(missing):,} of {len(needed):,} files are missing: {some(missing)}",
+            raise DataError(f"{folder}: {len(missing):,} of {len(needed):,} files are missing: {files.some(missing)}",
                             f"one <name>{suffix} per name of the lists", fetch)
 
     out, masks = Path(out), Path(out) / AUGMENTED_MASKS
@@ -108,15 +98,14 @@ def build_augmented(voc_root: str | os.PathLike, sbd_root: str | os.PathLike, ou
     for source, place, needed, suffix in (
             (masks, MASKS, shown, ".png"), (voc / IMAGES, IMAGES, shown, ".jpg"),
             (voc / ANNOTATIONS, ANNOTATIONS, shown, ".xml"),
-            (voc / CONTEXTS, CONTEXTS, sorted(listing(voc / CONTEXTS, ".png")), ".png")):  # which VOC itself hasn't
+            (voc / CONTEXTS, CONTEXTS, sorted(files.listing(voc / CONTEXTS, ".png")), ".png")):
         if source.is_dir():
             _link(source, out / place, needed, suffix)
-    texts = {name: (voc / name).read_text(encoding="utf-8") for name in (CLASS_LIST, CONTEXT_LIST)
-             if (voc / name).is_file()}
+    for name in (CLASS_LIST, CONTEXT_LIST):
+        if (voc / name).is_file():
+            files.write_lines(out / name, (voc / name).read_text(encoding="utf-8").splitlines())
     for split, of_split in (("train", train), ("val", val), (SPLIT, names)):
-        texts[SPLITS / f"{split}.txt"] = "".join(f"{name}\n" for name in of_split)
-    for name, text in texts.items():
-        _write(out / name, text)
+        files.write_lines(out / SPLITS / f"{split}.txt", of_split)
     report(len(added), len(added), f"{SPLIT}: {len(names):,} names, sha256 {names_digest(names)}")
     return out
 
@@ -127,33 +116,33 @@ def _locate(root: Path, wanted: str, places: Sequence[str], source: str) -> Path
             return root / place
     raise DataError(f"{root}: no folder {wanted}" if root.is_dir() else f"no folder {root}",
                     f"a folder with {wanted}, or with {' or '.join(f'{place}/{wanted}' for place in places if place)}",
-                    f"run `{fetch_command(source, root)}`")
+                    f"run `{files.fetch_command(source, root)}`")
 
 
 def _read_names(path: Path, fetch: str) -> tuple[str, ...]:
     try:
-        names = read_list(path)
-        each_once(path, names)
+        names = files.read_list(path)
+        files.each_once(path, names)
     except DataError as error:
         raise DataError(error.problem, error.expected, fetch) from error
     if odd := [name for name in names if not PLAIN_NAME.fullmatch(name)]:
-        raise DataError(f"{path} has names like {some(odd)}", "image names without folder and suffix, one per line",
+        raise DataError(f"{path} has names like {files.some(odd)}", "image names without folder and suffix",
                         f"remove it, and {fetch}")
     return names
 
 
 def _claim(out: Path, voc: Path, boundaries: Path) -> None:
     """Make `out` ours. Masks of another source, kept because they are there, would go unnoticed: refused."""
-    marker, content = out / AUGMENTED_MARKER, f"{voc.resolve()}\n{boundaries.resolve()}\n"
+    marker, origins = out / files.AUGMENTED_MARKER, [str(voc.resolve()), str(boundaries.resolve())]
     if marker.is_file():
-        problem = "was built from other folders" if marker.read_text(encoding="utf-8") != content else ""
+        problem = "was built from other folders" if marker.read_text("utf-8").splitlines() != origins else ""
     elif out.is_dir():
         problem = "is not empty and was not written by this build" if any(out.iterdir()) else ""
     else:
         problem = "is a file" if out.exists() else ""
     if problem:
         raise DataError(f"{out} {problem}", "a new or empty folder", "choose another folder, or remove this one")
-    _write(marker, content)
+    files.write_lines(marker, origins)
 
 
 def _link(source: Path, place: Path, names: Sequence[str], suffix: str) -> None:
@@ -172,16 +161,11 @@ def _link(source: Path, place: Path, names: Sequence[str], suffix: str) -> None:
 
 def _copy_files(source: Path, target: Path, names: Sequence[str], suffix: str) -> None:
     """Copy files, times included; those that are there with the same size and time are kept."""
-    there, present = listing(source, suffix), listing(target, suffix)
+    there, present = files.listing(source, suffix), files.listing(target, suffix)
     for name in names:
         if name not in present or present[name][1:] != there[name][1:]:
-            with whole(target / f"{name}{suffix}") as part:
+            with files.whole(target / f"{name}{suffix}") as part:
                 shutil.copy2(source / there[name].name, part)
-
-
-def _write(path: Path, text: str) -> None:
-    with whole(path) as part:
-        part.write_text(text, encoding="utf-8", newline="\n")
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -228,7 +212,7 @@ def convert_masks(mats: Path, images: Path, out: Path, names: Sequence[str], rep
     A file appears under its name when it is complete. All sound files are converted before one DataError names those
     that are not: a missing photograph, and whatever `read_sbd_labels` refuses.
     """
-    present = listing(out, ".png")
+    present = files.listing(out, ".png")
     left = [name for name in names if name not in present]
     report(0, len(left), f"{len(left):,} masks of SBD to convert, {len(names) - len(left):,} already there")
     problems, step = [], max(1, len(left) // UPDATES)

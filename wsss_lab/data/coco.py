@@ -230,15 +230,15 @@ def read_annotations(path: Path) -> Annotated:
     """
     try:
         with open(path, encoding="utf-8") as file:
-            content = json.load(file)
-    except (OSError, ValueError) as error:
-        raise _damaged(path, error) from error
-    try:
-        return _annotated(content)
-    except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
-        raise _damaged(path, f"an entry is not as it should be ({type(error).__name__}: {error})") from error
+            return _annotated(json.load(file))
+    except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        reason = error
     except DataError as error:
-        raise _damaged(path, error.problem) from error
+        reason = error.problem
+    except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+        reason = f"an entry is not as it should be ({type(error).__name__}: {error})"
+    raise DataError(f"{path} is damaged: {reason}", "COCO's JSON: lists of images, annotations and categories, "
+                    f"category ids from 1 to {LAST_THING}", GET_JSON)
 
 
 def _annotated(content: Any) -> Annotated:
@@ -277,11 +277,6 @@ def _objects(annotations: list[dict], images: dict, column: dict) -> tuple[dict,
                 raise DataError(f"annotation {entry.get('id')} has the box {entry['bbox']}")
             shares[image].append(width * height / images[image][1])
     return present, shares
-
-
-def _damaged(path: Path, reason: object) -> DataError:
-    return DataError(f"{path} is damaged: {reason}", "COCO's JSON: lists of images, annotations and categories, "
-                     f"category ids from 1 to {LAST_THING}", GET_JSON)
 
 
 def _number(name: str) -> str:

@@ -6,13 +6,13 @@
 """
 
 import json
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
 from wsss_lab.data import coco
 from wsss_lab.data.augmented import MATS
+from wsss_lab.data.files import write_lines
 from wsss_lab.data.folder import ANNOTATIONS, CONTEXTS, IMAGES, MASKS, SPLITS, TAG_TABLE
 from wsss_lab.data.views import EvalView
 from wsss_lab.data.voc_export import component_boxes, export_voc
@@ -44,14 +44,10 @@ def export_devkit(train: EvalView, added: EvalView, val: EvalView, root: Path) -
     listed = {"train": [(added, row) for row in range(len(added))] + [(train, row) for row in range(0, len(train), 2)],
               "val": [(val, row) for row in range(0, len(val), 2)]}
     for split, rows in listed.items():
-        _write_list(boundaries / f"{split}.txt", [view.names[row] for view, row in rows])
+        write_lines(boundaries / f"{split}.txt", [view.names[row] for view, row in rows])
         for view, row in rows:
             write_mat(boundaries / MATS / f"{view.names[row]}.mat", view.mask(row))
     return voc, boundaries
-
-
-def _write_list(path: Path, names: Iterable[str]) -> None:
-    path.write_text("".join(f"{name}\n" for name in names))
 
 
 def write_mat(path: Path, mask: np.ndarray) -> None:
@@ -111,5 +107,5 @@ def link_layout(source: Path, out: Path, lists: dict[str, list[str]]) -> Path:
         if (source / name).exists():
             (out / name).symlink_to((source / name).resolve())
     for split, names in lists.items():
-        _write_list(out / SPLITS / f"{split}.txt", names)
+        write_lines(out / SPLITS / f"{split}.txt", names)
     return out

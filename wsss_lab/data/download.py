@@ -173,15 +173,11 @@ class _Download:
         reasons = []
         with self._alone():
             for url in self.file.urls:
-                try:
-                    self._take(url)
-                except _Failed as failure:
-                    reasons.append(f"\n  - {url}: {failure}")
-                    self.say(f"{url}: {failure}")
-                else:
+                if not (reason := self._take(url)):
                     os.replace(self.part, self.target)
-                    self.facts.unlink(missing_ok=True)
-                    return
+                    return self.facts.unlink(missing_ok=True)
+                reasons.append(f"\n  - {url}: {reason}")
+                self.say(f"{url}: {reason}")
         size = "" if self.file.size is None else f"{self.file.size:,} bytes"
         expected = ", ".join(filter(None, (size, self.file.checksum.replace(":", " ")))) or "a file that can be read"
         raise self.file.error(
@@ -206,18 +202,21 @@ class _Download:
                     self.part.unlink()
                     self.facts.unlink(missing_ok=True)
 
-    def _take(self, url: str) -> None:
-        """Complete the part from one mirror and check it; pieces that don't fit together are fetched anew, once."""
-        self._fill(url)
-        reason = fault(self.file, self.part)
-        if reason and self.joined:
-            self.say(f"{self.file.name}: {reason}; the pieces don't fit together, so it is fetched anew")
-            self._discard()
+    def _take(self, url: str, last: bool = False) -> str:
+        """Complete the part from one mirror and check it; pieces that don't fit together are fetched anew, once.
+
+        returns: why that has failed, "" where it hasn't
+        """
+        try:
             self._fill(url)
-            reason = fault(self.file, self.part)
-        if reason:
+        except _Failed as failure:
+            return str(failure)
+        if reason := fault(self.file, self.part):
             self._discard()
-            raise _Failed(reason)
+            if self.joined and not last:
+                self.say(f"{self.file.name}: {reason}; the pieces don't fit together, so it is fetched anew")
+                return self._take(url, last=True)
+        return reason
 
     def _fill(self, url: str) -> None:
         """Connect until the part is complete; gives up after several tries that bring nothing new."""

@@ -156,6 +156,12 @@ def whole(path: Path) -> Iterator[Path]:
     os.replace(part, path)
 
 
+def write_lines(path: Path, lines: Iterable[object]) -> None:
+    """Write a text file of these lines, in UTF-8, complete or not at all."""
+    with whole(path) as part:
+        part.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", newline="\n")
+
+
 # --- what puts a folder right in which files are missing -------------------------------------------------------------
 
 

@@ -5,6 +5,7 @@ import textwrap
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import zip_longest
@@ -51,65 +52,7 @@ def check_folder(folder: VocFolder, splits: Iterable[str]) -> list[Finding]:
 
     A split without any mask, or without any tag, is taken to be meant so, unless tags are read from masks.
     """
-    found = _Found(folder.root)
-    names = {split: _names(folder, split, found) for split in splits}
-    every = tuple(dict.fromkeys(name for listed in names.values() for name in listed))
-    source = folder.root / (ANNOTATIONS if folder.tags_source == "xml" else TAG_TABLE)
-    masks, of_masks = listing(folder.root / MASKS, ".png"), folder.tags_source == "masks"
-    tagged = set() if of_masks else found.trying(source, folder.tagged) or set()
-    painted, with_tags = set(), [split for split, listed in names.items() if not tagged.isdisjoint(listed)]
-    for split, listed in names.items():
-        if of_masks or not masks.keys().isdisjoint(listed):
-            painted.update(listed)
-        if listed and not of_masks and split not in with_tags and not found.about(source.name):
-            found.kind("untagged", source, split=split)
-    annotated = {name for split in with_tags for name in names[split] if folder.tags_source == "xml"}
-    look = partial(_look, _Sources(folder, every), painted, annotated, found)
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
-        seen = dict(zip(every, threads.map(look, range(len(every)), every), strict=True))
-    tags = {}
-    if not found.about(ANNOTATIONS):  # else told, file by file
-        tags = {split: found.trying(source, partial(folder._read_tags, split, names[split])) for split in with_tags}
-    _masks_of_splits(folder, names, seen, tags, found)
-    _palettes(folder, seen, found)
-    _orientations(folder, seen, found)
-    known = set(map(folded, folder.classes))
-    others = Counter(name for each in seen.values() for name in each.objects if folded(name) not in known)
-    if others and not found.about(ANNOTATIONS):
-        found.kind("other names", source, names=some(others), expected=some(folder.classes))
-    return found.findings()
-
-
-class _Found:
-    """What is wrong or odd, collected by several threads."""
-
-    def __init__(self, root: Path):
-        self.root, self._errors = root, []
-
-    def trying(self, path: Path, read: Callable[[], T], stops: bool = True) -> T | None:
-        """What `read` returns; None where it raises, which is kept as an error about `path`."""
-        try:
-            return read()
-        except DataError as error:
-            self._errors.append((path, error, stops))
-        return None
-
-    def kind(self, kind: str, path: Path, **facts: object) -> None:
-        """Add a finding of a kind that wsss_lab.errors.KINDS describes."""
-        self._errors.append((path, problem(kind, path, **facts), kind not in NOTES))
-
-    def about(self, folder: str) -> bool:
-        """Whether something is wrong with a folder or with files in it."""
-        return any(stops and folder in (path.name, path.parent.name) for path, _, stops in self._errors)
-
-    def findings(self) -> list[Finding]:
-        """Each once, by file."""
-        rows = set()
-        for path, error, stops in self._errors:
-            what = error.problem.replace(str(path), "").lstrip(": ").rstrip()
-            expected = f" (expected: {error.expected})" if error.expected else ""
-            rows.add(Finding(path.relative_to(self.root).as_posix(), what + expected, error.fix, stops))
-        return sorted(rows, key=lambda row: (not row.stops, row))
+    return _Check(folder, splits).findings()
 
 
 def told(root: Path, findings: Sequence[Finding]) -> tuple[Finding, ...]:
@@ -136,91 +79,132 @@ def table(findings: Iterable[Finding]) -> str:
     return "\n".join(f"  {line}" for line in lines + more)
 
 
-class _Sources:
-    """The files of images, by row."""
+class _Check:
+    """What is wrong or odd with a folder, collected by several threads."""
 
-    def __init__(self, folder: VocFolder, names: Sequence[str]):
-        self.photographs, self.annotations = folder._paths(IMAGES, names), folder._paths(ANNOTATIONS, names)
-        self.masks = folder._labels(MASKS, names)
-        self.contexts = folder._labels(CONTEXTS, names) if folder.has_context else None
+    def __init__(self, folder: VocFolder, splits: Iterable[str]):
+        self.folder, self._errors = folder, []
+        names = {split: self._names(split) for split in splits}
+        every = tuple(dict.fromkeys(name for listed in names.values() for name in listed))
+        source = folder.root / (ANNOTATIONS if folder.tags_source == "xml" else TAG_TABLE)
+        masks, of_masks = listing(folder.root / MASKS, ".png"), folder.tags_source == "masks"
+        tagged = set() if of_masks else self.trying(source, folder.tagged) or set()
+        with_tags = [split for split, listed in names.items() if not tagged.isdisjoint(listed)]
+        for split, listed in names.items():
+            if listed and not of_masks and split not in with_tags and not self.about(source.name):
+                self.kind("untagged", source, split=split)
+        self._painted = {name for listed in names.values() if of_masks or not masks.keys().isdisjoint(listed)
+                         for name in listed}
+        self._annotated = {name for split in with_tags for name in names[split] if folder.tags_source == "xml"}
+        self._labels = {kind: folder._labels(kind, every) for kind in (MASKS, *[CONTEXTS] * folder.has_context)}
+        with ThreadPoolExecutor(os.cpu_count()) as threads:
+            paths = (folder._paths(kind, every) for kind in (IMAGES, ANNOTATIONS))
+            seen = dict(zip(every, threads.map(self._look, range(len(every)), every, *paths), strict=True))
+        tags = {}
+        if not self.about(ANNOTATIONS):  # else told, file by file
+            tags = {split: self.trying(source, partial(folder._read_tags, split, names[split])) for split in with_tags}
+        self._masks_of_splits(names, seen, tags)
+        self._palettes(seen)
+        self._orientations(seen)
+        known = set(map(folded, folder.classes))
+        others = Counter(name for each in seen.values() for name in each.objects if folded(name) not in known)
+        if others and not self.about(ANNOTATIONS):
+            self.kind("other names", source, names=some(others), expected=some(folder.classes))
 
+    def trying(self, path: Path, read: Callable[[], T], stops: bool = True) -> T | None:
+        """What `read` returns; None where it raises, which is kept as an error about `path`."""
+        try:
+            return read()
+        except DataError as error:
+            self._errors.append((path, error, stops))
+        return None
 
-def _names(folder: VocFolder, split: str, found: _Found) -> tuple[str, ...]:
-    """The images that a list names; of an odd list, those that are there."""
-    path = folder._list_path(split)
-    if (names := found.trying(path, partial(folder.names, split))) is not None:
-        return names
-    try:
-        known = (image_named(line, folder._images) for line in folder._listed(split)[1])
-    except DataError:  # told already
-        return ()
-    return tuple(dict.fromkeys(filter(None, known)))
+    def kind(self, kind: str, path: Path, **facts: object) -> None:
+        """Add a finding of a kind that wsss_lab.errors.KINDS describes."""
+        self._errors.append((path, problem(kind, path, **facts), kind not in NOTES))
 
+    def about(self, folder: str) -> bool:
+        """Whether something is wrong with a folder or with files in it."""
+        return any(stops and folder in (path.name, path.parent.name) for path, _, stops in self._errors)
 
-def _look(files: _Sources, painted: set[str], annotated: set[str], found: _Found, row: int, name: str) -> _Seen:
-    """Read the files of one image: its mask if it is among the painted, and its annotation if there is to be one."""
-    seen, photograph, mask, path = _Seen(), files.photographs[row], files.masks.paths[row], files.annotations[row]
-    if name in annotated:
-        seen.objects = found.trying(path, partial(object_names, path)) or ()
-    if found.trying(photograph, partial(read_image, photograph, thoroughly=True)) is None:
+    def findings(self) -> list[Finding]:
+        """Each once, by file."""
+        rows = set()
+        for path, error, stops in self._errors:
+            what = error.problem.replace(str(path), "").lstrip(": ").rstrip()
+            expected = f" (expected: {error.expected})" if error.expected else ""
+            rows.add(Finding(path.relative_to(self.folder.root).as_posix(), what + expected, error.fix, stops))
+        return sorted(rows, key=lambda row: (not row.stops, row))
+
+    def _names(self, split: str) -> tuple[str, ...]:
+        """The images that a list names; of an odd list, those that are there."""
+        names = self.trying(self.folder._list_path(split), partial(self.folder.names, split))
+        if names is None:
+            with suppress(DataError):  # told already
+                known = (image_named(line, self.folder._images) for line in self.folder._listed(split)[1])
+                names = tuple(dict.fromkeys(filter(None, known)))
+        return names or ()
+
+    def _look(self, row: int, name: str, photograph: Path, annotation: Path) -> _Seen:
+        """Read the files of one image: its mask, and its annotation, if there are to be any."""
+        seen, masks = _Seen(), self._labels[MASKS]
+        if name in self._annotated:
+            seen.objects = self.trying(annotation, partial(object_names, annotation)) or ()
+        if self.trying(photograph, partial(read_image, photograph, thoroughly=True)) is None:
+            return seen
+        seen.flag = self.trying(photograph, partial(orientation, photograph)) or AS_STORED
+        if contexts := self._labels.get(CONTEXTS):  # scores count the images without one
+            self.trying(contexts.paths[row], partial(contexts.read, row), stops=False)
+        if name in self._painted and (read := self.trying(masks.paths[row], partial(masks.read_with_colours, row))):
+            seen.sides, seen.colours = read[0].shape, read[1]
+            seen.labels = tuple(np.flatnonzero(np.bincount(read[0].ravel())).tolist())
+            if seen.labels == (IGNORE,):
+                self.kind("void only", masks.paths[row], largest=masks.largest)
         return seen
-    seen.flag = found.trying(photograph, partial(orientation, photograph)) or AS_STORED
-    if files.contexts is not None:  # scores count the images without one
-        found.trying(files.contexts.paths[row], partial(files.contexts.read, row), stops=False)
-    read = found.trying(mask, partial(files.masks.read_with_colours, row)) if name in painted else None
-    if read is not None:
-        seen.sides, seen.colours = read[0].shape, read[1]
-        seen.labels = tuple(np.flatnonzero(np.bincount(read[0].ravel())).tolist())
-        if seen.labels == (IGNORE,):
-            found.kind("void only", mask, largest=files.masks.largest)
-    return seen
 
+    def _masks_of_splits(self, names: dict, seen: dict[str, _Seen], tags: dict) -> None:
+        """Do the masks of a split show classes, and those of its tags? A split may be of backgrounds alone."""
+        classes, place = self.folder.classes, self.folder.root / MASKS
+        any_class = any(set(each.labels or ()) - {0, IGNORE} for each in seen.values())
+        for split, listed in names.items():
+            shown, agreed, held, known = Counter(), Counter(), set(), tags.get(split)
+            for row, (name, labels) in enumerate((name, seen[name].labels) for name in listed):
+                objects = set(labels or ()) - {0, IGNORE}
+                held.update(labels or ())
+                shown.update(objects)
+                if known is not None and labels is not None:
+                    tagged = set(1 + known.values[row].nonzero()[0])
+                    agreed.update(objects & tagged)
+                    if IGNORE in labels and not objects and tagged:
+                        self.kind("only void", self.folder._paths(MASKS, [name])[0],
+                                  names=some(classes[label - 1] for label in sorted(tagged)))
+            if held and not shown:
+                meant = any_class if known is None else not known.values.any()
+                self.kind("no tagged objects" if meant else "no objects", place, split=split,
+                          labels=some(map(str, sorted(held))), largest=len(classes))
+            odd = [label for label, count in shown.items() if count >= OFTEN and not agreed[label]]
+            if known is not None and (odd or 2 * agreed.total() < shown.total()):
+                wrong = [label for label in sorted(shown) if 2 * agreed[label] < shown[label]]
+                self.kind("disagree", place, names=some(classes[label - 1] for label in wrong),
+                          count=sum(shown[label] for label in wrong), agree=sum(agreed[label] for label in wrong))
 
-def _masks_of_splits(folder: VocFolder, names: dict, seen: dict[str, _Seen], tags: dict, found: _Found) -> None:
-    """Do the masks of a split show classes, and those of its tags? A split may be of backgrounds alone."""
-    any_class = any(set(each.labels or ()) - {0, IGNORE} for each in seen.values())
-    for split, listed in names.items():
-        shown, agreed = Counter(), Counter()
-        masks = [(row, name, seen[name].labels) for row, name in enumerate(listed) if seen[name].labels is not None]
-        known = tags.get(split)
-        for row, name, labels in masks:
-            classes = [label for label in labels if label not in (0, IGNORE)]
-            shown.update(classes)
-            if known is not None:
-                agreed.update(label for label in classes if known.values[row, label - 1])
-                if IGNORE in labels and not classes and known.values[row].any():
-                    tagged = some(folder.classes[column] for column in known.values[row].nonzero()[0])
-                    found.kind("only void", folder._paths(MASKS, [name])[0], names=tagged)
-        if masks and not shown:
-            held = some(map(str, sorted({label for *_, labels in masks for label in labels})))
-            meant = any_class if known is None else not known.values.any()
-            found.kind("no tagged objects" if meant else "no objects", folder.root / MASKS, split=split, labels=held,
-                       largest=len(folder.classes))
-        odd = [label for label, count in shown.items() if count >= OFTEN and not agreed[label]]
-        if known is not None and (odd or 2 * agreed.total() < shown.total()):
-            wrong = [label for label in sorted(shown) if 2 * agreed[label] < shown[label]]
-            found.kind("disagree", folder.root / MASKS, names=some(folder.classes[label - 1] for label in wrong),
-                       count=sum(shown[label] for label in wrong), agree=sum(agreed[label] for label in wrong))
+    def _palettes(self, seen: dict[str, _Seen]) -> None:
+        """Has a colour the same label in all masks? Colours that one palette has twice tell nothing."""
+        uses, vague = defaultdict(lambda: defaultdict(list)), set()  # names of images by colour and label
+        for name, each in seen.items():
+            vague |= {colour for colour, count in Counter(each.colours.values()).items() if count > 1}
+            for label, colour in each.colours.items():
+                uses[colour][label].append(name)
+        for colour, labels in uses.items():
+            usual = max(labels, key=lambda label: len(labels[label]))
+            for label, names in labels.items():
+                if label != usual and colour not in vague:
+                    for path in self.folder._paths(MASKS, names):
+                        self.kind("palettes", path, colour=colour, label=label, other=usual, there=labels[usual][0])
 
-
-def _palettes(folder: VocFolder, seen: dict[str, _Seen], found: _Found) -> None:
-    """Has a colour the same label in all masks? Colours that one palette has twice tell nothing."""
-    uses, vague = defaultdict(lambda: defaultdict(list)), set()  # names of images by colour and label
-    for name, each in seen.items():
-        vague |= {colour for colour, count in Counter(each.colours.values()).items() if count > 1}
-        for label, colour in each.colours.items():
-            uses[colour][label].append(name)
-    for colour, labels in uses.items():
-        usual = max(labels, key=lambda label: len(labels[label]))
-        for label, names in labels.items():
-            if label != usual and colour not in vague:
-                for path in folder._paths(MASKS, names):
-                    found.kind("palettes", path, colour=colour, label=label, other=usual, there=labels[usual][0])
-
-
-def _orientations(folder: VocFolder, seen: dict[str, _Seen], found: _Found) -> None:
-    """Photographs that are shown otherwise than they are stored: do sizes tell how masks were drawn?"""
-    flagged = {name: each for name, each in seen.items() if each.flag != AS_STORED}
-    if not any(each.flag >= TRANSPOSED and len(set(each.sides)) == 2 for each in flagged.values()):
-        for path, each in zip(folder._paths(IMAGES, list(flagged)), flagged.values(), strict=True):
-            found.kind("orientation" if each.sides else "turned", path, flag=each.flag)
+    def _orientations(self, seen: dict[str, _Seen]) -> None:
+        """Photographs that are shown otherwise than they are stored: do sizes tell how masks were drawn?"""
+        flagged = {name: each for name, each in seen.items() if each.flag != AS_STORED}
+        if not any(each.flag >= TRANSPOSED and len(set(each.sides)) == 2 for each in flagged.values()):
+            for path, each in zip(self.folder._paths(IMAGES, list(flagged)), flagged.values(), strict=True):
+                self.kind("orientation" if each.sides else "turned", path, flag=each.flag)

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from wsss_lab.data.files import some, whole
+from wsss_lab.data.files import some, whole, write_lines
 from wsss_lab.data.folder import ANNOTATIONS, CLASS_LIST, CONTEXT_LIST, CONTEXTS, IMAGES, MASKS, SPLITS, TAG_TABLE
 from wsss_lab.data.pixels import voc_palette
 from wsss_lab.data.views import EvalView
@@ -58,15 +58,15 @@ def export_voc(splits: Mapping[str, EvalView], root: str | Path, classes: Sequen
                 write_labels(root / CONTEXTS / f"{name}.png", view.context(i))
             _write_annotation(root / ANNOTATIONS / f"{name}.xml", name, mask, tags, view.classes)
             rows.append([name, *map(str, tags.astype(int))])
-    _write_lines(root / CLASS_LIST, classes)
+    write_lines(root / CLASS_LIST, classes)
     if context_classes:
-        _write_lines(root / CONTEXT_LIST, context_classes)
+        write_lines(root / CONTEXT_LIST, context_classes)
     _write_tag_table(root / TAG_TABLE, [["image", *classes], *rows])
     unfinished = root / f"{MARKER}_splits"
     shutil.rmtree(unfinished, ignore_errors=True)
     (unfinished / SPLITS.name).mkdir(parents=True)
     for split, view in splits.items():
-        _write_lines(unfinished / SPLITS.name / f"{split}.txt", view.names)
+        write_lines(unfinished / SPLITS.name / f"{split}.txt", view.names)
     unfinished.rename(root / SPLITS.parts[0])
     return root
 
@@ -140,7 +140,3 @@ def component_boxes(region: np.ndarray) -> list[tuple[int, int, int, int]]:
 def _write_tag_table(path: Path, rows: list[list[str]]) -> None:
     with open(path, "w", newline="", encoding="utf-8") as file:
         csv.writer(file, lineterminator="\n").writerows(rows)
-
-
-def _write_lines(path: Path, lines: Sequence[str]) -> None:
-    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")

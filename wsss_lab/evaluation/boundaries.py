@@ -1,11 +1,9 @@
 """How well the boundaries of label maps follow those of the ground truth, whatever the classes on their two sides.
 
-Lee et al. 2021, Table 1 and Sec. 5.1, who use the boundary benchmark of SBD (Hariharan et al. 2011): edges are found in
-both maps, matched one to one within a tolerance, and counted over all images before recall and precision are taken.
-
-Edges here are two pixels wide, one on each side of a boundary, in prediction and ground truth alike; the benchmark
-thins them first. A boundary that is off by at most the tolerance counts in full, one that is off by up to a pixel more
-counts half, because its nearer half still finds partners.
+Lee et al. 2021, Table 1 and Sec. 5.1, after the boundary benchmark of SBD (Hariharan et al. 2011): edges of both maps
+are matched one to one within a tolerance, and counted over all images before recall and precision are taken. Edges here
+are two pixels wide, one on each side of a boundary; the benchmark thins them first. A boundary that is off by at most
+the tolerance counts in full, one off by up to a pixel more counts half, because its nearer half still finds partners.
 """
 
 from collections.abc import Sequence
@@ -23,10 +21,10 @@ SMALLEST_TOLERANCE = 1.0  # pixels
 
 
 def edges(labels: np.ndarray) -> np.ndarray:
-    """Pixels whose label differs from that of one of their 4 neighbours: bool (H, W).
+    """Pixels whose label differs from that of one of their 4 neighbours, where the Laplacian of some label's indicator
+    isn't 0: bool (H, W). The rim of the image is no edge.
 
-    labels: uint8 (H, W), every value a label of its own. The rim of the image is no edge. These are the pixels where
-    the Laplacian of some label's indicator isn't 0. Raises DataError for another type or shape.
+    labels: uint8 (H, W), every value a label of its own. Raises DataError for another type or shape.
 
     >>> edges(np.array([[1, 2, 3, 3, 3]], np.uint8)).astype(int).tolist()
     [[1, 1, 1, 0, 0]]
@@ -45,11 +43,10 @@ def reference_edges(mask: np.ndarray, depth: float) -> tuple[np.ndarray, np.ndar
     """Edges of a ground-truth mask, and the pixels where it can't tell: (edges, undecided), bool (H, W) each.
 
     Void takes the label of the nearest labelled pixel, so that a thin line of void around an object, as VOC has it,
-    leaves an edge in its middle, and void at the rim of one region leaves none. In large void areas the true boundary
-    may be anywhere: pixels farther than `depth` from any labelled pixel are undecided and no edges.
+    leaves an edge in its middle, and void inside one region none. Pixels farther than `depth` pixels from any labelled
+    one are undecided and no edges: the true boundary may be anywhere there.
 
-    mask: uint8 (H, W), 255 void. depth: in pixels; the tolerance of the matching is a good choice.
-    Raises DataError for another type or shape.
+    mask: uint8 (H, W), 255 void. Raises DataError for another type or shape.
     """
     from scipy.ndimage import distance_transform_edt
 
@@ -67,8 +64,8 @@ def reference_edges(mask: np.ndarray, depth: float) -> tuple[np.ndarray, np.ndar
 def matches(found: np.ndarray, reference: np.ndarray, tolerance: float) -> int:
     """The largest number of pairs of a found and a reference edge pixel that are at most `tolerance` pixels apart.
 
-    Every pixel is in one pair at most, so this is the number of matched pixels on both sides. The boundary benchmark
-    looks for the pairs with the least sum of distances among the largest sets of pairs; their number is the same.
+    Every pixel is in one pair at most, so this is the number of matched pixels on both sides. The benchmark takes the
+    pairs of the least total distance among the largest sets of pairs; their number is the same.
     found, reference: bool (H, W). tolerance: Euclidean distance.
     """
     from scipy.sparse import csr_matrix
@@ -91,8 +88,7 @@ def matches(found: np.ndarray, reference: np.ndarray, tolerance: float) -> int:
 def tolerance_pixels(size: tuple[int, int], share: float) -> float:
     """How far apart matched edges may be, in pixels: a share of the image's diagonal, at least 1.
 
-    The boundary benchmark takes 0.0075. On an image of 64 x 64 that is 0.7 pixels, less than the step to the next
-    pixel: only edges that coincide would match, and no choice of the side of a boundary would be forgiven.
+    The benchmark takes 0.0075. On an image of 64 x 64 that is 0.7 pixels: only edges that coincide would match.
     size: (H, W). Raises ParameterError for a share that isn't between 0 and 1.
 
     >>> tolerance_pixels((300, 400), 0.02), tolerance_pixels((64, 64), 0.0075)
@@ -106,11 +102,9 @@ def tolerance_pixels(size: tuple[int, int], share: float) -> float:
 def boundary_counts(prediction: np.ndarray, mask: np.ndarray, share: float) -> np.ndarray:
     """Edge pixels of one image: int64 (3,), how many are matched, found and in the reference.
 
-    prediction: uint8 (H, W) labels. 255 (undecided) counts as background: no object is claimed there, so undecided
-        pixels have a boundary to objects and none to the background.
-    mask: uint8 (H, W), 255 void. share: of the diagonal, see `tolerance_pixels`.
-    Found edges deep in void, farther from labelled pixels than the tolerance, are left out (`reference_edges`).
-    Raises DataError for other types or shapes, ParameterError for a share outside (0, 1).
+    prediction: uint8 (H, W) labels, 255 (undecided) as background: no object is claimed there. mask: uint8 (H, W), 255
+    void. share: of the diagonal, see `tolerance_pixels`. Found edges farther than the tolerance from labelled pixels
+    are left out. Raises DataError for other types or shapes, ParameterError for a share outside (0, 1).
     """
     if prediction.shape != mask.shape:
         raise DataError(f"prediction {prediction.shape} and mask {mask.shape} do not match", "two maps of one size")
@@ -131,8 +125,7 @@ class BoundaryScores(NamedTuple):
 def boundary_scores(counts: np.ndarray) -> BoundaryScores:
     """Recall, precision and F1 = 2 PR / (P + R) from counts of `boundary_counts`.
 
-    counts: (..., 3), already summed over the images: the benchmark pools edge pixels over the set, so an image weighs
-        as much as it has edges.
+    counts: (..., 3), already summed over the images, as the benchmark pools edge pixels over the set.
     Recall is nan without reference edges, precision without found ones; F1 only without either, otherwise 0 at worst.
 
     >>> [float(score) for score in boundary_scores(np.array([30, 40, 60]))]

@@ -4,10 +4,8 @@
 
 FP are the pixels of surroundings k (water) that are labelled c (boat) although they aren't c in the mask, TP the
 pixels of c that are labelled c. The paper takes the surroundings from PASCAL-Context and doesn't say on which images it
-counts; the IoU it prints for one class differs between two surroundings, so the images depend on both. Here they are
-those whose tags hold c and where k is to be seen: the images of the pair (k, c).
-
-Classes c = 0..C-1 and contexts k = 0..R-1 are counted from 0 here; in maps their labels are c + 1 and k + 1.
+counts; here they are those of the pair (k, c): c is among the tags and k is to be seen. (The IoU that it prints for one
+class differs between two surroundings.) Labels in maps are c + 1 and k + 1.
 """
 
 import numpy as np
@@ -48,12 +46,10 @@ def score_contexts(view: EvalView, masks: np.ndarray) -> dict:
     Returns, with K = C + 1,
         "false": int64 (N, R, C), see `context_counts`
         "present": bool (N, R), the context surrounds objects in this image: most of its pixels in the mask, void left
-            out, belong to no class. Context maps name objects too (PASCAL-Context has boats as well as water); an
-            object doesn't surround itself.
+            out, belong to no class. (PASCAL-Context has boats as well as water; an object doesn't surround itself.)
         "confusions": int32 (N, K, K + 1), void left out, see wsss_lab.evaluation.confusion
         "known": bool (N,), whether the image has a readable context map; in others nothing is false or present
-        "missing": int, how many images have none although the world has contexts
-    A world without contexts gives R = 0 and 0 missing.
+        "missing": int, how many images have none although the world has contexts; without any, R is 0
     """
     labels = len(view.classes) + 1
     contexts = len(view.context_classes) if view.has_context else 0
@@ -84,8 +80,7 @@ def pair_sums(
     """Per-image sums (..., N, 2) whose `ratio` is m_{k,c}: FP and TP, zeros where an image isn't of the pair.
 
     false (..., N, R, C), present (..., N, R), confusions (..., N, K, K + 1): see `score_contexts`, with training seeds
-    in front or without. tags: bool (N, C). For intervals, see `interval` in wsss_lab.evaluation.intervals.
-    Raises ParameterError for a context or class that isn't there.
+    in front or without. tags: bool (N, C). Raises ParameterError for a context or class that isn't there.
     """
     contexts, classes = present.shape[-1], tags.shape[-1]
     if not (0 <= k < contexts and 0 <= c < classes):
@@ -98,9 +93,9 @@ def co_occurring_pairs(tags: np.ndarray, present: np.ndarray) -> list[tuple[int,
     """The context that goes with each class, where there is one: pairs (k, c) in the order of classes.
 
     P(k | c) is the share of images with tag c in which k is present. A context goes with a class if P(k | c) is at
-    least a half and at least twice P(k | not c), and if three images or more show both. Of several the one with the
-    largest difference P(k | c) - P(k | not c) is taken, the first of equal ones. The difference and not the quotient,
-    which would prefer rare surroundings that hardly occur elsewhere. A class that all images show has no pair.
+    least a half and at least twice P(k | not c), and if three images or more show both; of several the first with the
+    largest difference P(k | c) - P(k | not c), since the quotient would prefer rare surroundings. A class that all
+    images show has no pair.
 
     tags: bool (N, C). present: bool (N, R), see `score_contexts`; give both of the images with a known context map.
     """
@@ -120,10 +115,9 @@ def co_occurring_pairs(tags: np.ndarray, present: np.ndarray) -> list[tuple[int,
 
 
 def false_positives(confusions: np.ndarray) -> np.ndarray:
-    """Sums whose `ratio` is the share of background pixels that are labelled as an object.
+    """Sums (..., 2) whose `ratio` is the share of background pixels that are labelled as an object: these, and all.
 
-    confusions: (..., K, K + 1), abstained pixels in the last column. Returns (..., 2): background pixels labelled as
-    an object, and all background pixels. See wsss_lab.evaluation.intervals.ratio.
+    confusions: (..., K, K + 1), abstained pixels in the last column.
 
     >>> false_positives(np.array([[6, 2, 1], [1, 9, 0]])).tolist()
     [2, 9]
@@ -133,9 +127,7 @@ def false_positives(confusions: np.ndarray) -> np.ndarray:
 
 
 def extra_classes(confusions: np.ndarray) -> np.ndarray:
-    """Number of object classes that are predicted but not there: int (...).
-
-    confusions: (..., K, K + 1) of single images.
+    """Number of object classes that are predicted but not there, (...), in confusions (..., K, K + 1) of single images.
 
     >>> int(extra_classes(np.array([[6, 2, 1, 0], [1, 9, 0, 0], [0, 0, 0, 0]])))
     1

@@ -1,9 +1,8 @@
 """One confusion matrix, from which the scores of label maps follow.
 
-The layout is the same everywhere: rows are the target's classes 0..K-1 (0 is background, K = C + 1), columns are the
-predicted classes 0..K-1 and one more for *abstained* pixels: predictions of 255 or any other value that is no class. An
-abstained pixel is wrong, never left out, so a method cannot gain by not answering. Pixels whose target is void (255)
-are left out. Scores are fractions in [0, 1]; tables print per cent.
+Rows are the target's classes 0..K-1 (0 is background, K = C + 1), columns the predicted ones and one more for
+*abstained* pixels: predictions of 255 or any other value that is no class. An abstained pixel is wrong, never left out,
+so no method gains by not answering. Pixels whose target is void (255) are left out. Scores are fractions in [0, 1].
 """
 
 from collections.abc import Iterable, Iterator
@@ -48,10 +47,8 @@ def confusion_matrix(prediction: np.ndarray, target: np.ndarray, classes: int, *
 
 def per_image_confusions(predictions: Iterable[np.ndarray], masks: Iterable[np.ndarray], classes: int, *,
                          void_as_background: bool = False) -> np.ndarray:
-    """One confusion matrix per image, (N, K, K + 1) int32: what intervals over images resample.
-
-    predictions, masks: equally many (H, W) label maps of any sizes. Raises DataError as `confusion_matrix` does, or
-    when there are more of one than of the other.
+    """`confusion_matrix` of equally many predictions and masks of any sizes, (N, K, K + 1) int32: what intervals over
+    images resample. Raises DataError as it does, or when there are more of one than of the other.
     """
     counts = [confusion_matrix(prediction, mask, classes, void_as_background=void_as_background).astype(np.int32)
               for prediction, mask in paired(predictions, masks)]
@@ -72,18 +69,16 @@ def iou(confusion: np.ndarray) -> np.ndarray:
 
     .. math:: IoU_c = n_{cc} / (t_c + p_c - n_{cc})
 
-    with t_c the target's pixels of class c (abstained ones included) and p_c the predicted ones; nan for a class in
-    neither.
+    with t_c the target's pixels of class c, abstained ones included, and p_c the predicted ones; nan without either.
     """
     hits, targets, predicted = _margins(confusion)
     return divide(hits, targets + predicted - hits)
 
 
 def mean_iou(confusion: np.ndarray) -> np.ndarray:
-    """Mean of `iou` over the classes, background included: the VOC score when pooled over a split.
+    """Mean of `iou` over the classes, background included, nan left out: the VOC score when pooled over a split.
 
-    Classes in neither target nor prediction are left out; a class that is predicted but absent counts as 0.
-    (..., K, K + 1) -> (...) float64, nan when no class is left.
+    (..., K, K + 1) -> (...) float64, nan when no class is left. A class that is predicted but absent counts as 0.
     """
     return nan_mean(iou(confusion))
 

@@ -1,12 +1,9 @@
 """95 % intervals over images and training seeds: a paired bootstrap over images, Student's t over seeds.
 
-The bootstrap works on per-image sums: confusion matrices, confidence counts, foreground counts, or any array
-(S, N, ...) of S training seeds and N images whose sum over images gives the statistic. Methods that are
-compared share the resampled images and are compared seed by seed (paired), so what makes an image hard for both
-cancels. The figure of a method is the mean over seeds of the statistic of all images together.
-
-Intervals keep the unit of the statistic; `Interval.percent` turns fractions into per cent or percentage
-points.
+The bootstrap works on per-image sums: confusion matrices, confidence counts, or any array (S, N, ...) of S training
+seeds and N images whose sum over images gives the statistic. Methods that are compared share the resampled images and
+are compared seed by seed (paired), so what makes an image hard for both cancels. The figure of a method is the mean
+over seeds of the statistic of all images together.
 """
 
 from collections.abc import Callable, Sequence
@@ -28,11 +25,10 @@ Statistic = Callable[[np.ndarray], np.ndarray]
 class Interval:
     """A figure with its 95 % interval.
 
-    mean: the figure itself, over all seeds and images
-    low, high: the ends, nan where nothing was resampled
+    mean: over all seeds and images    low, high: the ends, nan where nothing was resampled
     seeds, images: how many of each the figure rests on; images is 0 where only seeds were looked at
     covers: what the interval accounts for: "images and seeds", "images only", "seeds only" or "nothing"
-    unit: "" for a fraction or plain number, "%" or "pp" after `percent`
+    unit: "" for a fraction or plain number, "%" or "pp" (percentage points) after `percent`
     """
 
     mean: float
@@ -107,13 +103,12 @@ def combined(whole: np.ndarray, drawn: np.ndarray, images: int) -> Interval:
 
     .. math:: \bar{x} \pm \sqrt{t_{S-1}^2 s^2 / S + v \, q^2}
 
-    s is the standard deviation over the trainings and t Student's quantile: few trainings tell little about their
-    spread. q is the way from the mean to the end of the percentile interval over resampled images, and v the part of
-    that variance which the trainings have in common; what is particular to a training is in s already. Independent
-    errors whose limits are known add up like this (Zou & Donner 2008, MOVER).
+    s is the standard deviation over the trainings and t Student's quantile; q the way from the mean to the end of the
+    percentile interval over resampled images, and v the part of that variance which the trainings have in common, as
+    what is particular to a training is in s already. So do independent errors of known limits add up (Zou & Donner
+    2008, MOVER). With one training the images alone are covered.
 
     whole: (S,) the statistic of each training    drawn: (R, S) the same on resampled images, nan where undefined
-    returns: Interval; with one training it covers the images only
 
     >>> combined(np.array([0.4, 0.5, 0.6]), np.array([[0.4, 0.5, 0.6]] * 9), 20).ends
     '[0.252, 0.748]'
@@ -146,10 +141,9 @@ def _t_half(values: np.ndarray) -> float:
 
 
 def interval(sums: np.ndarray, statistic: Statistic, **options) -> Interval:
-    """Interval of one method's statistic.
+    """Interval of one method's statistic, which takes sums (R, ...) and returns (R,), such as `mean_iou`.
 
-    sums: (S, N, ...) per-image sums of each seed, such as confusions (S, N, K, K + 1). statistic: takes sums (R, ...)
-    and returns (R,), such as `mean_iou` or `mean_precision`. options: replicates and rng_seed of `bootstrap`.
+    sums: (S, N, ...) per-image sums of each seed, such as confusions (S, N, K, K + 1). options: of `bootstrap`.
     """
     return _interval([sums], statistic, lambda value: value, **options)
 

@@ -1,17 +1,14 @@
 """Precision and recall of class maps over all thresholds, from one pass over the pixels.
 
-A seeder gives each pixel a winning class and a confidence, the winner's normalised map value. At threshold
-tau the pixel takes the winner's label if its confidence is at least tau, else it is background (Oh et al.
-2017, Sec. 4.2). Sweeping tau needs no second look at the pixels: they are counted once into bins of
-confidence, and every threshold that is a bin edge follows by cumulating.
-
-The counts are an array (3, K, bins) per image, K = C + 1 classes with background first:
+A seeder gives each pixel a winning class and a confidence, the winner's normalised map value. At threshold tau the
+pixel takes the winner's label if its confidence is at least tau, else it is background (Oh et al. 2017, Sec. 4.2).
+Pixels are counted once into bins of confidence, and every threshold that is a bin edge follows by cumulating. The
+counts are an array (3, K, bins) per image, K = C + 1 classes with background first:
 
     TRUTH  pixels of class k          WON  pixels whose winner is k          HIT  pixels that are both
 
-All three are sums over pixels, so counts of images add up: sum over the images for the figures of a split,
-or weight them to resample images. Void pixels are left out. Figures are fractions in [0, 1]; tables print
-per cent.
+They are sums over pixels, without those of void: add them over the images for the figures of a split, or weight them to
+resample images. Figures are fractions in [0, 1].
 """
 
 from collections.abc import Iterable

@@ -13,7 +13,7 @@ from wsss_lab.evaluation.saliency_scores import per_image_foreground_counts
 
 
 def score_masks(view: EvalView, masks: np.ndarray) -> dict:
-    """Compare label maps with the ground truth of a view; nothing is trained or chosen here.
+    """Compare label maps with the ground truth of a view.
 
     masks: frame (N, Hmax, Wmax) uint8 of labels, 255 = undecided.
     Returns {"confusions": int32 (N, K, K + 1), void pixels left out; "with_void": the same, void as background}.
@@ -57,11 +57,9 @@ def ground_truth(view: EvalView) -> dict:
 
 
 def score_salient_pixels(view: EvalView, saliency: np.ndarray, threshold: float = 0.5) -> dict:
-    """Salient pixels against the foreground of any class, per image: {"counts": int64 (N, 4)}, void left out.
+    """`score_saliency` of saliency maps, a frame uint8, 255 = 1, that are salient from a threshold in (0, 1] on.
 
-    saliency: frame uint8, 255 = 1. threshold: a pixel is salient from there on, in (0, 1]; the same for every image,
-    as Algorithm 1 reads the maps. For the counts see wsss_lab.evaluation.saliency_scores.foreground_counts.
-    Raises ParameterError for a threshold outside (0, 1].
+    The threshold is the same for every image, as Algorithm 1 reads the maps. Raises ParameterError for another one.
     """
     if not 0 < threshold <= 1:
         raise ParameterError(f"threshold {threshold} of salient pixels", "above 0 and at most 1")

@@ -2,11 +2,10 @@
 
 import numpy as np
 import pytest
-from scipy.io import loadmat
 
-from wsss_lab.data.augmented import build_augmented, read_sbd_labels
+from wsss_lab.data.augmented import build_augmented
 from wsss_lab.data.coco import CocoFolder
-from wsss_lab.data.devkit import export_coco, export_devkit, link_layout, write_mat
+from wsss_lab.data.devkit import export_coco, export_devkit, link_layout
 from wsss_lab.data.folder import VocFolder
 from wsss_lab.data.views import EvalView
 from wsss_lab.errors import DataError
@@ -59,20 +58,6 @@ def test_the_augmented_set_follows_from_the_two_folders(views, tmp_path):
             truth = np.where(truth == 255, 0, truth)  # SBD has no void
         np.testing.assert_array_equal(view.mask(row), truth)
         np.testing.assert_array_equal(view.tags[row], source.tags[source.names.index(name)])
-
-
-def test_a_mat_file_has_labels_and_the_boundary_of_each_class(tmp_path):
-    mask = np.zeros(SIZE, np.uint8)
-    mask[4:8, 4:9], mask[4:8, 9] = 2, 255
-    write_mat(tmp_path / "a.mat", mask)
-    labels = read_sbd_labels(tmp_path / "a.mat", SIZE)
-    assert labels.dtype == np.uint8 and np.array_equal(labels == 2, mask == 2) and labels.max() == 2
-    expected = np.zeros(SIZE, bool)
-    expected[4:8, 4:9] = True
-    expected[5:7, 5:8] = False
-    cells = loadmat(tmp_path / "a.mat")["GTcls"]["Boundaries"][0, 0]
-    np.testing.assert_array_equal(cells.ravel()[1].toarray(), expected)
-    assert cells.shape == (20, 1) and [cell.nnz > 0 for cell in cells.ravel()] == [row == 1 for row in range(20)]
 
 
 def test_coco_gives_back_masks_and_tags(views, tmp_path):

@@ -1,7 +1,7 @@
 """Any views as the downloads of PASCAL VOC 2012, SBD and COCO lay them out, to rehearse and test what reads them.
 
     VOCdevkit/VOC2012           photographs and annotations of all images, masks of train and val only
-    benchmark_RELEASE/dataset   SBD: .mat files of the images that it adds, and of some of VOC's
+    benchmark_RELEASE/dataset   SBD: labels in .mat files of the images that it adds, and of some of VOC's
     COCO                        photographs, instances_<split>2014.json, stuffthingmaps
 """
 
@@ -20,7 +20,7 @@ from wsss_lab.errors import DataError
 
 VOC, SBD, COCO = Path("VOCdevkit") / "VOC2012", Path("benchmark_RELEASE") / "dataset", Path("COCO")
 ADDED = "sbd"  # list of what SBD adds, while the folder is being written
-SBD_CLASSES = 20  # maps of boundaries in a .mat file
+SBD_CLASSES = 20
 STUFF = 120  # the label of everything that isn't an object
 
 
@@ -51,21 +51,10 @@ def export_devkit(train: EvalView, added: EvalView, val: EvalView, root: Path) -
 
 
 def write_mat(path: Path, mask: np.ndarray) -> None:
-    """A mask, uint8 (H, W), as SBD keeps it: void is background, and each class has a sparse map of its boundary."""
-    import cv2
+    """What is read of a mask of SBD: the labels of a mask, uint8 (H, W), void as background."""
     from scipy.io import savemat
-    from scipy.sparse import csc_matrix
 
-    labels = np.where(mask == 255, 0, mask).astype(np.uint8)
-    cross, cells = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3)), np.empty((SBD_CLASSES, 1), object)
-    for index in range(SBD_CLASSES):  # pixels with one of another kind above, below, left or right
-        region = labels == index + 1
-        cells[index, 0] = csc_matrix(region & (cv2.erode(region.astype(np.uint8), cross) == 0))
-    fields = {"Boundaries": cells, "Segmentation": labels, "CategoriesPresent": np.unique(labels[labels > 0])}
-    struct = np.empty((1, 1), [(name, object) for name in fields])
-    for name, value in fields.items():
-        struct[name][0, 0] = value
-    savemat(path, {"GTcls": struct}, do_compression=True)
+    savemat(path, {"GTcls": {"Segmentation": np.where(mask == 255, 0, mask).astype(np.uint8)}}, do_compression=True)
 
 
 def export_coco(splits: dict[str, EvalView], root: Path) -> Path:

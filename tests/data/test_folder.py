@@ -4,7 +4,6 @@ import os
 import pickle
 import shutil
 
-import cv2
 import numpy as np
 import pytest
 import torch
@@ -156,15 +155,6 @@ def test_truncated_files_are_named(root, path, read, kept):
     (root / path).write_bytes(data[: int(kept * (len(data) - 12))])  # the last chunk of a PNG holds no pixels
     error = error_of(read, root / path)
     assert f"{path} is damaged or truncated" in error.problem and "download" in error.fix
-
-
-def test_images_keep_the_geometry_of_their_masks(root):
-    exif = Image.Exif()
-    exif[0x0112] = 6  # "turn by 90 degrees to view"
-    Image.open(root / PHOTO).copy().save(root / PHOTO, exif=exif)
-    assert cv2.imread(str(root / PHOTO)).shape[:2] == SIZE[::-1]  # what a viewer shows
-    view = VocFolder(root).eval_view("train")
-    assert view.image(0).shape[:2] == view.size(0) == view.mask(0).shape == SIZE
 
 
 def test_photographs_of_ones_own_cannot_be_fetched(root):

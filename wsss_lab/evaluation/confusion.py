@@ -133,9 +133,7 @@ def _check(prediction: np.ndarray, target: np.ndarray, classes: int) -> None:
     if target.dtype != np.uint8:
         raise DataError(f"target has type {target.dtype}", "uint8 labels", "convert it with .astype('uint8')")
     if prediction.dtype.kind not in "iu":
-        raise DataError(f"prediction has type {prediction.dtype}", "integer labels",
-                        "take the argmax of the scores first")
+        raise DataError(f"prediction has type {prediction.dtype}", "integer labels", "take the argmax of scores first")
     if target.ndim < 2 or prediction.shape != target.shape:
         raise DataError(f"prediction {prediction.shape} and target {target.shape} do not match",
-                        "two label maps (H, W) of the same shape",
-                        "upsample the scores to the size of the image before taking the argmax")
+                        "two label maps (H, W) of one shape", "upsample the scores to the image before the argmax")

@@ -202,7 +202,7 @@ def _check(confidence, winner, target, classes: int, bins: int) -> None:
         raise ParameterError(f"classes={classes}, bins={bins}", "2 to 254 classes, and at least one bin")
     if target.ndim != 2 or not confidence.shape == winner.shape == target.shape:
         raise DataError(f"confidence {confidence.shape}, winner {winner.shape} and target {target.shape} do not match",
-                        "three maps (H, W) of the same shape", "upsample the class maps to the size of the image first")
+                        "three maps (H, W) of one shape", "upsample the class maps to the size of the image first")
     if confidence.size == 0:
         return
     low, high = float(confidence.min()), float(confidence.max())
@@ -235,8 +235,7 @@ def average_precisions(scores: np.ndarray, tags: np.ndarray, weights: np.ndarray
     if scores.ndim != 2 or scores.shape != tags.shape:
         raise DataError(f"scores {scores.shape} and tags {tags.shape} do not match", "both (images, classes)")
     if not np.isfinite(scores).all():
-        raise DataError("some class scores are not finite", "a number per image and class",
-                        "look at the classifier's loss")
+        raise DataError("some class scores are not finite", "a number per image and class", "look at the loss")
     drawn = np.ones((1, len(scores))) if weights is None else weights
     found = []
     for score, tag in zip(scores.T, tags.T, strict=True):

@@ -22,8 +22,7 @@ def foreground_counts(prediction: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """
     prediction, mask = np.asarray(prediction), np.asarray(mask)
     if prediction.dtype != bool:
-        raise DataError(f"prediction has type {prediction.dtype}", "bool",
-                        "compare the saliency map with a threshold first")
+        raise DataError(f"prediction has type {prediction.dtype}", "bool", "compare the map with a threshold first")
     if prediction.shape != mask.shape:
         raise DataError(f"prediction {prediction.shape} and mask {mask.shape} differ in size",
                         "a map of the size of the image", "resize the saliency map to the image before thresholding")

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tiny_devkit import AUGMENTED, write_sbd, write_voc
 from tiny_views import write_photographs
 
+from wsss_lab.data.augmented import build_augmented
 from wsss_lab.data.canvas import canvas_box, to_canvas
 from wsss_lab.data.folder import VOC_CLASSES, VocFolder
 from wsss_lab.data.pixels import read_image, read_labels
@@ -191,3 +193,46 @@ def test_the_fingerprint_follows_the_files(root):
     assert changed() and changed("masks")
     write_xml(root)
     assert changed()
+
+
+# --- PASCAL VOC that isn't whole: how much is missing, and what fetches it --------------------------------------------
+
+
+@pytest.fixture
+def devkit(tmp_path):
+    """PASCAL VOC as `wsss data voc --to <tmp_path>` unpacks it; train has two images."""
+    return write_voc(tmp_path / "VOCdevkit/VOC2012")
+
+
+@pytest.mark.parametrize(("lost", "problem"), [
+    ("JPEGImages/2007_000001.jpg", "train.txt: 1 of 2 images are not in JPEGImages: 2007_000001"),
+    ("SegmentationClass/2007_000002.png", "SegmentationClass: 1 of 2 images of train have no mask: 2007_000002"),
+    ("Annotations/2007_000001.xml", "Annotations: 1 of 2 images of train have no XML annotation: 2007_000001"),
+    ("ImageSets/Segmentation/train.txt", "no split file"),
+    ("ImageSets/Segmentation", "no split file"),
+    ("JPEGImages", "VOC2012: no image in JPEGImages"),
+    ("SegmentationClass", "SegmentationClass: 2 of 2 images of train have no mask"),
+])  # fmt: skip
+def test_what_a_devkit_lacks_is_counted_with_the_command_that_fetches_it(devkit, tmp_path, lost, problem):
+    path = devkit / lost
+    path.unlink() if path.is_file() else shutil.rmtree(path)
+    error = error_of(lambda: VocFolder(devkit).eval_view("train"))
+    assert problem in error.problem and error.fix == f"wsss data voc --to {tmp_path}"
+    moved = devkit.rename(tmp_path / "mine")  # a place that can't be completed
+    fix = error_of(lambda: VocFolder(moved).eval_view("train")).fix
+    assert fix.startswith("wsss data voc, and") and "--to" not in fix
+
+
+def test_the_augmented_set_is_completed_by_the_command_that_built_it(devkit, tmp_path):
+    out = build_augmented(devkit, write_sbd(tmp_path / "sbd"), tmp_path / "my set", count=len(AUGMENTED))
+    (out / f"SegmentationClassAug/{AUGMENTED[0]}.png").unlink()
+    error = error_of(VocFolder(out).eval_view, "trainaug")
+    assert "1 of 4 images of trainaug have no mask" in error.problem
+    assert error.fix == f"wsss data trainaug --to '{out}' --voc {devkit} --sbd {tmp_path / 'sbd'}"
+
+
+def test_a_folder_above_or_below_the_devkit_is_answered_with_the_right_one(devkit, tmp_path):
+    for folder in (tmp_path, tmp_path / "VOCdevkit", devkit / "JPEGImages", devkit / "Annotations"):
+        error = error_of(VocFolder, folder)
+        assert "no image in JPEGImages" in error.problem and error.fix == f"did you mean {devkit}?"
+    assert "wsss data" not in error_of(VocFolder(devkit).eval_view, "dev").fix  # a split that VOC doesn't have

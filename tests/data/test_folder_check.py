@@ -268,12 +268,12 @@ def test_masks_of_a_class_that_is_never_tagged_are_no_accident(root):
         draw(lambda mask, label=label: np.where(mask > 0, np.uint8(label), np.uint8(0)),
              f"SegmentationClass/q{index}.png")(root)
     (root / TRAIN).write_text("".join(f"q{index}\n" for index in range(40)))
-    for tags, told in ((("cat", "bird", "dog"), []),
-                       (("cat", "cat", "dog"), ["masks of 13 images show bird, and 0 of them have this tag"])):
+    for tags, expected in ((("cat", "bird", "dog"), []),
+                           (("cat", "cat", "dog"), ["masks of 13 images show bird, and 0 of them have this tag"])):
         for index in range(40):
             (root / f"Annotations/q{index}.xml").write_text(XML.format(tags[index % 3]))
         found = check_folder(VocFolder(root), ["train"])
-        assert [finding.what.partition(" (")[0] for finding in found if finding.stops] == told
+        assert [finding.what.partition(" (")[0] for finding in found if finding.stops] == expected
 
 
 @pytest.mark.parametrize("tags", ["csv", "masks"])

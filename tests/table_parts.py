@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from wsss_lab.evaluation.confusion import mean_iou
 from wsss_lab.lab.tables import numeric_columns, to_csv
@@ -17,6 +18,15 @@ def line(frame: pd.DataFrame, **wanted) -> pd.Series:
     """The only row with these cells."""
     (place,) = np.flatnonzero((frame[list(wanted)] == list(wanted.values())).all(axis=1))
     return frame.iloc[place]
+
+
+def assert_cells(cells: pd.Series, expected: dict) -> None:
+    """A row shows these cells: numbers to rounding, None for none."""
+    for column, value in expected.items():
+        found = cells[column]
+        right = (found is None or np.isnan(found)) if value is None else (
+            found == (value if isinstance(value, str) else pytest.approx(value)))
+        assert right, f"{dict(cells)}: {column} is {found} instead of {value}"
 
 
 def assert_in_intervals(values: pd.Series, intervals: pd.Series) -> None:

@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from fake_run import chaudhry2017_routes
 from step_graph import functions, graph
 
 from wsss_lab.errors import DataError, ParameterError, WeightsError
@@ -14,16 +13,7 @@ from wsss_lab.lab.published import published
 from wsss_lab.networks.backbones import Backbone
 from wsss_lab.networks.trunks import RESNET101_BLOCKS, TOY_BLOCKS, VGG16_BLOCKS, vgg_trunk
 from wsss_lab.papers.chaudhry2017 import route as chaudhry2017
-from wsss_lab.papers.chaudhry2017.route import (
-    POSTPROCESSED,
-    PUBLISHED,
-    ROWS,
-    SCALES,
-    TESTED,
-    Row,
-    trained_rows,
-    tuning_split,
-)
+from wsss_lab.papers.chaudhry2017.route import PUBLISHED, ROWS, SCALES, Row, trained_rows, tuning_split
 from wsss_lab.papers.oh2017 import route as oh2017
 from wsss_lab.refinement.dense_crf import CrfParameters
 
@@ -33,7 +23,6 @@ PROFILES = ("quick", "toy", "photos", "voc")
 
 
 # --- printed values --------------------------------------------------------------------------------------------------
-
 
 def test_the_voc_profile_has_the_printed_networks(printed):
     scale = SCALES["voc"]
@@ -55,32 +44,23 @@ def test_the_voc_profile_looks_as_printed(printed):
         assert step.settings["random_scale"] == [0.5, 1.5]
 
 
-def test_lengths_in_pixels_are_scaled_with_the_input(route):
+def test_every_profile_has_the_papers_gamma_and_crf_for_the_size_of_its_images(route):
+    assert {SCALES[profile].gamma for profile in PROFILES} == {0.4} and set(SCALES) == set(PROFILES)
     crf = route.crf(PUBLISHED.crf)
     assert crf["bilateral_xy"] == pytest.approx(49 * 64 / 321)
     assert (crf["bilateral_rgb"], crf["bilateral_weight"], crf["spatial_weight"]) == (5, 4, 3)
 
 
-def test_gamma_is_the_papers_in_every_profile():
-    assert {SCALES[profile].gamma for profile in PROFILES} == {0.4} and set(SCALES) == set(PROFILES)
-
-
 # --- rows ------------------------------------------------------------------------------------------------------------
 
-
-def test_every_printed_row_of_table_2_is_trained_and_scored():
-    for _, line in published("chaudhry2017", "table2").iterrows():
-        name = line["saliency_mask"].split()[0] + (" + adapt" if line["adapt"] == "yes" else "")
-        assert ROWS[name] == Row(line["saliency_mask"].split()[0], 2 if line["adapt"] == "yes" else 1)
-        assert line["crf"] == "no" or name in POSTPROCESSED
-
-
-@pytest.mark.parametrize(("table", "tested"), [("table5", False), ("table6", True)])
-def test_every_printed_row_of_tables_5_and_6_is_trained_and_scored(table, tested):
-    for _, line in published("chaudhry2017", table).iterrows():
-        name = f"{line['saliency_step']} + adapt"
-        assert ROWS[name] == Row(line["saliency_step"], 2) and name in POSTPROCESSED
-        assert not tested or name in TESTED
+def test_every_printed_row_is_trained():
+    printed = {(line.saliency_mask.split()[0], line.adapt == "yes")
+               for line in published("chaudhry2017", "table2").itertuples()}
+    printed |= {(line.saliency_step, True) for name in ("table5", "table6")
+                for line in published("chaudhry2017", name).itertuples()}
+    assert len(printed) == 5
+    for kind, adapted in printed:
+        assert ROWS[kind + " + adapt" * adapted] == Row(kind, 1 + adapted)
 
 
 def test_profiles_train_what_they_can():
@@ -92,7 +72,6 @@ def test_profiles_train_what_they_can():
     photos = [ROWS[name] for name in trained_rows("photos")]
     assert {row.net for row in photos} == {"main"} and {row.mean for row in photos} == {"harmonic"}
     assert {"S1", "S1 + adapt", "S3", "S3 + adapt", "G2"} <= set(trained_rows("photos"))
-    assert set(TESTED) <= set(POSTPROCESSED) <= set(ROWS)
     for profile in PROFILES:
         world = dict(worlds.TOY_COUNTS.get(profile, ()))
         assert has_test(profile) == ("test" in world) and tuning_split(profile) == ("dev" if "dev" in world else "val")
@@ -107,7 +86,6 @@ def test_both_networks_of_a_comparison_are_trained_for_as_long():
 
 # --- the graph -------------------------------------------------------------------------------------------------------
 
-
 def test_the_stages_of_the_main_row(route):
     names = [step.function.__name__ for step in graph(route.scored("S3 + adapt", crf=True))]
     order = ["toy_crops", "pretrain", "train_attention", "attention_outputs", "cue_frames", "train_joint", "adapt_cues",
@@ -116,52 +94,29 @@ def test_the_stages_of_the_main_row(route):
     assert [names.count(name) for name in ("train_joint", "network_hierarchy", "train_saliency")] == [2, 1, 1]
 
 
-def test_a_row_without_adapting_is_the_first_round_of_the_row_with_it(route):
-    for kind in ("S1", "S2", "S3"):
-        adapted = f"{kind} + adapt"
-        assert route.trained(adapted, 1) == route.trained(kind)
-        assert route.trained(kind) in route.trained(adapted).parents
-        assert route.cues_of(adapted, 2).inputs["state"] == route.trained(kind)["state"]
-        assert route.cues_of(adapted, 1) == route.cues_of(kind) == route.cues(kind)
+@pytest.mark.parametrize("name", ROWS)
+def test_a_row_goes_on_from_round_to_round_on_the_cues_that_it_names(route, name):
+    row = ROWS[name]
+    before = route.attention(row.net, frozen=row.frozen)
+    for number in range(1, row.rounds + 1):
+        cues, trained = route.cues_of(name, number), route.trained(name, number)
+        if number > 1 and row.adapt:
+            assert cues.inputs["state"] == before["state"] and cues.settings["absent"] == row.absent
+            assert cues.settings["scales"] == ([1.0] if row.one_scale else list(route.scale.scales))
+        else:
+            assert cues == route.cues(row.cues, row.net, row.mean, row.frozen)
+        assert trained.inputs["state"] == before["state"] and trained.inputs["cues"] == cues["masks"]
+        assert trained.settings["gradient"] == row.gradient and trained.settings["seed"] == 1000 * number
+        assert trained.settings["schedule"] == route.scale.round.settings()
+        before = trained
+    assert route.trained(name) == before and route.prediction(name).inputs["state"] == before["state"]
+    assert functions(before).count("train_attention") == 1
 
 
 def test_rows_share_the_rounds_that_they_have_in_common(route):
-    main = route.trained("S3 + adapt")
-    assert route.trained("S3 + adapt twice", 2) == main
+    assert route.trained("S3 + adapt twice", 2) == route.trained("S3 + adapt")
     assert route.trained("S3, longer", 1) == route.trained("S3 + adapt, released masking", 1) == route.trained("S3")
-    assert route.cues_of("S3 + adapt twice", 3).inputs["state"] == main["state"]
-    assert route.cues_of("S3, longer", 2) == route.cues("S3")
-
-
-def test_the_second_round_goes_on_from_the_first(route):
-    for name, row in ROWS.items():
-        if row.rounds > 1:
-            assert route.trained(name).inputs["state"] == route.trained(name, row.rounds - 1)["state"]
-        first = route.trained(name, 1)
-        assert first.inputs["state"] == route.attention(row.net, frozen=row.frozen)["state"]
-
-
-def test_each_round_draws_its_own_batches_and_has_the_same_schedule(route):
-    rounds = [route.trained("S3 + adapt twice", number) for number in (1, 2, 3)]
-    assert len({step.settings["seed"] for step in rounds}) == 3
-    assert all(step.settings["schedule"] == route.scale.round.settings() for step in rounds)
-
-
-def test_gradients_have_rounds_of_their_own_on_the_same_first_cues(route):
-    names = ("S3 + adapt", "S3 + adapt, released gradient", "S3 + adapt, pixel loss only")
-    for number in (1, 2):
-        steps = [route.trained(name, number) for name in names]
-        assert len({step.key for step in steps}) == 3
-        assert [step.settings["gradient"] for step in steps] == ["joint", "released", "pixel"]
-    assert len({route.cues_of(name).key for name in names}) == 1
-    assert len({route.cues_of(name, 2).key for name in names}) == 3
-
-
-def test_the_same_attention_serves_every_row_of_a_network(route):
-    for name, row in ROWS.items():
-        expected = route.attention(row.net, frozen=row.frozen)
-        trainings = [step for step in graph(route.trained(name)) if step.function.__name__ == "train_attention"]
-        assert expected in trainings and len(trainings) == 1
+    assert all(route.trained(f"{kind} + adapt", 1) == route.trained(kind) for kind in ("S1", "S2", "S3"))
 
 
 def test_cues_differ_in_their_saliency_only(route):
@@ -204,11 +159,8 @@ def test_what_is_erased_takes_the_training_images_mean_and_thresholds_are_each_d
     assert other.inputs["thresholds"] == matched["thresholds"] and "thresholds" not in other.settings
     assert matched.inputs["view"].split == "dev" and not matched.pixel_labels()
     assert matched.inputs["state"] == own.inputs["state"]
-
-
-def test_saliency_of_both_papers_comes_from_one_network(route):
-    assert route.guided.saliency_network() in graph(route.hierarchy()) and route.guided.saliency_network() in graph(
-        route.guided.guides("G2"))
+    assert route.guided.saliency_network() in graph(own) and route.guided.saliency_network() in graph(
+        route.guided.guides("G2"))  # one network for both papers
 
 
 def test_scores_without_training_use_what_was_made_anyway(route):
@@ -221,7 +173,6 @@ def test_scores_without_training_use_what_was_made_anyway(route):
 
 # --- keys ------------------------------------------------------------------------------------------------------------
 
-
 def test_gamma_changes_cues_and_neither_attention_nor_saliency(route):
     other = replace(route, scale=replace(route.scale, gamma=0.3))
     for step in (lambda r: r.attention(), lambda r: r.volumes(), lambda r: r.hierarchy(), lambda r: r.trained("G2"),
@@ -232,17 +183,12 @@ def test_gamma_changes_cues_and_neither_attention_nor_saliency(route):
         assert step(other) != step(route)
 
 
-def test_pooling_and_freezing_change_the_attention_only(route):
-    plain = route.attention()
-    largest, frozen = route.attention(pooling="max"), route.attention(frozen=True)
-    assert len({plain.key, largest.key, frozen.key}) == 3
-    assert set(plain.parents) == set(largest.parents) == set(frozen.parents)
-    assert frozen.settings["schedule"] == {**plain.settings["schedule"], "trunk_lr": 0.0}
-    assert largest.settings == {**plain.settings, "pooling": "max"}
+def test_options_change_what_they_are_about_and_nothing_else(route):
+    plain, frozen = route.attention(), route.attention(frozen=True)
+    for largest in (route.attention(pooling="max"), route.volumes(pooling="max").inputs["state"].step):
+        assert largest.settings == {**plain.settings, "pooling": "max"} and set(largest.parents) == set(plain.parents)
+    assert frozen.settings == {**plain.settings, "schedule": {**plain.settings["schedule"], "trunk_lr": 0.0}}
     assert route.volumes(pooling="max").settings["pooling"] == "max"
-
-
-def test_scales_and_crf_change_the_prediction_only(route):
     plain, crf, one = (route.prediction("S3", *options) for options in ((), (True,), (False, "val", (1.0,))))
     assert len({plain.key, crf.key, one.key}) == 3 and one.settings["scales"] == [1.0]
     assert plain.parents == crf.parents == one.parents
@@ -258,21 +204,15 @@ def test_words_that_mean_nothing_are_refused(route):
 
 # --- other profiles --------------------------------------------------------------------------------------------------
 
-
-def test_photographs_are_looked_at_by_a_ready_made_detector():
-    route = chaudhry2017_routes("photos", 1)[0]
-    found = route.hierarchy()
+def test_photographs_have_a_ready_made_detector_and_the_weights_of_the_first_paper(photographs):
+    route, = chaudhry2017.routes("photos", seeds=1)
+    found = route.hierarchy("val")
     assert found.function.__name__ == "u2net_hierarchy" and "pixel masks" in found.reads_masks
     assert "seed" not in found.label and route.network_name("main") == "MobileNetV2"
-    for name in trained_rows("photos"):
-        assert "train_saliency" not in functions(route.trained(name))
-
-
-def test_photographs_start_from_the_weights_that_the_first_paper_uses(photographs):
-    route, = chaudhry2017.routes("photos", seeds=1)
+    assert found.inputs["state"].path == str(photographs / "u2netp_saliency.pth")
     assert route.starts["main"].path == str(photographs / "mobilenet_v2_imagenet.pth") == route.guided.start.path
-    assert route.hierarchy("val").inputs["state"].path == str(photographs / "u2netp_saliency.pth")
-    assert all(route.scored(name).key for name in trained_rows("photos"))
+    for name in trained_rows("photos"):
+        assert route.scored(name).key and "train_saliency" not in functions(route.trained(name))
 
 
 def test_folders_that_are_not_named_are_asked_for(monkeypatch):

@@ -94,10 +94,7 @@ def test_cues_as_the_segmentation_use_the_tags_that_the_network_sees(view, maps,
         expected = class_specific_pixels(attention, salient[index] / 255, seen[index], 0.3)
         np.testing.assert_array_equal(found[index], expected)
         assert set(np.unique(found[index])) == {0, int(np.flatnonzero(seen[index])[0]) + 1}
-
-
-def test_cues_as_the_segmentation_with_known_tags_are_the_cues(view, maps, saliency):
-    known = direct_labels(view, maps, np.zeros((3, 2)), saliency, SIDE, 0.3, "known")["masks"]
+    known = direct_labels(view, maps, scores, saliency, SIDE, 0.3, "known")["masks"]
     np.testing.assert_array_equal(known, cue_frames(view, maps, saliency, SIDE, 0.3)["masks"])
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from fake_run import FakeRun, TablesRun, chaudhry2017_routes
-from table_parts import assert_sound
+from table_parts import assert_cells, assert_sound, line
 
 from wsss_lab.data.toyvoc import CLASSES
 from wsss_lab.evaluation.confusion import nan_mean
@@ -17,7 +17,6 @@ from wsss_lab.lab.published import artifact_list
 from wsss_lab.lab.tables import to_csv
 from wsss_lab.measure.tables import NOT_RUN
 from wsss_lab.papers.chaudhry2017.tables import (
-    NO_TEST,
     TABLES,
     agreement,
     attention,
@@ -29,6 +28,7 @@ from wsss_lab.papers.chaudhry2017.tables import (
     objects_found,
     swept_intervals,
 )
+from wsss_lab.papers.shared_tables import NO_TEST
 
 IMAGES, LABELS = 12, len(CLASSES) + 1
 ALL = TABLES
@@ -59,7 +59,6 @@ def score(run, *row) -> float:
 
 # --- all tables ------------------------------------------------------------------------------------------------------
 
-
 def test_every_measured_table_of_the_paper_is_here():
     listed = artifact_list("chaudhry2017")
     numbered = listed[(listed["kind"] == "table") & listed["published_csv"].notna()]
@@ -81,39 +80,88 @@ def test_a_profile_that_leaves_rows_out_says_so(made, made_of_photos):
     assert "bootstrap over images only" in made_of_photos["table2"].protocol
 
 
-# --- Table 1 ---------------------------------------------------------------------------------------------------------
+# --- scores of rows --------------------------------------------------------------------------------------------------
+
+def rows_of_table1(run):
+    for method, row, network in (("Joon et al.", "VGG, G2", "VGG"), ("DCSP-VGG16", "VGG, S3 + adapt", "VGG"),
+                                 ("DCSP-ResNet-101", "S3 + adapt", "ResNet"),
+                                 ("Joon et al. with DCSP's network", "G2", "ResNet")):
+        for crf in (False, True):
+            yield {"method": method, "CRF": "yes" if crf else "no"}, {
+                "val ours": score(run, row, crf), "test ours": score(run, row, crf, "test"), "network": network,
+                "source": "measured"}
 
 
-def test_table1_quotes_every_printed_row_in_order(run, made):
+def rows_of_table2(run):
+    gains = {("S1 + adapt", False): 0.3, ("S1 + adapt", True): 0.3, ("S3 + adapt", False): 1.0,
+             ("S3 + adapt", True): 0.4}
+    for crf in (False, True):
+        for kind, name in (("S1", "S1"), ("S3", "S3 (HS)")):
+            before, after = score(run, kind, crf), score(run, f"{kind} + adapt", crf)
+            where = {"CRF": "yes" if crf else "no", "saliency mask": name}
+            yield where | {"adapt": "no"}, {"val ours": before, "rounds": 1, "gain ours": None, "gain paper": None}
+            yield where | {"adapt": "yes"}, {"val ours": after, "rounds": 2, "gain ours": after - before,
+                                             "gain paper": gains[f"{kind} + adapt", crf]}
+    longer = score(run, "S3, longer")
+    yield {"adapt": "no, two rounds"}, {"val ours": longer, "rounds": 2, "gain ours": longer - score(run, "S3"),
+                                        "CRF": "no", "val paper": None}
+
+
+def rows_of_table4(run):
+    predicted, known = (direct(tags).value(run.results) for tags in ("predicted", "known"))
+    stated = run.published("text_values").set_index("quantity")["value"]["gain of joint training"]
+    yield {"scored": "Algorithm 1 on val, classes predicted"}, {"val ours": predicted, "val paper": 48.3,
+                                                                "gain ours": None}
+    yield {"scored": "Algorithm 1 on val, tags known"}, {"val ours": known, "val paper": None,
+                                                         "gain ours": known - predicted}
+    yield {"scored": "S3 + adapt"}, {"val ours": score(run, "S3 + adapt"), "val paper": 59.5, "gain paper": stated,
+                                     "gain ours": score(run, "S3 + adapt") - predicted, "joint training": "yes"}
+
+
+def rows_of_ablations(run):
+    full = score(run, "S3 + adapt")
+    yield {"changed": "nothing: S3 + adapt, joint loss"}, {"val ours": full, "val paper": 59.5, "gain ours": None}
+    for changed, row, scales, paper in (
+            ("cues not adapted, one round", "S3", (), 58.5), ("cues not adapted, two rounds", "S3, longer", (), None),
+            ("one scale at test time", "S3 + adapt", (1.0,), None), ("ground truth as cues", "full", (), None)):
+        own = score(run, row, False, "val", scales)
+        assert own != pytest.approx(full)
+        yield {"changed": changed}, {"val ours": own, "gain ours": own - full, "val paper": paper}
+
+
+def rows_of_cues(run):
+    for row, last in (("S1 + adapt", 2), ("S3 + adapt twice", 3), ("attention only", 1), ("S3, geometric mean", 1),
+                      ("G2", 1)):
+        after = cues_miou(row, last).value(run.results) if last > 1 else None
+        yield {"row": row}, {"mIoU before": cues_miou(row, 1).value(run.results), "mIoU after": after,
+                             "segmenter val": score(run, row), "lost before": 0, "lost after": 0 if last > 1 else None}
+
+
+ROWS_OF = {"table1": rows_of_table1, "table2": rows_of_table2, "table4": rows_of_table4,
+           "ablations": rows_of_ablations, "text_cues": rows_of_cues}
+
+
+@pytest.mark.parametrize("name", ROWS_OF)
+def test_lines_show_the_scores_of_their_rows(run, made, name):
+    for where, expected in ROWS_OF[name](run):
+        assert_cells(line(made[name].frame, **where), expected)
+
+
+def test_printed_lines_are_all_quoted_in_order(run, made):
     frame, printed = made["table1"].frame, run.published("table1")
-    assert len(printed) == 19
+    assert len(printed) == 19 and frame["val paper"][19:].isna().all()
     for ours, theirs in (("val paper", "val_miou_pct"), ("test paper", "test_miou_pct"), ("CRF", "crf")):
         pd.testing.assert_series_equal(frame[ours][:19], printed[theirs], check_names=False)
     assert list(frame["method"][:19]) == [name.removesuffix(" (ours)") for name in printed["method"]]
-
-
-def test_table1_never_mixes_quoted_and_measured_numbers(made):
-    frame = made["table1"].frame
     quoted = frame[frame["source"] == "quoted"]
     assert len(quoted) == 13
     assert quoted[["val ours", "val 95 %", "test ours", "test 95 %", "network"]].isna().all(axis=None)
-    measured = frame[frame["source"] == "measured"]
-    assert list(measured["method"].unique()) == ["Joon et al.", "DCSP-VGG16", "DCSP-ResNet-101",
-                                                 "Joon et al. with DCSP's network"]
-    assert frame["val paper"][19:].isna().all()
+    assert list(made["table2"].frame["val paper"][:8]) == list(run.published("table2")["val_miou_pct"])
 
 
-@pytest.mark.parametrize("method, row, network", [
-    ("Joon et al.", "VGG, G2", "VGG"), ("DCSP-VGG16", "VGG, S3 + adapt", "VGG"),
-    ("DCSP-ResNet-101", "S3 + adapt", "ResNet"), ("Joon et al. with DCSP's network", "G2", "ResNet"),
-])
-def test_table1_measures_each_of_our_rows_on_val_and_test(run, made, method, row, network):
-    frame = made["table1"].frame
-    for crf in (False, True):
-        (cells,) = frame[(frame["method"] == method) & (frame["CRF"] == ("yes" if crf else "no"))].to_dict("records")
-        assert cells["val ours"] == pytest.approx(score(run, row, crf))
-        assert cells["test ours"] == pytest.approx(score(run, row, crf, "test"))
-        assert cells["network"] == network
+def test_lines_say_which_labels_they_rest_on(made):
+    labels = made["ablations"].frame.set_index("changed")["labels used"]
+    assert "training masks" in labels["ground truth as cues"] and labels.str.contains("masks").sum() == 1
 
 
 def test_table1_of_photographs_measures_val_alone_and_names_their_network(made_of_photos):
@@ -125,52 +173,16 @@ def test_table1_of_photographs_measures_val_alone_and_names_their_network(made_o
     assert "DUTS" in measured["labels used"].iloc[0] and "boxes" not in measured["labels used"].iloc[0]
 
 
-# --- Tables 2 and 4 --------------------------------------------------------------------------------------------------
-
-
-def test_table2_has_the_printed_rows_and_the_control(run, made):
-    frame, printed = made["table2"].frame, run.published("table2")
-    assert list(frame["val paper"][:8]) == list(printed["val_miou_pct"]) and len(frame) == 9
-    assert list(frame["adapt"]) == ["no", "yes"] * 4 + ["no, two rounds"]
-    rows = ["S1", "S1 + adapt", "S3", "S3 + adapt"] * 2 + ["S3, longer"]
-    crf = [False] * 4 + [True] * 4 + [False]
-    assert frame["val ours"].tolist() == pytest.approx([score(run, *pair) for pair in zip(rows, crf)])
-    assert frame["rounds"].tolist() == [1, 2] * 4 + [2]
-
-
-def test_gains_of_table2_are_over_the_row_that_does_not_adapt(made):
-    frame = made["table2"].frame
-    assert frame["gain paper"].dropna().round(9).tolist() == [0.3, 1.0, 0.3, 0.4]
-    for row, reference in ((1, 0), (3, 2), (5, 4), (7, 6), (8, 2)):
-        assert frame["gain ours"][row] == pytest.approx(frame["val ours"][row] - frame["val ours"][reference])
-    assert frame["gain ours"][[0, 2, 4, 6]].isna().all()
-
-
-def test_table4_compares_with_the_row_that_knows_no_tags(run, made):
-    frame = made["table4"].frame
-    scores = [direct(tags).value(run.results) for tags in ("predicted", "known")]
-    assert frame["val ours"].tolist() == pytest.approx([*scores, score(run, "S3 + adapt")])
-    assert frame["val paper"].fillna(0).tolist() == [48.3, 0, 59.5]
-    assert frame["gain ours"][1:].tolist() == pytest.approx(list(frame["val ours"][1:] - scores[0]))
-    stated = run.published("text_values").set_index("quantity")["value"]["gain of joint training"]
-    assert frame["gain paper"][2] == pytest.approx(stated)
-
-
 # --- Tables 5 and 6 --------------------------------------------------------------------------------------------------
 
-
 @pytest.mark.parametrize("name, split", [("table5", "val"), ("table6", "test")])
-def test_class_means_equal_the_exported_mean_to_rounding(run, made, name, split):
-    exported = pd.read_csv(io.StringIO(to_csv(made[name].frame)))
+def test_class_means_equal_the_exported_mean_and_printed_ones_stand_beside_that_of_their_cells(run, made, name, split):
+    frame, printed = made[name].frame, run.published(name)
+    exported = pd.read_csv(io.StringIO(to_csv(frame)))
     classes = [f"{label} ours" for label in ("background", *CLASSES)]
     np.testing.assert_allclose(exported[classes].mean(axis=1), exported["mean ours"], atol=1e-4)
     expected = [score(run, f"{step} + adapt", crf, split) for step in ("S1", "S2", "S3") for crf in (False, True)]
     np.testing.assert_allclose(exported["mean ours"], expected, atol=1e-4)
-
-
-@pytest.mark.parametrize("name", ["table5", "table6"])
-def test_printed_means_are_kept_beside_the_mean_of_their_cells(run, made, name):
-    frame, printed = made[name].frame, run.published(name)
     assert frame["mean paper"].tolist() == printed["mean_iou_pct"].tolist()
     cells = printed[[column for column in printed if column.endswith("_iou_pct") and column != "mean_iou_pct"]]
     assert cells.shape == (6, 21)
@@ -183,10 +195,9 @@ def test_classes_of_the_paper_are_shown_where_the_world_has_them():
     run = fake_run("quick", 1)
     run.world = SimpleNamespace(name="half of VOC", classes=("cat", "dragon", "dog", *CLASSES[:LABELS - 4]), seed=0)
     frame = TABLES["table5"](run).frame
-    printed = run.published("table5")
     assert list(frame.columns[6:13]) == ["background paper", "background ours", "cat paper", "cat ours", "dragon ours",
                                        "dog paper", "dog ours"]
-    assert frame["dog paper"].tolist() == printed["dog_iou_pct"].tolist()
+    assert frame["dog paper"].tolist() == run.published("table5")["dog_iou_pct"].tolist()
 
 
 def test_a_class_that_no_image_has_leaves_the_mean_alone():
@@ -208,24 +219,7 @@ def test_table6_of_photographs_says_that_there_is_no_test_split(made_of_photos):
     assert "nothing is measured in this profile" in table.protocol and "ours:" not in table.protocol
 
 
-# --- ablations and stages --------------------------------------------------------------------------------------------
-
-
-def test_ablations_are_gains_over_the_papers_method(run, made):
-    frame = made["ablations"].frame
-    assert frame["val ours"][0] == pytest.approx(score(run, "S3 + adapt")) and frame["gain 95 %"][0] == "reference"
-    np.testing.assert_allclose(frame["gain ours"][1:], frame["val ours"][1:] - frame["val ours"][0])
-    assert frame.set_index("changed")["val paper"].dropna().to_dict() == {
-        "nothing: S3 + adapt, joint loss": 59.5, "cues not adapted, one round": 58.5}
-    labels = frame.set_index("changed")["labels used"]
-    assert "training masks" in labels["ground truth as cues"] and labels.str.contains("masks").sum() == 1
-
-
-def test_the_row_of_one_scale_is_scored_at_one_scale(run, made):
-    one = score(run, "S3 + adapt", False, "val", (1.0,))
-    frame = made["ablations"].frame.set_index("changed")
-    assert frame["val ours"]["one scale at test time"] == pytest.approx(one) != pytest.approx(frame["val ours"].iloc[0])
-
+# --- stages ----------------------------------------------------------------------------------------------------------
 
 def test_attention_is_cut_where_algorithm_1_does_with_saliency_1(run, made):
     frame = made["text_attention"].frame
@@ -251,17 +245,6 @@ def test_hierarchy_gives_recall_by_rank_of_the_object(run, made):
     assert frame["fg precision"][4] == pytest.approx(100 * (pixels[:, 0] / pixels[:, :2].sum(1)).mean())
     assert frame["labels used"].tolist() == ["boxes of other objects"] * 6
     assert "12 images, 6 with a second object, 3 with a third object" in made["text_hierarchy"].protocol
-
-
-def test_cues_are_shown_before_and_after_adapting(run, made):
-    frame = made["text_cues"].frame.set_index("row")
-    for name, last in (("S1 + adapt", 2), ("S3 + adapt twice", 3)):
-        for when, round in (("before", 1), ("after", last)):
-            assert frame[f"mIoU {when}"][name] == pytest.approx(cues_miou(name, round).value(run.results))
-        assert frame["segmenter val"][name] == pytest.approx(score(run, name))
-    never = frame.index[frame["mIoU after"].isna()]
-    assert list(never) == ["attention only", "S3, geometric mean", "S3, arithmetic mean", "G2"]
-    assert frame["lost before"].eq(0).all()  # every class got some pixel in the made-up cues
 
 
 def test_a_tag_is_lost_when_no_pixel_has_its_class():

@@ -43,7 +43,6 @@ def detected(run, name: str, split: str) -> np.ndarray:
 
 # --- all figures ------------------------------------------------------------------------------------------------------
 
-
 def test_figures_are_complete_and_described(run, figures, of_photos):
     assert_all_described("lee2021", figures, of_photos, EXPECTED, {"fig2"})
     assert read_of_seed_one(run) == {"score_masks", "score_saliency", "score_localisations", "train_localisation"}
@@ -69,7 +68,6 @@ def test_figures_of_photographs_do_without_what_is_not_run(of_photos, monkeypatc
 
 
 # --- pictures ---------------------------------------------------------------------------------------------------------
-
 
 def test_fig1_shows_objects_that_saliency_misses_and_eps_finds(run, figures):
     route, tags, figure = run.route, run.scenes["tags"], figures["fig1"].figure
@@ -207,7 +205,6 @@ def test_a_group_of_images_is_named_by_its_numbers_of_objects(counts, words):
 
 
 # --- charts -----------------------------------------------------------------------------------------------------------
-
 
 def test_robustness_draws_differences_to_the_default(run, figures):
     for axes, values, row_of in zip(figures["robustness"].figure.axes, (TAUS, SHARES), (tau_row, share_row)):

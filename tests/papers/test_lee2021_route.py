@@ -20,35 +20,12 @@ from wsss_lab.lab import worlds
 from wsss_lab.lab.published import published
 from wsss_lab.lab.worlds import OWN_TRAIN, CocoWorld, FolderWorld
 from wsss_lab.networks.backbones import Backbone
-from wsss_lab.networks.fit import Schedule
 from wsss_lab.networks.trunks import RESNET101_BLOCKS, TOY_BLOCKS, VGG16_BLOCKS, vgg_trunk
 from wsss_lab.networks.wide_resnet import WIDE_RESNET38
 from wsss_lab.papers.araslanov2020 import route as araslanov2020
 from wsss_lab.papers.chaudhry2017 import route as chaudhry2017
 from wsss_lab.papers.lee2021 import route as lee2021
-from wsss_lab.papers.lee2021.route import (
-    DETECTORS,
-    DIAL,
-    LEAST,
-    MANY,
-    PUBLISHED,
-    ROWS,
-    SCALES,
-    SEGMENTERS,
-    SHARES,
-    STRATEGY_ROWS,
-    TAUS,
-    Row,
-    detector_row,
-    object_facts,
-    salient_halves,
-    segmenters,
-    share_row,
-    shown_maps,
-    tau_row,
-    taught,
-    trained_rows,
-)
+from wsss_lab.papers.lee2021.route import DETECTORS, DIAL, PUBLISHED, ROWS, SCALES, detector_row
 from wsss_lab.papers.oh2017 import route as oh2017
 from wsss_lab.seeds.localisation import estimated_frames
 from wsss_lab.seeds.saliency_supervision import HALF, Selection, localisation_net
@@ -62,12 +39,10 @@ ELSEWHERE = "saliency made elsewhere"
 
 # --- rows -------------------------------------------------------------------------------------------------------------
 
-
 def test_each_row_changes_what_its_name_says():
-    default = asdict(Row())
-    assert default["selection"] == asdict(Selection()) == {
-        "strategy": "adaptive", "tau": 0.4, "share": 0.5, "reserved": ()}
-    assert (default["detector"], default["rate"], default["momentum"]) == ("masks", 1.0, None)
+    default = asdict(lee2021.Row())
+    assert default == {"selection": {"strategy": "adaptive", "tau": 0.4, "share": 0.5, "reserved": ()},
+                       "detector": "masks", "rate": 1.0, "momentum": None}
 
     def differences(name):
         row = asdict(ROWS[name])
@@ -88,41 +63,41 @@ def test_each_row_changes_what_its_name_says():
 
 
 def test_what_the_paper_prints_is_measured():
-    assert len(published("lee2021", "table3")) == len(STRATEGY_ROWS)
+    assert len(published("lee2021", "table3")) == len(lee2021.STRATEGY_ROWS)
     assert len(published("lee2021", "text_saliency_detectors")) == len(DETECTORS)
     values = published("lee2021", "text_values").set_index("quantity")["value"]
     assert (Selection.tau, Selection.share) == (values["tau (default)"], values["lambda (default)"])
-    assert {values["lower end of the robust tau range"], values["upper end of the robust tau range"]} < set(TAUS)
+    assert {values[f"{end} end of the robust tau range"] for end in ("lower", "upper")} < set(lee2021.TAUS)
     ours = [f"{line['segmenter']}, {net}" for table, net in (("table5", "VGG16"), ("table6", "ResNet101"))
             for _, line in published("lee2021", table).iterrows() if line["method"] == "EPS (ours)"]
-    assert tuple(ours) == tuple(SEGMENTERS) == taught("voc")["adaptive"]
-    assert tau_row(0.4) == share_row(0.5) == detector_row("masks") == STRATEGY_ROWS["adaptive"] == "adaptive"
-    names = [*map(tau_row, TAUS), *map(share_row, SHARES), *map(detector_row, (*DETECTORS, *DIAL)), *STRATEGY_ROWS]
+    assert tuple(ours) == tuple(lee2021.SEGMENTERS) == lee2021.taught("voc")["adaptive"]
+    assert lee2021.STRATEGY_ROWS["adaptive"] == "adaptive"
+    names = [*map(lee2021.tau_row, lee2021.TAUS), *map(lee2021.share_row, lee2021.SHARES),
+             *map(detector_row, (*DETECTORS, *DIAL)), *lee2021.STRATEGY_ROWS]
     assert set(names) < set(ROWS) and names.count("adaptive") == 4  # the default is a row of every study
 
 
 def test_profiles_train_what_they_can():
     for profile in PROFILES:
-        rows = trained_rows(profile)
+        rows = lee2021.trained_rows(profile)
         assert {"CAM", "naive", "adaptive"} <= set(rows) <= set(ROWS)
-        assert set(taught(profile)) <= set(rows) | {"full", "G2", "CAM + AffinityNet"}
-        assert {net for nets in taught(profile).values() for net in nets} == set(segmenters(profile))
-        assert {backbone for backbone, _ in segmenters(profile).values()} == set(SCALES[profile].nets)
-        assert ("CAM + AffinityNet" in taught(profile)) <= (SCALES[profile].affinity is not None)
-    assert trained_rows("quick") == trained_rows("toy") == tuple(ROWS)
-    assert set(ROWS) - set(trained_rows("voc")) == {detector_row(name) for name in ("boxes", *DIAL)}
+        assert set(lee2021.taught(profile)) <= set(rows) | {"full", "G2", "CAM + AffinityNet"}
+        assert {net for nets in lee2021.taught(profile).values() for net in nets} == set(lee2021.segmenters(profile))
+        assert {backbone for backbone, _ in lee2021.segmenters(profile).values()} == set(SCALES[profile].nets)
+        assert ("CAM + AffinityNet" in lee2021.taught(profile)) <= (SCALES[profile].affinity is not None)
+    assert lee2021.trained_rows("quick") == lee2021.trained_rows("toy") == tuple(ROWS)
+    assert set(ROWS) - set(lee2021.trained_rows("voc")) == {detector_row(name) for name in ("boxes", *DIAL)}
     assert [SCALES[each].scored for each in PROFILES] == ["train[:24]", "train[:500]", "train", OWN_TRAIN]
     assert SCALES["photos"].paired == SCALES["voc"].paired == "train"
 
 
 # --- the graph -------------------------------------------------------------------------------------------------------
 
-
 def test_cam_needs_no_saliency_and_eps_a_detector(route):
     cam, eps = (functions(route.score(route.masks(name))) for name in ("CAM", "adaptive"))
     assert cam == ["pretrain", "train_localisation", "pseudo_masks", "score_masks"]
     assert sorted(eps) == sorted([*cam, "pretrain", "train_saliency", "saliency_frames"])
-    assert route.trained("CAM").settings["selection"] is None and route.trained("CAM").settings["saliency"] is None
+    assert {route.trained("CAM").settings[name] for name in ("selection", "saliency")} == {None}
 
 
 def test_each_row_learns_from_the_maps_of_its_detector(route):
@@ -153,7 +128,7 @@ def test_scores_are_of_the_first_training_images_and_lessons_of_all(route):
     assert {name: route.lessons(name) for name in ("adaptive", "G2", "full", "CAM + AffinityNet")} == {
         "adaptive": route.masks("adaptive", "train"), "G2": route.guided.guides("G2"),
         "full": route.guided.truth("train"), "CAM + AffinityNet": route.walked("CAM", "train")}
-    for labels in taught("quick"):
+    for labels in lee2021.taught("quick"):
         segmenter = route.segmenter(labels)
         assert segmenter.inputs["view"].split == "train"
         assert segmenter.inputs["pseudo_masks"] == route.lessons(labels)["masks"]
@@ -166,9 +141,9 @@ def test_every_network_starts_from_weights_for_its_backbone(route):
     single, dcsp = araslanov2020.routes("quick", 1)[0], chaudhry2017.routes("quick", 1)[0]
     assert route.starts == {"main": single.starts["main"], "VGG16": dcsp.starts["second"],
                             "ResNet101": dcsp.starts["main"]}
-    for name in ("CAM", "adaptive"):
-        assert route.trained(name).inputs["start"] == route.affinity_net(name).inputs["start"] == route.starts["main"]
-    for net, (backbone, _) in SEGMENTERS.items():
+    for step in (route.trained("CAM"), route.trained("adaptive"), route.affinity_net("CAM")):
+        assert step.inputs["start"] == route.starts["main"]
+    for net, (backbone, _) in lee2021.SEGMENTERS.items():
         assert route.segmenter("adaptive", net).inputs["start"] == route.starts[backbone]
 
 
@@ -199,15 +174,14 @@ def test_words_that_mean_nothing_are_refused(route):
 def test_voc_compares_the_detectors_whose_maps_somebody_made(tmp_path, monkeypatch):
     monkeypatch.setenv("WSSS_SALIENCY", str(tmp_path))
     (tmp_path / "boxes").mkdir()
-    assert detector_row("boxes") in trained_rows("voc") and detector_row("boxes") in taught("voc")
-    assert detector_row("oracle") not in trained_rows("voc")
+    assert detector_row("boxes") in lee2021.trained_rows("voc") and detector_row("boxes") in lee2021.taught("voc")
+    assert detector_row("oracle") not in lee2021.trained_rows("voc")
     (tmp_path / "boxes").rename(tmp_path / "mask")
     with pytest.raises(DataError, match="masks or boxes or unsupervised"):
-        trained_rows("voc")
+        lee2021.trained_rows("voc")
 
 
 # --- profiles ---------------------------------------------------------------------------------------------------------
-
 
 @pytest.fixture(scope="module")
 def printed(route):
@@ -239,13 +213,10 @@ def test_the_voc_profile_trains_as_printed(printed):
     assert (labels["alphas"], list(labels["crf"].values())) == ([4, 24], [10, 80, 13, 3, 3, 10])
     settings = printed.masks("adaptive", crf=True).settings
     assert settings["scales"] == [1.0, 0.5, 1.5, 2.0] and "background" not in settings  # the stage's own, 0.2
-    assert list(settings["crf"].values()) == [4, 67, 3, 3, 1, 10]
-    assert printed.prediction(crf=True).settings["crf"] == settings["crf"]
+    assert list(settings["crf"].values()) == [4, 67, 3, 3, 1, 10] == list(printed.prediction(crf=True).settings["crf"
+                                                                                                  ].values())
     assert printed.masks("adaptive").settings["crf"] is None
     assert printed.boundaries(printed.masks("CAM")).settings["shares"] == [0.0075, 0.02]
-
-
-def test_the_voc_profile_has_the_printed_segmenters(printed):
     for net, blocks, head, lr in (("V1, VGG16", VGG16_BLOCKS, "largefov", 1e-3),
                                   ("V2, VGG16", VGG16_BLOCKS, "aspp-fc", 1e-3),
                                   ("V1, ResNet101", RESNET101_BLOCKS, "largefov", 2.5e-4),
@@ -253,14 +224,13 @@ def test_the_voc_profile_has_the_printed_segmenters(printed):
         settings, looked = printed.segmenter("adaptive", net).settings, printed.prediction("adaptive", net).settings
         assert settings["head"] == looked["head"] == head and settings["backbone"] == looked["backbone"]
         assert settings["backbone"] == Backbone(settings["backbone"]["family"], blocks, side=321).settings()
-        assert settings["schedule"] == asdict(Schedule(20000, 10, lr, "sgd", "poly", momentum=0.9, weight_decay=5e-4,
-                                                       head_lr=10.0))
+        assert settings["schedule"] == SCALES["voc"].segmenters[net[4:]].settings() and settings["schedule"]["lr"] == lr
 
 
 def test_the_route_on_many_objects_differs_in_its_world_alone(route):
     crowded = route.crowded
     assert crowded is route.crowded and crowded.crowded is None
-    assert crowded.world == replace(route.world, knobs=MANY, counts=crowded.world.counts)
+    assert crowded.world == replace(route.world, knobs=lee2021.MANY, counts=crowded.world.counts)
     assert dict(crowded.world.counts) == {split: count // 2 for split, count in route.world.counts}
     for name in ("CAM", "adaptive"):
         ours, theirs = crowded.trained(name), route.trained(name)
@@ -307,12 +277,12 @@ def test_photographs_have_few_rows_and_one_segmenter(photographs):
     route, = lee2021.routes("photos", seeds=1)
     assert route.crowded is None and route.starts.keys() == {"main", "MobileNetV2"}
     assert {start.path for start in route.starts.values()} == {str(photographs / "mobilenet_v2_imagenet.pth")}
-    assert {name: route.trained(name).pixel_labels() for name in trained_rows("photos")} == {
-        "CAM": (), **dict.fromkeys(STRATEGY_ROWS, (DUTS,)), "saliency: unsupervised": (),
+    assert {name: route.trained(name).pixel_labels() for name in lee2021.trained_rows("photos")} == {
+        "CAM": (), **dict.fromkeys(lee2021.STRATEGY_ROWS, (DUTS,)), "saliency: unsupervised": (),
         "saliency: oracle": ("true foreground as saliency",)}
     assert route.saliency("masks") == route.guided.saliency_maps("train")
-    net, = segmenters("photos")
-    for labels in taught("photos"):
+    net, = lee2021.segmenters("photos")
+    for labels in lee2021.taught("photos"):
         step = route.prediction(labels, net)
         assert step.settings["head"] == "largefov" and step.settings["backbone"]["family"] == "mobilenet"
     assert route.score(route.masks("CAM")).inputs["view"].split == "train"
@@ -339,66 +309,60 @@ def test_maps_made_elsewhere_take_the_place_of_a_detector(voc_routes, maps):
         assert step.function.__name__ == "folder_frames" and step.pixel_labels() == (ELSEWHERE,)
         assert step.inputs["folder"].path == str(maps / detector) and step.inputs["view"].split == "val"
         assert functions(route.trained(detector_row(detector))) == ["folder_frames", "train_localisation"]
-    assert {name: route.trained(name).pixel_labels() for name in trained_rows("voc")} == {
-        name: (() if name == "CAM" else (ELSEWHERE,)) for name in trained_rows("voc")}
+    assert {name: route.trained(name).pixel_labels() for name in lee2021.trained_rows("voc")} == {
+        name: (() if name == "CAM" else (ELSEWHERE,)) for name in lee2021.trained_rows("voc")}
     assert route.saliency("oracle").pixel_labels() == ("true foreground as saliency",)
     assert replace(route, seed=1).saliency("masks") == route.saliency("masks")  # all seeds share the maps
 
 
 def test_maps_made_elsewhere_are_part_of_a_trainings_key(route, maps):
     before = route.trained("adaptive").key
-    (maps / "boxes" / "p1.png").write_text("another map")
-    assert route.trained("adaptive").key == before
-    (maps / "masks" / "p1.png").write_text("another map")
-    assert route.trained("adaptive").key != before
+    for detector, same in (("boxes", True), ("masks", False)):
+        (maps / detector / "p1.png").write_text("another map")
+        assert (route.trained("adaptive").key == before) is same
     shutil.rmtree(maps / "boxes")
     assert route.saliency("boxes") == route.guided.saliency_maps("train")  # the profile's own
 
 
 # --- its own steps ----------------------------------------------------------------------------------------------------
 
-
 def view_of(*masks):
     return make_view([np.zeros((*mask.shape, 3), np.uint8) for mask in masks], masks)
-
-
-def empty(height=100, width=100):
-    return np.zeros((height, width), np.uint8)
 
 
 def test_salient_are_the_values_that_the_map_selection_takes_for_salient():
     """Unlike the salient pixels of Oh et al. 2017 they aren't relative to the image's maximum."""
     values = np.arange(256, dtype=np.uint8).reshape(1, 16, 16)
-    found = salient_halves(view_of(empty(16, 16)).train_view(), values)["masks"]
+    found = lee2021.salient_halves(view_of(np.zeros((16, 16), np.uint8)).train_view(), values)["masks"]
     expected = [value / np.float32(255) > HALF for value in range(256)]
     assert found.dtype == np.uint8 and found.ravel().tolist() == expected and found.ravel().argmax() == 128
-    view = view_of(empty(2, 3), empty(3, 2)).train_view()  # nothing is salient outside of an image
-    assert salient_halves(view, np.full((2, 3, 3), 255, np.uint8))["masks"].tolist() == [
+    view = view_of(np.zeros((2, 3), np.uint8), np.zeros((3, 2), np.uint8)).train_view()
+    assert lee2021.salient_halves(view, np.full((2, 3, 3), 255, np.uint8))["masks"].tolist() == [
         [[1, 1, 1], [1, 1, 1], [0, 0, 0]], [[1, 1, 0], [1, 1, 0], [1, 1, 0]]]
 
 
 def test_objects_are_counted_and_measured_by_hand():
     """Regions of one class, joined at corners too, from 0.2 % of their own image on."""
-    three, corner, speck, least, void, small = (empty() for _ in range(6))
+    three, corner, speck, least, void, empty = np.zeros((6, 100, 100), np.uint8)
     three[:20, :20], three[:20, 20:35], three[50:60, 50:70] = 1, 2, 1  # 400, 300 and 200 of 10000 pixels
     corner[:10, :10] = corner[10:20, 10:20] = 1
     speck[0, :19] = least[0, :20] = 1
     void[20:60, 20:60] = 255
-    small = empty(20, 30)
+    small = np.zeros((20, 30), np.uint8)
     small[:10] = 2
-    facts = object_facts(view_of(three, corner, speck, least, void, empty(), small))
-    assert LEAST == 0.002 and facts["objects"].dtype == np.int64 and facts["area"].dtype == np.float64
+    facts = lee2021.object_facts(view_of(three, corner, speck, least, void, empty, small))
+    assert lee2021.LEAST == 0.002 and facts["objects"].dtype == np.int64 and facts["area"].dtype == np.float64
     assert facts["objects"].tolist() == [3, 1, 0, 1, 0, 0, 1]
     assert facts["area"] == pytest.approx([0.03, 0.02, np.nan, 0.002, np.nan, np.nan, 0.5], nan_ok=True)
     with pytest.raises(ContractError, match="pixel labels of tiny/train were touched"):
-        object_facts(view_of(empty()).guarded())
+        lee2021.object_facts(view_of(empty).guarded())
 
 
 def test_the_world_of_many_objects_shows_more_and_smaller_ones():
     facts = []
-    for knobs in (Knobs(), Knobs(**dict(MANY))):
+    for knobs in (Knobs(), Knobs(**dict(lee2021.MANY))):
         scenes = make_scenes(64, 0, knobs)
-        facts.append(object_facts(EvalView.from_arrays("toy", CLASSES, [str(number) for number in range(64)],
+        facts.append(lee2021.object_facts(EvalView.from_arrays("toy", CLASSES, [str(number) for number in range(64)],
                                                        scenes["tags"], scenes["images"], "generator",
                                                        masks=scenes["masks"])))
     usual, many = facts
@@ -416,7 +380,7 @@ def test_shown_maps_are_those_that_the_saliency_is_estimated_from():
     net = localisation_net(backbone, len(CLASSES), background=True)
     with torch.no_grad():
         net.classifier.weight.mul_(400)  # so that the map of a tag exceeds a half
-    found = shown_maps(view, net.state_dict(), backbone.settings(), selection.settings(), saliency, [3, 1])
+    found = lee2021.shown_maps(view, net.state_dict(), backbone.settings(), selection.settings(), saliency, [3, 1])
     assert found["maps"].shape == (2, LABELS, 48, 64) and found["chosen"].any()
     np.testing.assert_allclose(found["maps"].astype(float).sum(1), 1, atol=0.01)
     expected = estimated_frames(view, net.state_dict(), backbone.settings(), selection.settings(), saliency)["maps"]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from lee2021_results import IMAGES, PAIRS, fake_run
-from table_parts import assert_sound, line, mean_score
+from table_parts import assert_cells, assert_sound, line, mean_score
 from tiny_views import make_view
 
 from wsss_lab.data.toyvoc import CLASSES, QUIET
@@ -44,7 +44,6 @@ def selected(run, row: str) -> float:
 
 # --- all tables -------------------------------------------------------------------------------------------------------
 
-
 def test_every_table_of_the_paper_is_here():
     listed = artifact_list("lee2021")
     assert list(TABLES) == [*listed[listed["kind"] == "table"]["id"], "text-saliency", "switches", "parameters",
@@ -78,7 +77,6 @@ def test_a_table_is_sound(everything, profile, seeds, name):
 
 
 # --- Tables 1 and 2 ---------------------------------------------------------------------------------------------------
-
 
 def test_table1_pools_the_boundary_pixels_of_all_images(run, made):
     frame = made["table1"].frame
@@ -149,7 +147,6 @@ def _renamed(view, classes):
 
 
 # --- scores of rows ---------------------------------------------------------------------------------------------------
-
 
 def rows_of_table3(run):
     scores = {row: pseudo(run, row) for row in STRATEGY_ROWS}
@@ -258,14 +255,7 @@ ROWS_OF = {
 @pytest.mark.parametrize("name", ROWS_OF)
 def test_lines_show_the_scores_of_their_rows(run, made, name):
     for where, expected in ROWS_OF[name](run):
-        cells = line(made[name].frame, **where)
-        for column, value in expected.items():
-            found = cells[column]
-            message = f"{where} {column}: {found}"
-            if value is None:
-                assert found is None or np.isnan(found), message
-            else:
-                assert found == (value if isinstance(value, str) else pytest.approx(value)), message
+        assert_cells(line(made[name].frame, **where), expected)
 
 
 def test_printed_lines_are_all_quoted(run, made):
@@ -309,7 +299,6 @@ def test_lines_say_which_labels_they_rest_on(made):
 
 
 # --- photographs ------------------------------------------------------------------------------------------------------
-
 
 @pytest.mark.parametrize("name", ["table5", "table6"])
 def test_photographs_have_one_segmenter_and_no_test(made_of_photos, name):

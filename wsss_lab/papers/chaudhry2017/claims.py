@@ -11,7 +11,7 @@ from wsss_lab.evaluation.object_recall import object_recall
 from wsss_lab.evaluation.precision_recall import HIT, TRUTH, WON, foreground_precision_at
 from wsss_lab.evaluation.shapes import area_share, elongation, pieces, score_shapes
 from wsss_lab.fusion.harmonic import MEANS
-from wsss_lab.lab.steps import EVALUATION_READS, Output, Step
+from wsss_lab.lab.steps import Output
 from wsss_lab.measure.claims import (
     Claim,
     Condition,
@@ -27,7 +27,6 @@ from wsss_lab.measure.claims import (
     condition,
     every,
     holds,
-    jointly,
     labels_learnt,
     on_splits,
     sentence,
@@ -35,24 +34,9 @@ from wsss_lab.measure.claims import (
     where_run,
 )
 from wsss_lab.measure.quantities import Derived, Leaf, Quantity, Results, cached, figure, joined, per_image_sums
+from wsss_lab.papers.chaudhry2017 import tables
 from wsss_lab.papers.chaudhry2017.route import Route, tuning_split
-from wsss_lab.papers.chaudhry2017.tables import (
-    MEAN_ROWS,
-    agreement,
-    at_threshold,
-    attention,
-    best_gammas,
-    confusions,
-    cue_confusions,
-    cues,
-    cues_miou,
-    direct,
-    gamma,
-    mean_of_maps,
-    miou,
-    objects_found,
-    split_of,
-)
+from wsss_lab.papers.chaudhry2017.tables import agreement, confusions, cue_confusions, cues, cues_miou, miou
 from wsss_lab.papers.shared_tables import val_tags
 from wsss_lab.seeds.attention import compare_with_cam
 
@@ -62,19 +46,16 @@ STANDS_OUT = 1.25  # times the median class: from here a class counts as thin or
 
 # --- what only claims read --------------------------------------------------------------------------------------------
 
-
 def compared_with_cam(route: Route) -> Output:
     """The largest differences between attention volumes and class activation maps on the trained network."""
-    return Step("seeds", compare_with_cam, {"backbone": route.scale.main.settings()},
-                {"view": route.world.train_view("val"), "state": route.attention()["state"]},
-                f"attention volumes against class activation maps, seed {route.seed}")["differences"]
+    return route.step(compare_with_cam, "attention volumes against class activation maps", view="val",
+                      state=route.attention()["state"], backbone=route.scale.main)["differences"]
 
 
 def shapes(route: Route) -> Output:
     """How thin, fragmented and large the objects of each class are, of the final split."""
-    split = split_of(route, "final")
-    return Step("evaluation", score_shapes, {}, {"view": route.world.eval_view(split)},
-                f"shapes of the objects on {split}", EVALUATION_READS)["counts"]
+    split = route.split("final")
+    return route.step(score_shapes, f"shapes of the objects on {split}", view=split)["counts"]
 
 
 def classes(route: Route) -> Derived:
@@ -105,17 +86,17 @@ def extent(pooling: str, of: str, level: float = 0.0) -> Quantity:
 
     def sums(counts: np.ndarray, tags: np.ndarray, gammas: np.ndarray) -> np.ndarray:
         threshold = level or gammas[0] / (2 - gammas[0])
-        two = at_threshold(counts, np.full(len(counts), threshold))[:, tags[0].sum(1) == 1]
+        two = tables.at_threshold(counts, np.full(len(counts), threshold))[:, tags[0].sum(1) == 1]
         won = two[..., HIT, 1:, 1].sum(-1) if of == "objects" else two[..., WON, 1:, 1].sum(-1)
         return image_values(divide(won, two[..., TRUTH, 1 if of == "objects" else 0:, :].sum((-2, -1))))
 
-    return figure(f"{pooling} pooling", (attention("val", pooling), val_tags, gamma), ratio, sums)
+    return figure(f"{pooling} pooling", (tables.attention("val", pooling), val_tags, tables.gamma), ratio, sums)
 
 
 @cached
 def precision_at_cues_recall(maps: str) -> Quantity:
     """Foreground precision at the recall of Algorithm 1's cues, on the training images."""
-    source = agreement("harmonic") if maps == "Algorithm 1" else attention("train")
+    source = agreement("harmonic") if maps == "Algorithm 1" else tables.attention("train")
 
     def per_seed(weights: np.ndarray, counts: np.ndarray, cued: np.ndarray) -> np.ndarray:
         level = float(precision_recall_of_labels(cued.sum(1)).foreground.recall.mean())
@@ -136,12 +117,11 @@ def object_recall_gain(several: bool) -> Quantity:
     def gained(summed: np.ndarray) -> np.ndarray:
         return ratio(summed)[..., 1] - ratio(summed)[..., 0]
 
-    sources = objects_found("S1"), objects_found("S3"), objects_found("S1", "objects")
+    sources = tables.objects_found("S1"), tables.objects_found("S3"), tables.objects_found("S1", "objects")
     return figure("2 or more objects" if several else "one object", sources, gained, sums, unit="pp")
 
 
 # --- sentences --------------------------------------------------------------------------------------------------------
-
 
 def cue_quality(*rows: str) -> Sentence:
     return labels_learnt({row: (cues(row, "precision"), cues(row, "recall")) for row in rows})
@@ -149,28 +129,27 @@ def cue_quality(*rows: str) -> Sentence:
 
 @sentence(*(source for mean in MEANS for source in (agreement(mean, "tuning"), agreement(mean))))
 def means_with_their_gammas(results: Results) -> str:
-    listed = ", ".join(f"{mean} {mean_of_maps(mean).value(results):.1f} % at gamma "
-                       f"{best_gammas(results.stack(agreement(mean, 'tuning'))).mean():.2f}" for mean in MEANS)
+    listed = ", ".join(f"{mean} {tables.mean_of_maps(mean).value(results):.1f} % at gamma "
+                       f"{tables.best_gammas(results.stack(agreement(mean, 'tuning'))).mean():.2f}" for mean in MEANS)
     return f"mIoU of the cues, gammas chosen on {tuning_split(results.run.profile)}: {listed}."
 
 
-@sentence(val_tags, gamma)
+@sentence(val_tags, tables.gamma)
 def what_extents_are(results: Results) -> str:
-    one, level = (results.first(val_tags).sum(1) == 1).sum(), results.first(gamma)
+    one, level = (results.first(val_tags).sum(1) == 1).sum(), results.first(tables.gamma)
     return (f"Over {one} val images with one tag at an attention of {level / (2 - level):g}, the least that Algorithm 1"
             " accepts: the covered part of their objects, and the area of the image.")
 
 
-@sentence(objects_found("S1"), objects_found("S1", "objects"))
+@sentence(tables.objects_found("S1"), tables.objects_found("S1", "objects"))
 def first_and_second_objects(results: Results) -> str:
-    number, counts = results.first(objects_found("S1", "objects")), results.stack(objects_found("S1"))
+    number, counts = results.first(tables.objects_found("S1", "objects")), results.stack(tables.objects_found("S1"))
     first, second = (100 * object_recall(counts[:, number > 1]).mean(0))[:2]
     return (f"{(number > 1).sum()} of {len(number)} val images have 2 or more objects; S1 finds {first:.1f} % of their "
             f"largest object and {second:.1f} % of the second.")
 
 
 # --- claims that need a function --------------------------------------------------------------------------------------
-
 
 ON_FINAL = [confusions(row, True, "final") for row in ("S1 + adapt", "S2 + adapt", DCSP)]
 
@@ -179,11 +158,12 @@ ON_FINAL = [confusions(row, True, "final") for row in ("S1 + adapt", "S2 + adapt
 def difficult_classes_stay_poor(claim: Claim, results: Results) -> Decision:
     """C17: for the classes whose objects are thin or in pieces by measure; not testable where no class stands out."""
     last, measured, names = results.stack(ON_FINAL[-1]), results.first(shapes), np.array(results.first(classes))
-    split = split_of(results.route, "final")
-    chosen = _above_median(elongation(measured)) | _above_median(pieces(measured))
+    facts = {"elongations are": elongation(measured), "pieces per image": pieces(measured)}
+    chosen = np.any([values >= STANDS_OUT * np.nanmedian(values) for values in facts.values()], 0)
+    spans = ", ".join(f"{what} {np.nanmin(values):.2f} to {np.nanmax(values):.2f} (median {np.nanmedian(values):.2f})"
+                      for what, values in facts.items())
     said = (f"Thin or fragmented are classes with an elongation or a number of pieces of at least {STANDS_OUT:g} times "
-            f"the median class; over the {split} masks elongations are {_span(elongation(measured))}, pieces per image "
-            f"{_span(pieces(measured))}.")
+            f"the median class; over the {results.route.split('final')} masks {spans}.")
     if not chosen.any():
         share = area_share(measured)
         small = share <= np.nanmedian(share) / STANDS_OUT
@@ -194,20 +174,11 @@ def difficult_classes_stay_poor(claim: Claim, results: Results) -> Decision:
             if small.any() else ""))
     lowest = np.argsort(iou(last.sum(1)).mean(0)[1:])[:chosen.sum()]
     true, poor, average = bool(chosen[lowest].all()), _miou_of(last, chosen), _miou_of(last)
-    return told(Condition(lambda claim, results: jointly([
-        holds(true, f"these classes are {'' if true else 'not '}the {chosen.sum()} with the lowest IoU",
-              f"{', '.join(names[chosen])} {poor:.1f} % IoU, the average class {average:.1f} %", partly=poor < average,
-              seeds=results.seeds),
-        above(_gain_beyond(chosen)).decide(claim, results),
-    ])), said).decide(claim, results)
-
-
-def _above_median(values: np.ndarray) -> np.ndarray:
-    return values >= STANDS_OUT * np.nanmedian(values)
-
-
-def _span(values: np.ndarray) -> str:
-    return f"{np.nanmin(values):.2f} to {np.nanmax(values):.2f} (median {np.nanmedian(values):.2f})"
+    are_poor = Condition(lambda claim, results: holds(
+        true, f"these classes are {'' if true else 'not '}the {chosen.sum()} with the lowest IoU",
+        f"{', '.join(names[chosen])} {poor:.1f} % IoU, the average class {average:.1f} %", partly=poor < average,
+        seeds=results.seeds))
+    return told(every(are_poor, above(_gain_beyond(chosen))), said).decide(claim, results)
 
 
 def _miou_of(counts: np.ndarray, chosen: np.ndarray | slice = slice(None)) -> float:
@@ -227,7 +198,6 @@ def _gain_beyond(chosen: np.ndarray) -> Quantity:
 
 
 # --- the claims -------------------------------------------------------------------------------------------------------
-
 
 def hierarchy(split: str) -> tuple[Quantity, Quantity, Quantity]:
     """S1, S2 and S3, adapted and with CRF."""
@@ -263,18 +233,18 @@ CLAIMS: dict[str, Condition] = {
                 "Background pixels labelled as objects, before and after adapting with S3.",
                 also("With S1 the predictions have {} and {} %.", false_alarms(confusions("S1"), "before"),
                      false_alarms(confusions("S1 + adapt"), "after"))),
-    "C07": told(above(miou(DCSP) - direct("predicted"), half=True),
-                also("With the image's own tags the direct combination reaches {} %.", direct("known"))),
+    "C07": told(above(miou(DCSP) - tables.direct("predicted"), half=True),
+                also("With the image's own tags the direct combination reaches {} %.", tables.direct("known"))),
     "C08": every(above(THEIRS - OWN), between(OWN, high=2.5)),
     "C09": told(on_splits(lambda split: above(miou(DCSP, True, split) - miou("G2", True, split), half=True)),
                 cue_quality(DCSP, "G2"), against((miou(DCSP), miou("G2")))),
     "C10": told(on_splits(lambda split: above(miou(VGG, True, split) - miou("VGG, G2", True, split), half=True)),
                 cue_quality(VGG, "VGG, G2"), against((miou(DCSP, True), miou(VGG, True)))),
-    "C11": told(every(*(between(mean_of_maps("harmonic") - mean_of_maps(other), low=0)
+    "C11": told(every(*(between(tables.mean_of_maps("harmonic") - tables.mean_of_maps(other), low=0)
                         for other in ("geometric", "arithmetic"))),
                 means_with_their_gammas,
                 also("Networks that learn from them reach harmonic {}, geometric {}, arithmetic {} % on val (harmonic "
-                     "with the paper's gamma).", *(miou(row) for row in MEAN_ROWS.values()))),
+                     "with the paper's gamma).", *(miou(row) for row in tables.MEAN_ROWS.values()))),
     "C12": told(every(*(above(extent("average", of) - extent("max", of)) for of in ("objects", "image"))),
                 what_extents_are,
                 also("At 0.5 they differ by {} and {}.", *(extent("average", of, 0.5) - extent("max", of, 0.5)

@@ -20,18 +20,8 @@ from wsss_lab.lab.choices import at_quantile, random_images, ranked, spread_rank
 from wsss_lab.lab.plots import Drawn, Panel
 from wsss_lab.lab.session import Session
 from wsss_lab.papers.chaudhry2017 import route as chaudhry2017
-from wsss_lab.papers.chaudhry2017.tables import (
-    DIALS,
-    OBJECTS,
-    agreement,
-    best_gammas,
-    confusions,
-    direct,
-    miou,
-    objects_found,
-    recall,
-    swept_intervals,
-)
+from wsss_lab.papers.chaudhry2017 import tables
+from wsss_lab.papers.chaudhry2017.tables import OBJECTS, agreement, confusions, miou, objects_found, recall
 from wsss_lab.papers.shared_pictures import (
     SplitPictures,
     class_iou,
@@ -44,9 +34,7 @@ from wsss_lab.papers.shared_pictures import (
 from wsss_lab.seeds.attention import normalise_slices
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
 
 #: Rows of the ladder: name -> (row of chaudhry2017.ROWS, CRF, table of the paper, what the printed row must have).
 #: Row "" is Algorithm 1 used as the segmentation itself.
@@ -88,62 +76,54 @@ def gamma_curves(run: Session) -> Drawn:
     """Quality of the cues against gamma, for the three means of attention and S3."""
     tuning = chaudhry2017.tuning_split(run.profile)
     counts = {f"{mean} mean": run.results.stack(agreement(mean)) for mean in MEANS}
-    swept = {name: sweep(each.sum(1)) for name, each in counts.items()}
-    figure, axes = _against_gamma(run, counts)
+    figure, swept, alt = _against_gamma(run, counts, "for three means of attention and S3")
+    (axes,) = figure.axes
     for index, (mean, each) in enumerate(zip(MEANS, swept.values())):
-        chosen = best_gammas(run.results.stack(agreement(mean, "tuning")))
+        chosen = tables.best_gammas(run.results.stack(agreement(mean, "tuning")))
         at = [np.interp(gamma, each.thresholds, 100 * curve) for gamma, curve in zip(chosen, each.mean_iou)]
         axes.plot(chosen, at, "o", ms=5, color=charts.line_style(index)["color"])
     axes.plot([], [], "o", ms=5, color="#555555", label=f"γ chosen on {tuning}")
     charts.legend_beside(axes)
-    alt = (f"Mean IoU of Algorithm 1's cues on the training images against gamma, {over_seeds(run)}, with 95 % "
-           f"intervals, for three means of attention and S3; the best points: {_best_points(swept)}. Dots: gamma "
-           f"chosen on {tuning}.")
-    return Drawn(figure, "Each mean needs a threshold of its own", alt, "measured")
+    return Drawn(figure, "Each mean needs a threshold of its own", f"{alt} Dots: gamma chosen on {tuning}.", "measured")
 
 
 def erasing_curves(run: Session) -> Drawn:
     """Quality of the cues against gamma after no, one and two erasings: at which gamma does erasing help?"""
     gamma = run.route.scale.gamma
     counts = {step: run.results.stack(agreement(kind=step)) for step in chaudhry2017.HIERARCHY}
-    swept = {step: sweep(each.sum(1)) for step, each in counts.items()}
-    figure, axes = _against_gamma(run, counts)
-    charts.legend_beside(axes)
+    figure, swept, alt = _against_gamma(run, counts, "by S1, S2 and S3")
+    charts.legend_beside(figure.axes[0])
     gain = 100 * (nan_mean(swept["S3"].mean_iou.T) - nan_mean(swept["S1"].mean_iou.T))
     thresholds = swept["S1"].thresholds
     better = thresholds[gain > 0]
     where = f"from {better.min():.2f} to {better.max():.2f}" if len(better) else "nowhere"
-    alt = (f"Mean IoU of Algorithm 1's cues on the training images against gamma, {over_seeds(run)}, with 95 % "
-           f"intervals, by S1, S2 and S3; the best points: {_best_points(swept)}. S3 is above S1 for gamma {where}; at "
-           f"{gamma:g} it differs by "
-           f"{np.interp(gamma, thresholds, gain):+.1f} pp.")
-    return Drawn(figure, "Quality of the cues against γ, by erasing step", alt, "measured")
+    return Drawn(figure, "Quality of the cues against γ, by erasing step", f"{alt} S3 is above S1 for gamma {where}; "
+                 f"at {gamma:g} it differs by {np.interp(gamma, thresholds, gain):+.1f} pp.", "measured")
 
 
-def _against_gamma(run: Session, counts: dict[str, np.ndarray]) -> "tuple[Figure, Axes]":
-    """Curves of cue mIoU over gamma, mean over seeds, with their 95 % intervals, and the paper's gamma.
+def _against_gamma(run: Session, counts: dict[str, np.ndarray], by: str
+                   ) -> "tuple[Figure, dict[str, ThresholdSweep], str]":
+    """Curves of cue mIoU over gamma, mean over seeds, with their 95 % intervals, and the paper's gamma; what is drawn,
+    and an alt text that names the best points.
 
-    counts: (S, N, 3, K, bins) of each curve.
+    counts: (S, N, 3, K, bins) of each curve. by: what the curves differ by.
     """
     figure, (axes,) = charts.side_by_side(1, (5.6, 3.0))
-    for index, (name, each) in enumerate(counts.items()):
-        band, style = swept_intervals(each), charts.line_style(index)
-        thresholds = sweep(each[0, 0]).thresholds
-        axes.plot(thresholds, [at.mean for at in band], lw=1.6, label=name, **style)
-        axes.fill_between(thresholds, [at.low for at in band], [at.high for at in band], alpha=0.15, lw=0,
+    swept, best = {name: sweep(each.sum(1)) for name, each in counts.items()}, []
+    for index, (name, each) in enumerate(swept.items()):
+        band, style = tables.swept_intervals(counts[name]), charts.line_style(index)
+        axes.plot(each.thresholds, [at.mean for at in band], lw=1.6, label=name, **style)
+        axes.fill_between(each.thresholds, [at.low for at in band], [at.high for at in band], alpha=0.15, lw=0,
                           color=style["color"])
+        curve = 100 * nan_mean(each.mean_iou.T)
+        best.append(f"{name} {np.nanmax(curve):.1f} % at {each.thresholds[np.nanargmax(curve)]:.2f}")
     gamma = run.route.scale.gamma
     charts.mark(axes, gamma, f"the paper's γ, {gamma:g}")
     axes.set_xlim(0, 1)
     axes.set_ylim(bottom=0)
     charts.label(axes, "threshold γ", "mIoU of the cues on train (%)")
-    return figure, axes
-
-
-def _best_points(swept: dict[str, ThresholdSweep]) -> str:
-    curves = {name: 100 * nan_mean(each.mean_iou.T) for name, each in swept.items()}
-    return ", ".join(f"{name} {np.nanmax(curve):.1f} % at {swept[name].thresholds[np.nanargmax(curve)]:.2f}"
-                     for name, curve in curves.items())
+    return figure, swept, (f"Mean IoU of Algorithm 1's cues on the training images against gamma, {over_seeds(run)}, "
+                           f"with 95 % intervals, {by}; the best points: {', '.join(best)}.")
 
 
 # --- trained networks --------------------------------------------------------------------------------------------
@@ -184,7 +164,7 @@ def learning_curves(run: Session) -> Drawn:
 
 def ladder(run: Session) -> Drawn:
     """The main rows of Tables 1, 2, 4 and 5 as points, the paper's beside ours."""
-    ours = {name: miou(row, crf) if row else direct("predicted") for name, (row, crf, *_) in LADDER.items()}
+    ours = {name: miou(row, crf) if row else tables.direct("predicted") for name, (row, crf, *_) in LADDER.items()}
     printed = [_printed(run, table, wanted) for *_, table, wanted in LADDER.values()]
     return compared(run, ours, printed, "What each part is worth", "Val mIoU by cues and training")
 
@@ -202,8 +182,8 @@ def _printed(run: Session, table: str, wanted: dict[str, str]) -> float:
 
 def per_class(run: Session) -> Drawn:
     """Val IoU of each class by the saliency that the cues were made with, all adapted, without CRF."""
-    rows = {f"{step} + adapt": f"{step} + adapt" for step in chaudhry2017.HIERARCHY} | {"full supervision": "full"}
-    frame = class_iou(run, {name: confusions(row) for name, row in rows.items()})
+    rows = [f"{step} + adapt" for step in chaudhry2017.HIERARCHY]
+    frame = class_iou(run, {row: confusions(row) for row in rows} | {"full supervision": confusions("full")})
     change = (frame.loc["S3 + adapt"] - frame.loc["S1 + adapt"]).dropna()
     alt = (f"Val IoU of every class, {over_seeds(run)}, by the saliency behind the cues, adapted, without CRF. From S1 "
            f"to S3 it changes by {change.max():+.0f} pp for {change.idxmax()}, the best, and by {change.min():+.0f} pp "
@@ -268,18 +248,6 @@ class Pictures(SplitPictures):
 
 FINAL = ("S3 + adapt", True)  # the paper's full method, with CRF
 
-
-def _pair(step: str) -> tuple[str, str]:
-    """The rows with these cues, before and after adapting."""
-    return step, f"{step} + adapt"
-
-
-def _compared(profile: str) -> tuple[str, ...]:
-    """Those of S1, S2 and S3 from which a profile trains networks, with and without adapting."""
-    trained = chaudhry2017.trained_rows(profile)
-    return tuple(step for step in chaudhry2017.HIERARCHY if set(_pair(step)) <= set(trained))
-
-
 # --- the idea ----------------------------------------------------------------------------------------------------
 
 def fig1(run: Session) -> Drawn:
@@ -288,13 +256,12 @@ def fig1(run: Session) -> Drawn:
     rows, among = (rows, "images with two tags") if len(rows) else (np.arange(len(train.view)), "images")
     index = int(rows[at_quantile(train.second_object_gain[rows], 0.9)])
     labels = (np.flatnonzero(train.view.tags[index]) + 1).tolist()
-    steps_of = chaudhry2017.HIERARCHY
-    panels = [[train.image(index, "image"), *(train.found(step, index, f"saliency {step}") for step in steps_of),
+    steps = chaudhry2017.HIERARCHY
+    panels = [[train.image(index, "image"), *(train.found(step, index, f"saliency {step}") for step in steps),
                train.truth(index, "ground truth")]]
-    for label in labels:
-        panels.append([train.attention(label, index, "attention A"),
-                       *(train.agreement(label, step, index, f"A with {step}") for step in steps_of),
-                       train.truth_of(label, index)])
+    panels += [[train.attention(label, index, "attention A"),
+                *(train.agreement(label, step, index, f"A with {step}") for step in steps),
+                train.truth_of(label, index)] for label in labels]
     names = ["", *(train.classes[label - 1] for label in labels)]
     figure = plots.grid(panels, names=names, classes=train.classes, size=1.5)
     alt = (f"A training image with the tags {train.tags(index, ' and ')}: above, S1, S2 and S3 with the border of what "
@@ -374,9 +341,11 @@ def table3(run: Session) -> Drawn:
 
 def adapting(run: Session, crf: bool) -> Drawn:
     """Fig. 4 (with CRF) or Fig. 5 (without): what adapting changes, for each kind of saliency."""
-    val, compared = Pictures(run, "val"), _compared(run.profile)
-    before, after = (np.stack([val.confusions(val.route.scored(_pair(step)[place], crf, "val"))
-                               for step in compared]) for place in (0, 1))
+    val, trained = Pictures(run, "val"), chaudhry2017.trained_rows(run.profile)
+    pairs = {step: (step, f"{step} + adapt") for step in chaudhry2017.HIERARCHY}
+    compared = {step: pair for step, pair in pairs.items() if set(pair) <= set(trained)}
+    before, after = (np.stack([val.confusions(val.route.scored(pair[place], crf, "val"))
+                               for pair in compared.values()]) for place in (0, 1))
     wrong = np.stack([ratio(false_positives(each)).mean(0) for each in (before, after)])
     extra = np.stack([extra_classes(each).sum(0) for each in (before, after)])
     fewer_wrong, fewer_extra = wrong[0] - wrong[1], extra[0] - extra[1]
@@ -385,29 +354,26 @@ def adapting(run: Session, crf: bool) -> Drawn:
     names = [f"background taken\nfor objects\n{_change(100 * wrong[:, index])} %" for index in first]
     names += [f"classes that\naren't there\n{_change(extra[:, index])}" for index in second]
     columns = [("image", val.image), ("ground truth", val.truth)]
-    columns += [(heading, partial(val.prediction, row, crf)) for step in compared
-                for heading, row in zip(("round 1", "adapted"), _pair(step))]
+    columns += [(heading, partial(val.prediction, row, crf)) for pair in compared.values()
+                for heading, row in zip(("round 1", "adapted"), pair)]
     mean = [f"{100 * np.nanmean(each):.0f}" for each in wrong]
     number = [f"{each.mean() / len(compared):.1f}" for each in extra]
     drawing = val.grid(first + second, columns, names, size=1.15,
                        groups=[("", 2), *((f"cues with {step}", 2) for step in compared)],
                        note="Adapting at its best. Over all val images, background taken for objects: "
                             f"{' → '.join(mean)} %; classes that aren't there, per image: {' → '.join(number)}.")
+    left_out = ", ".join(step for step in pairs if step not in compared)
     alt = (f"Val images labelled by networks that learned from {', '.join(compared)}, before and after the cues "
            f"were adapted, {'with' if crf else 'without'} CRF. Rows 1-2: where adapting removes most false "
            "positives; rows 3-4: most classes that aren't there (sum over the columns). Over all val images "
            f"false positives go from {mean[0]} % to {mean[1]} % of the background, extra classes from "
-           f"{number[0]} to {number[1]} per image.{_left_out(compared)}")
+           f"{number[0]} to {number[1]} per image."
+           + f" Not trained in this profile: {left_out}." * bool(left_out))
     return Drawn(drawing, f"Effect of adapting, {'with' if crf else 'without'} CRF", alt)
 
 
 def _change(values: np.ndarray) -> str:
     return " → ".join(f"{value:.0f}" for value in values)
-
-
-def _left_out(compared: tuple[str, ...]) -> str:
-    missing = [step for step in chaudhry2017.HIERARCHY if step not in compared]
-    return f" Not trained in this profile: {', '.join(missing)}." if missing else ""
 
 
 #: Artifact id -> function of a session: the paper's own, then those of this project.
@@ -417,5 +383,5 @@ FIGURES: dict[str, Callable[[Session], Drawn]] = {
     "attention_pooling": attention_pooling, "hierarchy": hierarchy, "erasing_curves": erasing_curves,
     "gamma_curves": gamma_curves, "ladder": ladder,
     "per_class": per_class, "learning_curves": learning_curves,
-    "when_curves": partial(when_chart, dials=DIALS),
+    "when_curves": partial(when_chart, dials=tables.DIALS),
 }

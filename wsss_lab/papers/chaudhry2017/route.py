@@ -15,7 +15,7 @@ from wsss_lab.evaluation import object_recall
 from wsss_lab.evaluation.precision_recall import sweep
 from wsss_lab.evaluation.scoring import score_salient_pixels, score_seeds
 from wsss_lab.fusion.harmonic import MEANS, cue_frames
-from wsss_lab.lab.profiles import has_test, unknown_name
+from wsss_lab.lab.profiles import has_test, named
 from wsss_lab.lab.rehearsal import scale_of
 from wsss_lab.lab.steps import Step
 from wsss_lab.lab.worlds import ToyWorld
@@ -130,16 +130,15 @@ _GUIDED = oh2017.SCALES
 _SMALL_ASPP = (2, 5, 7, 9)
 _TOY_VGG = replace(_GUIDED["toy"].backbone, width=32, aspp=_SMALL_ASPP)
 _TOY_RESNET = replace(_TOY_VGG, family="resnet", blocks=TOY_RESNET_BLOCKS)
-_TOY_SCALES = (1.0, 0.875, 0.75)  # half of a 64-pixel image holds too little
-_TOY_IMAGE = _GUIDED["toy"].image_scale
+_SMALL = {"scales": (1.0, 0.875, 0.75),  # half of a 64-pixel image holds too little
+          "image_scale": _GUIDED["toy"].image_scale}
 _PHOTO_NET = replace(_GUIDED["photos"].backbone, aspp=_SMALL_ASPP)
 
 SCALES = {
-    "quick": Scale(_TOY_RESNET, _TOY_VGG, Schedule(6, 16), Schedule(6, 16), Schedule(6, 32), scales=_TOY_SCALES,
-                   image_scale=_TOY_IMAGE),
+    "quick": Scale(_TOY_RESNET, _TOY_VGG, Schedule(6, 16), Schedule(6, 16), Schedule(6, 32), **_SMALL),
     "toy": Scale(_TOY_RESNET, _TOY_VGG, Schedule(400, 16, 0.1, "sgd", "poly", trunk_lr=0.1),
                  Schedule(500, 16, PUBLISHED.lr, head_lr=PUBLISHED.head_lr), Schedule(1000, 64, 3e-3),
-                 scales=_TOY_SCALES, image_scale=_TOY_IMAGE),
+                 **_SMALL),
     "photos": Scale(_PHOTO_NET, None, _GUIDED["photos"].classifier, _GUIDED["photos"].segmenter),
     "voc": Scale(
         Backbone("resnet", RESNET101_BLOCKS, aspp=PUBLISHED.aspp, side=PUBLISHED.input_side),
@@ -203,10 +202,6 @@ ROWS = {
     "VGG, G2": Row("G2", 2, adapt=False, net="second", gradient="pixel"),
 }
 
-#: Rows that are scored on the test split too (Tables 1 and 6), and with a dense CRF.
-TESTED = ("S1 + adapt", "S2 + adapt", "S3 + adapt", "VGG, S3 + adapt", "G2", "VGG, G2")
-POSTPROCESSED = ("S1", "S1 + adapt", "S2 + adapt", "S3", "S3 + adapt", "VGG, S3 + adapt", "G2", "VGG, G2")
-
 #: Labels pixels exactly as "S3 + adapt, released gradient" does: trained only where that row isn't.
 AS_RELEASED = "S3 + adapt, pixel loss only"
 
@@ -239,6 +234,20 @@ class Route(PaperRoute):
     starts: dict[str, Any]
     guided: oh2017.Route
 
+    @property
+    def profile(self) -> str:
+        return self.guided.profile
+
+    @property
+    def left_out(self) -> set[str]:
+        return {*ROWS, "test"} - {*trained_rows(self.profile), self.split("final")}
+
+    def split(self, name: str) -> str:
+        """A split by what it is for: "tuning", on whose masks gammas are chosen; "final", that of the paper's test
+        results, or val where there is no other with masks."""
+        return {"tuning": tuning_split(self.profile), "final": "test" if has_test(self.profile) else "val"
+                }.get(name, name)
+
     # --- seeds ---------------------------------------------------------------------------------------------------
 
     def attention(self, net: str = "main", pooling: str = "average", frozen: bool = False) -> Step:
@@ -246,11 +255,12 @@ class Route(PaperRoute):
         schedule = replace(self.scale.attention, trunk_lr=0.0) if frozen else self.scale.attention
         name = f"attention of {self.network_name(net)}" + ", max pooling" * (pooling == "max")
         return self.step(train_attention, name + ", frozen trunk" * frozen, view="train", start=self.starts[net],
-                         backbone=self.backbone(net), schedule=schedule, pooling=pooling,
-                         random_scale=self.scale.random_scale, **self._frozen(net))
+                         backbone=self.backbone(net), schedule=schedule, pooling=pooling, **self._augmented(net))
 
-    def _frozen(self, net: str) -> dict:
-        return {} if self.scale.random_scale else self.frozen(self.backbone(net), self.starts[net])
+    def _augmented(self, net: str) -> dict:
+        """How training images are varied: by random scales, or in a few ways behind layers that stay as they are."""
+        scale = self.scale.random_scale
+        return {"random_scale": scale} | ({} if scale else self.frozen(self.backbone(net), self.starts[net]))
 
     def volumes(self, split: str = "train", net: str = "main", pooling: str = "average", frozen: bool = False) -> Step:
         """Attention volumes V (maximum over scales) and class scores of a split."""
@@ -269,9 +279,7 @@ class Route(PaperRoute):
     def hierarchy(self, split: str = "train", detector: str = "") -> Step:
         """S1, S2 and S3 of a split. detector: "" (the profile's own) or "unsupervised"."""
         name = f"hierarchical saliency on {split}"
-        if detector not in DETECTORS:
-            raise unknown_name("saliency detector", detector, list(DETECTORS))
-        if detector == "unsupervised":
+        if named("saliency detector", detector, DETECTORS) == "unsupervised":
             return self.step(unsupervised_hierarchy, f"unsupervised {name}", **self._shown(split),
                              thresholds=self.erasing_thresholds()["thresholds"])
         if self.guided.u2net is not None:
@@ -286,12 +294,12 @@ class Route(PaperRoute):
 
     def _own_detector(self, function, name: str, split: str) -> Step:
         """A step on what the profile's own detector sees of a split, erasing at the printed thresholds."""
-        if self.guided.u2net is not None:
-            return self.step(function, name, **self._shown(split), thresholds=PUBLISHED.erasing,
-                             state=self.guided.u2net,
-                             reads_masks="saliency weights trained on class-agnostic pixel masks (DUTS)")
-        return self.step(function, name, **self._shown(split), thresholds=PUBLISHED.erasing,
-                         state=self.guided.saliency_network()["state"], backbone=self.guided.scale.backbone)
+        if self.guided.u2net is None:
+            detector = {"state": self.guided.saliency_network()["state"], "backbone": self.guided.scale.backbone}
+        else:
+            detector = {"state": self.guided.u2net,
+                        "reads_masks": "saliency weights trained on class-agnostic pixel masks (DUTS)"}
+        return self.step(function, name, **self._shown(split), thresholds=PUBLISHED.erasing, **detector)
 
     def _shown(self, split: str) -> dict:
         """The images of a split, and the paint of what is erased from them: the training images' mean colour."""
@@ -314,9 +322,7 @@ class Route(PaperRoute):
     def cues(self, kind: str, net: str = "main", mean: str = "harmonic", frozen: bool = False,
              split: str = "train") -> Step:
         """The cues that the first round learns from; kind is one of CUES."""
-        if kind not in CUES:
-            raise unknown_name("kind of cues", kind, list(CUES))
-        if kind == "G2":
+        if named("kind of cues", kind, CUES) == "G2":
             return self.guided.guides("G2", split=split)
         if kind == "full":
             return self.guided.truth(split)
@@ -331,6 +337,7 @@ class Route(PaperRoute):
 
     def agreement(self, mean: str = "harmonic", kind: str = "S3", split: str = "train") -> Step:
         """Cues at every gamma: histograms of the mean of attention and saliency."""
+        split = self.split(split)
         return self.step(score_agreement, f"{mean} mean with {kind} at every gamma on {split}", "evaluation",
                          view=split, maps=self.volumes(split)["maps"], saliency=self.hierarchy(split)[kind],
                          side=self.side, mean=mean)
@@ -367,7 +374,7 @@ class Route(PaperRoute):
         label += "" if row.gradient == "joint" else f", {row.gradient} gradient"
         return self.step(train_joint, label, view="train", cues=cues["masks"], state=before["state"],
                          backbone=self.backbone(row.net), schedule=self.scale.round, seed=self.seed + 1000 * round,
-                         gradient=row.gradient, random_scale=self.scale.random_scale, **self._frozen(row.net))
+                         gradient=row.gradient, **self._augmented(row.net))
 
     def prediction(self, name: str, crf: bool = False, split: str = "val", scales: tuple[float, ...] = ()) -> Step:
         """Label maps of a row of ROWS on a split; scales: other ones than the profile's three."""
@@ -378,7 +385,12 @@ class Route(PaperRoute):
 
     def scored(self, name: str, crf: bool = False, split: str = "val", scales: tuple[float, ...] = ()) -> Step:
         """The score of a row of ROWS on a split, with or without the dense CRF."""
+        split = self.split(split)
         return self.score(self.prediction(name, crf, split, scales), split)
+
+    def scored_cues(self, name: str, round: int = 1) -> Step:
+        """The score of the cues that a round of a row of ROWS learns from, on the training images."""
+        return self.score(self.cues_of(name, round), "train")
 
     # --- helpers -------------------------------------------------------------------------------------------------
 

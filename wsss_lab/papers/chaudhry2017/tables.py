@@ -3,7 +3,9 @@
 Table 3 is made of pictures and stands with the figures.
 """
 
+from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -14,40 +16,12 @@ from wsss_lab.evaluation.precision_recall import sweep
 from wsss_lab.evaluation.saliency_scores import foreground_precision_recall
 from wsss_lab.lab.profiles import has_test
 from wsss_lab.lab.session import Session
-from wsss_lab.measure.quantities import Derived, NotMeasured, Quantity, cached, figure
+from wsss_lab.lab.steps import Output
+from wsss_lab.measure.quantities import Derived, NotMeasured, Quantity, Source, cached, figure, result
 from wsss_lab.measure.strata import Dial
-from wsss_lab.measure.tables import REFERENCE, Table, measured, table
-from wsss_lab.papers.chaudhry2017.route import (
-    AS_RELEASED,
-    DETECTORS,
-    HIERARCHY,
-    ROWS,
-    Route,
-    trained_rows,
-    tuning_split,
-)
-from wsss_lab.papers.shared_tables import (
-    CLASSES_NOTE,
-    LABEL_QUALITY,
-    NO_TEST,
-    TAGS_KNOWN,
-    TAGS_UNUSED,
-    average_precision_of,
-    beyond_tags,
-    class_table,
-    detector_name,
-    labels_of,
-    labels_used,
-    printed_slips,
-    protocol,
-    scale_words,
-    sweep_cells,
-    train_tags,
-    trained_row,
-    val_tags,
-    when_table,
-    words_on_test,
-)
+from wsss_lab.measure.tables import REFERENCE, Column, Table, measured, table
+from wsss_lab.papers import shared_tables as shared
+from wsss_lab.papers.chaudhry2017.route import AS_RELEASED, HIERARCHY, ROWS, Route, trained_rows, tuning_split
 
 FULL, FROZEN = "S3 + adapt", "S3 + adapt, frozen trunk"  # the paper's method; stage 1 as in the released code
 
@@ -83,54 +57,36 @@ ABLATIONS = (
 
 # --- what is measured -------------------------------------------------------------------------------------------------
 
-
-def row_of(route: Route, row: str) -> str:
-    """A row of ROWS; see `trained_row`."""
-    return trained_row(row, ROWS, trained_rows(route.guided.profile), route.guided.profile)
-
-
-def split_of(route: Route, split: str) -> str:
-    """A split; "final" is that of the paper's test results, or val where there is no other with masks."""
-    tested = has_test(route.guided.profile)
-    if split == "test" and not tested:
-        raise NotMeasured(f"profile {route.guided.profile} has no masks of a test split")
-    return ("test" if tested else "val") if split == "final" else split
+def confusions(row: str, crf: bool = False, split: str = "val", scales: tuple[float, ...] = ()) -> Source:
+    """Of a row's network. scales: at test time, () = the profile's."""
+    return result("confusions", Route.scored, row, crf, split, scales)
 
 
-@cached
-def confusions(row: str, crf: bool = False, split: str = "val", scales: tuple[float, ...] = ()):
-    """Source: confusions of a row's network. scales: at test time, () = the profile's."""
-    return lambda route: route.scored(row_of(route, row), crf, split_of(route, split), scales)["confusions"]
+def cue_confusions(row: str, round: int = 1, output: str = "confusions") -> Source:
+    """Of the cues that a round of a row learns from, on the training images."""
+    return result(output, Route.scored_cues, row, round)
+
+
+def agreement(mean: str = "harmonic", split: str = "train", kind: str = "S3") -> Source:
+    """Confidence counts of Algorithm 1's means; "tuning" is the split that gammas are chosen on."""
+    return result("counts", Route.agreement, mean, kind, split)
 
 
 @cached
-def cue_confusions(row: str, round: int = 1, output: str = "confusions"):
-    """Source: confusions of the cues that a round of a row learns from, on the training images."""
-    return lambda route: route.score(route.cues_of(row_of(route, row), round), "train")[output]
+def attention(split: str, pooling: str = "average", frozen: bool = False, output: str = "counts") -> Source:
+    """Confidence counts of the attention maps alone, or other outputs of Route.volumes. frozen: as FROZEN starts."""
+
+    def source(route: Route) -> Output:
+        if frozen and FROZEN in route.left_out:
+            raise NotMeasured(f"profile {route.profile} doesn't have '{FROZEN}'")
+        return (route.attention_score(split, pooling, frozen) if output == "counts" else
+                route.volumes(split, "main", pooling, frozen))[output]
+
+    return source
 
 
-@cached
-def direct_confusions(tags: str):
-    """Source: confusions of attention and S3 combined directly, on val (Table 4, "no")."""
-    return lambda route: route.score(route.direct(tags))["confusions"]
-
-
-@cached
-def agreement(mean: str = "harmonic", split: str = "train", kind: str = "S3"):
-    """Source: confidence counts of Algorithm 1's means; "tuning" is the split that gammas are chosen on."""
-    return lambda route: route.agreement(mean, kind, tuning_split(route.guided.profile) if split == "tuning" else split
-                                         )["counts"]
-
-
-@cached
-def attention(split: str, pooling: str = "average", frozen: bool = False):
-    """Source: confidence counts of the attention maps alone. frozen: as the row FROZEN starts."""
-    return lambda route: route.attention_score(split, pooling, frozen and bool(row_of(route, FROZEN)))["counts"]
-
-
-@cached
-def objects_found(step: str, output: str = "counts", detector: str = ""):
-    return lambda route: route.objects_found(step, detector=detector)[output]
+def objects_found(step: str, output: str = "counts", detector: str = "") -> Source:
+    return result(output, Route.objects_found, step, "val", detector)
 
 
 @cached
@@ -159,7 +115,7 @@ def cues_miou(row: str, round: int) -> Quantity:
 @cached
 def cues(row: str, which: str, round: int = 1) -> Quantity:
     """Foreground "precision" or "recall" of the cues that a round of a row learns from."""
-    return figure(row, cue_confusions(row, round), LABEL_QUALITY[which])
+    return figure(row, cue_confusions(row, round), shared.LABEL_QUALITY[which])
 
 
 @cached
@@ -170,13 +126,14 @@ def lost_tags(row: str, round: int) -> Quantity:
         given = counts.sum(2)[:, :, 1:-1]  # pixels of each class in the cues, without the undecided ones
         return ((given == 0) & tags[:1]).sum(-1)
 
-    sources = cue_confusions(row, round, "with_void"), train_tags  # with void, so that no pixel is left out
-    return figure("lost", sources, lambda summed: summed, missing, unit="")
+    labels = cue_confusions(row, round, "with_void")  # with void, so that no pixel is left out
+    return figure("lost", (labels, shared.train_tags), lambda summed: summed, missing, unit="")
 
 
 @cached
 def direct(tags: str) -> Quantity:
-    return figure("direct", direct_confusions(tags), mean_iou)
+    """Mean IoU of attention and S3 combined directly, on val (Table 4, "no")."""
+    return figure("direct", lambda route: route.score(route.direct(tags))["confusions"], mean_iou)
 
 
 def at_threshold(counts: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
@@ -185,8 +142,7 @@ def at_threshold(counts: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
     counts: (S, N, 3, K, bins). thresholds: (S,), brought to the nearest edge of a bin. Returns (S, N, 3, K, 2).
     """
     edges = np.round(np.asarray(thresholds) * counts.shape[-1]).astype(int)
-    return np.stack([np.stack([seed[..., :edge].sum(-1), seed[..., edge:].sum(-1)], -1)
-                     for seed, edge in zip(counts, edges, strict=True)])
+    return np.stack([shared.cut_at(seed, edge) for seed, edge in zip(counts, edges, strict=True)])
 
 
 def miou_of_two(counts: np.ndarray) -> np.ndarray:
@@ -219,58 +175,73 @@ def mean_of_maps(mean: str) -> Quantity:
 
 
 @cached
-def mean_at(mean: str, gamma: float) -> Quantity:
-    """The same at a given gamma."""
-    return figure(mean, agreement(mean), miou_of_two, lambda counts: at_threshold(counts, np.full(len(counts), gamma)))
+def miou_at(source: Source, threshold: float) -> Quantity:
+    """Mean IoU at a given threshold of confidence counts."""
+    return figure("", source, miou_of_two, lambda counts: at_threshold(counts, np.full(len(counts), threshold)))
 
 
-# --- stages -----------------------------------------------------------------------------------------------------------
+# --- the tables -------------------------------------------------------------------------------------------------------
+
+Line = Mapping[str, Any]
+
+
+def score(line: Line, split: str = "val") -> Quantity | None:
+    """What the row of a line reaches on a split, with its CRF and at its scales."""
+    return line["row"] and miou(line["row"], line.get("crf") == "yes", split, line.get("scales", ()))
+
+
+def of_row(run: Session, cell: Callable[[str], Any]) -> Column:
+    """A column on the row of a line, where the profile trains it."""
+    return lambda line: cell(line["row"]) if line["row"] in trained_rows(run.profile) else None
+
+
+def _labels(run: Session) -> Column:
+    return of_row(run, lambda row: shared.labels_of(run, run.route.trained(row)))
+
+
+def _rows_of(run: Session, rows: tuple[str, ...]) -> list[str]:
+    """Rows without the one that stands in for another where the profile trains that other one."""
+    return [row for row in rows if row != AS_RELEASED or row in trained_rows(run.profile)]
+
+
+def _protocol(run: Session, split: str = "val", tags: str = shared.TAGS_UNUSED) -> str:
+    return shared.protocol(run, f"maximum of the scores at {shared.scale_words(run.route.scale.scales)}", split, tags)
+
 
 def attention_summary(run: Session) -> Table:
     """Average against max pooling, and the whole network against the new layers only, in stage 1."""
     gamma = run.route.scale.gamma
     alone = gamma / (2 - gamma)
 
-    def swept(line, cell):
-        return sweep_cells(run.results.stack(attention("val", *line["kind"])), alone)[cell]
+    def swept(*cells):
+        return {cell: lambda line, cell=cell: shared.sweep_cells(
+            run.results.stack(attention("val", *line["kind"])), alone)[cell] for cell in cells}
 
     def classified(line):
-        pooling, frozen = line["kind"]
-        return average_precision_of("", lambda route: route.volumes(
-            "val", pooling=pooling, frozen=frozen and bool(row_of(route, FROZEN)))["scores"], val_tags)
+        return shared.average_precision_of("", attention("val", *line["kind"], output="scores"), shared.val_tags)
 
-    def cut(line):
-        return figure("", attention("val", *line["kind"]), miou_of_two,
-                      lambda counts: at_threshold(counts, np.full(len(counts), alone)))
-
-    cells = {cell: lambda line, cell=cell: swept(line, cell)
-             for cell in ("threshold", "fg precision", "fg recall", "best threshold", "mIoU at the best")}
-    columns = {"network": lambda line: run.route.network_name("main"), "pooling": lambda line: line["kind"][0],
-               "trained in stage 1": lambda line: "new layers" if line["kind"][1] else "whole network",
-               **measured("mAP", classified, ours="{}"), **cells, **measured("mIoU", cut, ours="{}", unmeasured=None)}
-    order = ("network", "pooling", "trained in stage 1", "mAP", "mAP 95 %", "threshold", "fg precision", "fg recall",
-             "mIoU", "mIoU 95 %", "best threshold", "mIoU at the best")
     note = (" Attention maps are read with the image's tags known, as cues are made. threshold: what Algorithm 1 asks "
             f"of attention where saliency is 1, gamma / (2 - gamma) with gamma {gamma:g}. The best threshold is chosen "
             "on the same pixel labels and used for nothing. fg: mean over classes. "
-            f"{labels_used(run, run.route.attention())}")
-    return table(run, [{"kind": kind} for kind in ATTENTION], {name: columns[name] for name in order},
-                 "Attention maps alone, after stage 1, per cent", _protocol(run) + note,
-                 {"threshold": 2, "best threshold": 2})
+            f"{shared.labels_used(run, run.route.attention())}")
+    return table(run, [{"kind": kind} for kind in ATTENTION], {
+        "network": lambda line: run.route.network_name("main"), "pooling": lambda line: line["kind"][0],
+        "trained in stage 1": lambda line: "new layers" if line["kind"][1] else "whole network",
+        **measured("mAP", classified, ours="{}"), **swept("threshold", "fg precision", "fg recall"),
+        **measured("mIoU", lambda line: miou_at(attention("val", *line["kind"]), alone), ours="{}", unmeasured=None),
+        **swept("best threshold", "mIoU at the best"),
+    }, "Attention maps alone, after stage 1, per cent", _protocol(run) + note, {"threshold": 2, "best threshold": 2})
 
 
 def hierarchy_summary(run: Session) -> Table:
     """What erasing and looking again finds: recall by the rank of the object, precision and recall of all pixels."""
     def pixels(line, which):
-        return figure("", lambda route: route.salient_pixels(line["step"], "val", line["detector"])["counts"],
+        return figure("", result("counts", Route.salient_pixels, line["step"], "val", line["of"]),
                       lambda summed: getattr(foreground_precision_recall(summed), which))
 
-    columns = {"detector": lambda line: detector_name(run.route.guided, line["detector"]), "saliency": "step"}
+    found: dict[str, Column] = {}
     for rank, which in enumerate(OBJECTS):
-        columns |= measured(which, lambda line, rank=rank: recall(line["step"], rank, line["detector"]),
-                            "{} 95 %", "{} object")
-    columns |= {f"fg {which}": lambda line, which=which: pixels(line, which) for which in ("precision", "recall")}
-    columns["labels used"] = lambda line: "; ".join(beyond_tags(run.route.hierarchy("val", line["detector"]))) or "none"
+        found |= measured(which, lambda line, rank=rank: recall(line["step"], rank, line["of"]), ours="{} object")
     objects = run.results.first(objects_found("S1", "objects"))
     counted = ", ".join(f"{(objects > rank).sum()} with a {which} object" for rank, which in enumerate(OBJECTS) if rank)
     covers = "images and seeds" if run.seeds > 1 else "images only"
@@ -279,29 +250,33 @@ def hierarchy_summary(run: Session) -> Table:
             "class), and precision and recall of all foreground pixels, at saliency 0.5. In brackets: 95 % interval, "
             f"bootstrap over {covers}. The unsupervised detector erases the share of pixels that the other one erases "
             "at the printed thresholds, which is why it has that one's labels. The paper shows pictures only.")
-    return table(run, [{"detector": detector, "step": step} for detector in DETECTORS for step in HIERARCHY], columns,
-                 "Hierarchical saliency: which objects are found, per cent of their pixels", note)
+    return table(run, [{"of": detector, "step": step} for detector in ("", "unsupervised") for step in HIERARCHY], {
+        "detector": lambda line: shared.detector_name(run.route.guided, line["of"]), "saliency": "step", **found,
+        **{f"fg {which}": lambda line, which=which: pixels(line, which) for which in ("precision", "recall")},
+        "labels used": lambda line: "; ".join(shared.beyond_tags(run.route.hierarchy("val", line["of"]))) or "none",
+    }, "Hierarchical saliency: which objects are found, per cent of their pixels", note)
 
 
 def cue_summary(run: Session) -> Table:
     """The pixel cues on the training images before and after adapting, and the segmenter that learns from them."""
-    def after(of):
-        return lambda line: of(line["row"], line["last"]) if line["last"] > 1 else None
+    found: dict[str, Column] = {}
+    for when in ("before", "after"):
+        def of(quantity, *more, when=when):
+            return lambda line: quantity(line["row"], *more, line[when]) if line[when] else None
 
-    columns = {"row": "row"}
-    for when, wrap in (("before", lambda of: lambda line: of(line["row"], 1)), ("after", after)):
-        columns |= {f"fg P {when}": wrap(lambda row, round: cues(row, "precision", round)),
-                    f"fg R {when}": wrap(lambda row, round: cues(row, "recall", round)),
-                    **measured(when, wrap(cues_miou), "mIoU 95 % {}", "mIoU {}"), f"lost {when}": wrap(lost_tags)}
-    columns |= {**measured("val", lambda line: miou(line["row"]), ours="segmenter {}", unmeasured=None),
-                "labels used": lambda line: _labels_of(run, line["row"])}
+        found |= {f"fg P {when}": of(cues, "precision"), f"fg R {when}": of(cues, "recall"),
+                  **measured(when, of(cues_miou), "mIoU 95 % {}", "mIoU {}"), f"lost {when}": of(lost_tags)}
     train = run.view("train")
     note = (f" Cues: on the {len(train)} training images with their tags known; before adapting (Algorithm 1, or G2's "
             "guides, whose undecided pixels count as missed) and after, those of the last round. fg precision (P) and "
             f"recall (R): means over classes. lost: of the {train.tags.sum()} tags of training images, how many get no "
             "pixel at all. The paper gives no numbers for cues.")
-    lines = [{"row": name, "last": ROWS[name].rounds if ROWS[name].adapt else 1} for name in _rows_of(run, CUE_ROWS)]
-    return table(run, lines, columns, "Pixel cues and what is learnt from them, per cent", _protocol(run) + note)
+    lines = [{"row": name, "before": 1, "after": ROWS[name].rounds if ROWS[name].adapt and ROWS[name].rounds > 1 else 0}
+             for name in _rows_of(run, CUE_ROWS)]
+    return table(run, lines, {
+        "row": "row", **found, **measured("val", score, ours="segmenter {}", unmeasured=None),
+        "labels used": _labels(run),
+    }, "Pixel cues and what is learnt from them, per cent", _protocol(run) + note)
 
 
 def mean_summary(run: Session) -> Table:
@@ -312,41 +287,32 @@ def mean_summary(run: Session) -> Table:
             f"that are not adapted, gamma {gamma:g} for the harmonic mean as in the paper, the best for the others. "
             "The paper gives no numbers.")
     return table(run, [{"mean": mean, "row": row} for mean, row in MEAN_ROWS.items()], {
-        "mean": "mean", **measured(f"at gamma {gamma:g}", lambda line: mean_at(line["mean"], gamma), "95 % {}",
-                                   "cues {}"),
+        "mean": "mean", **measured(f"at gamma {gamma:g}", lambda line: miou_at(agreement(line["mean"]), gamma),
+                                   "95 % {}", "cues {}"),
         f"best gamma on {tuning}": lambda line: float(best_gammas(run.results.stack(
             agreement(line["mean"], "tuning"))).mean()),
         **measured("at the best", lambda line: mean_of_maps(line["mean"]), "95 % {}", "cues {}"),
-        **measured("val", lambda line: miou(line["row"]), ours="segmenter {}"),
-        "labels used": lambda line: _labels_of(run, line["row"]),
+        **measured("val", score, ours="segmenter {}"), "labels used": _labels(run),
     }, "Means of attention and saliency, mIoU in per cent", _protocol(run) + note, {f"best gamma on {tuning}": 2})
 
 
-# --- the tables of the paper ------------------------------------------------------------------------------------------
 
 def table1(run: Session) -> Table:
     """State of the art as printed, and our rows of the paper's methods and of Oh et al.'s."""
     lines = [line | {"row": OWN_METHODS.get(line["method"]), "method": line["method"].removesuffix(" (ours)")}
              for line in run.published("table1").to_dict("records")]
     lines += [{"method": "Joon et al. with DCSP's network", "crf": crf, "row": "G2"} for crf in ("no", "yes")]
-
-    def ours(line, split):
-        return line["row"] and miou(line["row"], line["crf"] == "yes", split)
-
-    def own(line, of):
-        return of(line["row"]) if line["row"] in trained_rows(run.profile) else None
-
     note = (" Quoted rows are as printed, measured by others on VOC. Joon et al. is Oh et al. 2017: its rule G2, with "
             "VGG as in print; the last two rows, not in the paper's table, give it the network of DCSP-ResNet-101, so "
             f"that only cues and losses differ. network, labels used: of our rows. "
-            f"{words_on_test(run, has_test(run.profile))}")
+            f"{shared.words_on_test(run, has_test(run.profile))}")
     return table(run, lines, {
         "method": "method", "reference": "reference", "CRF": "crf", "val paper": "val_miou_pct",
-        **measured("val", lambda line: ours(line, "val")), "test paper": "test_miou_pct",
-        **measured("test", lambda line: ours(line, "test"), unmeasured=NO_TEST),
-        "network": lambda line: own(line, lambda row: run.route.network_name(ROWS[row].net)),
-        "labels used": lambda line: own(line, lambda row: _labels_of(run, row)), "remark in print": "note",
-        "source": lambda line: own(line, lambda row: "measured") or "quoted",
+        **measured("val", score), "test paper": "test_miou_pct",
+        **measured("test", partial(score, split="test"), unmeasured=shared.NO_TEST),
+        "network": of_row(run, lambda row: run.route.network_name(ROWS[row].net)),
+        "labels used": _labels(run), "remark in print": "note",
+        "source": lambda line: of_row(run, lambda row: "measured")(line) or "quoted",
     }, "Methods compared, mIoU in per cent", _protocol(run) + note)
 
 
@@ -354,26 +320,24 @@ def table2(run: Session) -> Table:
     """Saliency mask against adapting, with and without CRF; and the control that trains as long without adapting."""
     printed = run.published("table2")
     before = printed[printed["adapt"] == "no"].set_index(["crf", "saliency_mask"])["val_miou_pct"]
-    lines = []
-    for line in printed.to_dict("records"):
-        kind, adapted = line["saliency_mask"].split()[0], line["adapt"] == "yes"
-        gain = line["val_miou_pct"] - before[line["crf"], line["saliency_mask"]] if adapted else None
-        lines.append(line | {"row": f"{kind} + adapt" if adapted else kind, "plain": kind, "gain": gain})
+    lines = [line | {"plain": kind, "row": kind + " + adapt" * (line["adapt"] == "yes")}
+             for line in printed.to_dict("records") for kind in line["saliency_mask"].split()[:1]]
     lines.append({"crf": "no", "saliency_mask": "S3 (HS)", "adapt": "no, two rounds", "row": "S3, longer",
                   "plain": "S3"})
 
-    def ours(line, row):
-        return miou(line[row], line["crf"] == "yes")
+    def printed_gain(line):
+        return line["val_miou_pct"] - before[line["crf"], line["saliency_mask"]] if line["adapt"] == "yes" else None
+
+    def gain(line):
+        return score(line) - score(line | {"row": line["plain"]}) if line["row"] != line["plain"] else None
 
     note = (" gain: in percentage points over the row with the same saliency mask and CRF whose cues are not adapted. "
             "Adapting comes with a second round of training; the last row, not in the paper's table, trains the second "
-            f"round on the old cues. {labels_used(run, run.route.trained(FULL))}")
+            f"round on the old cues. {shared.labels_used(run, run.route.trained(FULL))}")
     return table(run, lines, {
         "CRF": "crf", "saliency mask": "saliency_mask", "adapt": "adapt",
-        "rounds": lambda line: ROWS[row_of(run.route, line["row"])].rounds, "val paper": "val_miou_pct",
-        **measured("val", lambda line: ours(line, "row")), "gain paper": "gain",
-        **measured("gain", lambda line: (ours(line, "row") - ours(line, "plain") if line["row"] != line["plain"] else
-                                         None), unmeasured=None),
+        "rounds": of_row(run, lambda row: ROWS[row].rounds), "val paper": "val_miou_pct",
+        **measured("val", score), "gain paper": printed_gain, **measured("gain", gain, unmeasured=None),
     }, "Saliency mask, adapted cues and CRF: mIoU in per cent", _protocol(run) + note)
 
 
@@ -389,7 +353,7 @@ def table4(run: Session) -> Table:
             "each val image and scored as they are. The paper does not say which classes it lets in: those that the "
             "attention network sees with a probability above 1/2 (the best one if there is none), as a method without "
             "tags must; or, in the row that says so, the image's own tags. What the class loss alone brings is another "
-            f"question, see the ablations. {labels_used(run, run.route.trained(FULL))}")
+            f"question, see the ablations. {shared.labels_used(run, run.route.trained(FULL))}")
     return table(run, lines, {
         "joint training": "joint", "scored": "scored", "val paper": "paper",
         **measured("val", lambda line: line["ours"]), "gain paper": "gain",
@@ -399,12 +363,12 @@ def table4(run: Session) -> Table:
 
 def per_class(run: Session, name: str, split: str) -> Table:
     """Table 5 or 6: a line for each printed column."""
-    note = (f" All rows with adapted cues.{CLASSES_NOTE} Means that disagree with their cells in print are kept: "
-            f"{printed_slips(run, name)}. {labels_used(run, run.route.trained(FULL))}")
-    return class_table(run, name, split, run.published(name).to_dict("records"), lambda line: miou(
-        f"{line['saliency_step']} + adapt", line["crf"] == "yes", split),
-        f"IoU of each class by erasing step, {split}, per cent", _protocol, note,
-        {"saliency": "saliency_step", "CRF": "crf"})
+    lines = [line | {"row": f"{line['saliency_step']} + adapt"} for line in run.published(name).to_dict("records")]
+    note = (f" All rows with adapted cues.{shared.CLASSES_NOTE} Means that disagree with their cells in print are "
+            f"kept: {shared.printed_slips(run, name)}. {shared.labels_used(run, run.route.trained(FULL))}")
+    return shared.class_table(run, name, split, lines, partial(score, split=split),
+                              f"IoU of each class by erasing step, {split}, per cent", _protocol, note,
+                              {"saliency": "saliency_step", "CRF": "crf"})
 
 
 def ablations(run: Session) -> Table:
@@ -412,50 +376,31 @@ def ablations(run: Session) -> Table:
     printed = printed[printed["crf"] == "no"].set_index(["saliency_mask", "adapt"])["val_miou_pct"]
     paper = {(FULL, ()): printed["S3 (HS)", "yes"], ("S3", ()): printed["S3 (HS)", "no"]}
     first = (f"nothing: {FULL}, joint loss", FULL, ())
-    rows = _rows_of(run, [row for _, row, _ in ABLATIONS])
+    rows = _rows_of(run, (FULL, *(row for _, row, _ in ABLATIONS)))
     lines = [{"changed": changed, "row": row, "scales": scales, "paper": paper.get((row, scales))}
-             for changed, row, scales in (first, *ABLATIONS) if row in rows or row == FULL]
-
-    def ours(line):
-        return miou(line["row"], scales=line["scales"])
-
+             for changed, row, scales in (first, *ABLATIONS) if row in rows]
     note = (" gain: over the first row, in percentage points, paired by image and seed. Each round is equally long. "
             "With the released gradient the class loss changes nothing that labels pixels, so that one of these two "
             "changes is enough.")
     return table(run, lines, {
-        "changed": "changed", "val paper": "paper", **measured("val", ours),
-        **measured("gain", lambda line: REFERENCE if line is lines[0] else ours(line) - miou(FULL), unmeasured=None),
-        "labels used": lambda line: _labels_of(run, line["row"]),
+        "changed": "changed", "val paper": "paper", **measured("val", score),
+        **measured("gain", lambda line: REFERENCE if line is lines[0] else score(line) - miou(FULL), unmeasured=None),
+        "labels used": _labels(run),
     }, "One thing changed at a time, mIoU in per cent", _protocol(run) + note)
 
 
-def _protocol(run: Session, split: str = "val", tags: str = TAGS_UNUSED) -> str:
-    return protocol(run, f"maximum of the scores at {scale_words(run.route.scale.scales)}", split, tags)
-
-
-def _rows_of(run: Session, rows: list[str] | tuple[str, ...]) -> list[str]:
-    """Rows without the one that stands in for another where the profile trains that other one."""
-    return [row for row in rows if row != AS_RELEASED or row in trained_rows(run.profile)]
-
-
-def _labels_of(run: Session, row: str) -> str:
-    return labels_of(run, run.route.trained(row_of(run.route, row)))
-
-
 #: When does it help? See wsss_lab.measure.strata.
-DIALS = (
-    Dial((cues_miou("S3", 1) - cues_miou("S1", 1)).called("S3 - S1"), "% of the second object that S1 finds",
-         lambda route: route.objects_found("S1", "train")["counts"],
-         lambda counts: 100 * divide(counts[:, :, 1, FOUND], counts[:, :, 1, AREA])),
-    Dial((cues_miou("S3", 1) - cues_miou("S1", 1)).called("S3 - S1"), "objects, 3 or more",
-         lambda route: route.objects_found("S1", "train")["counts"],
-         lambda counts: (counts[..., AREA] > 0).sum(-1, dtype=float), parts=3),
-)
+DIALS = tuple(
+    Dial((cues_miou("S3", 1) - cues_miou("S1", 1)).called("S3 - S1"), by,
+         lambda route: route.objects_found("S1", "train")["counts"], of, parts) for by, of, parts in (
+        ("% of the second object that S1 finds",
+         lambda counts: 100 * divide(counts[:, :, 1, FOUND], counts[:, :, 1, AREA]), 5),
+        ("objects, 3 or more", lambda counts: (counts[..., AREA] > 0).sum(-1, dtype=float), 3)))
 
 TABLES = {"table1": table1, "table2": table2, "table4": table4,
           "table5": partial(per_class, name="table5", split="val"),
           "table6": partial(per_class, name="table6", split="test"),
           "text_attention": attention_summary, "text_hierarchy": hierarchy_summary, "text_cues": cue_summary,
           "text_means": mean_summary, "ablations": ablations,
-          "when": partial(when_table, dials=DIALS, words=lambda run: _protocol(run, "train", TAGS_KNOWN),
+          "when": partial(shared.when_table, dials=DIALS, words=lambda run: _protocol(run, "train", shared.TAGS_KNOWN),
                           scores="the cues on the training images")}

@@ -39,48 +39,10 @@ from wsss_lab.measure.claims import (
 from wsss_lab.measure.quantities import NotMeasured, Quantity, Results, Source, best, cached, figure
 from wsss_lab.papers.araslanov2020 import route as araslanov2020
 from wsss_lab.papers.chaudhry2017 import route as chaudhry2017
-from wsss_lab.papers.lee2021.route import (
-    DETECTORS,
-    PUBLISHED,
-    SCALES,
-    SHARES,
-    STRATEGY_ROWS,
-    TAUGHT,
-    TAUS,
-    Route,
-    detector_row,
-    share_row,
-    tau_row,
-    taught,
-)
-from wsss_lab.papers.lee2021.tables import (
-    AFFINITY,
-    CAM,
-    CUTS,
-    EPS,
-    EXPANDED,
-    LOW_BACKGROUND,
-    Pair,
-    backgrounds,
-    boundary,
-    confused,
-    confusions,
-    contexts,
-    covered,
-    curves,
-    foreground,
-    found,
-    objects,
-    of_classes,
-    pairs_of,
-    pseudo,
-    scored_tags,
-    scored_view,
-    segmented,
-    selected_tags,
-    shown,
-    target,
-)
+from wsss_lab.papers.lee2021 import route as lee2021
+from wsss_lab.papers.lee2021 import tables
+from wsss_lab.papers.lee2021.route import DETECTORS, SCALES, TAUGHT, Route, detector_row, share_row, tau_row, taught
+from wsss_lab.papers.lee2021.tables import AFFINITY, CAM, EPS, Pair, confused, confusions, pseudo, segmented, shown
 from wsss_lab.papers.oh2017 import route as oh2017
 from wsss_lab.seeds.localisation import BACKGROUND
 
@@ -173,15 +135,16 @@ def labelled_by_saliency(salient: np.ndarray, tags: np.ndarray) -> np.ndarray:
     return labelled
 
 
-SALIENCY_ALONE = figure("saliency under the one tag", [covered, scored_tags], mean_iou, labelled_by_saliency)
-ON_ONE_TAG = {row: figure(f"{shown(row)} on images with one tag", [confusions(row), scored_tags], mean_iou,
+SALIENCY_ALONE = figure("saliency under the one tag", [tables.covered, tables.scored_tags], mean_iou,
+                        labelled_by_saliency)
+ON_ONE_TAG = {row: figure(f"{shown(row)} on images with one tag", [confusions(row), tables.scored_tags], mean_iou,
                           lambda matrices, tags: matrices[:, one_tag(tags)]) for row in (EPS, CAM)}
 
 
 @cached
 def follows(fact: str, words: str, sign: int) -> Quantity:
     """Rank correlation of an image's IoU with a fact of route.objects times `sign`, on the world of many objects."""
-    return figure(f"rank correlation of IoU with {words}", [*MANY[0].sources, objects(fact)], correlation,
+    return figure(f"rank correlation of IoU with {words}", [*MANY[0].sources, tables.objects(fact)], correlation,
                   lambda matrices, facts: rank_sums(sign * facts[0].astype(float), image_iou(matrices)), unit="")
 
 
@@ -193,18 +156,17 @@ def image_iou(matrices: np.ndarray) -> np.ndarray:
 
 # --- conditions that several claims share -----------------------------------------------------------------------------
 
-
 def at_most(high: float, differences: Mapping[str, Quantity]) -> Condition:
     """Differences of which none exceeds `high`, interval included; the largest is shown."""
-    parts = {name: between(each, high=high) for name, each in differences.items()}
+    parts = [between(each, high=high) for each in differences.values()]
 
     def decide(claim: Claim, results: Results) -> Decision:
-        decided = [part.decide(claim, results) for part in parts.values()]
         name = max(differences, key=lambda each: differences[each].value(results))
         known = differences[name].interval(results)
-        return replace(jointly(decided), measured=f"largest: {name} {known.number(known.mean)}", interval=known.ends)
+        return replace(jointly(part.decide(claim, results) for part in parts), interval=known.ends,
+                       measured=f"largest: {name} {known.number(known.mean)}")
 
-    return Condition(decide, tuple(dict.fromkeys(source for part in parts.values() for source in part.reads)))
+    return Condition(decide, tuple(dict.fromkeys(source for part in parts for source in part.reads)))
 
 
 def apart(quantities: Mapping[str, Quantity]) -> dict[str, Quantity]:
@@ -219,97 +181,95 @@ def listed(text: str, quantities: Mapping[str, Quantity], *more: Quantity) -> Se
 
 # --- surroundings: C02 to C04 -----------------------------------------------------------------------------------------
 
-
 def over_pairs(condition_of: Callable[[list[Pair], list[str]], Condition], *methods: str) -> Condition:
     """A condition on the pairs of a world and on methods of `contexts`, AffinityNet too where a profile has it."""
     counts = ("false", "present", "confusions")
-    reads = [scored_view, scored_tags, contexts(CAM, "known")]
-    reads += [contexts(method, name) for method in (CAM, *methods) for name in counts]
+    reads = [tables.scored_view, tables.scored_tags, tables.contexts(CAM, "known")]
+    reads += [tables.contexts(method, name) for method in (CAM, *methods) for name in counts]
 
     def decide(claim: Claim, results: Results) -> Decision:
         known = [*methods, AFFINITY] if SCALES[scales_as(results.run.profile)].affinity else [*methods]
-        return condition_of(pairs_of(results.first), known).decide(claim, results)
+        return condition_of(tables.pairs_of(results.first), known).decide(claim, results)
 
-    return Condition(decide, tuple(reads), tuple(contexts(AFFINITY, name) for name in counts))
+    return Condition(decide, tuple(reads), tuple(tables.contexts(AFFINITY, name) for name in counts))
 
 
 def ratios(pairs: list[Pair], methods: Sequence[str]) -> Sentence:
     """Confusion ratios of each pair by each method, as in "boat on water CAM 0.74, EPS 0.10"."""
+    return Sentence(lambda results: "Confusion ratios: " + "; ".join(f"{pair.name} " + ", ".join(
+        f"{shown(method)} {confused(method, pair).value(results):.2f}" for method in methods) for pair in pairs) + ".")
 
-    def text(results: Results) -> str:
-        return "; ".join(f"{pair.name} " + ", ".join(f"{shown(method)} {confused(method, pair).value(results):.2f}"
-                                                     for method in methods) for pair in pairs)
 
-    return Sentence(lambda results: f"Confusion ratios: {text(results)}.")
+def more_confused(pairs: list[Pair], methods: Sequence[str], other: str) -> dict[str, Quantity]:
+    """The confusion ratio of each pair by each method less that by another one."""
+    return {f"{pair.name}, {shown(method)} - {shown(other)}": confused(method, pair) - confused(other, pair)
+            for pair in pairs for method in methods if method != other}
 
 
 def confuses_least(pairs: list[Pair], methods: list[str]) -> Condition:
     """C02: less than CAM, and than CAM after AffinityNet where that is run."""
-    differences = {f"{pair.name}, {method} - EPS": confused(method, pair) - confused(EPS, pair)
-                   for pair in pairs for method in methods if method != EPS}
-    return told(all_above(differences, "the confusion ratio between others and EPS"), ratios(pairs, methods),
-                "Not run here: SEAM, ICD, SGAN.")
+    return told(all_above(more_confused(pairs, methods, EPS), "the confusion ratio between others and EPS"),
+                ratios(pairs, methods), "Not run here: SEAM, ICD, SGAN.")
 
 
 def segments_the_target_better(pairs: list[Pair], methods: list[str]) -> Condition:
     """C03: "much" is half of the least printed gain, "at equal confusion" that EPS doesn't confuse more than CAM."""
-    more = {f"{pair.name}, EPS - CAM": confused(EPS, pair) - confused(CAM, pair) for pair in pairs}
-    gains = [above(target(EPS, pair) - target(CAM, pair), half=6.35) for pair in pairs]
-    return told(every(*gains, at_most(0.05, more)), ratios(pairs, methods), "Not run here: SGAN.")
+    gains = [above(tables.target(EPS, pair) - tables.target(CAM, pair), half=6.35) for pair in pairs]
+    return told(every(*gains, at_most(0.05, more_confused(pairs, [EPS], CAM))), ratios(pairs, methods),
+                "Not run here: SGAN.")
 
 
 def expansion_confuses_more(pairs: list[Pair], methods: list[str]) -> Condition:
     """C04: the expansion method is CAM with half of its background score."""
     cues = "; CAM + AffinityNet is an expansion with cues for boundaries" * (AFFINITY in methods)
-    differences = {f"{pair.name}, expanded - CAM": confused(EXPANDED, pair) - confused(CAM, pair) for pair in pairs}
-    return told(all_above(differences, "the confusion ratio between expanded CAM and CAM"),
-                f"CAM expands with a background score of {LOW_BACKGROUND:g} instead of {BACKGROUND:g}{cues}.",
+    more = more_confused(pairs, [tables.EXPANDED], CAM)
+    return told(all_above(more, "the confusion ratio between expanded CAM and CAM"),
+                f"CAM expands with a background score of {tables.LOW_BACKGROUND:g} instead of {BACKGROUND:g}{cues}.",
                 ratios(pairs, methods), "Not run here: SEAM.")
 
 
 # --- map selection and its parameters: C05 to C07, C17, C18 -----------------------------------------------------------
 
-STRATEGIES, LEARNED_STRATEGIES = ({row: pseudo(row, output) for row in STRATEGY_ROWS}
+STRATEGIES, LEARNED_STRATEGIES = ({row: pseudo(row, output) for row in lee2021.STRATEGY_ROWS}
                                   for output in ("masks", "learned"))
 
 
-@sentence(curves(EPS))
+@sentence(tables.curves(EPS))
 def tags_selected(results: Results) -> str:
-    return (f"At the end of its training the adaptive strategy counts {selected_tags(results, EPS):.0f} % of the tags "
-            "with the foreground, the naive one all of them.")
+    return (f"At the end of its training the adaptive strategy counts {tables.selected_tags(results, EPS):.0f} % of "
+            "the tags with the foreground, the naive one all of them.")
 
 
 def named(results: Results, chosen: np.ndarray) -> str:
     """Names of chosen classes, bool (C,)."""
-    return ", ".join(name for name, each in zip(results.first(scored_view).classes, chosen, strict=True) if each)
+    return ", ".join(np.array(results.first(tables.scored_view).classes)[chosen])
 
 
 def gains_on(results: Results, worse: str, chosen: np.ndarray, output: str = "masks") -> list[Quantity]:
     """What EPS gains over a row on chosen classes, bool (C,), and on the others."""
-    names = named(results, chosen), "the others"
-    return [of_classes(EPS, tuple(each), name, output) - of_classes(worse, tuple(each), name, output)
-            for each, name in zip((chosen, ~chosen), names, strict=True)]
+    return [tables.of_classes(EPS, tuple(each), name, output) - tables.of_classes(worse, tuple(each), name, output)
+            for each, name in ((chosen, named(results, chosen)), (~chosen, "the others"))]
 
 
 def by_classes(results: Results, worse: str, chosen: np.ndarray) -> str:
     """Sentences on what EPS gains over a row on chosen classes, bool (C,), and on the others."""
-    gains = [[each.interval(results) for each in gains_on(results, worse, chosen, output)]
-             for output in ("masks", "learned")]
-    plain, learned = (f"on {named(results, chosen)} {own}, on the others {others}" for own, others in gains)
-    return f"Gains: {plain}. {LEARNED}: {learned}."
+    plain, learned = ([each.interval(results) for each in gains_on(results, worse, chosen, output)]
+                      for output in ("masks", "learned"))
+    text = f"on {named(results, chosen)} {{}}, on the others {{}}."
+    return f"Gains: {text.format(*plain)} {LEARNED}: {text.format(*learned)}"
 
 
 def class_reads(worse: str) -> tuple[Source, ...]:
-    return scored_view, *(confusions(row, output) for row in (EPS, worse) for output in ("masks", "learned"))
+    return tables.scored_view, *(confusions(row, output) for row in (EPS, worse) for output in ("masks", "learned"))
 
 
-@condition(covered, *class_reads("naive"))
+@condition(tables.covered, *class_reads("naive"))
 def ignored_classes_gain(claim: Claim, results: Results) -> Decision:
     """C06: the quarter of the classes of which least is salient gain, and more than the others."""
-    pooled = results.stack(covered).sum(1)[:, 1:]
+    pooled = results.stack(tables.covered).sum(1)[:, 1:]
     salient = divide(pooled[..., 1], pooled.sum(-1)).mean(0)  # share of each class
-    lowest = np.zeros(len(salient), bool)
-    lowest[np.argsort(salient)[:max(1, round(LOWEST * np.isfinite(salient).sum()))]] = True
+    lowest = np.isin(np.arange(len(salient)),
+                     np.argsort(salient)[:max(1, round(LOWEST * np.isfinite(salient).sum()))])
     own, others = gains_on(results, "naive", lowest)
     parts = [100 * nan_mean(salient[chosen]) for chosen in (lowest, ~lowest)]
     return told(every(above(own), above((own - others).called(f"more on {named(results, lowest)}", "pp"))),
@@ -320,7 +280,7 @@ def ignored_classes_gain(claim: Claim, results: Results) -> Decision:
 @sentence(*class_reads("pre-defined"))
 def reserved_classes(results: Results) -> str:
     """Where the choice per image differs from the list."""
-    chosen = np.isin(np.arange(len(results.first(scored_view).classes)),
+    chosen = np.isin(np.arange(len(results.first(tables.scored_view).classes)),
                      results.route.selection("pre-defined")["reserved"])
     if not chosen.any():
         return "No class of this world is in the list, so that the pre-defined strategy is the naive one."
@@ -328,32 +288,32 @@ def reserved_classes(results: Results) -> str:
             f"{by_classes(results, 'pre-defined', chosen)}")
 
 
+TAU = {f"{tau:g}": tau_row(tau) for tau in lee2021.TAUS}
+SHARE = {f"{share:g}": share_row(share) for share in lee2021.SHARES}
+FLAT = {f"tau {tau}": pseudo(row) for tau, row in TAU.items() if 0.3 <= float(tau) <= 0.5}
+
+
 def parameter(rows: Mapping[str, str], text: str) -> list[Sentence]:
     """Sentences on a parameter's settings. rows: its values -> rows."""
-    known = {value: pseudo(row) for value, row in rows.items()}
+    known, learned = ({value: pseudo(row, output) for value, row in rows.items()} for output in ("masks", "learned"))
 
     @sentence(*known.values())
     def spread(results: Results) -> str:
         each = np.array([quantity.values(results) for quantity in known.values()])
         return f"The standard deviation over seeds is {each.std(1, ddof=1).mean():.1f} pp." if results.seeds > 1 else ""
 
-    learned = {value: pseudo(row, "learned") for value, row in rows.items()}
     return [listed(f"{text} {{}} %.", known), spread, listed(f"{LEARNED}: {{}} %.", learned)]
 
-
-TAU = {f"{tau:g}": tau_row(tau) for tau in TAUS}
-FLAT = {f"tau {tau}": pseudo(row) for tau, row in TAU.items() if 0.3 <= float(tau) <= 0.5}
-SHARE = {f"{share:g}": share_row(share) for share in SHARES}
 
 # --- accuracy and refinement: C08, C09, C20 --------------------------------------------------------------------------
 
 GAIN = pseudo(EPS) - pseudo(CAM)
 
 
-@sentence(backgrounds(EPS), backgrounds(CAM))
+@sentence(tables.backgrounds(EPS), tables.backgrounds(CAM))
 def best_backgrounds(results: Results) -> str:
     """What the constant background score does to EPS and CAM."""
-    swept = {row: sweep(results.stack(backgrounds(row)).sum(1)) for row in (EPS, CAM)}
+    swept = {row: sweep(results.stack(tables.backgrounds(row)).sum(1)) for row in (EPS, CAM)}
     scores = {row: each.mean_iou.mean(0) for row, each in swept.items()}
     best_ones = ", ".join(f"{shown(row)} {100 * each.max():.1f} % at {swept[row].thresholds[each.argmax()]:.2f}"
                           for row, each in scores.items())
@@ -376,7 +336,6 @@ def refinement_adds_little(profile: str) -> Condition:
 
 
 # --- segmenters: C10 to C16, C21 -------------------------------------------------------------------------------------
-
 
 def ahead(ours: Mapping[str, str], net: str, rivals_on: Mapping[str, Mapping[str, Quantity]]) -> dict[str, Quantity]:
     """How far a segmenter taught by rows of ours, name -> row, is ahead of rivals: split -> their names and figures."""
@@ -471,7 +430,7 @@ def every_detector_works(profile: str) -> Condition:
 
 def better_detectors(results: Mapping[str, Quantity], split: str) -> Condition:
     """Of two detectors the one with clearly greater foreground IoU on val teaches better. results: detector -> mIoU."""
-    quality = {name: foreground(name) for name in results}
+    quality = {name: tables.foreground(name) for name in results}
 
     @condition(*quality.values(), *results.values())
     def decide(claim: Claim, measured: Results) -> Decision:
@@ -484,7 +443,7 @@ def better_detectors(results: Mapping[str, Quantity], split: str) -> Condition:
     return decide
 
 
-QUALITY = {name: foreground(name) for name in DETECTORS}
+QUALITY = {name: tables.foreground(name) for name in DETECTORS}
 TAUGHT_BY = {name: segmented(detector_row(name), V1_RESNET) for name in DETECTORS}
 
 
@@ -513,10 +472,10 @@ def unsupervised_beats_supervised(profile: str) -> Condition:
                 with_the_same_saliency, listed("Unsupervised EPS against CAM: {}.", cam))
 
 
-@sentence(objects("objects"), *MANY[0].sources)
+@sentence(tables.objects("objects"), *MANY[0].sources)
 def few_and_many(results: Results) -> str:
     """IoU of an image by how many objects it shows."""
-    count, values = np.asarray(results.first(objects("objects"))), image_iou(results.stack(MANY[0].sources[0]))
+    count, values = np.asarray(results.first(tables.objects("objects"))), image_iou(results.stack(MANY[0].sources[0]))
     few = count <= np.median(count)
     halves = [100 * float(nan_mean(values[:, chosen]).mean()) for chosen in (few, ~few)]
     return (f"Mean IoU of the classes that an image shows: {halves[0]:.1f} % with up to {np.median(count):g} objects, "
@@ -525,20 +484,20 @@ def few_and_many(results: Results) -> str:
 
 # --- the claims ------------------------------------------------------------------------------------------------------
 
-F1_WIDE = [boundary(row, "f1", 1) for row in (EPS, CAM)]
-NARROW, WIDE = (f"{100 * share:g} %" for share in PUBLISHED.boundary_shares)
-SALIENT = {which: foreground("estimated", which) - foreground("masks", which)
+F1_WIDE = [tables.boundary("f1", row, 1) for row in (EPS, CAM)]
+NARROW, WIDE = (f"{100 * share:g} %" for share in lee2021.PUBLISHED.boundary_shares)
+SALIENT = {which: tables.foreground("estimated", which) - tables.foreground("masks", which)
            for which in ("iou", "recall", "precision")}
 
 CLAIMS: dict[str, Condition] = {
-    "C01": told(every(*(above(boundary(EPS, which) - boundary(CAM, which), half=which == "f1" and 19.2)
+    "C01": told(every(*(above(tables.boundary(which, EPS) - tables.boundary(which, CAM), half=which == "f1" and 19.2)
                         for which in ("f1", "recall", "precision"))),
                 also(f"Boundaries match within {NARROW} of an image's diagonal, or 1 pixel where that is more. Within "
                      f"{WIDE}: F1 EPS {{}}, CAM {{}} %, {{}}.", *F1_WIDE, F1_WIDE[0] - F1_WIDE[1]),
                 "Not run here: BES, SEAM."),
     "C02": over_pairs(confuses_least, CAM, EPS),
     "C03": over_pairs(segments_the_target_better, CAM, EPS),
-    "C04": over_pairs(expansion_confuses_more, CAM, EXPANDED),
+    "C04": over_pairs(expansion_confuses_more, CAM, tables.EXPANDED),
     "C05": told(every(largest(EPS, STRATEGIES), above(STRATEGIES[EPS] - STRATEGIES["naive"], half=1.45)),
                 listed("mIoU: {} %.", STRATEGIES),
                 listed(f"{LEARNED}: {{}} %, adaptive - naive {{}}.", LEARNED_STRATEGIES,
@@ -550,7 +509,7 @@ CLAIMS: dict[str, Condition] = {
     "C08": told(every(above(GAIN, half=True), where_run(all_above(
         {f"EPS - {name}": pseudo(EPS) - each for name, each in LABELS.items()}, "mIoU between EPS and other papers"))),
                 also("Foreground precision/recall: EPS {}/{}, CAM {}/{} %.",
-                     *(found(row, which) for row in (EPS, CAM) for which in ("precision", "recall"))),
+                     *(tables.found(row, which) for row in (EPS, CAM) for which in ("precision", "recall"))),
                 best_backgrounds,
                 also("With its learned background map EPS has {} %, {} against CAM.", pseudo(EPS, "learned"),
                      pseudo(EPS, "learned") - pseudo(CAM)), "Not run here: SEAM, ICD, SGAN."),
@@ -571,8 +530,9 @@ CLAIMS: dict[str, Condition] = {
                 "The estimate knows the tags of the image, the detector doesn't. Restored objects show in recall, "
                 "removed noise in precision.",
                 also("Maps count as salient from one half on; "
-                     + ", ".join(f"at {cut:g} {{}} and {{}}" for cut in CUTS) + " %.",
-                     *(foreground(of, cut=place) for place in range(len(CUTS)) for of in ("estimated", "masks")))),
+                     + ", ".join(f"at {cut:g} {{}} and {{}}" for cut in tables.CUTS) + " %.",
+                     *(tables.foreground(of, cut=place) for place in range(len(tables.CUTS))
+                       for of in ("estimated", "masks")))),
     "C20": told(every(above(GAIN, half=True), above(ON_ONE_TAG[EPS] - SALIENCY_ALONE)),
                 also("On images with one tag, the salient pixels under that tag have {} %, CAM {}.", SALIENCY_ALONE,
                      ON_ONE_TAG[CAM])),

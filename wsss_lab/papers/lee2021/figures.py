@@ -22,35 +22,10 @@ from wsss_lab.lab.plots import Drawn, Panel
 from wsss_lab.lab.session import Session
 from wsss_lab.lab.steps import Step
 from wsss_lab.measure.quantities import NotMeasured, Source
+from wsss_lab.papers.lee2021 import route as lee2021
 from wsss_lab.papers.lee2021 import tables
-from wsss_lab.papers.lee2021.route import (
-    DETECTORS,
-    DIAL,
-    MOMENTUM_ROWS,
-    SHARES,
-    TAUS,
-    Route,
-    detector_row,
-    segmenters,
-    share_row,
-    shown_maps,
-    tau_row,
-    trained_rows,
-)
-from wsss_lab.papers.lee2021.tables import (
-    CAM,
-    CROWDED_NET,
-    DIALS,
-    EPS,
-    boundary_counts,
-    confusions,
-    contexts,
-    covered,
-    curves,
-    foreground,
-    pairs_of,
-    pseudo,
-)
+from wsss_lab.papers.lee2021.route import DETECTORS, DIAL, SHARES, TAUS, detector_row, trained_rows
+from wsss_lab.papers.lee2021.tables import CAM, EPS, confusions, foreground, pseudo
 from wsss_lab.papers.shared_pictures import SplitPictures, in_rows, over_seeds, per_cent, when_chart
 from wsss_lab.seeds.localisation import BACKGROUND
 from wsss_lab.seeds.saliency_supervision import HALF, SHARE, TAU, Selection, overlap_ratio
@@ -60,11 +35,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 WATCHED = 24  # train images whose localisation maps are looked at
-COMPARED = {CAM: "CAM", "naive": "naive", EPS: "EPS"}  # rows of Fig. 4 and their names
 
-#: Rows of `backgrounds`, and the curves of `learning_curves`: row -> name.
-SWEPT = {CAM: "CAM", "naive": "naive selection", EPS: "EPS"}
-CURVES = {EPS: "EPS", "naive": "naive selection", **{row: f"EPS, {row}" for row in MOMENTUM_ROWS}}
+#: Rows of Fig. 4, of `backgrounds` and of `learning_curves`, and their names.
+COMPARED = {CAM: "CAM", "naive": "naive", EPS: "EPS"}
+SWEPT = COMPARED | {"naive": "naive selection"}
+CURVES = {EPS: "EPS", "naive": "naive selection", **{row: f"EPS, {row}" for row in lee2021.MOMENTUM_ROWS}}
 _DETECTOR_NAMES = {"masks": "learned\nfrom masks", "boxes": "learned\nfrom boxes", "unsupervised": "unsuper-\nvised",
                    "oracle": "as it is"}
 
@@ -77,7 +52,7 @@ def shown_detectors(profile: str) -> list[str]:
 class Pictures(SplitPictures):
     """Panels of the images of one split at seed 0. route: none = the main one."""
 
-    def __init__(self, run: Session, split: str, route: Route | None = None):
+    def __init__(self, run: Session, split: str, route: lee2021.Route | None = None):
         self.run, self.split, self.route = run, split, route or run.route
         self.view = run.load(route.world.eval_view(split)) if route else run.view(split)
         self.classes = self.view.classes
@@ -111,11 +86,8 @@ def saliency_iou(run: Session, of: str, split: str = "val") -> np.ndarray:
     return per_image(run, foreground(of, split=split).sources[0], foreground_iou)
 
 
-# --- the idea ---------------------------------------------------------------------------------------------------------
-
-
 def fig1(run: Session) -> Drawn:
-    train, counts = Pictures(run, run.route.scored), per_image(run, covered)[:, 1:]
+    train, counts = Pictures(run, run.route.scored), per_image(run, tables.covered)[:, 1:]
     found = divide(counts[..., 1], counts.sum(-1))
     cam, restored = (np.where(train.view.tags, per_image(run, confusions(row), iou)[:, 1:], np.nan)
                      for row in (CAM, EPS))
@@ -199,29 +171,20 @@ def fig2(_run: Session) -> Drawn:
     colours = {"net": "#F6D5C8", "class loss": "#FCE8BF", "tags": "#FCE8BF", "select": "#CFE9DF",
                "detector": "#D3EBF8", "saliency": "#D3EBF8", "saliency loss": "#D3EBF8"}
     figure = plots.flow(boxes, arrows, (11.4, 6.3), colours, {maps: ("first", "second", "last")})
-    heats = dict(zip(("first", "second", "last"), shown["maps"])) | {
-        name: shown[name] for name in ("foreground", "background", "estimated", "saliency")}
-    for name, panel in {"image": Panel(shown["image"]),
-                        **{name: Panel(values, "heat") for name, values in heats.items()}}.items():
-        _put(figure, boxes[name], panel)
+    width, height = figure.get_size_inches()
+    pictures = shown | dict(zip(("first", "second", "last"), shown["maps"]))
+    for name, (x, y, text) in boxes.items():
+        if _ROOM in text:
+            middle = y + (text.count("\n") + 1 - 3.35) / 2 * LINE / height
+            axes = figure.add_axes([x - PICTURE / 2 / width, middle - PICTURE / 2 / height, PICTURE / width,
+                                    PICTURE / height])
+            plots.draw(axes, Panel(pictures[name], "image" if name == "image" else "heat"), 0)
     alt = ("Diagram: a classifier gives C + 1 localisation maps; the means of the C maps of classes go into the "
            "classification loss against the tags. A saliency detector finds one of two tagged objects: the tag whose "
            f"map overlaps it by {overlaps[0]:.2f} is taken for the foreground, the one with {overlaps[1]:.2f}, not "
            f"above tau = {TAU:g}, counts with the background, and the saliency estimated from both is compared with "
            "the detector's in the saliency loss.")
     return Drawn(figure, "Framework: saliency as pseudo-pixel supervision", alt, "schematic")
-
-
-def _put(figure: "Figure", box: tuple[float, float, str], panel: Panel) -> None:
-    """A picture in the upper part of a box of `plots.flow` whose text begins with `_ROOM`."""
-    width, height = figure.get_size_inches()
-    x, y, text = box
-    middle = y + (text.count("\n") + 1 - 3.35) / 2 * LINE / height
-    axes = figure.add_axes([x - PICTURE / 2 / width, middle - PICTURE / 2 / height, PICTURE / width, PICTURE / height])
-    plots.draw(axes, panel, 0)
-
-
-# --- saliency and map selection ---------------------------------------------------------------------------------------
 
 
 def detectors(run: Session) -> Drawn:
@@ -276,7 +239,7 @@ class Watched(Pictures):
         self.images = rows[random_images(len(rows), WATCHED, seed=2)].tolist()
         route = self.route
         stored = run.load(route.step(
-            shown_maps, "maps that are selected", "seeds", view="train", state=route.trained(EPS)["state"],
+            lee2021.shown_maps, "maps that are selected", "seeds", view="train", state=route.trained(EPS)["state"],
             saliency=route.saliency()["maps"], backbone=route.scale.main, selection=route.selection(EPS),
             images=self.images))
         maps, overlaps, chosen = (np.asarray(stored[name]) for name in ("maps", "overlaps", "chosen"))
@@ -330,9 +293,6 @@ def _map(values: np.ndarray, title: str = "") -> Panel:
     return Panel(np.clip(values, 0, 1), "heat", title, outline=values > 0.5)
 
 
-# --- pseudo-masks -----------------------------------------------------------------------------------------------------
-
-
 def fig4(run: Session) -> Drawn:
     """Pseudo-masks of CAM, naive selection and EPS: where EPS mends each fault most, and where it fails."""
     train = Pictures(run, run.route.scored)
@@ -361,7 +321,7 @@ def faults(run: Session, train: Pictures) -> list[tuple[list[str], list[np.ndarr
     largest rise or -1 for their largest fall; nan where an image has no such score."""
     tags, pairs = train.view.tags, []
     with suppress(NotMeasured):
-        pairs = pairs_of(lambda source: run.load(source(run.route)))
+        pairs = tables.pairs_of(lambda source: run.load(source(run.route)))
 
     def recall(counts: np.ndarray) -> np.ndarray:
         hits = np.diagonal(counts[:, 1:, 1:-1], axis1=1, axis2=2)
@@ -370,7 +330,8 @@ def faults(run: Session, train: Pictures) -> list[tuple[list[str], list[np.ndarr
     def surroundings(row: str) -> np.ndarray:
         """Share of an image that is surroundings labelled as the class that keeps to them, on images of the pair; where
         no class does, background labelled as an object."""
-        false, present, counts = (per_image(run, contexts(row, name)) for name in ("false", "present", "confusions"))
+        false, present, counts = (per_image(run, tables.contexts(row, name))
+                                  for name in ("false", "present", "confusions"))
         pixels = counts.sum((1, 2))
         if not pairs:
             return divide(counts[:, :1, 1:-1].sum(2), pixels[:, None])
@@ -379,7 +340,7 @@ def faults(run: Session, train: Pictures) -> list[tuple[list[str], list[np.ndarr
 
     names = [f"{train.view.context_classes[k]} labelled\nas {train.classes[c]}" for k, c, _ in pairs]
     f1, recalls, whole = ([per_image(run, source(row), statistic) for row in COMPARED] for source, statistic in (
-        (boundary_counts, lambda counts: boundary_scores(counts[:, 0]).f1[:, None]), (confusions, recall),
+        (tables.boundary_counts, lambda counts: boundary_scores(counts[:, 0]).f1[:, None]), (confusions, recall),
         (confusions, lambda counts: mean_iou(counts)[:, None])))
     return [([f"co-occurrence:\n{name},\nof the image" for name in names or ["background labelled\nas an object"]],
              [surroundings(row) for row in COMPARED], -1),
@@ -421,7 +382,7 @@ def robustness(run: Session) -> Drawn:
     left.axvspan(TAUS.index(0.3), TAUS.index(0.5), color="#EFEFEF", zorder=0, label="robust, says the paper")
     facts = []
     for number, (axes, symbol, name, values, row_of, usual) in enumerate((
-            (left, "τ", "tau", TAUS, tau_row, TAU), (right, "λ", "lambda", SHARES, share_row, SHARE))):
+            (left, "τ", "tau", TAUS, lee2021.tau_row, TAU), (right, "λ", "lambda", SHARES, lee2021.share_row, SHARE))):
         found = {value: (pseudo(row_of(value)) - pseudo(EPS)).interval(run.results)
                  for value in values if row_of(value) in trained_rows(run.profile)}
         at, colour = [values.index(value) for value in found], charts.LINE_COLOURS[number]
@@ -451,13 +412,11 @@ def dial(run: Session) -> Drawn:
     scores = {name: pseudo(detector_row(name)).interval(run.results) for name in names}
     figure, (axes,) = charts.side_by_side(1, (6.8, 3.6))
     charts.label(axes, "foreground IoU of the saliency on train (%)", "mIoU of the pseudo-masks (%)")
-    for kind, colour, marker in (("detectors", charts.LINE_COLOURS[0], "o"),
-                                 ("true foreground, damaged", charts.LINE_COLOURS[1], "D")):
-        chosen = [name for name in names if (name in DETECTORS) == (kind == "detectors")]
-        if not chosen:
-            continue
-        charts.points(axes, [quality[name] for name in chosen], [scores[name] for name in chosen], colour, marker,
-                      bar=1.4, ms=6, label=kind)
+    for kind, known, colour, marker in (("detectors", DETECTORS, charts.LINE_COLOURS[0], "o"),
+                                        ("true foreground, damaged", DIAL, charts.LINE_COLOURS[1], "D")):
+        if chosen := [name for name in names if name in known]:
+            charts.points(axes, [quality[name] for name in chosen], [scores[name] for name in chosen], colour, marker,
+                          bar=1.4, ms=6, label=kind)
     cam = pseudo(CAM).interval(run.results)
     axes.axhspan(cam.low, cam.high, color="#EFEFEF", zorder=0)
     axes.axhline(cam.mean, color="#555555", lw=1.2, ls="--", label="CAM, without saliency")
@@ -495,9 +454,9 @@ def learning_curves(run: Session) -> Drawn:
     quantities = {"classification": ("classification loss", 1, ".2f"), "saliency": ("saliency loss", 1, ".3f"),
                   "selected tags": ("tags in the foreground (%)", 100, ".0f")}
     rows = [row for row in CURVES if row in trained_rows(run.profile)]
-    panels = {title: {CURVES[row]: scale * np.array([seed[name] for seed in run.results.each(curves(row))])
+    panels = {title: {CURVES[row]: scale * np.array([seed[name] for seed in run.results.each(tables.curves(row))])
                       for row in rows} for name, (title, scale, _) in quantities.items()}
-    total = run.results.first(curves(EPS))["classification"]
+    total = run.results.first(tables.curves(EPS))["classification"]
     figure = charts.training_panels(panels, len(total), (10.4, 3.2))
     for axes, (_, scale, _) in zip(figure.axes, quantities.values()):
         axes.set_ylim(0, 103 if scale == 100 else None)
@@ -510,12 +469,10 @@ def learning_curves(run: Session) -> Drawn:
     return Drawn(figure, "Inside the training", alt, "measured")
 
 
-# --- segmenters -------------------------------------------------------------------------------------------------------
-
-
 def shown_segmenter(profile: str) -> str:
     """The segmenter whose results are shown: the paper's best one, or the only one of the profile."""
-    return "V1, ResNet101" if "V1, ResNet101" in segmenters(profile) else next(iter(segmenters(profile)))
+    known = lee2021.segmenters(profile)
+    return "V1, ResNet101" if "V1, ResNet101" in known else next(iter(known))
 
 
 def fig5(run: Session) -> Drawn:
@@ -535,7 +492,7 @@ def fig5(run: Session) -> Drawn:
 
 def fig6(run: Session) -> Drawn:
     crowded = run.route.crowded
-    val, net = Pictures(run, "val", crowded), CROWDED_NET if crowded else shown_segmenter(run.profile)
+    val, net = Pictures(run, "val", crowded), tables.CROWDED_NET if crowded else shown_segmenter(run.profile)
     facts, scores = run.load(val.route.objects()), val.segmenter_iou(net)
     objects, area = (np.asarray(facts[name]) for name in ("objects", "area"))
     order = np.lexsort((-area, objects))[np.count_nonzero(objects == 0):]
@@ -559,7 +516,7 @@ def fig6(run: Session) -> Drawn:
 def span(counts: np.ndarray, areas: np.ndarray) -> str:
     """Numbers of objects and their mean area in words, as in "2 to 4 objects, each 5 % of the image"."""
     low, high = counts.min(), counts.max()
-    number = f"{low} to {high} objects" if low < high else f"{low} object{'' if low == 1 else 's'}"
+    number = f"{low} to {high} objects" if low < high else f"{low} object{'s' * (low > 1)}"
     return f"{number},\neach {100 * areas.mean():.0f} % of\nthe image"
 
 
@@ -568,5 +525,5 @@ FIGURES: dict[str, Callable[[Session], Drawn]] = {
     "fig1": fig1, "fig2": fig2, "fig3": fig3, "fig4": fig4, "fig5": fig5, "fig6": fig6, "detector_maps": detectors,
     "selection": selection, "learning_curves": learning_curves, "backgrounds": backgrounds, "robustness": robustness,
     "dial": dial,
-    "when_curves": partial(when_chart, dials=DIALS),
+    "when_curves": partial(when_chart, dials=tables.DIALS),
 }

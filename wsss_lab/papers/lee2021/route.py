@@ -22,11 +22,12 @@ from wsss_lab.evaluation import scoring
 from wsss_lab.evaluation.boundaries import score_boundaries
 from wsss_lab.evaluation.co_occurrence import score_contexts
 from wsss_lab.evaluation.object_recall import object_areas
-from wsss_lab.lab.profiles import unknown_name
+from wsss_lab.lab.profiles import named
 from wsss_lab.lab.rehearsal import scale_of
 from wsss_lab.lab.stand_ins import SIDE
 from wsss_lab.lab.steps import Step
 from wsss_lab.lab.worlds import OWN_TRAIN, CocoWorld, ToyWorld, World, saliency_folder
+from wsss_lab.measure.quantities import NotMeasured
 from wsss_lab.networks.backbones import Backbone
 from wsss_lab.networks.fit import Schedule
 from wsss_lab.networks.inference import averaged_maps
@@ -332,8 +333,7 @@ class Route(PaperRoute):
             kind, amount = DIAL[detector]
             return self.step(dial_frames, name, view=self.world.eval_view(split), kind=kind, amount=amount,
                              reads_masks="true foreground as saliency")
-        if detector not in DETECTORS:
-            raise unknown_name("saliency detector", detector, [*DETECTORS, *DIAL])
+        named("saliency detector", detector, (*DETECTORS, *DIAL))
         if folder := saliency_folder(detector, DETECTORS):
             return self.step(saliency.folder_frames, name, view=split, folder=folder,
                              reads_masks="saliency made elsewhere")
@@ -371,9 +371,9 @@ class Route(PaperRoute):
 
     def trained(self, name: str) -> Step:
         """The classifier of a row of ROWS."""
-        if name not in ROWS:
-            raise unknown_name("row", name, list(ROWS))
-        row, schedule = ROWS[name], self.scale.classifier
+        row, schedule = ROWS[named("row", name, ROWS)], self.scale.classifier
+        if name not in trained_rows(self.profile):
+            raise NotMeasured(f"profile {self.profile} doesn't train the row '{name}'")
         momentum = schedule.momentum if row.momentum is None else row.momentum
         return self.step(train_localisation, f"train {name}{self._where}", view="train", start=self.starts["main"],
                          saliency=self.saliency(row.detector)["maps"] if row.selection else None,
@@ -398,6 +398,8 @@ class Route(PaperRoute):
 
     def affinity_net(self, name: str) -> Step:
         """An AffinityNet trained on pairs of pixels that a row's maps and a dense CRF are sure of."""
+        if self.scale.affinity is None:
+            raise NotMeasured(f"profile {self.profile} trains no AffinityNet")
         labels = self.step(affinity_label_frames, f"affinity labels by {name}", view=self.scale.paired,
                            state=self.trained(name)["state"], backbone=self.scale.main, scales=self.scale.scales,
                            crf=self.crf(PUBLISHED.affinity_crf), alphas=PUBLISHED.affinity_alphas)
@@ -441,9 +443,7 @@ class Route(PaperRoute):
     def _segmenter(self, net: str) -> tuple[str, str]:
         """The backbone's name and the head of a segmenter."""
         known = SEGMENTERS | segmenters("photos")
-        if net not in known:
-            raise unknown_name("segmenter", net, list(known))
-        return known[net]
+        return known[named("segmenter", net, known)]
 
     # --- evaluation, of pseudo-masks on `scored` ----------------------------------------------------------------------
 

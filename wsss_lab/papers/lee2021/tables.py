@@ -19,43 +19,12 @@ from wsss_lab.evaluation.scoring import score_salient_pixels
 from wsss_lab.lab.profiles import has_test
 from wsss_lab.lab.session import Session
 from wsss_lab.lab.steps import Step
-from wsss_lab.measure.quantities import Derived, NotMeasured, Quantity, Results, Source, cached, figure
+from wsss_lab.measure.quantities import Derived, NotMeasured, Quantity, Results, Source, cached, figure, result
 from wsss_lab.measure.strata import Dial
-from wsss_lab.measure.tables import REFERENCE, Table, measured, table
-from wsss_lab.papers.lee2021.route import (
-    DETECTORS,
-    DIAL,
-    MOMENTUM_ROWS,
-    PUBLISHED,
-    ROWS,
-    SHARES,
-    STRATEGY_ROWS,
-    TAUS,
-    Route,
-    detector_row,
-    segmenters,
-    share_row,
-    tau_row,
-    taught,
-    trained_rows,
-)
-from wsss_lab.papers.shared_tables import (
-    FAMILIES,
-    LABEL_QUALITY,
-    NO_TEST,
-    TAGS_KNOWN,
-    cut_at,
-    detector_name,
-    labels_of,
-    labels_used,
-    nearest,
-    printed_slips,
-    protocol,
-    scale_words,
-    trained_row,
-    when_table,
-    words_on_test,
-)
+from wsss_lab.measure.tables import REFERENCE, Column, Table, measured, table
+from wsss_lab.papers import shared_tables as shared
+from wsss_lab.papers.lee2021 import route as lee2021
+from wsss_lab.papers.lee2021.route import DETECTORS, MOMENTUM_ROWS, PUBLISHED, STRATEGY_ROWS, Route, detector_row
 from wsss_lab.saliency.maps import folder_frames
 from wsss_lab.seeds.localisation import BACKGROUND, pseudo_masks
 
@@ -68,15 +37,16 @@ CROWDED_NET = "V2, VGG16"  # of Table 7
 
 # --- what is measured -------------------------------------------------------------------------------------------------
 
-
 def shown(labels: str) -> str:
     """A name beside other methods: rows of EPS that differ by their saliency are "EPS" and "EPS (boxes)"."""
     return ({EPS: "EPS"} | {detector_row(name): f"EPS ({name})" for name in DETECTORS[1:]}).get(labels, labels)
 
 
-def row_of(route: Route, row: str) -> str:
-    """A row of ROWS; see `trained_row`."""
-    return trained_row(row, ROWS, trained_rows(route.profile), route.profile)
+def long_name(row: str) -> str:
+    """A name among rows that differ by their selection or training."""
+    if row in STRATEGY_ROWS and row != EPS:
+        return f"EPS, {row} selection"
+    return f"EPS, {row.replace('rate', 'learning rate')}" if row in MOMENTUM_ROWS else shown(row)
 
 
 def in_world(route: Route, many: bool) -> Route:
@@ -85,13 +55,6 @@ def in_world(route: Route, many: bool) -> Route:
         where = "; there it is COCO 2014, in the folder that WSSS_COCO names" if route.profile == "voc" else ""
         raise NotMeasured(f"profile {route.profile} has no world of many objects{where}")
     return route.crowded if many else route
-
-
-def with_affinity(route: Route) -> Route:
-    """The route, where its profile trains AffinityNet."""
-    if route.scale.affinity is None:
-        raise NotMeasured(f"profile {route.profile} trains no AffinityNet")
-    return route
 
 
 def scored_view(route: Route) -> Any:
@@ -110,9 +73,8 @@ def confusions(row: str, output: str = "masks", many: bool = False) -> Source:
 
     def source(route: Route) -> Any:
         made = in_world(route, many)
-        if output == "walked":
-            return made.score(with_affinity(made).walked(row_of(route, row)))["confusions"]
-        return made.score(made.masks(row_of(route, row), crf=output == "refined"), output=output)["confusions"]
+        labels = made.walked(row) if output == "walked" else made.masks(row, crf=output == "refined")
+        return made.score(labels, output="masks" if output == "walked" else output)["confusions"]
 
     return source
 
@@ -134,7 +96,7 @@ def of_classes(row: str, chosen: tuple[bool, ...], of: str, output: str = "masks
 @cached
 def found(row: str, which: str) -> Quantity:
     """Foreground "precision" or "recall" of a row's pseudo-masks."""
-    return figure(row, confusions(row), LABEL_QUALITY[which])
+    return figure(row, confusions(row), shared.LABEL_QUALITY[which])
 
 
 def covered(route: Route) -> Any:
@@ -153,33 +115,31 @@ def salient_share(counts: np.ndarray) -> np.ndarray:
 
 @cached
 def boundary_counts(row: str) -> Source:
-    return lambda route: route.boundaries(route.masks(row_of(route, row)))["counts"]
+    return lambda route: route.boundaries(route.masks(row))["counts"]
 
 
 @cached
-def boundary(row: str, which: str, tolerance: int = 0) -> Quantity:
-    """"f1", "recall" or "precision" of a row's boundaries at one of the tolerances of Table 1."""
+def boundary(which: str, row: str, tolerance: int = 0) -> Quantity:
+    """The "f1", "recall" or "precision" of a row's boundaries at one of the tolerances of Table 1."""
     return figure(f"{'F1' if which == 'f1' else which} of {shown(row)}", boundary_counts(row),
                   lambda summed: getattr(boundary_scores(summed), which), lambda counts: counts[:, :, tolerance])
 
 
-@cached
 def backgrounds(row: str) -> Source:
     """Confidence counts (N, 3, K, bins) of a row's maps."""
-    return lambda route: route.localisation_score(row_of(route, row))["counts"]
+    return result("counts", Route.localisation_score, row)
 
 
 @cached
 def at_background(row: str, place: int) -> Quantity:
     """mIoU of a row's pseudo-masks by a constant background score, the threshold at this place of `sweep`."""
     return figure(row, backgrounds(row), lambda cuts: sweep(cuts).mean_iou[..., 1],
-                  lambda counts: cut_at(counts, place))
+                  lambda counts: shared.cut_at(counts, place))
 
 
-@cached
 def curves(row: str) -> Source:
     """What a training wrote down per iteration, by name."""
-    return lambda route: route.trained(row_of(route, row))["curves"]
+    return result("curves", Route.trained, row)
 
 
 def selected_tags(results: Results, row: str) -> float:
@@ -193,7 +153,7 @@ def segmented(labels: str, net: str, split: str = "val", crf: bool = False, many
     """mIoU of a segmenter taught by labels of TAUGHT. many: of the world of many objects."""
 
     def source(route: Route) -> Any:
-        if not many and net not in taught(route.profile).get(labels, ()):
+        if not many and net not in lee2021.taught(route.profile).get(labels, ()):
             raise NotMeasured(f"profile {route.profile} doesn't train the segmenter '{net}' on '{labels}'")
         if split == "test" and not has_test(route.profile):
             raise NotMeasured(f"profile {route.profile} has no masks of {split}")
@@ -228,17 +188,15 @@ def foreground(of: str, which: str = "iou", cut: int | None = None, split: str =
 
     def source(route: Route) -> Any:
         if of != "estimated":
-            row_of(route, detector_row(of))
+            route.trained(detector_row(of))  # of detectors that a profile has a row for
         maps = route.estimated(split) if of == "estimated" else route.saliency(of, split)
         if cut is None:
             return route.saliency_score(maps, split)["counts"]
         return route.step(score_cuts, f"cuts of {maps.label}", "evaluation", view=split, saliency=maps["maps"],
                           cuts=CUTS)["counts"]
 
-    def score(summed: np.ndarray) -> np.ndarray:
-        return foreground_iou(summed) if which == "iou" else getattr(foreground_precision_recall(summed), which)
-
-    name = {"estimated": "estimated", "masks": "detector"}.get(of, of)
+    score = foreground_iou if which == "iou" else lambda summed: getattr(foreground_precision_recall(summed), which)
+    name = "detector" if of == "masks" else of
     return figure(name if which == "iou" else f"{which} {name}", source, score,
                   lambda counts: counts if cut is None else counts[:, :, cut])
 
@@ -262,8 +220,8 @@ def wider_masks(route: Route) -> Step:
 def contexts(method: str, output: str) -> Source:
     """Co-occurrence counts (see wsss_lab.evaluation.co_occurrence) of the pseudo-masks of a row, of CAM with a lower
     background (EXPANDED) or of CAM after AffinityNet, whose affinities are taught by a dense CRF, which sees edges."""
-    made = {EXPANDED: wider_masks, AFFINITY: lambda route: with_affinity(route).walked(CAM)}
-    make = made.get(method, lambda route: route.masks(row_of(route, method)))
+    made = {EXPANDED: wider_masks, AFFINITY: lambda route: route.walked(CAM)}
+    make = made.get(method, lambda route: route.masks(method))
     return lambda route: route.contexts(make(route))[output]
 
 
@@ -279,13 +237,10 @@ def confused(method: str, pair: Pair) -> Quantity:
 @cached
 def target(method: str, pair: Pair) -> Quantity:
     """IoU of the pair's class on the images of the pair."""
-
-    def of_pair(matrices: np.ndarray, present: np.ndarray, tags: np.ndarray) -> np.ndarray:
-        return np.where((present[..., pair.k] & tags[0][:, pair.c])[..., None, None], matrices, 0)
-
     return figure(f"{pair.name} {shown(method)}",
                   [contexts(method, "confusions"), contexts(method, "present"), scored_tags],
-                  lambda summed: iou(summed)[..., pair.c + 1], of_pair)
+                  lambda summed: iou(summed)[..., pair.c + 1], lambda matrices, present, tags: np.where(
+                      (present[..., pair.k] & tags[0][:, pair.c])[..., None, None], matrices, 0))
 
 
 def pairs_of(read: Callable[[Source], Any]) -> list[Pair]:
@@ -322,9 +277,9 @@ def printed_lines(run: Session, name: str) -> list[dict]:
 def pseudo_protocol(run: Session, paper: str = "PASCAL VOC 2012 train") -> str:
     """The sentences under a table of pseudo-masks. paper: which images the paper scores."""
     route, scales = run.route, run.route.scale.scales
-    scales = f"{scale_words(scales)} and mirror images" if len(scales) > 1 else "image and mirror image"
-    return protocol(run, f"maps averaged over {scales}", tags=TAGS_KNOWN, paper=paper,
-                    ours=f"{run.world.name} {scored_words(route, len(run.view(route.scored)))}", nets=["main"])
+    scales = f"{shared.scale_words(scales)} and mirror images" if len(scales) > 1 else "image and mirror image"
+    return shared.protocol(run, f"maps averaged over {scales}", tags=shared.TAGS_KNOWN, paper=paper,
+                           ours=f"{run.world.name} {scored_words(route, len(run.view(route.scored)))}", nets=["main"])
 
 
 def scored_words(route: Route, images: int) -> str:
@@ -333,17 +288,17 @@ def scored_words(route: Route, images: int) -> str:
     return f"{split} ({'the first ' if part else ''}{images} images)"
 
 
-def row_labels(run: Session) -> Callable[[Line], str]:
+def row_labels(run: Session) -> Column:
     """A column on the labels that the row of a line rests on."""
-    return of(lambda row: labels_of(run, run.route.trained(row_of(run.route, row))), "row")
+    return of(lambda row: shared.labels_of(run, run.route.trained(row)), "row")
 
 
-def of(quantity: Callable[..., Any], *names: str) -> Callable[[Line], Any]:
+def of(quantity: Callable[..., Any], *names: str) -> Column:
     """A column with a quantity of what a line has under these names, for lines that have the first of them."""
     return lambda line: quantity(*(line[name] for name in names)) if line.get(names[0]) else None
 
 
-def over(reference: str, quantity: Callable[..., Quantity], *names: str) -> Callable[[Line], Any]:
+def over(reference: str, quantity: Callable[..., Quantity], *names: str) -> Column:
     """A column with what the quantity of a line gains over that of a reference, the first of its arguments."""
     def gained(row: str, *more: Any) -> Quantity | str:
         return REFERENCE if row == reference else quantity(row, *more) - quantity(reference, *more)
@@ -351,22 +306,20 @@ def over(reference: str, quantity: Callable[..., Quantity], *names: str) -> Call
     return of(gained, *names)
 
 
-def pseudo_columns(run: Session, reference: str = EPS) -> dict[str, Any]:
+def pseudo_columns(run: Session, reference: str = EPS, gain: Mapping[str, Column] | None = None,
+                   classes: Mapping[str, Column] | None = None) -> dict[str, Column]:
     """Columns on trained rows: their pseudo-masks, the gain over a reference, those by the learned background (not for
-    CAM), and the tags that they select."""
-    def selected(row: str) -> float | None:
-        return None if row in (CAM, "baseline") else selected_tags(run.results, row)
-
-    return {**measured("train", of(pseudo, "row")), **measured("gain", over(reference, pseudo, "row"), unmeasured=None),
+    CAM), and the tags that they select. gain, classes: columns before the gain and behind it."""
+    return {**measured("train", of(pseudo, "row")), **(gain or {}),
+            **measured("gain", over(reference, pseudo, "row"), unmeasured=None), **(classes or {}),
             **measured("learned", of(lambda row: pseudo(row, "learned") if row != CAM else None, "row"),
-                       unmeasured=None), "selected tags": of(selected, "row")}
+                       unmeasured=None),
+            "selected tags": of(lambda row: selected_tags(run.results, row) if row not in (CAM, "baseline") else None,
+                                "row")}
 
 
 PSEUDO_NOTE = (" learned: labels by the learned background map instead of the constant score. selected tags: per cent "
                "of the tags in the foreground map, mean over the last tenth of training.")
-
-
-# --- Table 1 ----------------------------------------------------------------------------------------------------------
 
 
 def table1(run: Session) -> Table:
@@ -374,28 +327,22 @@ def table1(run: Session) -> Table:
     printed = {line["method"]: line for line in printed_lines(run, "table1")}
     view, lines = run.view(run.route.scored), []
     for method in dict.fromkeys([*printed, *METHODS]):
-        line = printed.get(method, {"method": method})
-        if method not in METHODS:
-            lines.append(line)
-            continue
-        for at, share in enumerate(PUBLISHED.boundary_shares):
-            ours = {"row": METHODS[method], "at": at, "tolerance": tolerance_words(view, share), "source": "measured"}
-            lines.append((line if at == 0 else {"method": method}) | ours)
-
-    def score(which: str) -> Callable[[str, int], Quantity]:
-        return lambda row, at: boundary(row, which, at)
-
+        ours = [{"row": METHODS[method], "at": at, "tolerance": tolerance_words(view, share), "source": "measured"}
+                for at, share in enumerate(PUBLISHED.boundary_shares) if method in METHODS]
+        lines += [{"method": method} | ({} if at else printed.get(method, {})) | each
+                  for at, each in enumerate(ours or [{}])]
+    f1 = partial(boundary, "f1")
     note = (" Whatever the classes on its two sides, a boundary is found if it lies within the tolerance, in per cent "
             "of the image's diagonal and at least one pixel, of one of the ground truth; each pixel is matched once, "
             "and pixels of all images are pooled. The paper gives no tolerance; its numbers stand beside ours at "
             f"{100 * PUBLISHED.boundary_shares[0]:g} %, that of the benchmark it names. Edges are two pixels wide "
             "here; the benchmark thins them. gain: F1 over CAM at the same tolerance, in percentage points. "
-            f"{labels_used(run, run.route.trained(EPS))}")
+            f"{shared.labels_used(run, run.route.trained(EPS))}")
     return table(run, lines, {
         "method": "method", "reference": "reference", "tolerance": "tolerance", "recall paper": "boundary_recall_pct",
-        "recall ours": of(score("recall"), "row", "at"), "precision paper": "boundary_precision_pct",
-        "precision ours": of(score("precision"), "row", "at"), "F1 paper": "boundary_f1_pct",
-        **measured("F1", of(score("f1"), "row", "at")), **measured("gain", over(CAM, score("f1"), "row", "at")),
+        "recall ours": of(partial(boundary, "recall"), "row", "at"), "precision paper": "boundary_precision_pct",
+        "precision ours": of(partial(boundary, "precision"), "row", "at"), "F1 paper": "boundary_f1_pct",
+        **measured("F1", of(f1, "row", "at")), **measured("gain", over(CAM, f1, "row", "at")),
         "remark": "note", "source": "source",
     }, "Boundaries of pseudo-masks, per cent", pseudo_protocol(run, "SBD trainval (VOC images)") + note)
 
@@ -406,8 +353,6 @@ def tolerance_words(view: EvalView, share: float) -> str:
     ends = dict.fromkeys(f"{round(end, 1):g}" for end in (min(pixels), max(pixels)))
     return f"{100 * share:g} %, {' to '.join(ends)} px"
 
-
-# --- Table 2 ----------------------------------------------------------------------------------------------------------
 
 UNDEFINED = "undefined"
 RATIO, PAIR_IOU = "_confusion_ratio", "_iou_pct"  # end the names of printed columns of Table 2
@@ -436,7 +381,7 @@ def table2(run: Session) -> Table:
             images = int((present[:, pair.k] & view.tags[:, pair.c]).sum())
             ours = {method: {"method": method, "row": images and row, "pair": pair, "images": images,
                              "source": "measured"} for method, row in METHODS.items()}
-        lines += [{"class": c, "surroundings": k} | quoted.get(method, {}) | ours.get(method, {})
+        lines += [{"class": c, "surroundings": k, "images": None} | quoted.get(method, {}) | ours.get(method, {})
                   for method in dict.fromkeys([*quoted, *ours])]
 
     def known_or(undefined: str | None, column: Callable[[Line], Any]) -> Callable[[Line], Any]:
@@ -456,19 +401,16 @@ def table2(run: Session) -> Table:
             f"rightly; 0 is best, {UNDEFINED} where none is. IoU: of the class, in per cent. Both are pooled over the "
             "images that show class and surroundings; the paper does not say how it chose its images. change: of the "
             f"ratio, against CAM. {where}{f' {missing} images have no map of surroundings.' if missing else ''} "
-            f"{labels_used(run, run.route.trained(EPS))}")
+            f"{shared.labels_used(run, run.route.trained(EPS))}")
     return table(run, lines, {
         "class": "class", "surroundings": "surroundings", "method": "method", "reference": "reference",
-        "images": lambda line: line.get("images"), "ratio paper": "ratio",
+        "images": "images", "ratio paper": "ratio",
         **measured("ratio", known_or(UNDEFINED, of(confused, "row", "pair"))),
         **measured("change", known_or(None, over(CAM, confused, "row", "pair"))),
         "IoU paper": "iou", **measured("IoU", of(target, "row", "pair")), "source": "source",
     }, "Surroundings taken for the class: ratio; IoU in per cent",
         pseudo_protocol(run, "PASCAL-Context, images not stated") + note,
         {"ratio paper": 2, "ratio ours": 3, "change ours": 3})
-
-
-# --- Tables 3 and 4 ---------------------------------------------------------------------------------------------------
 
 
 def table3(run: Session) -> Table:
@@ -489,15 +431,14 @@ def table3(run: Session) -> Table:
     note = (f" gain: over {reference}, in percentage points, paired by image and seed. baseline: the paper leaves it "
             "open; here the background map alone answers for saliency (lambda = 0, whatever the tags). IoU: means over "
             f"the classes that Pre-defined counts with the background ({names}) and over the others.{PSEUDO_NOTE} "
-            f"{coverage}{labels_used(run, run.route.trained(EPS))}")
-    columns = {"map selection": "name", "train paper": "paper", **pseudo_columns(run, reference),
-               "gain paper": lambda line: line["paper"] - base if line["row"] != reference else None,
-               "IoU reserved": of(lambda row: of_classes(row, tuple(reserved), "the reserved"), "row"),
-               "IoU others": of(lambda row: of_classes(row, tuple(~reserved), "the others"), "row")}
-    order = ["map selection", *(f"{what} {whose}" for what in ("train", "gain") for whose in ("paper", "ours", "95 %")),
-             "IoU reserved", "IoU others", "learned ours", "learned 95 %", "selected tags"]
-    return table(run, lines, {name: columns[name] for name in order}, "Map selection: mIoU of pseudo-masks in per cent",
-                 pseudo_protocol(run) + note)
+            f"{coverage}{shared.labels_used(run, run.route.trained(EPS))}")
+    return table(run, lines, {
+        "map selection": "name", "train paper": "paper", **pseudo_columns(
+            run, reference,
+            {"gain paper": lambda line: line["paper"] - base if line["row"] != reference else None},
+            {f"IoU {name}": of(partial(of_classes, chosen=tuple(chosen), of=f"the {name}"), "row")
+             for name, chosen in (("reserved", reserved), ("others", ~reserved))}),
+    }, "Map selection: mIoU of pseudo-masks in per cent", pseudo_protocol(run) + note)
 
 
 #: What is printed for each refinement of Table 4, and which output of `pseudo` it is.
@@ -519,21 +460,18 @@ def table4(run: Session) -> Table:
         if line["row"] and (walks or line["refinement"] != AFFINITY):
             line |= {"source": "measured", "done": line["row"]}
 
-    def refined(row: str, output: str) -> Quantity | None:
-        return pseudo(row, output) - pseudo(row) if output != "masks" else None
-
     note = (" gain: of the refinement, in percentage points. over CAM: with the same refinement, in percentage points. "
-            f"Quoted rows are as printed. Kept as printed: {printed_slips(run, 'table4')}. The last row is not in the "
-            f"paper's table. {labels_used(run, run.route.trained(EPS))}")
+            f"Quoted rows are as printed. Kept as printed: {shared.printed_slips(run, 'table4')}. The last row is not "
+            f"in the paper's table. {shared.labels_used(run, run.route.trained(EPS))}")
     return table(run, lines, {
         "method": "method", "reference": "reference", "refinement": "refinement", "train paper": "paper",
         **measured("train", of(pseudo, "row", "output")), "gain paper": "gain",
-        **measured("gain", of(refined, "done", "output")), **measured("over CAM", over(CAM, pseudo, "done", "output")),
+        **measured("gain", of(lambda row, output: pseudo(row, output) - pseudo(row) if output != "masks" else None,
+                              "done", "output")),
+        **measured("over CAM", over(CAM, pseudo, "done", "output")),
         "remark": "note", "source": "source",
     }, "Refinement of pseudo-masks: mIoU in per cent", pseudo_protocol(run) + note)
 
-
-# --- Tables 5 to 7 ----------------------------------------------------------------------------------------------------
 
 #: What else teaches segmenters: labels -> (method, supervision). Not in the paper's tables.
 LESSONS = {"CAM": ("CAM", "I"), "CAM + AffinityNet": ("CAM + AffinityNet", "I"),
@@ -546,27 +484,25 @@ def segmenter_of(profile: str, head: str, backbone: str) -> str:
     head: "V1" or "V2". backbone: "VGG16" or "ResNet101"; photographs have MobileNetV2 for both.
     """
     names = (f"{head}, {backbone}", f"{head}, MobileNetV2")
-    return next((name for name in names if name in segmenters(profile)), "")
+    return next((name for name in names if name in lee2021.segmenters(profile)), "")
 
 
 def mark_taught(run: Session, lines: list[dict]) -> list[dict]:
     """Lines with "labels" and the segmenter "net", and with "done", the labels where the profile trains it on them."""
-    return [line | {"done": line["labels"]} if line.get("net") in taught(run.profile).get(line.get("labels"), ())
-            else line for line in lines]
+    taught = lee2021.taught(run.profile)
+    return [line | {"done": line["labels"]} if line.get("net") in taught.get(line.get("labels"), ()) else line
+            for line in lines]
 
 
-def score_columns(run: Session, split: str) -> dict[str, Any]:
+def score_columns(run: Session, split: str) -> dict[str, Column]:
     """Our score on a split of the segmenter of a line that is taught by its labels, if it has these."""
-    def score(line: Line) -> Quantity | str | None:
-        if split == "test" and "done" in line and not has_test(run.profile):
-            return NO_TEST
-        return segmented(line["labels"], line["net"], split) if line.get("labels") else None
-
-    return measured(split, score)
+    if split == "test" and not has_test(run.profile):
+        return measured(split, lambda line: shared.NO_TEST if "done" in line else of(segmented, "labels", "net")(line))
+    return measured(split, of(partial(segmented, split=split), "labels", "net"))
 
 
-def segmenter_labels(run: Session) -> Callable[[Line], str | None]:
-    return of(lambda labels, net: labels_of(run, run.route.segmenter(labels, net)), "done", "net")
+def segmenter_labels(run: Session) -> Column:
+    return of(lambda labels, net: shared.labels_of(run, run.route.segmenter(labels, net)), "done", "net")
 
 
 def segmenter_table(run: Session, name: str, backbone: str, lessons: tuple[str, ...]) -> Table:
@@ -574,30 +510,27 @@ def segmenter_table(run: Session, name: str, backbone: str, lessons: tuple[str, 
     lines = [line | ({"labels": EPS, "net": segmenter_of(run.profile, line["segmenter"], backbone)}
                      if line["method"] == "EPS" else {}) for line in printed_lines(run, name)]
     net = segmenter_of(run.profile, "V1", backbone)
+    nets = {name: of for name, (of, _) in lee2021.segmenters(run.profile).items()}
     lines += [{"method": LESSONS[labels][0], "segmenter": "V1", "supervision": LESSONS[labels][1], "labels": labels,
                "net": net} for labels in lessons]
-    start = segmenters(run.profile)[net][0]
-    slips = printed_slips(run, name)
+    slips = shared.printed_slips(run, name)
     note = (" Quoted rows are as printed, measured by others on VOC. V1: DeepLab-LargeFOV; V2: DeepLab-ASPP. I image "
             "tags, S saliency, F masks. The paper does not say whether a CRF follows its segmenters. gain: on val, "
             "over CAM where it teaches the same segmenter, in percentage points. The rows after EPS are not in the "
             "paper's table. network, labels used: of our rows. "
-            f"{words_on_test(run, has_test(run.profile))}{f' Kept as printed: {slips}.' if slips else ''}")
-
-    def with_crf(labels: str, net: str) -> Quantity | None:
-        return segmented(labels, net, crf=True) if labels == EPS else None
+            f"{shared.words_on_test(run, has_test(run.profile))}{f' Kept as printed: {slips}.' if slips else ''}")
 
     return table(run, mark_taught(run, lines), {
         "method": "method", "reference": "reference", "segmenter": "segmenter", "supervision": "supervision",
         "val paper": "val_miou_pct", **score_columns(run, "val"),
         **measured("gain", over(CAM, segmented, "done", "net"), unmeasured=None),
-        **measured("val + CRF", of(with_crf, "done", "net")),
+        **measured("val + CRF", of(lambda labels, net: segmented(labels, net, crf=True) if labels == EPS else None,
+                                   "done", "net")),
         "test paper": "test_miou_pct", **score_columns(run, "test"),
-        "network": of(lambda _, net: FAMILIES[run.route.scale.nets[segmenters(run.profile)[net][0]].family],
-                      "done", "net"),
+        "network": of(lambda _, net: shared.FAMILIES[run.route.scale.nets[nets[net]].family], "done", "net"),
         "labels used": segmenter_labels(run),
         "source": lambda line: "measured" if "done" in line else line.get("source"),
-    }, f"Segmenters with {backbone}, mIoU in per cent", protocol(run, PREDICTED_FROM, nets=[start]) + note)
+    }, f"Segmenters with {backbone}, mIoU in per cent", shared.protocol(run, PREDICTED_FROM, nets=[nets[net]]) + note)
 
 
 def table7(run: Session) -> Table:
@@ -607,17 +540,15 @@ def table7(run: Session) -> Table:
     if crowded:
         lines = [line | ({"done": line["row"], "source": "measured"} if "row" in line else {}) for line in lines]
 
-    def score(row: str) -> Quantity:
-        return segmented(row, net, many=True)
-
-    note = (f" Kept as printed: {printed_slips(run, 'table7')}. Quoted rows are as printed, measured by others on "
-            "COCO, with VGG16. V1: DeepLab-LargeFOV; V2: DeepLab-ASPP. I image tags, S saliency.")
+    score = partial(segmented, net=net, many=True)
+    note = (f" Kept as printed: {shared.printed_slips(run, 'table7')}. Quoted rows are as printed, measured by others "
+            "on COCO, with VGG16. V1: DeepLab-LargeFOV; V2: DeepLab-ASPP. I image tags, S saliency.")
     return table(run, lines, {
         "method": "method", "reference": "reference", "segmenter": "segmenter", "supervision": "supervision",
         "val paper": "val_miou_pct", **measured("val", of(score, "row")), **measured("gain", over(CAM, score, "done")),
-        **measured("pseudo-masks", of(lambda row: pseudo(row, many=True), "done")),
-        "network": of(lambda _: FAMILIES[crowded.scale.nets["VGG16"].family], "done"),
-        "labels used": of(lambda row: labels_of(run, crowded.segmenter(row, net)), "done"), "source": "source",
+        **measured("pseudo-masks", of(partial(pseudo, many=True), "done")),
+        "network": of(lambda _: shared.FAMILIES[crowded.scale.nets["VGG16"].family], "done"),
+        "labels used": of(lambda row: shared.labels_of(run, crowded.segmenter(row, net)), "done"), "source": "source",
     }, "Segmenters where objects are many, mIoU in per cent", _crowded_protocol(run) + note)
 
 
@@ -630,7 +561,7 @@ def _crowded_protocol(run: Session) -> str:
     name = crowded.world.name
     if name == run.world.name:
         name += " with more and smaller objects,"
-    sentence = protocol(run, PREDICTED_FROM, paper="COCO 2014 val", ours=f"{name} val ({len(areas)} images)",
+    sentence = shared.protocol(run, PREDICTED_FROM, paper="COCO 2014 val", ours=f"{name} val ({len(areas)} images)",
                         nets=["main", "VGG16"])
     share, scored = crowded.selection(EPS)["share"], len(run.results.first(confusions(CAM, many=True)))
     return (f"{sentence} {counts.mean():.1f} objects per image; one covers {100 * nan_mean(areas):.1f} % of it on "
@@ -638,12 +569,9 @@ def _crowded_protocol(run: Session) -> str:
             f"{scored_words(crowded, scored)} of the same world, tags known.")
 
 
-# --- saliency detectors -----------------------------------------------------------------------------------------------
-
-
 def text_saliency(run: Session) -> Table:
     """The saliency detector: how well it finds the foreground, and what EPS makes of its maps."""
-    net, trained = segmenter_of(run.profile, "V1", "ResNet101"), trained_rows(run.profile)
+    net, trained = segmenter_of(run.profile, "V1", "ResNet101"), lee2021.trained_rows(run.profile)
     lines = [line | {"detector": detector, "row": detector_row(detector), "net": net,
                      "in print": f"{line['saliency_detector']} {line['reference']}"}
              for line, detector in zip(run.published("text_saliency_detectors").to_dict("records"), DETECTORS,
@@ -655,7 +583,7 @@ def text_saliency(run: Session) -> Table:
             "its line. saliency: IoU of its salient pixels (above one half) with the foreground of val. estimated: the "
             "same of the map that the trained classifier estimates (Eq. 1). pseudo-masks: mIoU on "
             f"{where}, tags known. val, test: mIoU of the segmenter. The last row, not in the paper, has no saliency. "
-            f"labels used: of our rows. {words_on_test(run, has_test(run.profile))}")
+            f"labels used: of our rows. {shared.words_on_test(run, has_test(run.profile))}")
     return table(run, lines, {
         "detector in print": "in print", "its supervision": "supervision",
         "detector here": lambda line: detector_words(run, line["detector"]) if "detector" in line else "none: CAM",
@@ -666,17 +594,17 @@ def text_saliency(run: Session) -> Table:
         "test paper": "test_miou_pct", **score_columns(run, "test"),
         "labels used": lambda line: segmenter_labels(run)(line) or row_labels(run)(line),
     }, "Saliency detectors and what EPS makes of them, per cent",
-        protocol(run, PREDICTED_FROM, nets=["main", segmenters(run.profile)[net][0]]) + note)
+        shared.protocol(run, PREDICTED_FROM, nets=["main", lee2021.segmenters(run.profile)[net][0]]) + note)
 
 
 def detector_words(run: Session, detector: str) -> str:
     """What one of DETECTORS is in this profile; NotMeasured where it isn't looked at."""
-    row_of(run.route, detector_row(detector))
+    run.route.trained(detector_row(detector))
     if run.route.saliency(detector).function is folder_frames:
         return f"maps from the folder '{detector}'"
     if detector == "masks" and run.route.guided.u2net is None:
         return "network trained on masks"
-    return detector_name(run.route.guided, detector if detector == "unsupervised" else "")
+    return shared.detector_name(run.route.guided, detector if detector == "unsupervised" else "")
 
 
 #: What is wrong with each damaged saliency of DIAL.
@@ -692,38 +620,33 @@ DAMAGES = {
 def dial(run: Session) -> Table:
     """How good saliency has to be: detectors, and the true foreground with known damage."""
     lines = [{"saliency": "none: CAM", "row": CAM},
-             *({"saliency": name, "row": detector_row(name)} for name in (*DETECTORS, *DIAL))]
-
-    def what_it_is(line: Line) -> str | None:
-        if (name := line["saliency"]) in DIAL:
-            return DAMAGES[name].format(100 * DIAL[name][1])
-        return detector_words(run, name) if name in DETECTORS else None
-
+             *({"saliency": name, "row": detector_row(name), "detector": name} for name in DETECTORS),
+             *({"saliency": name, "row": detector_row(name), "damage": DAMAGES[name].format(100 * amount)}
+               for name, (_, amount) in lee2021.DIAL.items())]
     note = (f" gain: over the default, saliency '{DETECTORS[0]}', in percentage points, paired by image and seed."
             f"{PSEUDO_NOTE} Rows with the true foreground are studies: they read the masks of the training images.")
-    return table(run, lines, {"saliency": "saliency", "what it is": what_it_is, **pseudo_columns(run),
-                              "labels used": row_labels(run)},
-                 "Saliency and its damage: mIoU of pseudo-masks in per cent", pseudo_protocol(run) + note)
+    return table(run, lines, {
+        "saliency": "saliency", "what it is": lambda line: line.get("damage") or (
+            detector_words(run, line["detector"]) if "detector" in line else None),
+        **pseudo_columns(run), "labels used": row_labels(run),
+    }, "Saliency and its damage: mIoU of pseudo-masks in per cent", pseudo_protocol(run) + note)
 
 
-# --- parameters and switches ------------------------------------------------------------------------------------------
-
-ROBUST = (0.3, 0.5)  # taus between which the paper sees no change
+ROBUST = tuple(tau for tau in lee2021.TAUS if 0.3 <= tau <= 0.5)  # between which the paper sees no change
 
 
 def robustness(run: Session) -> Table:
-    lines = [*({"name": "tau", "value": tau, "row": tau_row(tau)} for tau in TAUS),
-             *({"name": "lambda", "value": share, "row": share_row(share)} for share in SHARES)]
-    low, high = ROBUST
+    lines = [*({"name": "tau", "value": tau, "row": lee2021.tau_row(tau)} for tau in lee2021.TAUS),
+             *({"name": "lambda", "value": share, "row": lee2021.share_row(share)} for share in lee2021.SHARES)]
     spread = ""
     with suppress(NotMeasured):
-        near = [pseudo(tau_row(tau)).value(run.results) for tau in TAUS if low <= tau <= high]
-        spread = (f" For tau from {low:g} to {high:g} the scores lie {max(near) - min(near):.1f} percentage points "
-                  "apart.")
+        near = [pseudo(lee2021.tau_row(tau)).value(run.results) for tau in ROBUST]
+        spread = (f" For tau from {ROBUST[0]:g} to {ROBUST[-1]:g} the scores lie {max(near) - min(near):.1f} "
+                  "percentage points apart.")
     note = (" gain: over the default (tau = 0.4, lambda = 0.5), in percentage points, paired by image and seed."
             f"{PSEUDO_NOTE} lambda = 0 leaves the foreground map out, lambda = 1 the background map. The paper "
             f"leaves these studies to its supplement, which was not at hand.{spread} "
-            f"{labels_used(run, run.route.trained(EPS))}")
+            f"{shared.labels_used(run, run.route.trained(EPS))}")
     return table(run, lines, {"parameter": "name", "value": "value", **pseudo_columns(run)},
                  "Parameters tau and lambda: mIoU of pseudo-masks in per cent", pseudo_protocol(run) + note,
                  {"value": 2})
@@ -731,16 +654,16 @@ def robustness(run: Session) -> Table:
 
 def switches(run: Session) -> Table:
     lines = [{"changed": f"nothing: EPS, constant background {BACKGROUND:g}", "row": EPS, "figure": pseudo(EPS)}]
-    lines += [{"changed": f"{_named(row)}: learned background map", "against": f"the same, background {BACKGROUND:g}",
-               "row": row, "figure": pseudo(row, "learned"), "gain": pseudo(row, "learned") - pseudo(row)}
+    lines += [{"changed": f"{long_name(row)}: learned background map", "row": row, "figure": pseudo(row, "learned"),
+               "against": f"the same, background {BACKGROUND:g}", "gain": pseudo(row, "learned") - pseudo(row)}
               for row in (*STRATEGY_ROWS, *MOMENTUM_ROWS)]
-    lines += [{"changed": _named(row), "against": _named(against), "row": row, "figure": pseudo(row),
+    lines += [{"changed": long_name(row), "against": long_name(against), "row": row, "figure": pseudo(row),
                "gain": pseudo(row) - pseudo(against)} for row, against in zip(MOMENTUM_ROWS, (EPS, *MOMENTUM_ROWS))]
     for row in (CAM, "naive", EPS):
         swept = sweep(run.results.stack(backgrounds(row)).sum((0, 1)))
         best, _ = swept.best_threshold()
-        chosen, usual = (nearest(swept.thresholds, each) for each in (best, BACKGROUND))
-        lines.append({"changed": f"{_named(row)}: best constant, {best:.2f}", "row": row,
+        chosen, usual = (shared.nearest(swept.thresholds, each) for each in (best, BACKGROUND))
+        lines.append({"changed": f"{long_name(row)}: best constant, {best:.2f}", "row": row,
                       "against": f"the same, background {swept.thresholds[usual]:.2f}",
                       "figure": at_background(row, chosen),
                       "gain": at_background(row, chosen) - at_background(row, usual),
@@ -748,8 +671,8 @@ def switches(run: Session) -> Table:
     momentum = (f" Momentum is {PUBLISHED.momentum:g} elsewhere, as in the released code, where the weight decay "
                 "stands in its place; at the full rate, one of 0.9 lets small networks diverge.")
     note = (" gain: over what the row is compared with, in percentage points, paired by image and seed."
-            f"{momentum if set(MOMENTUM_ROWS) <= set(trained_rows(run.profile)) else ''} The best constant is chosen "
-            "on the masks that it is scored with: an upper bound, not a result. The paper prints none of these "
+            f"{momentum if set(MOMENTUM_ROWS) <= set(lee2021.trained_rows(run.profile)) else ''} The best constant is "
+            "chosen on the masks that it is scored with: an upper bound, not a result. The paper prints none of these "
             "comparisons.")
     return table(run, lines, {
         "changed": "changed", "compared with": "against", **measured("train", lambda line: line["figure"]),
@@ -758,23 +681,16 @@ def switches(run: Session) -> Table:
     }, "Switches of the method: mIoU of pseudo-masks in per cent", pseudo_protocol(run) + note)
 
 
-def _named(row: str) -> str:
-    if row in (EPS, CAM):
-        return shown(row)
-    return f"EPS, {row} selection" if row in STRATEGY_ROWS else f"EPS, {row.replace('rate', 'learning rate')}"
-
-
 #: When does it help? See wsss_lab.measure.strata.
-DIALS = (
-    *(Dial((pseudo("adaptive", output) - pseudo("naive", output)).called(f"adaptive - naive{after}"),
-           "% of the objects that is salient", covered, salient_share)
-      for output, after in (("masks", ""), ("learned", ", learned background"))),
-    Dial((pseudo(EPS) - pseudo(CAM)).called("EPS - CAM"), "% of the objects that is salient", covered, salient_share),
-)
+DIALS = tuple(
+    Dial((a - b).called(name), "% of the objects that is salient", covered, salient_share) for name, a, b in (
+        ("adaptive - naive", pseudo("adaptive"), pseudo("naive")),
+        ("adaptive - naive, learned background", pseudo("adaptive", "learned"), pseudo("naive", "learned")),
+        ("EPS - CAM", pseudo(EPS), pseudo(CAM))))
 
 TABLES = {"table1": table1, "table2": table2, "table3": table3, "table4": table4,
           "table5": partial(segmenter_table, name="table5", backbone="VGG16", lessons=("CAM", "CAM + AffinityNet")),
           "table6": partial(segmenter_table, name="table6", backbone="ResNet101", lessons=("CAM", "G2", "full")),
           "table7": table7, "text-saliency": text_saliency, "switches": switches, "parameters": robustness,
           "detectors": dial,
-          "when": partial(when_table, dials=DIALS, words=pseudo_protocol, scores="pseudo-masks")}
+          "when": partial(shared.when_table, dials=DIALS, words=pseudo_protocol, scores="pseudo-masks")}

@@ -65,7 +65,7 @@ def test_fig1_shows_the_image_near_the_top_of_what_erasing_finds(run, figures):
 def test_maps_of_a_tag_are_bordered_where_they_would_make_a_cue(run):
     train, gamma = Pictures(run, "train"), run.route.scale.gamma
     label = int(np.flatnonzero(run.scenes["tags"][3])[0]) + 1
-    attention, both, saliency = (train.attention(label, 3), train.agreement(label, "S2", 3),
+    attention, both, saliency = (train.agreement(label, "", 3), train.agreement(label, "S2", 3),
                                  train.saliency_map("S2", 3))
     assert (attention.data.min(), attention.data.max()) == pytest.approx((0, 1))
     alone = gamma / (2 - gamma)  # with full saliency
@@ -79,7 +79,9 @@ def test_maps_of_a_tag_are_bordered_where_they_would_make_a_cue(run):
 def test_ground_truth_of_one_class_keeps_void(run):
     mask, label = run.scenes["masks"][3], int(np.flatnonzero(run.scenes["tags"][3])[0]) + 1
     shown = Pictures(run, "train").truth_of(label, 3).data
-    np.testing.assert_array_equal(shown, np.where((mask == label) | (mask == 255), mask, 0))
+    assert set(np.unique(shown)) == {0, label, 255}
+    np.testing.assert_array_equal(shown == label, mask == label)
+    np.testing.assert_array_equal(shown == 255, mask == 255)
 
 
 def test_table3_goes_from_the_largest_gain_to_the_largest_loss(run, figures):

@@ -199,15 +199,11 @@ def _gain_beyond(chosen: np.ndarray) -> Quantity:
 
 # --- the claims -------------------------------------------------------------------------------------------------------
 
-def hierarchy(split: str) -> tuple[Quantity, Quantity, Quantity]:
-    """S1, S2 and S3, adapted and with CRF."""
-    return tuple(miou(row, True, split) for row in ("S1 + adapt", "S2 + adapt", DCSP))
-
-
-def first_beyond_second(s1: Quantity, s2: Quantity, s3: Quantity, times: float) -> Quantity:
-    """What the first erasing adds, less some times what the second one changes."""
-    return joined(lambda a, b, c: (b - a) - times * np.abs(c - b), "", s1, s2, s3).called(
-        f"the first erasing's gain less {times:g} times the second's change")
+def erasings(split: str, times: float) -> tuple[Quantity, Quantity, Quantity]:
+    """What the first and the second erasing add, adapted, with CRF; the first less some times the second's change."""
+    s1, s2, s3 = (miou(row, True, split) for row in ("S1 + adapt", "S2 + adapt", DCSP))
+    beyond = joined(lambda a, b, c: (b - a) - times * np.abs(c - b), "", s1, s2, s3)
+    return s2 - s1, s3 - s2, beyond.called(f"the first erasing's gain less {times:g} times the second's change")
 
 
 ADAPTED = {(row, crf): (miou(f"{row} + adapt", crf), miou(row, crf)) for row in ("S1", "S3") for crf in (False, True)}
@@ -218,11 +214,9 @@ CLAIMS: dict[str, Condition] = {
                 against((miou(DCSP), miou("S1 + adapt")))),
     "C02": told(above(miou("S3") - miou("S1"), half=True), cue_quality("S3", "S1"),
                 against((miou("S3", True), miou("S1", True)))),
-    "C03": told(on_splits(lambda split: every(above(hierarchy(split)[1] - hierarchy(split)[0], half=True),
-                                              above(first_beyond_second(*hierarchy(split), 1)))),
+    "C03": told(on_splits(lambda split: every(above(erasings(split, 1)[0], half=True), above(erasings(split, 1)[2]))),
                 cue_quality("S2 + adapt", "S1 + adapt"), against((miou("S2 + adapt"), miou("S1 + adapt")))),
-    "C04": on_splits(lambda split: every(about_zero(hierarchy(split)[2] - hierarchy(split)[1]),
-                                         above(first_beyond_second(*hierarchy(split), 3)))),
+    "C04": on_splits(lambda split: every(about_zero(erasings(split, 3)[1]), above(erasings(split, 3)[2]))),
     "C05": told(every(above(miou(DCSP) - miou("S3"), half=True), where_run(above(miou(DCSP) - miou(LONGER)))),
                 *(against(pair) for cell, pair in ADAPTED.items() if cell != ("S3", False))),
     "C06": told(every(above(false_alarms(cue_confusions(DCSP, 1), "cues before")

@@ -205,22 +205,19 @@ class Pictures(SplitPictures):
         """S1, S2 or S3 with the border of the pixels that count as found."""
         return self.saliency(self.route.hierarchy(self.split)[step], index, lambda maps: maps >= SALIENT, title)
 
-    def attention(self, label: int, index: int, title: str = "") -> Panel:
-        """The attention map of one tag over the image; bordered: what Algorithm 1 takes where saliency is 1."""
-        return self._evidence(self.attention_maps(index)[label - 1], 1.0, index, title)
-
     def agreement(self, label: int, step: str, index: int, title: str = "") -> Panel:
-        """Harmonic mean of a tag's attention and S1, S2 or S3; bordered: at least gamma."""
-        return self._evidence(self.attention_maps(index)[label - 1], self.saliency_map(step, index), index, title)
+        """Harmonic mean of a tag's attention and S1, S2 or S3 over the image; with step "" the attention. Bordered:
+        what Algorithm 1 takes, of attention alone where saliency is 1."""
+        return self._evidence(self.attention_maps(index)[label - 1], step, index, title)
 
     def all_attention(self, pooling: str, index: int) -> Panel:
-        """At each pixel the highest attention of the image's tags; bordered as in `attention`."""
-        return self._evidence(self.attention_maps(index, pooling).max(0), 1.0, index)
+        """At each pixel the highest attention of the image's tags; bordered as in `agreement`."""
+        return self._evidence(self.attention_maps(index, pooling).max(0), "", index)
 
-    def _evidence(self, attention: np.ndarray, saliency: np.ndarray | float, index: int, title: str = "") -> Panel:
-        taken = harmonic_mean(attention, saliency)
-        shown = attention if np.ndim(saliency) == 0 else taken
-        return Panel(shown, "heat", title, under=self.view.image(index), outline=taken >= self.route.scale.gamma)
+    def _evidence(self, attention: np.ndarray, step: str, index: int, title: str = "") -> Panel:
+        taken = harmonic_mean(attention, self.saliency_map(step, index) if step else 1.0)
+        return Panel(taken if step else attention, "heat", title, under=self.view.image(index),
+                     outline=taken >= self.route.scale.gamma)
 
     def saliency_map(self, step: str, index: int) -> np.ndarray:
         """float (H, W) in [0, 1]."""
@@ -259,9 +256,8 @@ def fig1(run: Session) -> Drawn:
     steps = chaudhry2017.HIERARCHY
     panels = [[train.image(index, "image"), *(train.found(step, index, f"saliency {step}") for step in steps),
                train.truth(index, "ground truth")]]
-    panels += [[train.attention(label, index, "attention A"),
-                *(train.agreement(label, step, index, f"A with {step}") for step in steps),
-                train.truth_of(label, index)] for label in labels]
+    panels += [[*(train.agreement(label, step, index, f"A with {step}" if step else "attention A")
+                  for step in ("", *steps)), train.truth_of(label, index)] for label in labels]
     names = ["", *(train.classes[label - 1] for label in labels)]
     figure = plots.grid(panels, names=names, classes=train.classes, size=1.5)
     alt = (f"A training image with the tags {train.tags(index, ' and ')}: above, S1, S2 and S3 with the border of what "

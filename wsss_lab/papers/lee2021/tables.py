@@ -510,7 +510,7 @@ def segmenter_table(run: Session, name: str, backbone: str, lessons: tuple[str, 
     lines = [line | ({"labels": EPS, "net": segmenter_of(run.profile, line["segmenter"], backbone)}
                      if line["method"] == "EPS" else {}) for line in printed_lines(run, name)]
     net = segmenter_of(run.profile, "V1", backbone)
-    nets = {name: of for name, (of, _) in lee2021.segmenters(run.profile).items()}
+    nets = {name: trunk for name, (trunk, _) in lee2021.segmenters(run.profile).items()}
     lines += [{"method": LESSONS[labels][0], "segmenter": "V1", "supervision": LESSONS[labels][1], "labels": labels,
                "net": net} for labels in lessons]
     slips = shared.printed_slips(run, name)
@@ -519,7 +519,6 @@ def segmenter_table(run: Session, name: str, backbone: str, lessons: tuple[str, 
             "over CAM where it teaches the same segmenter, in percentage points. The rows after EPS are not in the "
             "paper's table. network, labels used: of our rows. "
             f"{shared.words_on_test(run, has_test(run.profile))}{f' Kept as printed: {slips}.' if slips else ''}")
-
     return table(run, mark_taught(run, lines), {
         "method": "method", "reference": "reference", "segmenter": "segmenter", "supervision": "supervision",
         "val paper": "val_miou_pct", **score_columns(run, "val"),

@@ -1,6 +1,6 @@
 """What the tables of every paper share: their form, the sentence under them, and the cells that several have."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +9,12 @@ import numpy as np
 from wsss_lab.evaluation.confusion import divide, nan_mean, precision_recall_of_labels
 from wsss_lab.evaluation.intervals import REPLICATES
 from wsss_lab.evaluation.precision_recall import average_precisions, sweep
-from wsss_lab.lab.profiles import has_test, unknown_name
+from wsss_lab.lab.profiles import has_test
 from wsss_lab.lab.published import mismatches
 from wsss_lab.lab.session import Session
 from wsss_lab.lab.steps import EVALUATION_READS, Step
 from wsss_lab.lab.worlds import WeightsFile
-from wsss_lab.measure.quantities import Derived, Leaf, NotMeasured, Quantity, Source
+from wsss_lab.measure.quantities import Derived, Leaf, Quantity, Source
 from wsss_lab.measure.strata import Dial
 from wsss_lab.measure.tables import NOT_RUN, Column, Table, measured, table
 from wsss_lab.papers.shared_pictures import class_iou
@@ -52,15 +52,6 @@ def start_words(route: Any, nets: Iterable[str] = ()) -> str:
     starts = [known[net] for net in nets] or known.values()
     files = [Path(start.path).name for start in starts if isinstance(start, WeightsFile)]
     return f"Start weights: {', '.join(dict.fromkeys(files)) or 'pre-trained on drawn crops of other objects'}."
-
-
-def trained_row(row: str, rows: Collection[str], trained: Collection[str], profile: str) -> str:
-    """One of a paper's rows. Raises ParameterError for another, NotMeasured where the profile doesn't train it."""
-    if row not in rows:
-        raise unknown_name("row", row, list(rows))
-    if row not in trained:
-        raise NotMeasured(f"profile {profile} doesn't train the row '{row}'")
-    return row
 
 
 def labels_used(run: Session, step: Step) -> str:

@@ -76,6 +76,7 @@ def test_order_is_decided_by_its_weakest_step_and_names_it():
     assert "b > c" not in decide(0.5).why  # 9.5 pp apart
     assert decide(0.01, "b > a, b > c").verdict == NOT and "clearly reversed: b > a" in decide(0.01, "b > a, b > c").why
     assert decide(0.01, "a ~ b > c").verdict == REPRODUCED
+    assert decide(1.0, "a > b, c > a").verdict == NOT  # a step that isn't clear excuses none that is reversed
     assert decide(0.5).measured == "a 50.0, b 49.5, c 40.0"
 
 

@@ -10,7 +10,7 @@ from wsss_lab.errors import SetupError
 from wsss_lab.lab.artifacts import CLAIMS, verdict_line
 from wsss_lab.lab.notebooks import Outcome
 from wsss_lab.lab.published import artifact_list, papers
-from wsss_lab.lab.registry import told_by
+from wsss_lab.lab.registry import artifacts_of, told_by
 from wsss_lab.lab.runs import Saved, is_of_run, read, read_all
 from wsss_lab.measure.claims import POINTING
 
@@ -37,9 +37,10 @@ class Report:
 
 
 def promised_artifacts(paper: str) -> tuple[str, ...]:
-    """Ids of the tables and figures a notebook owes: those of the paper, else PROMISED of its module (the primer)."""
+    """Ids of the tables and figures a notebook owes: those of the paper; of others, PROMISED of the module (the
+    primer) or all that it lists."""
     if paper not in papers():
-        return tuple(told_by(paper, "route", "PROMISED", ()))
+        return tuple(told_by(paper, "route", "PROMISED", artifacts_of(paper)))
     listed = artifact_list(paper)
     return tuple(listed["id"][listed["kind"].isin(["table", "figure"])])
 

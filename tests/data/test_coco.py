@@ -74,6 +74,15 @@ def root(tmp_path):
     return tmp_path
 
 
+def test_without_maps_of_coco_stuff_masks_are_the_outlines(root):
+    shutil.rmtree(root / "stuffthingmaps")
+    square = [[2, 3, 6, 3, 6, 7, 2, 7]]
+    write_json(root, "val", annotations=[{"id": 5, "image_id": 40, "category_id": 90, "bbox": [2, 3, 4, 4],
+                                          "segmentation": square}])
+    mask = CocoFolder(root).eval_view("val").mask(0)
+    assert mask[3:7, 2:6].min() == 3 and (mask > 0).sum() == 16
+
+
 def test_what_a_folder_holds_by_hand(root):
     """Images without an object are left out, and needn't exist; tags follow the ids and count crowds, facts don't."""
     (root / f"images/train2014/{name_of('train', 30)}.jpg").unlink()
@@ -155,7 +164,7 @@ def test_training_opens_no_mask_and_works_without_any(root, opened):
     ("annotations", "no file ", "images/", "annotations_trainval2014.zip"),
     ("annotations/instances_val2014.json", "no file .*instances_val2014.json", "one of the splits train", "choose one"),
     ("images/val2014", f"1 of 1 images of .* missing: {name_of('val', 40)}", "images/val2014 or val2014", "val2014"),
-    ("stuffthingmaps", f"1 of 1 images of val .* mask: {name_of('val', 40)}", "train2017 or val2017", "COCO-Stuff"),
+    ("stuffthingmaps/val2014", f"1 of 1 images of val .* mask: {name_of('val', 40)}", "train2017 or val2017", "COCO-Stuff"),
 ])
 def test_what_is_missing_is_named_and_can_be_fetched_by_a_command(root, lost, words, expected, by_hand):
     (root / lost).unlink() if (root / lost).is_file() else shutil.rmtree(root / lost)

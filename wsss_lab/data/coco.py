@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from wsss_lab.data.canvas import IGNORE
+from wsss_lab.data.coco_outlines import OutlineMasks
 from wsss_lab.data.files import fetch_command, listing, some
 from wsss_lab.data.pixels import JpegFiles, LabelFiles, read_labels
 from wsss_lab.data.views import EvalView, TrainView
@@ -93,9 +94,12 @@ class CocoFolder:
         """Images, tags and masks of a split. Raises DataError for missing masks, and for those of other labels.
 
         A mask has the classes 1..C where COCO-Stuff has a thing of the json's categories and 0, background, on stuff
-        and all other things. Pixels without a label, 255, stay void: they aren't scored (the paper doesn't say).
+        and all other things. Pixels without a label, 255, stay void: they aren't scored (the paper doesn't say). Without
+        any map of COCO-Stuff, masks are painted from the json's outlines, see `wsss_lab.data.coco_outlines`.
         """
         arguments, found = self._train_arguments(split), self._read(split)
+        if not any(listing(folder, ".png") for folder in self._mask_folders(*self.splits)):
+            return EvalView(*arguments, masks=OutlineMasks(self._json(split), found.names, found.categories))
         files = LabelFiles(self._mask_paths(split), arguments[-1], LAST_STUFF)
         check_labels(files.paths, found)
         return EvalView(*arguments, masks=StuffMasks(files, label_table(found.categories)))

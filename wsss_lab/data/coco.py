@@ -94,8 +94,8 @@ class CocoFolder:
         """Images, tags and masks of a split. Raises DataError for missing masks, and for those of other labels.
 
         A mask has the classes 1..C where COCO-Stuff has a thing of the json's categories and 0, background, on stuff
-        and all other things. Pixels without a label, 255, stay void: they aren't scored (the paper doesn't say). Without
-        any map of COCO-Stuff, masks are painted from the json's outlines, see `wsss_lab.data.coco_outlines`.
+        and all other things. Pixels without a label, 255, stay void: they aren't scored (the paper doesn't say).
+        Without any map of COCO-Stuff, masks are painted from the outlines, see `wsss_lab.data.coco_outlines`.
         """
         arguments, found = self._train_arguments(split), self._read(split)
         if not any(listing(folder, ".png") for folder in self._mask_folders(*self.splits)):

@@ -82,8 +82,8 @@ make book      # the executed notebooks, the gallery, and each stage's functions
 
 You will see the five stages in miniature in the primer, then one notebook per paper: [a plan of ninety minutes for
 each](#ninety-minutes-a-notebook). Cells that begin with `# wsss_lab/..., to be changed` hold the package's own code:
-change a line, run the cell, and the picture below it follows; nothing stored is touched. Opened by hand, all but
-notebook 4 have the profile `lesson`: networks come with the package and nothing is trained. What is in the run store is
+change a line, run the cell, and the picture below it follows; nothing stored is touched. Opened by hand,
+notebooks have the profile `lesson`: networks come with the package and nothing is trained. What is in the run store is
 reused: a class that is given it (`WSSS_CACHE`) waits for nothing.
 """
 NO_GPU = "No run on a GPU has been recorded yet: `make plan` tries some steps out there and tells the minutes.\n"

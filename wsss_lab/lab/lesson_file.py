@@ -62,7 +62,8 @@ def trainings(profile: str = "toy") -> dict[Step, str]:
     for paper in lessons():
         run = start(paper, profile, figures="")
         steps = primer.steps_needed(run) if paper == "primer" else [
-            *(asked_by(run, ids) if (ids := shown(paper)) else ()), *(run.route.trained(row) for row in ALSO.get(paper, ()))]
+            *(asked_by(run, ids) if (ids := shown(paper)) else ()),
+            *(run.route.trained(row) for row in ALSO.get(paper, ()))]
         for step in topological(steps):
             if step.trains:
                 found.setdefault(step, "oh2017" if paper == "primer" else paper)

@@ -164,7 +164,7 @@ def test_training_opens_no_mask_and_works_without_any(root, opened):
     ("annotations", "no file ", "images/", "annotations_trainval2014.zip"),
     ("annotations/instances_val2014.json", "no file .*instances_val2014.json", "one of the splits train", "choose one"),
     ("images/val2014", f"1 of 1 images of .* missing: {name_of('val', 40)}", "images/val2014 or val2014", "val2014"),
-    ("stuffthingmaps/val2014", f"1 of 1 images of val .* mask: {name_of('val', 40)}", "train2017 or val2017", "COCO-Stuff"),
+    ("stuffthingmaps/val2014", f"1 of 1 .* mask: {name_of('val', 40)}", "train2017 or val2017", "COCO-Stuff"),
 ])
 def test_what_is_missing_is_named_and_can_be_fetched_by_a_command(root, lost, words, expected, by_hand):
     (root / lost).unlink() if (root / lost).is_file() else shutil.rmtree(root / lost)

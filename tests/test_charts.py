@@ -23,14 +23,35 @@ def texts(axes) -> list[str]:
     return [text.get_text() for text in axes.texts]
 
 
-def test_moving_mean_agrees_with_a_loop():
+def test_moving_mean_agrees_with_a_loop_and_is_the_mean_over_more_than_there_is():
     values = np.random.default_rng(0).random(17)
     expected = [values[max(0, i - 2):i + 3].mean() for i in range(17)]
     np.testing.assert_allclose(moving_mean(values, 4), expected)
-
-
-def test_moving_mean_over_more_than_there_is_is_the_mean():
     assert moving_mean([1, 2, 3], 100).tolist() == [2, 2, 2]
+
+
+def test_learning_curves_have_a_raw_and_a_labelled_smooth_line_per_run_and_no_two_styles_are_alike():
+    (axes,) = learning_curves({"LowRes": [1.0, 0.5, 0.2], "HighRes": [0.9, 0.4]}).axes
+    assert len(axes.lines) == 4
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["LowRes", "HighRes"]
+    np.testing.assert_array_equal(axes.lines[0].get_xdata(), [1, 2, 3])
+    assert len({tuple(line_style(index).items()) for index in range(28)}) == 28
+
+
+def test_compare_says_what_the_points_are():
+    def legend(**arguments):
+        (box,) = compare(["G0"], [45.8], [36.0], **arguments).legends
+        return [text.get_text() for text in box.get_texts()]
+
+    assert legend() == ["paper: VOC 2012 val", "ours: toyvoc val"]
+    assert legend(intervals=[(35, 37)], our_label="ours: photos")[1] == "ours: photos, 95 % interval"
+
+
+def test_charts_refuse_values_that_do_not_fit_their_rows_or_groups():
+    with pytest.raises(ParameterError, match="ours has 2 values for 3 rows"):
+        compare(ROWS, [1, 2, 3], [1, 2])
+    with pytest.raises(ParameterError, match="S1 has 1 values for 2 groups"):
+        grouped_bars(["largest", "second"], {"S1": [(1, 0, 2)]}, "recall (%)")
 
 
 def test_a_training_curve_is_the_mean_over_seeds_and_ends_with_the_training():
@@ -41,19 +62,6 @@ def test_a_training_curve_is_the_mean_over_seeds_and_ends_with_the_training():
     assert raw.get_ydata().tolist() == [2, 3, 4] and smooth.get_ydata().tolist() == [2.5, 3, 3.5]
     assert smooth.get_label() == "late" and smooth.get_linestyle() == ":"
     assert raw.get_color() == smooth.get_color() == line_style(1)["color"]
-
-
-def test_learning_curves_have_a_raw_and_a_labelled_smooth_line_per_run():
-    figure = learning_curves({"LowRes": [1.0, 0.5, 0.2], "HighRes": [0.9, 0.4]})
-    (axes,) = figure.axes
-    assert len(axes.lines) == 4
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["LowRes", "HighRes"]
-    np.testing.assert_array_equal(axes.lines[0].get_xdata(), [1, 2, 3])
-
-
-def test_no_two_line_styles_are_alike():
-    styles = {tuple(line_style(index).items()) for index in range(28)}
-    assert len(styles) == 28
 
 
 def test_compare_puts_both_values_in_the_row_of_their_name():
@@ -67,21 +75,6 @@ def test_compare_puts_both_values_in_the_row_of_their_name():
     spans = [path.vertices[:, 0].tolist() for path in axes.collections[0].get_paths()]
     assert spans[:2] == [[28, 32], [35, 37]] and np.isnan(spans[2]).all()
     assert texts(axes) == ["paper", "38.7", "45.8", "–", "ours", "30.0", "36.2", "41.0"]
-
-
-def test_compare_says_what_the_points_are():
-    def legend(**arguments):
-        (box,) = compare(["G0"], [45.8], [36.0], **arguments).legends
-        return [text.get_text() for text in box.get_texts()]
-
-    assert legend() == ["paper: VOC 2012 val", "ours: toyvoc val"]
-    with_interval = legend(intervals=[(35, 37)], our_label="ours: photos")
-    assert with_interval == ["paper: VOC 2012 val", "ours: photos, 95 % interval"]
-
-
-def test_compare_refuses_values_that_do_not_fit_the_rows():
-    with pytest.raises(ParameterError, match="ours has 2 values for 3 rows"):
-        compare(ROWS, [1, 2, 3], [1, 2])
 
 
 def test_a_class_heatmap_writes_every_number():
@@ -103,8 +96,3 @@ def test_bars_stand_side_by_side_with_their_numbers_and_intervals():
     heights = dict(zip(texts(axes), [text.xy[1] for text in axes.texts]))
     assert heights == {"75": 80, "56": 61, "84": 84, "–": 0}
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["S1", "S2"]
-
-
-def test_bars_refuse_values_that_do_not_fit_the_groups():
-    with pytest.raises(ParameterError, match="S1 has 1 values for 2 groups"):
-        grouped_bars(["largest", "second"], {"S1": [(1, 0, 2)]}, "recall (%)")

@@ -1,8 +1,12 @@
 """Grids of pictures and block diagrams."""
 
+import cv2
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyArrowPatch
 
 from wsss_lab.lab.plots import BACKGROUND, IGNORE, Drawn, Panel, class_colours, colour_mask, draw, flow, grid
 
@@ -41,8 +45,6 @@ def corners(axes) -> np.ndarray:
 
 @pytest.mark.parametrize("classes", [8, 21])
 def test_every_class_has_a_colour_of_its_own(classes):
-    import cv2
-
     colours = class_colours(classes)
     assert colours.shape == (classes + 1, 3) and colours.min() >= 0 and colours.max() <= 1
     lab = cv2.cvtColor(np.float32(np.vstack([colours, (1, 1, 1)]))[None], cv2.COLOR_RGB2LAB)[0]
@@ -52,47 +54,56 @@ def test_every_class_has_a_colour_of_its_own(classes):
 
 
 def test_masks_take_the_colours_of_their_labels_and_void_is_white():
-    from matplotlib.colors import to_rgb
-
     coloured = colour_mask(np.array([[0, 2, IGNORE]]), 3)
     np.testing.assert_allclose(coloured[0], [to_rgb(BACKGROUND), class_colours(3)[2], (1, 1, 1)])
 
 
-def test_a_grid_has_one_picture_per_panel_and_none_for_a_gap():
-    figure = grid([[Panel(image()), Panel(mask(0, 1), "mask")], [Panel(image()), None]], classes=CLASSES)
-    assert len(pictures(figure)) == 3
-
-
-def test_pictures_stand_in_rows_and_columns_without_overlap():
+def test_pictures_stand_in_rows_and_columns_in_the_shape_of_most_images_and_a_gap_stays_empty():
     figure = grid([[Panel(image(6, 9), title="a")] * 3] * 2, ["x", "y", "z"], ["one", "two"])
     places = np.array([corners(axes) for axes in figure.axes]).reshape(2, 3, 2, 2)
     assert np.all(places[:, 1:, 0, 0] > places[:, :-1, 1, 0])  # next column right of this one
     assert np.all(places[1, :, 1, 1] < places[0, :, 0, 1])  # second row below the first
     assert places.min() >= 0 and places.max() <= 1
-
-
-def test_pictures_take_the_shape_of_most_images():
-    figure = grid([[Panel(image(6, 9)), Panel(image(6, 9)), Panel(image(9, 6))]])
+    figure = grid([[Panel(image(6, 9)), Panel(image(6, 9))], [Panel(image(9, 6)), None]])
     width, height = figure.axes[0].get_position().size * figure.get_size_inches()
-    assert height / width == pytest.approx(6 / 9)
+    assert height / width == pytest.approx(6 / 9) and len(pictures(figure)) == 3
 
 
-def test_the_legend_names_the_labels_that_occur():
+def test_the_legend_names_the_labels_that_occur_line_by_line_and_maps_get_a_scale():
     figure = grid([[Panel(mask(0, 3), "mask"), Panel(mask(IGNORE, 1), "mask"), Panel(image())]], classes=CLASSES)
     assert sorted(legend(figure)) == ["background", "bird", "cat", "void / ignore"]
-
-
-def test_the_legend_reads_line_by_line_when_it_has_several_lines():
     names = [f"a rather long class name {number}" for number in range(4)]
-    figure = grid([[Panel(mask(1, 2, 3, 4), "mask")]], classes=names, size=4.2)
-    assert reading_order(figure) == (names, 2)
-
-
-def test_maps_get_a_scale_and_images_alone_get_no_key():
-    with_map = grid([[Panel(np.zeros((4, 4)), "heat")]])
+    assert reading_order(grid([[Panel(mask(1, 2, 3, 4), "mask")]], classes=names, size=4.2)) == (names, 2)
+    with_map, plain = grid([[Panel(np.zeros((4, 4)), "heat")]]), grid([[Panel(image())]])
     assert [axes.get_label() for axes in with_map.axes].count("scale of maps") == 1
-    plain = grid([[Panel(image())]])
     assert len(plain.axes) == 1 and not plain.legends
+
+
+def drawn(panel: Panel):
+    axes = Figure().subplots()
+    draw(axes, panel, len(CLASSES))
+    return axes
+
+
+def test_a_box_covers_the_pixels_inside_it_and_a_text_panel_shows_its_words():
+    rectangle = drawn(Panel(image(), box=(2, 3, 6, 8))).patches[-1]
+    assert (*rectangle.get_xy(), rectangle.get_width(), rectangle.get_height()) == (1.5, 2.5, 4, 5)
+    axes = drawn(Panel("person\nbicycle", "text"))
+    assert [text.get_text() for text in axes.texts] == ["person\nbicycle"] and not axes.images
+
+
+def test_an_outline_runs_between_inside_and_outside_and_of_everything_or_nothing_draws_nothing():
+    region = np.zeros((8, 8), bool)
+    region[:, 4:] = True
+    (line,) = drawn(Panel(np.zeros((8, 8)), "heat", outline=region)).collections[0].get_paths()
+    assert np.all(line.vertices[:, 0] == 3.5)
+    for whole in (np.zeros((4, 4), bool), np.ones((4, 4), bool)):
+        assert not drawn(Panel(np.zeros((4, 4)), "heat", outline=whole)).collections
+
+
+def test_a_notebook_shows_a_drawn_figure_with_its_alt_text():
+    shown = Drawn(grid([[Panel(image())]]), "Grey", "a grey square")._repr_html_()
+    assert shown.startswith('<img src="data:image/png;base64,') and 'alt="a grey square"' in shown
 
 
 def test_headings_stand_above_their_columns_and_names_beside_their_rows():
@@ -129,49 +140,10 @@ def test_groups_are_set_apart_and_named_in_their_middle():
     assert high.get_position()[0] == pytest.approx(middle)
 
 
-def drawn(panel: Panel):
-    from matplotlib.figure import Figure
-
-    axes = Figure().subplots()
-    draw(axes, panel, len(CLASSES))
-    return axes
-
-
-def test_a_box_covers_the_pixels_inside_it():
-    axes = drawn(Panel(image(), box=(2, 3, 6, 8)))
-    rectangle = axes.patches[-1]
-    assert (*rectangle.get_xy(), rectangle.get_width(), rectangle.get_height()) == (1.5, 2.5, 4, 5)
-
-
-def test_an_outline_runs_between_inside_and_outside():
-    region = np.zeros((8, 8), bool)
-    region[:, 4:] = True
-    axes = drawn(Panel(np.zeros((8, 8)), "heat", outline=region))
-    (line,) = axes.collections[0].get_paths()
-    assert np.all(line.vertices[:, 0] == 3.5)
-
-
-def test_an_outline_of_everything_or_nothing_draws_nothing():
-    for region in (np.zeros((4, 4), bool), np.ones((4, 4), bool)):
-        assert not drawn(Panel(np.zeros((4, 4)), "heat", outline=region)).collections
-
-
-def test_a_text_panel_shows_its_words():
-    axes = drawn(Panel("person\nbicycle", "text"))
-    assert [text.get_text() for text in axes.texts] == ["person\nbicycle"] and not axes.images
-
-
-def test_a_notebook_shows_a_drawn_figure_with_its_alt_text():
-    shown = Drawn(grid([[Panel(image())]]), "Grey", "a grey square")._repr_html_()
-    assert shown.startswith('<img src="data:image/png;base64,') and 'alt="a grey square"' in shown
-
-
 BOXES = {"a": (0.2, 0.7, "first"), "b": (0.7, 0.7, "second"), "c": (0.7, 0.2, "third")}
 
 
 def arrow_ends(figure) -> list[np.ndarray]:
-    from matplotlib.patches import FancyArrowPatch
-
     (axes,) = figure.axes
     return [patch._path_original.vertices for patch in axes.patches if isinstance(patch, FancyArrowPatch)]
 

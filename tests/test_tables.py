@@ -43,13 +43,10 @@ def test_csv_is_rounded_and_does_not_depend_on_the_last_bits():
     assert tables.to_csv(one) == tables.to_csv(other) == "x,n,mixed\n0.3,1,0.3333\n0.0,2,a\n12.0,3,\n"
 
 
-def test_a_named_index_becomes_a_column_and_a_counting_one_does_not():
+def test_a_named_index_becomes_a_column_a_counting_one_does_not_and_repeated_ones_are_refused():
     named = pd.DataFrame({"x": [1]}, index=pd.Index(["G2"], name="method"))
     assert tables.flat(named).columns.tolist() == ["method", "x"]
     assert tables.flat(pd.DataFrame({"x": [1, 2]}).iloc[1:]).columns.tolist() == ["x"]
-
-
-def test_repeated_columns_are_refused():
     with pytest.raises(ParameterError, match="x"):
         tables.flat(pd.DataFrame([[1, 2]], columns=["x", "x"]))
 

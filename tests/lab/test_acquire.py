@@ -25,8 +25,6 @@ from wsss_lab.data.folder import VocFolder
 from wsss_lab.errors import DataError, LabError, ParameterError, WeightsError
 from wsss_lab.lab import acquire, cli, doctor
 from wsss_lab.lab.acquire import SOURCES, Item, Source
-from wsss_lab.networks import u2netp
-from wsss_lab.networks.u2netp import U2NetP
 
 
 @pytest.fixture
@@ -170,34 +168,24 @@ def full_disk(*_):
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
-@pytest.mark.parametrize("where, kept, asked", [("fetching", "devkit.tar.part", 2), ("unpacking", "devkit.tar", 1)])
+@pytest.mark.parametrize("where, kept, asked", [
+    ("fetching", "devkit.tar.part", 2), ("unpacking", "devkit.tar", 1), ("converting", "devkit.tar", 1)])
 def test_a_disk_that_fills_up_names_the_command_and_it_goes_on_when_there_is_room(server, tmp_path, monkeypatch, where,
                                                                                   kept, asked):
     content = devkit() + bytes(2 * download.CHUNK)  # more than one piece; a tar may end with zeros
-    offer(monkeypatch, Item(Remote("devkit.tar", (server.serve("a", content, etag='"1"'),)), into=""))
+    becomes = {"becomes": "anew", "convert": lambda source, target: target.write_bytes(source.read_bytes())}
+    file = Remote("devkit.tar", (server.serve("a", content, etag='"1"'),))
+    offer(monkeypatch, Item(file, **becomes) if where == "converting" else Item(file, into=""))
     with monkeypatch.context() as patched:
-        if where == "fetching":
-            patched.setattr(acquire.Transfer, "moved", lambda self, done, total: done and full_disk())
-        else:
-            patched.setattr(archives, "_write", full_disk)
+        patched.setattr(*{"fetching": (acquire.Transfer, "moved", lambda self, done, total: done and full_disk()),
+                          "unpacking": (archives, "_write", full_disk), "converting": (Path, "write_bytes", full_disk)
+                          }[where])
         error = data("voc", "--to", tmp_path).exception
     assert isinstance(error, DataError) and "No space left on device" in error.problem
     assert error.fix == f"make room or choose another folder, then: wsss data voc --to {tmp_path}"
     assert {path.name for path in tmp_path.iterdir()} - {"devkit.tar.part.json"} == {kept}
-    assert data("voc", "--to", tmp_path).exit_code == 0
-    assert VocFolder(tmp_path / "VOCdevkit/VOC2012").names("train") == ("1",) and len(server.asked) == asked
-
-
-def test_a_disk_that_is_full_when_weights_are_written_anew_is_told(server, tmp_path, monkeypatch):
-    state = U2NetP().state_dict()
-    monkeypatch.setattr(u2netp, "check_original", lambda path: state)
-    monkeypatch.setattr(Path, "write_bytes", full_disk)
-    item = Item(Remote("a.pth", (server.serve("a", b"weights"),)), becomes="b.pth", convert=u2netp.convert)
-    offer(monkeypatch, item, name="saliency")
-    error = data("saliency", "--to", tmp_path).exception
-    assert isinstance(error, DataError) and "No space left on device" in error.problem
-    assert f"make room or choose another folder, then: wsss data saliency --to {tmp_path}" in error.fix
-    assert [path.name for path in tmp_path.iterdir()] == ["a.pth"]
+    assert data("voc", "--to", tmp_path).exit_code == 0 and len(server.asked) == asked
+    assert where == "converting" or VocFolder(tmp_path / "VOCdevkit/VOC2012").names("train") == ("1",)
 
 
 def test_a_problem_names_the_command_to_run_again(server, tmp_path, monkeypatch):
@@ -211,26 +199,33 @@ def test_a_problem_names_the_command_to_run_again(server, tmp_path, monkeypatch)
     assert isinstance(error, DataError) and "damaged or cut short" in error.problem and "wsss data voc" in error.fix
 
 
-def test_weights_that_are_there_are_not_fetched_and_others_are_not_replaced(server, tmp_path, monkeypatch):
+def test_weights_that_are_there_are_neither_fetched_nor_written_again_and_others_are_not_replaced(server, tmp_path,
+                                                                                                  monkeypatch):
     digits = hashlib.sha256(b"weights").hexdigest()[:8]
     file = Remote("net.pth", (server.serve("a", b"weights"),), f"sha256:{digits}", error=WeightsError)
-    offer(monkeypatch, Item(file), name="imagenet-weights", variable="WSSS_WEIGHTS")
-    assert data("imagenet-weights", "--to", tmp_path).output.splitlines()[-1] == f"  export WSSS_WEIGHTS={tmp_path}"
-    again = data("imagenet-weights", "--to", tmp_path).output
-    assert f"net.pth, about 0 bytes, sha256 {digits}...: there already" in again and len(server.asked) == 1
+    anew = Item(Remote("a.pth", (server.serve("b", b"weights"),)), becomes="b.pth",
+                convert=lambda source, target: target.write_bytes(source.read_bytes().upper()))
+    offer(monkeypatch, Item(file), anew, name="saliency", variable="WSSS_WEIGHTS")
+    assert data("saliency", "--to", tmp_path).output.splitlines()[-1] == f"  export WSSS_WEIGHTS={tmp_path}"
+    assert (tmp_path / "b.pth").read_bytes() == b"WEIGHTS"
+    (tmp_path / "a.pth").unlink()
+    again = data("saliency", "--to", tmp_path).output
+    assert f"net.pth, about 0 bytes, sha256 {digits}...: there already" in again and len(server.asked) == 2
     (tmp_path / "net.pth").write_bytes(b"mine")
-    error = data("imagenet-weights", "--to", tmp_path).exception
+    error = data("saliency", "--to", tmp_path).exception
     assert isinstance(error, WeightsError) and (tmp_path / "net.pth").read_bytes() == b"mine"
 
 
-def test_a_file_in_another_form_is_written_anew_once(server, tmp_path, monkeypatch):
-    item = Item(Remote("a.pth", (server.serve("a", b"weights"),)), becomes="b.pth",
-                convert=lambda source, target: target.write_bytes(source.read_bytes().upper()))
-    offer(monkeypatch, item, name="saliency", variable="WSSS_WEIGHTS")
-    assert data("saliency", "--to", tmp_path).exit_code == 0
-    assert (tmp_path / "b.pth").read_bytes() == b"WEIGHTS"
-    (tmp_path / "a.pth").unlink()
-    assert data("saliency", "--to", tmp_path).exit_code == 0 and len(server.asked) == 1
+def test_sources_of_weights_give_the_files_that_the_doctor_says_and_check_what_has_no_checksum(tmp_path):
+    for name in acquire.WEIGHTS:
+        given = {item.becomes or item.remote.name for item in SOURCES[name]().items}
+        assert given == {file for file, (_, source) in doctor.WEIGHT_FILES.items() if source == name}
+        assert acquire.default_folder(name).name == "weights"
+    (tmp_path / "u2netp.pth").write_bytes(b"<html>too many downloads</html>")
+    remote = acquire.saliency().items[0].remote
+    with pytest.raises(LabError, match="can't be read as weights"):
+        remote.check(tmp_path / "u2netp.pth")
+    assert download.fault(remote, tmp_path / "u2netp.pth")
 
 
 def test_the_augmented_set_is_built_from_two_folders_and_goes_on_where_it_was(tmp_path, monkeypatch):
@@ -279,18 +274,3 @@ def test_sources_are_complete(name):
         algorithm, _, digits = remote.checksum.partition(":")
         assert len(digits) in {"": [0], "md5": [32], "sha256": [8, 64]}[algorithm]
         assert (item.into is None) == remote.name.endswith(".pth")
-
-
-def test_each_source_of_weights_gives_the_files_that_the_doctor_says():
-    for name in acquire.WEIGHTS:
-        given = {item.becomes or item.remote.name for item in SOURCES[name]().items}
-        assert given == {file for file, (_, source) in doctor.WEIGHT_FILES.items() if source == name}
-        assert acquire.default_folder(name).name == "weights"
-
-
-def test_the_check_of_a_saliency_network_refuses_other_files(tmp_path):
-    (tmp_path / "u2netp.pth").write_bytes(b"<html>too many downloads</html>")
-    remote = acquire.saliency().items[0].remote
-    with pytest.raises(LabError, match="can't be read as weights"):
-        remote.check(tmp_path / "u2netp.pth")
-    assert download.fault(remote, tmp_path / "u2netp.pth")

@@ -2,7 +2,6 @@
 
 import errno
 import io
-import json
 
 import numpy as np
 import pandas as pd
@@ -61,20 +60,23 @@ def test_a_table_is_saved_as_csv_and_as_markdown(results):
     )
 
 
-def test_the_manifest_says_what_made_it(results):
+def test_the_manifest_says_what_made_it_and_keeps_what_an_earlier_run_has_made(results):
     save_all(results)
-    assert set(json.loads((results.folder / "manifest.json").read_text())) == {"artifacts"}
+    Artifacts(results.folder, seeds=[7]).table("table2", frame(), title="Guides again", protocol="val, no CRF")
     entries = read_manifest(results.folder)
     figure, table = entries["fig3"], entries["table2"]
     assert len(entries) == 2 and figure["alt"] == "Precision falls with recall." and figure["kind"] == "measured"
     assert table["protocol"] == "val, no CRF" and sorted(table["files"]) == ["table2.csv", "table2.md"]
-    for entry in entries.values():
-        assert entry["settings"] == {"profile": "toy", "world_seed": 0} and entry["seeds"] == [0, 1, 2]
-        assert entry["device"] in ("cpu", "cuda") and entry["versions"]["numpy"] == np.__version__
-        assert entry["minutes"] >= 0 and "commit" in entry
+    assert (figure["seeds"], table["seeds"], table["title"]) == ([0, 1, 2], [7], "Guides again")
+    assert figure["settings"] == {"profile": "toy", "world_seed": 0} and figure["minutes"] >= 0 and "commit" in figure
+    assert figure["device"] in ("cpu", "cuda") and figure["versions"]["numpy"] == np.__version__
+    (results.folder / "manifest.json").write_text("{")  # damaged: begun anew
+    assert read_manifest(results.folder) == {}
+    save_all(results)
+    assert [read(results.folder).problem(id, 0) for id in ("table1", "table2", "fig3")] == ["not made", "", ""]
 
 
-def test_a_second_run_writes_the_same_bytes(results, tmp_path):
+def test_a_second_run_writes_the_same_bytes_and_without_a_folder_nothing_is_saved(results, tmp_path, monkeypatch):
     again = Artifacts(tmp_path / "again")
     save_all(results)
     save_all(again)
@@ -83,73 +85,52 @@ def test_a_second_run_writes_the_same_bytes(results, tmp_path):
     files, others = ({id: entry["files"] for id, entry in read_manifest(each.folder).items()}
                      for each in (results, again))
     assert files == others
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    save_all(Artifacts(None))
+    assert list((tmp_path / "here").iterdir()) == []
 
 
-def test_artifacts_of_an_earlier_run_are_kept_and_replaced_by_id(results):
-    save_all(results)
-    Artifacts(results.folder, seeds=[7]).table("table2", frame(), title="Guides again")
-    entries = read_manifest(results.folder)
-    assert entries["fig3"]["seeds"] == [0, 1, 2]
-    assert entries["table2"]["seeds"] == [7] and entries["table2"]["title"] == "Guides again"
-    assert not [path for path in results.folder.iterdir() if path.name.startswith(".")]
-
-
-def test_claims_are_saved_and_shown(results):
+def test_claims_and_tables_are_shown_with_title_protocol_and_quoted_rows(results):
     decided = pd.DataFrame({"claim_id": ["C01"], "measured": ["+3.1 pp"], "verdict": ["reproduced"]})
     page = results.claims(decided).to_html()
     assert "C01" in page and "1 reproduced" in page
-    assert (results.folder / "claims.csv").read_text() == (
-        "claim_id,measured,verdict\nC01,+3.1 pp,reproduced\n"
-    )
-
-
-def test_a_damaged_manifest_is_begun_anew(results):
-    results.folder.mkdir(parents=True)
-    (results.folder / "manifest.json").write_text("{")
-    assert read_manifest(results.folder) == {}
-    save_all(results)
-    assert [read(results.folder).problem(id, 0) for id in ("table1", "table2", "fig3")] == ["not made", "", ""]
-
-
-def test_without_a_folder_everything_is_shown_and_nothing_saved(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    save_all(Artifacts(None))
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_table_is_shown_with_title_protocol_and_quoted_rows(results):
+    assert (results.folder / "claims.csv").read_text() == "claim_id,measured,verdict\nC01,+3.1 pp,reproduced\n"
     page = results.table("table2", frame(), title="Guides", protocol="val, no CRF").to_html()
     assert "<b>Guides</b>" in page and "Protocol: val, no CRF" in page
-    assert "italic" in page and "quoted from the paper" in page
+    assert page.count("font-style: italic") == 1 and "quoted from the paper" in page
 
 
-def test_a_picture_is_shown_once_with_its_alt_text(results):
+def test_a_picture_is_shown_once_with_its_alt_text_white_and_nameless(results):
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots()
     axes.plot([0, 1])
     number = figure.number
     shown = results.figure("fig3", figure, title="Curves", alt='A "line" goes up.')
-    assert number not in plt.get_fignums()
+    assert number not in plt.get_fignums() and repr(shown) == '<picture: A "line" goes up.>'
     assert 'alt="A &quot;line&quot; goes up."' in shown._repr_html_()
-    assert repr(shown) == '<picture: A "line" goes up.>'
     assert (results.folder / "fig3.png").read_bytes() == shown.png
-
-
-def test_pictures_are_white_nameless_and_made_small(results):
-    picture = Image.open(io.BytesIO(results.figure("fig3", curve(), title="t", alt="a").png))
+    picture = Image.open(io.BytesIO(shown.png))
     assert picture.convert("RGBA").getpixel((0, 0)) == (255, 255, 255, 255) and "Software" not in picture.info
-    png = results.figure("fig4", noise(800), title="Noise", alt="Noise.").png
-    assert pictures.BYTES / 2 < len(png) <= pictures.BYTES and png == pictures.draw(noise(800))
 
 
-def test_a_picture_keeps_its_colours(results):
+def test_large_pictures_are_made_small_and_keep_their_colours():
     """One with more of them than a palette has, and more bytes than are left as they are."""
-    png = results.figure("fig4", noise(), title="Noise", alt="Noise.").png
-    raw = io.BytesIO()
+    png, raw = pictures.draw(noise()), io.BytesIO()
     noise().savefig(raw, format="png", dpi=pictures.DPI, bbox_inches="tight")
     assert pictures.PACKED < len(png) < len(raw.getvalue())
     assert Image.open(io.BytesIO(png)).tobytes() == Image.open(raw).convert("RGB").tobytes()
+    png = pictures.draw(noise(800))
+    assert pictures.BYTES / 2 < len(png) <= pictures.BYTES and png == pictures.draw(noise(800))
+
+
+@pytest.mark.parametrize(("wrong", "named"), [({"id": "../fig3"}, "fig3"), ({"title": " "}, "no title"),
+                                              ({"alt": ""}, "no alt text"), ({"kind": "nice"}, "'nice' is not known")])
+def test_figures_need_an_id_a_title_an_alt_text_and_a_known_kind(results, wrong, named):
+    with pytest.raises(ParameterError, match=named):
+        results.figure(**{"id": "fig3", "figure": curve(), "title": "Curves", "alt": "A line."} | wrong)
+    assert not results.folder.exists()
 
 
 def test_a_name_with_dollars_is_no_formula(results):
@@ -165,22 +146,6 @@ def test_photographs_are_marked(tmp_path):
     results.figure("fig2", curve(), title="t", alt="a", kind="schematic")
     entries = read_manifest(tmp_path)
     assert entries["fig1"]["photographs"] and "photographs" not in entries["fig2"]
-
-
-@pytest.mark.parametrize(
-    ("wrong", "named"),
-    [
-        ({"id": "../fig3"}, "fig3"),
-        ({"title": " "}, "no title"),
-        ({"alt": ""}, "no alt text"),
-        ({"kind": "nice"}, "'nice' is not known"),
-    ],
-)
-def test_figures_need_an_id_a_title_an_alt_text_and_a_known_kind(results, wrong, named):
-    right = {"id": "fig3", "figure": curve(), "title": "Curves", "alt": "A line."}
-    with pytest.raises(ParameterError, match=named):
-        results.figure(**right | wrong)
-    assert not results.folder.exists()
 
 
 def test_a_full_disk_names_the_folder_and_leaves_the_old_files(results, monkeypatch):

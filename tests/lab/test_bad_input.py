@@ -86,6 +86,46 @@ def test_a_mask_that_does_not_fit_stops_the_scores_only(root, store):
     assert predicted in store and scored not in store
 
 
+SCALE = "expected: values in [0, 1] or in 0..255\n", "scale the map"
+
+
+@pytest.mark.parametrize(("values", "told"), [
+    (None, ("no saliency map for image 'p1' in {}", "expected: p1.png or p1.npy", "compute the map of this image")),
+    (np.zeros((20, 20), np.uint8), ("{}/p1.npy has shape (20, 20)", "expected: (24, 36) (height, width), as its image",
+                                    "resize it")),
+    (np.full((24, 36), 256.0), ("{}/p1.npy holds values from 256 to 256", *SCALE)),
+    (np.full((24, 36), np.nan), ("{}/p1.npy holds values from nan to nan", *SCALE))],
+    ids=["missing", "another size", "above 255", "not a number"])
+def test_a_saliency_map_that_cannot_be_used_is_named_and_what_needs_none_goes_on(root, store, maps, values, told):
+    (maps / "p1.png").unlink()
+    if values is not None:
+        np.save(maps / "p1.npy", values)
+    route = eps_on(root)
+    refused([route.trained("adaptive"), route.trained("CAM")], store, "fix: ", "saliency 'masks' of train",
+            *(text.replace("{}", str(maps)) for text in told))
+    assert route.trained("CAM") in store and route.trained("adaptive") not in store
+
+
+def test_a_saliency_map_of_a_split_that_is_not_asked_for_may_be_missing(root, store, maps):
+    (maps / "p3.png").unlink()  # of val
+    route = eps_on(root)
+    run([route.trained("adaptive")], store)
+    refused([route.estimated("val")], store, "no saliency map for image 'p3'")
+
+
+@pytest.mark.parametrize("name, profile, source", [("vgg16_imagenet.pth", "voc", "imagenet-weights"),
+                                                   ("u2netp_saliency.pth", "photos", "saliency")])
+def test_missing_weights_come_with_the_command_that_fetches_them(photographs, name, profile, source):
+    (photographs / name).unlink(missing_ok=True)
+    with pytest.raises(WeightsError) as caught:
+        oh2017.routes(profile, seeds=1)
+    assert caught.value.problem == f"no weights file '{photographs / name}'"
+    assert caught.value.fix == f"wsss data {source} --to {photographs}"
+    with pytest.raises(WeightsError, match=r"no weights file .*rna-a1") as caught:  # which its authors alone share
+        worlds.weights_file("ilsvrc-cls_rna-a1_cls1000_ep-0001.pth", print)
+    assert caught.value.fix.startswith("put it there") and "wsss data imagenet-weights" in caught.value.fix
+
+
 def test_labels_and_tags_that_do_not_fit_are_named(root, store):
     mask(root / "SegmentationClass", "p1", 7)
     refused([route_on(root).truth()], store, "p1.png has the label 7", "expected: 0 to 2, or 255")
@@ -127,33 +167,6 @@ def maps(tmp_path, monkeypatch):
         mask(folder, f"p{index}", 60 * index)
     monkeypatch.setenv("WSSS_SALIENCY", str(folder.parent))
     return folder
-
-
-@pytest.mark.parametrize(("values", "problem", "expected", "fix"), [
-    (None, "no saliency map for image 'p1' in {folder}", "p1.png or p1.npy", "compute the map of this image"),
-    (np.zeros((20, 20), np.uint8), "{folder}/p1.npy has shape (20, 20)", "(24, 36) (height, width), as its image",
-     "resize it"),
-    (np.full((24, 36), 256.0), "{folder}/p1.npy holds values from 256 to 256", "values in [0, 1] or in 0..255",
-     "scale the map"),
-    (np.full((24, 36), np.nan), "{folder}/p1.npy holds values from nan to nan", "values in [0, 1] or in 0..255",
-     "scale the map"),
-], ids=["missing", "another size", "above 255", "not a number"])
-def test_a_saliency_map_that_cannot_be_used_is_named_and_what_needs_none_goes_on(root, store, maps, values, problem,
-                                                                                 expected, fix):
-    (maps / "p1.png").unlink()
-    if values is not None:
-        np.save(maps / "p1.npy", values)
-    route = eps_on(root)
-    refused([route.trained("adaptive"), route.trained("CAM")], store, problem.format(folder=maps),
-            f"expected: {expected}", "fix: ", fix, "saliency 'masks' of train")
-    assert route.trained("CAM") in store and route.trained("adaptive") not in store
-
-
-def test_a_saliency_map_of_a_split_that_is_not_asked_for_may_be_missing(root, store, maps):
-    (maps / "p3.png").unlink()  # of val
-    route = eps_on(root)
-    run([route.trained("adaptive")], store)
-    refused([route.estimated("val")], store, "no saliency map for image 'p3'")
 
 
 @pytest.mark.parametrize("damage", ["missing", "cut off", "another size", "no contexts"])
@@ -199,20 +212,7 @@ def test_weights_that_do_not_fit_are_named_before_anything_runs(photographs, nam
             oh2017.routes("photos", seeds=1)
 
 
-@pytest.mark.parametrize("name, profile, source", [("vgg16_imagenet.pth", "voc", "imagenet-weights"),
-                                                   ("u2netp_saliency.pth", "photos", "saliency")])
-def test_missing_weights_come_with_the_command_that_fetches_them(photographs, name, profile, source):
-    (photographs / name).unlink(missing_ok=True)
-    with pytest.raises(WeightsError) as caught:
-        oh2017.routes(profile, seeds=1)
-    assert caught.value.problem == f"no weights file '{photographs / name}'"
-    assert caught.value.fix == f"wsss data {source} --to {photographs}"
-
-
-def test_weights_that_their_authors_share_alone_and_those_of_another_architecture_are_named(photographs):
-    with pytest.raises(WeightsError, match=r"no weights file .*rna-a1") as caught:
-        worlds.weights_file("ilsvrc-cls_rna-a1_cls1000_ep-0001.pth", print)
-    assert caught.value.fix.startswith("put it there") and "wsss data imagenet-weights" in caught.value.fix
+def test_weights_of_another_architecture_say_which_one_is_needed(photographs):
     torch.save(vgg_trunk("HighRes", TOY_BLOCKS).state_dict(), photographs / "vgg16_imagenet.pth")
     with pytest.raises(WeightsError, match=r"vgg16_imagenet\.pth' is for another architecture: 4 layers") as caught:
         oh2017.routes("voc", seeds=1)

@@ -10,11 +10,15 @@ import time
 from unittest.mock import Mock
 
 import pytest
+import torch
 from tiny_notebooks import write_notebook
 from typer.testing import CliRunner
 
 from wsss_lab.errors import DataError, ParameterError, SetupError, WeightsError
 from wsss_lab.lab import cli, data_check, forecast, notebooks, profiles, runs, summary
+from wsss_lab.lab import store as store_module
+from wsss_lab.lab.steps import Step
+from wsss_lab.lab.store import Store
 
 FAILING = """\
 from wsss_lab.errors import TrainingError
@@ -92,17 +96,91 @@ def test_every_command_refuses_variables_that_make_no_sense(tmp_path, monkeypatc
     assert result.output == "" and not (tmp_path / "made").exists()
 
 
-def test_a_notebook_without_parameters_cell_is_refused_before_any_runs(tmp_path):
-    write_notebook(tmp_path / "notebooks" / "0_primer.ipynb")
+def test_what_a_run_lacks_is_told_before_any_notebook_runs(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert "DEVICE=auto" in refused(tmp_path, SetupError, "--device", "cuda")
+    for option in ("saliency", "coco"):
+        message = refused(tmp_path, DataError, "--profile", "quick", f"--{option}", str(tmp_path / "nowhere"))
+        assert message.startswith(f"WSSS_{option.upper()}={tmp_path}/nowhere: no such folder\n  fix: correct the path")
+        monkeypatch.delenv(f"WSSS_{option.upper()}")
     write_notebook(tmp_path / "notebooks" / "2_roy2017.ipynb", parameters=())
     assert "2_roy2017.ipynb' has no cells tagged" in refused(tmp_path, ParameterError)
 
 
-def test_cuda_without_a_gpu_is_refused(tmp_path, monkeypatch):
-    import torch
+def test_a_package_that_is_not_installed_is_named_and_help_loads_nothing_heavy(tmp_path):
+    program = """
+import sys
+sys.modules["papermill"] = None
+from wsss_lab.lab.cli import main
+print({"torch", "numpy", "pandas"} & set(sys.modules))
+sys.argv = ["wsss", "reproduce", "--profile", "quick", "--notebooks-dir", sys.argv[1]]
+main()"""
+    folder = write_notebook(tmp_path / "0_primer.ipynb").parent
+    answer = subprocess.run([sys.executable, "-c", program, folder], capture_output=True, text=True)
+    assert (answer.returncode, answer.stdout) == (2, "set()\n")
+    assert "the package 'papermill' is not installed" in answer.stderr and "make doctor" in answer.stderr
+    text = CliRunner().invoke(cli.app, ["--help"]).stdout
+    for command in ("reproduce", "doctor", "book", "gallery", "cache", "export"):
+        assert f"\n  {command} " in text
 
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert "DEVICE=auto" in refused(tmp_path, SetupError, "--device", "cuda")
+
+@pytest.mark.parametrize("good, status", [((True, True), 0), ((False, True), 1), ((True, False), 1)])
+def test_the_exit_status_is_0_where_every_notebook_is_good(tmp_path, monkeypatch, good, status):
+    monkeypatch.setattr(notebooks, "run_notebook", lambda item, *_: notebooks.Outcome(item, tmp_path, 0.0, 0.0))
+    monkeypatch.setattr(runs, "save", Mock())
+    monkeypatch.setattr(summary, "report", Mock(side_effect=[Mock(good=each) for each in good]))
+    monkeypatch.setattr(summary, "render", lambda *_: "")
+    for name in ("0_primer", "1_oh2017_guided"):
+        write_notebook(tmp_path / "notebooks" / f"{name}.ipynb")
+    assert reproduce(tmp_path, "--profile", "quick").exit_code == status
+
+
+@pytest.mark.parametrize("option, named", [("--out", "OUT="), ("--executed", "EXECUTED=")])
+def test_folders_for_results_are_tried_before_anything_runs(tmp_path, monkeypatch, option, named):
+    monkeypatch.setattr(notebooks, "run_notebook", Mock(side_effect=AssertionError("ran")))
+    write_notebook(tmp_path / "notebooks" / "0_primer.ipynb")
+    (tmp_path / "file").touch()
+    error = reproduce(tmp_path, "--profile", "quick", option, str(tmp_path / "file/sub")).exception  # the last counts
+    assert isinstance(error, SetupError) and str(tmp_path / "file/sub") in str(error) and named in error.fix
+
+
+@pytest.fixture
+def entries(tmp_path):
+    """A store with these entries: folders by stage and number."""
+    steps = [Step(stage, summary.promised_artifacts, {"paper": paper})
+             for stage, paper in (("fusion", "3"), ("fusion", "4"), ("segmenter", "5"))]
+    for step in steps:
+        Store().save(step, {"number": 1}, {"seconds": 1})
+    return [Store().folder(step) for step in steps]
+
+
+def test_the_cache_is_listed_by_stage_and_cleared(entries):
+    listing = CliRunner().invoke(cli.app, ["cache"]).stdout
+    assert [line.split()[:2] for line in listing.splitlines()[2:]] == [["fusion", "2"], ["segmenter", "1"]]
+    CliRunner().invoke(cli.app, ["cache", "--clear", "--stage", "fusion"])
+    assert [manifest["stage"] for manifest in Store().manifests()] == ["segmenter"]
+    for stage in ("fusion", "..", "*", "segmenter/..", "segmentr"):
+        error = CliRunner().invoke(cli.app, ["cache", "--clear", "--stage", stage]).exception
+        assert isinstance(error, ParameterError) and error.expected == "one of segmenter"
+    assert len(Store().manifests()) == 1
+
+
+def test_clearing_the_cache_deletes_nothing_but_entries(tmp_path, entries):
+    victim, own = tmp_path / "victim", entries[0].with_name("notes")
+    for folder in (victim, own):
+        folder.mkdir()
+        (folder / "text").touch()
+    manifest = json.loads((entries[0] / "manifest.json").read_text()) | {"key": f"../../{victim}", "stage": str(victim)}
+    del manifest["checksum"]
+    manifest["checksum"] = store_module._checksum_of(manifest)
+    (entries[0] / "manifest.json").write_text(json.dumps(manifest))
+    entries[0].with_name("a" * 32).symlink_to(victim)
+    listing = CliRunner().invoke(cli.app, ["cache"]).stdout
+    assert f"fusion/{entries[0].name}: the manifest belongs to another entry" in listing
+    assert f"fusion/{'a' * 32}: the manifest is missing" in listing
+    assert CliRunner().invoke(cli.app, ["cache", "--clear"]).stdout.endswith("4 result(s) deleted\n")
+    assert [path.name for path in own.parent.iterdir()] == ["notes"]
+    assert (victim / "text").exists() and (own / "text").exists()
 
 
 @pytest.mark.parametrize("profile", ["photos", "voc"])
@@ -114,12 +192,6 @@ def test_profiles_on_photographs_ask_for_the_folders(tmp_path, profile):
     assert "nowhere: no such folder" in refused(tmp_path, DataError, "--profile", profile, "--data", nowhere)
     assert "WSSS_WEIGHTS" in refused(tmp_path, WeightsError, "--profile", profile, "--data", str(tmp_path))
     profiles.check_inputs(profiles.profile_named("toy"), {})
-
-
-@pytest.mark.parametrize("option", ["saliency", "coco"])
-def test_a_folder_that_is_named_and_not_there_is_told_before_any_notebook_runs(tmp_path, option):
-    message = refused(tmp_path, DataError, "--profile", "quick", f"--{option}", str(tmp_path / "nowhere"))
-    assert message.startswith(f"WSSS_{option.upper()}={tmp_path}/nowhere: no such folder\n  fix: correct the path")
 
 
 def test_every_folder_given_to_reproduce_reaches_the_notebooks_as_an_absolute_path(tmp_path, monkeypatch):
@@ -158,28 +230,6 @@ def test_a_problem_is_told_without_a_traceback_and_with_status_2(tmp_path, comma
     assert (answer.returncode, answer.stdout) == (2, "") and answer.stderr.startswith(told)
 
 
-def test_a_package_that_is_not_installed_is_named_with_the_way_out(tmp_path):
-    program = """
-import sys
-sys.modules["papermill"] = None
-from wsss_lab.lab.cli import main
-sys.argv = ["wsss", "reproduce", "--profile", "quick", "--notebooks-dir", sys.argv[1]]
-main()"""
-    folder = write_notebook(tmp_path / "0_primer.ipynb").parent
-    answer = subprocess.run([sys.executable, "-c", program, folder], capture_output=True, text=True)
-    assert answer.returncode == 2
-    assert "the package 'papermill' is not installed" in answer.stderr
-    assert "make doctor" in answer.stderr
-
-
-def test_help_names_every_command_and_loads_nothing_heavy():
-    program = "import sys; from wsss_lab.lab import cli; print({'torch', 'numpy', 'pandas'} & set(sys.modules))"
-    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout == "set()\n"
-    text = CliRunner().invoke(cli.app, ["--help"]).stdout
-    for command in ("reproduce", "doctor", "book", "gallery", "cache", "export"):
-        assert f"\n  {command} " in text
-
-
 def test_a_failing_notebook_is_shown_with_its_cell_and_the_others_run(tmp_path, monkeypatch, capfd):
     promised = {"oh2017": ("table1", "table2", "table3")}
     monkeypatch.setattr(summary, "promised_artifacts", lambda paper: promised.get(paper, ()))
@@ -196,17 +246,6 @@ def test_a_failing_notebook_is_shown_with_its_cell_and_the_others_run(tmp_path, 
         assert told in result.stdout
     assert "later" not in result.stdout and (tmp_path / "executed" / "1_oh2017_guided.ipynb").is_file()
     assert not (tmp_path / "figures" / "README.md").exists()  # nothing of the quick profile in the gallery
-
-
-@pytest.mark.parametrize("good, status", [((True, True), 0), ((False, True), 1), ((True, False), 1)])
-def test_the_exit_status_is_0_where_every_notebook_is_good(tmp_path, monkeypatch, good, status):
-    monkeypatch.setattr(notebooks, "run_notebook", lambda item, *_: notebooks.Outcome(item, tmp_path, 0.0, 0.0))
-    monkeypatch.setattr(runs, "save", Mock())
-    monkeypatch.setattr(summary, "report", Mock(side_effect=[Mock(good=each) for each in good]))
-    monkeypatch.setattr(summary, "render", lambda *_: "")
-    for name in ("0_primer", "1_oh2017_guided"):
-        write_notebook(tmp_path / "notebooks" / f"{name}.ipynb")
-    assert reproduce(tmp_path, "--profile", "quick").exit_code == status
 
 
 @pytest.mark.parametrize("numbers, busy, left", [
@@ -242,71 +281,6 @@ finally:
     assert err.count("\n") == (2 if left else 3)
     assert "second" not in out
     assert (tmp_path / "cleaned up").exists() == left
-
-
-@pytest.mark.parametrize("option, named", [("--out", "OUT="), ("--executed", "EXECUTED=")])
-def test_folders_for_results_are_tried_before_anything_runs(tmp_path, monkeypatch, option, named):
-    monkeypatch.setattr(notebooks, "run_notebook", Mock(side_effect=AssertionError("ran")))
-    write_notebook(tmp_path / "notebooks" / "0_primer.ipynb")
-    (tmp_path / "file").touch()
-    options = {"--out": tmp_path / "figures", "--executed": tmp_path / "executed"} | {option: tmp_path / "file" / "sub"}
-    given = ["reproduce", "--profile", "quick", "--notebooks-dir", str(tmp_path / "notebooks"),
-             *(str(each) for pair in options.items() for each in pair)]
-    error = CliRunner().invoke(cli.app, given).exception
-    assert isinstance(error, SetupError) and str(tmp_path / "file" / "sub") in str(error) and named in error.fix
-
-
-def test_the_book_says_where_it_begins(tmp_path):
-    write_notebook(tmp_path / "executed/1_oh2017_guided.ipynb", "# Saliency")
-    options = ["book", "--profile", "quick", "--executed", str(tmp_path / "executed"), "--out", str(tmp_path / "pages"),
-               "--figures", str(tmp_path / "none")]
-    assert CliRunner().invoke(cli.app, options).stdout == f"written; open {tmp_path / 'pages' / 'index.html'}\n"
-
-
-def test_the_cache_is_listed_by_stage_and_cleared(tmp_path):
-    from wsss_lab.lab.store import Store
-
-    write_entries(tmp_path, [("fusion", 3), ("segmenter", 4)])
-    listing = CliRunner().invoke(cli.app, ["cache"]).stdout
-    assert [line.split()[:2] for line in listing.splitlines()[2:]] == [["fusion", "1"], ["segmenter", "1"]]
-    CliRunner().invoke(cli.app, ["cache", "--clear", "--stage", "fusion"])
-    assert [manifest["stage"] for manifest in Store().manifests()] == ["segmenter"]
-    for stage in ("fusion", "..", "*", "segmenter/..", "segmentr"):
-        error = CliRunner().invoke(cli.app, ["cache", "--clear", "--stage", stage]).exception
-        assert isinstance(error, ParameterError) and error.expected == "one of segmenter"
-    assert len(Store().manifests()) == 1
-
-
-def test_clearing_the_cache_deletes_nothing_but_entries(tmp_path):
-    from wsss_lab.lab import store as store_module
-
-    write_entries(tmp_path, [("fusion", 3), ("fusion", 4)])
-    store = store_module.Store()
-    victim, own = tmp_path / "victim", store.root / "fusion" / "notes"
-    for folder in (victim, own):
-        folder.mkdir()
-        (folder / "text").touch()
-    entries = sorted(folder for folder, _, _ in store.entries())
-    manifest = json.loads((entries[0] / "manifest.json").read_text()) | {"key": f"../../{victim}", "stage": str(victim)}
-    del manifest["checksum"]
-    manifest["checksum"] = store_module._checksum_of(manifest)
-    (entries[0] / "manifest.json").write_text(json.dumps(manifest))
-    (store.root / "fusion" / ("a" * 32)).symlink_to(victim)
-    listing = CliRunner().invoke(cli.app, ["cache"]).stdout
-    assert f"fusion/{entries[0].name}: the manifest belongs to another entry" in listing
-    assert f"fusion/{'a' * 32}: the manifest is missing" in listing
-    assert CliRunner().invoke(cli.app, ["cache", "--clear"]).stdout.endswith("3 result(s) deleted\n")
-    assert [path.name for path in (store.root / "fusion").iterdir()] == ["notes"]
-    assert (victim / "text").exists() and (own / "text").exists()
-
-
-def write_entries(tmp_path, entries):
-    from wsss_lab.lab.steps import Step
-    from wsss_lab.lab.store import Store
-
-    for stage, number in entries:
-        step = Step(stage, summary.promised_artifacts, {"paper": str(number)})
-        Store().save(step, {"number": number}, {"seconds": 1})
 
 
 def test_the_toy_world_is_exported_and_a_full_folder_is_refused_before_it_is_drawn(tmp_path):

@@ -68,25 +68,68 @@ def test_what_is_missing_runs_once_and_upstream_first(store, log):
     assert missing([total], store) == []
 
 
-def test_a_damaged_result_is_made_again_with_a_note(store, log):
+def test_a_damaged_result_is_made_again_with_a_note_and_progress_counts_the_steps_that_run(store, log, capsys):
     _, sums, total = graph(log)
-    run([total], store)
-    (store.folder(sums[0]) / "numbers.npy").write_bytes(b"short")
-    store.remove(total)
     told = []
-    run([total], store, progress=lambda done, count, line: told.append(line))
-    assert lines(log)[3:] == ["add 1"]
-    assert "seeds (add 1): damaged result removed (numbers.npy has 5 bytes" in told[0]
-
-
-def test_progress_counts_the_steps_that_run_one_line_each_where_nobody_watches(store, log, capsys):
-    told = []
-    run([graph(log)[2]], store, progress=lambda *what: told.append(what))
+    run([total], store, progress=lambda *what: told.append(what))
     assert [what[:2] for what in told] == [(0, 4), (1, 4), (2, 4), (3, 4), (4, 4)]
     assert told[2][2].startswith("seeds (add 1)")
-    run([graph(log, n=5)[2]], store, progress="plain")
+    (store.folder(sums[0]) / "numbers.npy").write_bytes(b"short")
+    store.remove(total)
+    run([total], store, progress="plain")
+    assert lines(log)[3:] == ["add 1"]
     printed = capsys.readouterr().err.splitlines()
-    assert printed[0] == "4 steps to run" and printed[1].startswith("[1/4] data (numbers)") and len(printed) == 5
+    assert "seeds (add 1): damaged result removed (numbers.npy has 5 bytes" in printed[0]
+    assert printed[1] == "2 steps to run" and printed[2].startswith("[1/2] seeds (add 1)") and len(printed) == 4
+
+
+def test_long_chains_start_first_and_any_executor_with_the_standard_interface_will_do(store, log):
+    numbers = Step("data", arithmetic.count, {"n": 1, "log": str(log)})
+    lone = [Step("data", arithmetic.count, {"n": n, "log": str(log)}) for n in (7, 8)]
+    chain = Step("seeds", arithmetic.add, {"k": 1}, {"numbers": numbers["numbers"]})
+    with concurrent.futures.ThreadPoolExecutor(1) as threads:
+        run([*lone, chain], store, executor=threads)
+    assert lines(log) == ["count 1", "count 7", "count 8"] and chain in store
+
+
+def test_two_processes_may_compute_the_same_thing(store, log):
+    both = [start(store, log, how="executor='serial'", pause=0.2) for _ in range(2)]
+    for process in both:
+        output, _ = process.communicate(timeout=300)
+        assert process.returncode == 0, output
+    _, _, total = graph(log, pause=0.2)
+    assert Store(store.root).damage(total) == "" and total in store and not list(store.root.glob("*/.tmp-*"))
+
+
+def test_the_pool_is_kept_until_the_jobs_or_the_settings_of_the_run_change(monkeypatch, no_workers_left):
+    monkeypatch.setenv("WSSS_JOBS", "3")
+    assert pool.default_jobs() == 3
+    for name in ("WSSS_JOBS", "WSSS_DEVICE"):
+        monkeypatch.delenv(name, raising=False)
+    first = pool.shared_pool(1)
+    assert pool.default_jobs() >= 1 and pool.shared_pool(1) is first
+    monkeypatch.setenv("WSSS_DEVICE", "cpu")
+    other = pool.shared_pool(1)
+    with pytest.raises(RuntimeError):  # it has been stopped
+        first.submit(int)
+    assert first is not other is not pool.shared_pool(2)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library manages memory by rules of its own")
+def test_workers_do_not_import_the_main_script_and_keep_the_memory_of_large_tensors(monkeypatch, no_workers_left):
+    main, before = types.ModuleType("__main__"), dict(os.environ)
+    main.__file__, main.__spec__ = "/no/such/script.py", "its specification"
+    monkeypatch.setitem(sys.modules, "__main__", main)
+    assert pool.shared_pool(1).submit(arithmetic.fresh_pages, 64).result() < 1000  # it has 16384 pages of 4096 bytes
+    assert (main.__file__, main.__spec__, dict(os.environ)) == ("/no/such/script.py", "its specification", before)
+
+
+def test_a_step_runs_on_the_gpu_that_it_is_given(store, monkeypatch):
+    chosen = []
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    run_step(Step("seeds", arithmetic.look, {"n": 1}), store.root)
+    run_step(Step("seeds", arithmetic.look, {"n": 2}), store.root, 3)
+    assert chosen == [3]
 
 
 def test_a_failing_step_does_not_stop_the_others_and_is_tried_again(store, log):
@@ -105,21 +148,6 @@ def test_a_failing_step_does_not_stop_the_others_and_is_tried_again(store, log):
     with pytest.raises(LabError, match="1 of 1"):
         run([bad], store)
     assert lines(log) == ["count 4", "add 1", "add 2"]
-
-
-def test_any_executor_with_the_standard_interface_will_do(store, log):
-    _, _, total = graph(log)
-    with concurrent.futures.ThreadPoolExecutor(2) as threads:
-        run([total], store, executor=threads)
-    assert total.load(store)["total"] == 24
-
-
-def test_long_chains_start_first(store, log):
-    numbers = Step("data", arithmetic.count, {"n": 1, "log": str(log)})
-    lone = [Step("data", arithmetic.count, {"n": n, "log": str(log)}) for n in (7, 8)]
-    chain = Step("seeds", arithmetic.add, {"k": 1}, {"numbers": numbers["numbers"]})
-    run([*lone, chain], store)
-    assert lines(log) == ["count 1", "count 7", "count 8"]
 
 
 def test_workers_run_in_parallel_with_one_thread_and_are_kept(store, log):
@@ -218,14 +246,6 @@ def members(process):
     return [line for line in answer.stdout.splitlines() if line and "Z" not in line.split()[1]]
 
 
-def test_workers_start_from_a_program_without_a_file(store, log):
-    process = start(store, log)
-    output, _ = process.communicate(timeout=300)
-    assert process.returncode == 0, output
-    assert "[4/4] evaluation" in output
-    assert graph(log)[2] in store
-
-
 def test_a_killed_run_resumes_with_what_is_missing(store, log):
     pause = 0.5
     numbers, sums, total = graph(log, pause=pause)
@@ -268,16 +288,6 @@ def test_ctrl_c_stops_the_workers_and_the_next_run_goes_on(store, log):
     assert numbers in store and total not in store
     run([total], store)
     assert lines(log).count("count 4") == 1
-
-
-def test_two_processes_may_compute_the_same_thing(store, log):
-    both = [start(store, log, how="executor='serial'", pause=0.2) for _ in range(2)]
-    for process in both:
-        output, _ = process.communicate(timeout=300)
-        assert process.returncode == 0, output
-    _, _, total = graph(log, pause=0.2)
-    assert Store(store.root).damage(total) == "" and total in store
-    assert not list(store.root.glob("*/.tmp-*"))
 
 
 def write_module(folder, body):
@@ -352,38 +362,6 @@ def no_workers_left():
     pool.close_pools()
 
 
-def test_the_pool_is_kept_until_the_jobs_or_the_settings_of_the_run_change(monkeypatch, no_workers_left):
-    monkeypatch.delenv("WSSS_DEVICE", raising=False)
-    first = pool.shared_pool(1)
-    assert pool.shared_pool(1) is first
-    monkeypatch.setenv("WSSS_DEVICE", "cpu")
-    other = pool.shared_pool(1)
-    assert other is not first
-    with pytest.raises(RuntimeError):  # it has been stopped
-        first.submit(int)
-    assert pool.shared_pool(2) is not other
-
-
-def test_workers_do_not_import_the_main_script(monkeypatch, no_workers_left):
-    main = types.ModuleType("__main__")
-    main.__file__, main.__spec__ = "/no/such/script.py", "its specification"
-    monkeypatch.setitem(sys.modules, "__main__", main)
-    assert pool.shared_pool(1).submit(abs, -3).result() == 3
-    assert main.__file__ == "/no/such/script.py" and main.__spec__ == "its specification"
-
-
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library manages memory by rules of its own")
-def test_workers_keep_the_memory_of_large_tensors(no_workers_left):
-    assert pool.shared_pool(1).submit(arithmetic.fresh_pages, 64).result() < 1000  # it has 16384 pages of 4096 bytes
-
-
-def test_jobs_come_from_the_environment_or_the_cores(monkeypatch):
-    monkeypatch.setenv("WSSS_JOBS", "3")
-    assert pool.default_jobs() == 3
-    monkeypatch.delenv("WSSS_JOBS")
-    assert pool.default_jobs() >= 1
-
-
 # --- GPUs ------------------------------------------------------------------------------------------------------------
 
 
@@ -429,11 +407,3 @@ def test_gpus_are_shared_when_asked_for_and_one_step_on_several_has_them_all(mon
     assert pool.free_gpus() == [0]
     monkeypatch.setenv("WSSS_DEVICE", "cpu")
     assert pool.free_gpus() is None
-
-
-def test_a_step_runs_on_the_gpu_that_it_is_given(store, monkeypatch):
-    chosen = []
-    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
-    run_step(Step("seeds", arithmetic.look, {"n": 1}), store.root)
-    run_step(Step("seeds", arithmetic.look, {"n": 2}), store.root, 3)
-    assert chosen == [3]

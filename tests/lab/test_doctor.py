@@ -1,6 +1,5 @@
 """Each check, with the machine as it is and with something taken away."""
 
-import importlib
 import subprocess
 import sys
 from unittest.mock import Mock
@@ -12,16 +11,35 @@ from wsss_lab.lab.store import default_root
 from wsss_lab.papers.lee2021.route import DETECTORS
 
 
-def without(monkeypatch, *modules: str) -> None:
-    """Make imports of these modules fail."""
-    imported = importlib.import_module
+@pytest.mark.parametrize("name, module, compiler, wanted", [
+    ("scikit-learn", "sklearn", None, "-m pip install scikit-learn"),
+    ("pydensecrf2", "pydensecrf.densecrf", "/usr/bin/g++", "-m pip install pydensecrf2"),
+    ("pydensecrf2", "pydensecrf.densecrf", None, "apt install g++")])
+def test_a_package_that_cannot_be_imported_comes_with_its_install_command(monkeypatch, name, module, compiler, wanted):
+    monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.setattr(doctor.shutil, "which", lambda name: compiler)
+    check = doctor.check_package(name)
+    assert check.state == "missing" and wanted in check.fix
 
-    def fail(name, *arguments, **options):
-        if name in modules:
-            raise ModuleNotFoundError(f"No module named '{name}'")
-        return imported(name, *arguments, **options)
 
-    monkeypatch.setattr(importlib, "import_module", fail)
+@pytest.mark.parametrize("name, folders, absent, complete", [
+    ("WSSS_DATA", ["JPEGImages"], "no SegmentationClass, ImageSets/Segmentation in it", None),
+    ("WSSS_DATA", doctor.LAYOUTS["WSSS_DATA"][0], "no image in JPEGImages", None),
+    ("WSSS_COCO", ["annotations"], "no stuffthingmaps in it", None),
+    ("WSSS_COCO", doctor.LAYOUTS["WSSS_COCO"][0], "", "COCO 2014 (annotations, stuffthingmaps)"),
+    ("WSSS_SALIENCY", [], "no masks, boxes, unsupervised in it", None),
+    ("WSSS_SALIENCY", ["masks", "unsupervised"], "", "saliency maps (masks, unsupervised)")])
+def test_folders_are_not_set_incomplete_or_complete(tmp_path, name, folders, absent, complete):
+    def check(environment):
+        return doctor.check_data(environment) if name == "WSSS_DATA" else doctor.check_layout(environment, name)
+
+    assert check({}).state == "ok" and doctor.LAYOUTS["WSSS_SALIENCY"][0] == DETECTORS
+    for folder in folders:
+        (tmp_path / folder).mkdir(parents=True)
+    found = check({name: str(tmp_path)})
+    assert found.state == ("missing" if absent else "ok")
+    assert found.what == f"{name}={tmp_path}: {absent or complete}"
+    assert absent == "no image in JPEGImages" or not absent or f"export {name}=" in found.fix
 
 
 def test_this_machine_can_run_the_tests_so_nothing_is_missing(capsys):
@@ -37,17 +55,6 @@ def test_something_missing_means_status_1_and_its_fix_is_shown_while_warnings_ar
     assert doctor.report([warning, doctor.Check("missing", "torch", "pip install torch")]) == 1
     assert capsys.readouterr().out.endswith(
         "[missing] torch\n          fix: pip install torch\n\n1 thing(s) missing\n")
-
-
-@pytest.mark.parametrize("name, module, compiler, wanted", [
-    ("scikit-learn", "sklearn", None, "-m pip install scikit-learn"),
-    ("pydensecrf2", "pydensecrf.densecrf", "/usr/bin/g++", "-m pip install pydensecrf2"),
-    ("pydensecrf2", "pydensecrf.densecrf", None, "apt install g++")])
-def test_a_package_that_cannot_be_imported_comes_with_its_install_command(monkeypatch, name, module, compiler, wanted):
-    without(monkeypatch, module)
-    monkeypatch.setattr(doctor.shutil, "which", lambda name: compiler)
-    check = doctor.check_package(name)
-    assert check.state == "missing" and wanted in check.fix
 
 
 def test_old_python_is_missing_a_newer_one_and_little_memory_is_a_warning(monkeypatch):
@@ -78,28 +85,6 @@ def test_the_run_store_has_to_be_writable(tmp_path, monkeypatch):
     assert check.state == "missing" and "WSSS_CACHE" in check.fix
 
 
-def check_coco(environment):
-    return doctor.check_layout(environment, "WSSS_COCO")
-
-
-@pytest.mark.parametrize("name, check, folders, absent, complete", [
-    ("WSSS_DATA", doctor.check_data, ["JPEGImages"], "no SegmentationClass, ImageSets/Segmentation in it", None),
-    ("WSSS_DATA", doctor.check_data, doctor.LAYOUTS["WSSS_DATA"][0], "no image in JPEGImages", None),
-    ("WSSS_COCO", check_coco, ["annotations"], "no stuffthingmaps in it", None),
-    ("WSSS_COCO", check_coco, doctor.LAYOUTS["WSSS_COCO"][0], "", "COCO 2014"),
-    ("WSSS_SALIENCY", doctor.check_saliency, [], "none of masks, boxes, unsupervised in it", None),
-    ("WSSS_SALIENCY", doctor.check_saliency, ["masks", "unsupervised"], "", "maps of masks, unsupervised"),
-])
-def test_folders_are_not_set_incomplete_or_complete(tmp_path, name, check, folders, absent, complete):
-    assert check({}).state == "ok"
-    for folder in folders:
-        (tmp_path / folder).mkdir(parents=True)
-    found = check({name: str(tmp_path)})
-    assert found.state == ("missing" if absent else "ok")
-    assert found.what == f"{name}={tmp_path}: {absent or complete}"
-    assert absent == "no image in JPEGImages" or not absent or f"export {name}=" in found.fix
-
-
 def test_weights_folder_unset_absent_and_half_filled(tmp_path):
     assert [check.state for check in doctor.check_weights({})] == ["ok"]
     assert doctor.check_weights({"WSSS_WEIGHTS": str(tmp_path / "none")})[0].state == "missing"
@@ -115,10 +100,6 @@ def test_the_packed_networks_are_listed_with_their_size(tmp_path):
     assert doctor.check_networks() == [
         doctor.Check("ok", f"trained networks: {name}, {size / 1e6:.1f} MB") for name, size in sizes.items()]
     assert [check.state for check in doctor.check_networks(tmp_path)] == ["warn"]
-
-
-def test_the_saliency_folders_looked_for_are_the_detectors_of_the_route():
-    assert doctor.SALIENCY_FOLDERS == DETECTORS
 
 
 def test_the_doctor_needs_none_of_the_packages_it_looks_for():

@@ -25,9 +25,8 @@ TABLE2 = "roy2017/table2"
 #: What is drawn by code, or only quotes and printed numbers; everything else reads results.
 READS_NOTHING = {
     "oh2017/fig2", "oh2017/table6", "chaudhry2017/fig2", "araslanov2020/table4", "araslanov2020/fig3",
-    "araslanov2020/fig7",
-    "araslanov2020/fig9", "araslanov2020/penalty_curves", "araslanov2020/pooling_limits", "roy2017/table4",
-    "roy2017/fig1", "roy2017/fig3", "lee2021/fig2", "araslanov2020/C26", "araslanov2020/C28",
+    "araslanov2020/fig7", "araslanov2020/fig9", "araslanov2020/penalty_curves", "araslanov2020/pooling_limits",
+    "roy2017/table4", "roy2017/fig1", "roy2017/fig3", "lee2021/fig2", "araslanov2020/C26", "araslanov2020/C28",
     "roy2017/C11",
 }
 
@@ -56,40 +55,73 @@ def plan(*options, good=True):
     return result.output if good else str(result.exception)
 
 
-# --- what is needed --------------------------------------------------------------------------------------------------
-
-
-def test_an_artifact_needs_what_its_function_asks_for_and_all_upstream():
+def test_an_artifact_needs_what_its_function_asks_for_and_all_upstream_as_far_as_it_gets(store):
     def make(run):
         run.load(run.route.trained("seeds"))
         run.load(run.route.scored("G0")["confusions"])
         run.load(run.route.scored("G0")["with_void"])
         return type("Made", (), {"title": "Two rows"})
 
-    route = start("oh2017", "quick", figures="").route
-    found, = forecast.needs([Chosen("oh2017", "mine", make)], profile="quick").values()
+    def halt(run):
+        make(run)
+        run.load(run.route.scored("G0")["no such output"])
+
+    route, mine = start("oh2017", "quick", figures="").route, Chosen("oh2017", "mine", halt)
+    found, = forecast.needs([mine._replace(make=make)], profile="quick").values()
     assert found == ("Two rows", topological([route.trained("seeds"), route.scored("G0")]), True)
-
-
-def test_what_an_artifact_needs_is_the_same_beside_others():
-    """Figures that both read are asked for by both."""
+    halted, = forecast.needs([mine], profile="quick").values()
+    assert halted == ("", found.steps, False)
+    text = forecast.of_artifacts([mine], "quick", 1)
+    assert "At least, as it can't be told before results are there: oh2017/mine." in text
+    # figures that both read are asked for by both; steps of every seed are told, and nothing is computed
     assert of("oh2017/table2,oh2017/ladder")["oh2017/ladder"] == of("oh2017/ladder")["oh2017/ladder"]
-
-
-def test_nothing_is_computed_and_steps_of_every_seed_are_told(store):
     labels = {step.label for step in of(TABLE2, seeds=2)[TABLE2].steps}
     assert {"train full, seed 0", "train full, seed 1"} <= labels and not list(store.rglob("*.json"))
 
 
-def test_what_halts_at_stand_ins_is_told_as_far_as_it_went():
-    def make(run):
-        run.load(run.route.scored("full")["confusions"])
-        run.load(run.route.scored("full")["no such output"])
+def test_the_command_lists_the_artifacts_that_are_asked_for(monkeypatch):
+    chosen = registry.choose(f"{TABLE2},roy2017/table4", PAPERS)
+    head, table2, table4, *_ = forecast.of_artifacts(chosen, "quick", 1, tflops=1e-6).splitlines()
+    steps = of(TABLE2)[TABLE2].steps
+    trained = [step for step in steps if step.trains]
+    assert head.split() == ["artifact", "steps", "trainings", "GPU-hours", "GPU", "GB", "title"]
+    assert table2.split()[:5] == [TABLE2, str(len(steps)), str(len(trained)),
+                                  f"{sum(hours(step, 1e-6) for step in steps):.1f}",
+                                  f"{max(map(training_bytes, trained)) / 1e9:.1f}"]
+    assert float(table2.split()[3]) > 0 and table4.split()[1:5] == ["0", "0", "0.0", "0.0"]
+    monkeypatch.setattr(forecast, "measured", lambda steps, classes, jobs: dict.fromkeys(steps, 60.0))
+    lines = plan("--profile", "quick", "--paper", "roy2017,oh2017", "--artifact", f"{TABLE2},oh2017/fig2").splitlines()
+    assert lines[0].split() == ["artifact", "steps", "trainings", "computing,", "minutes", "title"]
+    assert lines[1].startswith(TABLE2) and lines[1].rstrip().endswith("IoU of each class, val, per cent")
+    assert float(lines[1].split()[1]) == float(lines[1].split()[3]) > 0  # a minute per step
+    assert lines[2].split()[:4] == ["oh2017/fig2", "0", "0", "0.0"] and "from an empty run store" in lines[3]
+    told = plan("--profile", "quick", "--artifact", "roy2017/table9", good=False)
+    assert "unknown artifact of roy2017 'table9'" in told
 
-    found, = forecast.needs([Chosen("roy2017", "mine", make)], profile="quick").values()
-    assert not found.complete and found.title == "" and "train full, seed 0" in {step.label for step in found.steps}
-    text = forecast.of_artifacts([Chosen("roy2017", "mine", make)], "quick", 1)
-    assert "At least, as it can't be told before results are there: roy2017/mine." in text
+
+def test_only_forecasts_have_stand_ins_and_none_for_photographs_nor_for_a_folder_that_is_named(tmp_path, monkeypatch):
+    def weights(name="a.pth"):
+        return weights_file(name, lambda *_: None)
+
+    def refused(error, told, *looks):
+        for look in looks:
+            with pytest.raises(error, match=told):
+                look()
+
+    refused(DataError, "WSSS_DATA, which isn't set", lambda: open_world("voc"),
+            lambda: start("roy2017", "voc", figures=""))
+    refused(WeightsError, "no weights file", weights)
+    with forecasting():
+        world, files = open_world("voc"), [weights(), weights("b.pth")]
+        refused(DataError, "profile 'photos' needs WSSS_DATA", lambda: open_world("photos"))
+        monkeypatch.setenv(DATA, str(tmp_path / "nowhere"))
+        refused(DataError, "no such folder", lambda: open_world("voc"))
+        monkeypatch.setenv(WEIGHTS, str(tmp_path))
+        refused(WeightsError, "no weights file", weights)
+    assert [world.count(split) for split in ("train", "train-voc", "val")] == [10_582, 1_464, 1_449]
+    assert world.eval_view("val[:100]").count == 100 and len(world.classes) == 20
+    assert world.train_view("train").key != world.train_view("val").key != world.eval_view("val").key
+    assert all(isinstance(each, StandInWeights) for each in files) and files[0].key != files[1].key
 
 
 @pytest.mark.parametrize("paper", PAPERS)
@@ -133,33 +165,6 @@ def test_a_view_s_stand_in_has_the_classes_of_the_world_and_masks_that_agree_wit
     assert stand_ins.view("val", ("cat",)).tags.all()
 
 
-# --- the command -----------------------------------------------------------------------------------------------------
-
-
-def test_hours_are_summed_and_the_largest_training_is_taken():
-    chosen = registry.choose(f"{TABLE2},roy2017/table4", PAPERS)
-    head, table2, table4, *_ = forecast.of_artifacts(chosen, "quick", 1, tflops=1e-6).splitlines()
-    steps = of(TABLE2)[TABLE2].steps
-    trained = [step for step in steps if step.trains]
-    assert head.split() == ["artifact", "steps", "trainings", "GPU-hours", "GPU", "GB", "title"]
-    assert table2.split()[:5] == [TABLE2, str(len(steps)), str(len(trained)),
-                                  f"{sum(hours(step, 1e-6) for step in steps):.1f}",
-                                  f"{max(map(training_bytes, trained)) / 1e9:.1f}"]
-    assert float(table2.split()[3]) > 0 and table4.split()[1:5] == ["0", "0", "0.0", "0.0"]
-
-
-def test_the_command_lists_the_artifacts_that_are_asked_for(monkeypatch):
-    monkeypatch.setattr(forecast, "measured", lambda steps, classes, jobs: dict.fromkeys(steps, 60.0))
-    lines = plan("--profile", "quick", "--paper", "roy2017,oh2017", "--artifact",
-                 f"{TABLE2},oh2017/fig2").splitlines()
-    assert lines[0].split() == ["artifact", "steps", "trainings", "computing,", "minutes", "title"]
-    assert lines[1].startswith(TABLE2) and lines[1].rstrip().endswith("IoU of each class, val, per cent")
-    assert float(lines[1].split()[1]) == float(lines[1].split()[3]) > 0  # a minute per step
-    assert lines[2].split()[:4] == ["oh2017/fig2", "0", "0", "0.0"] and "from an empty run store" in lines[3]
-    assert "unknown artifact of roy2017 'table9'" in plan("--profile", "quick", "--artifact", "roy2017/table9",
-                                                         good=False)
-
-
 def test_the_command_counts_what_notebooks_share_once(monkeypatch):
     tried = []
     monkeypatch.setattr(forecast, "measured", lambda steps, classes, jobs: tried.append((classes, jobs)) or
@@ -178,13 +183,10 @@ def test_the_command_counts_what_notebooks_share_once(monkeypatch):
     assert np.add(rows["primer"], rows["roy2017"])[:5] == pytest.approx(rows["together"][:5])
     assert "train HighRes, seed 0" in output and "train full, seed 0" in output and "with 4 workers" in output
     assert "GPU" not in output and tried == [(8, 4)] * 2
-
-
-def test_the_listing_says_what_each_training_takes(run):
+    run = start("roy2017", "quick", figures="")
     step = run.route.trained()
     table = forecast.trainings(forecast.costs([run.world.scenes("val"), step], run.world))
-    assert table["training"].tolist() == [step.label]
-    assert table["GPU GB"].tolist() == [training_bytes(step) / 1e9]
+    assert table[["training", "GPU GB"]].values.tolist() == [[step.label, training_bytes(step) / 1e9]]
 
 
 def test_a_disk_that_is_too_small_is_told_with_what_to_do(run, monkeypatch):
@@ -195,9 +197,6 @@ def test_a_disk_that_is_too_small_is_told_with_what_to_do(run, monkeypatch):
         f"The run store {run.store.root} will take about 3.0 GB; 5.0 GB are free there."]
     much, remedy = forecast.room([left, left])
     assert "about 6.0 GB; 5.0 GB are free" in much and "WSSS_CACHE" in remedy
-
-
-# --- of voc before its data and weights are there --------------------------------------------------------------------
 
 
 def test_a_plan_of_voc_needs_neither_images_nor_weights(store):
@@ -224,29 +223,3 @@ def test_the_plan_is_that_of_a_folder_with_as_many_images(paper, tmp_path, monke
         monkeypatch.setenv(DATA, str(tmp_path / "drawn/trainaug"))
         assert not isinstance(open_world("voc"), StandInWorld)
         assert found() == expected
-
-
-def test_only_forecasts_have_stand_ins_and_none_for_photographs_nor_for_a_folder_that_is_named(tmp_path, monkeypatch):
-    for missing in (lambda: open_world("voc"), lambda: start("roy2017", "voc", figures="")):
-        with pytest.raises(DataError, match="WSSS_DATA, which isn't set"):
-            missing()
-    with pytest.raises(WeightsError, match="no weights file"):
-        weights_file("vgg16_imagenet.pth", lambda *_: None)
-    with forecasting():
-        with pytest.raises(DataError, match="profile 'photos' needs WSSS_DATA"):
-            open_world("photos")
-        monkeypatch.setenv(DATA, str(tmp_path / "nowhere"))
-        with pytest.raises(DataError, match="no such folder"):
-            open_world("voc")
-        monkeypatch.setenv(WEIGHTS, str(tmp_path))
-        with pytest.raises(WeightsError, match="no weights file"):
-            weights_file("vgg16_imagenet.pth", lambda *_: None)
-
-
-def test_stand_ins_count_the_images_of_voc_and_differ_by_file():
-    with forecasting():
-        world, files = open_world("voc"), [weights_file(name, lambda *_: None) for name in ("a.pth", "b.pth")]
-    assert [world.count(split) for split in ("train", "train-voc", "val")] == [10_582, 1_464, 1_449]
-    assert world.eval_view("val[:100]").count == 100 and len(world.classes) == 20
-    assert world.train_view("train").key != world.train_view("val").key != world.eval_view("val").key
-    assert all(isinstance(each, StandInWeights) for each in files) and files[0].key != files[1].key

@@ -18,32 +18,21 @@ def shelf(tmp_path):
     return notebooks.find_notebooks(tmp_path)
 
 
-def test_notebooks_are_found_by_name_in_the_order_of_their_numbers(shelf):
+def test_notebooks_are_found_by_name_in_the_order_of_their_numbers(shelf, tmp_path):
     assert [(item.number, item.paper, item.alias) for item in shelf] == [
-        (0, "primer", ""), (1, "oh2017", "guided"), (2, "roy2017", "topdown"), (10, "lee2021", "eps"),
-    ]  # fmt: skip
+        (0, "primer", ""), (1, "oh2017", "guided"), (2, "roy2017", "topdown"), (10, "lee2021", "eps")]
+    with pytest.raises(SetupError, match=f"no notebooks in '{tmp_path}/none'"):
+        notebooks.find_notebooks(tmp_path / "none")
 
 
-def test_a_folder_without_notebooks_is_named(tmp_path):
-    with pytest.raises(SetupError, match=f"no notebooks in '{tmp_path}'"):
-        notebooks.find_notebooks(tmp_path)
-
-
-@pytest.mark.parametrize(
-    "asked, found",
-    [("all", ["primer", "oh2017", "roy2017", "lee2021"]), ("oh2017", ["oh2017"]), ("guided", ["oh2017"]),
-     ("eps, primer", ["primer", "lee2021"]), ("oh2017,guided", ["oh2017"])],
-)  # fmt: skip
-def test_papers_are_selected_by_name_or_alias_in_teaching_order(shelf, asked, found):
-    assert [item.paper for item in notebooks.select_notebooks(shelf, asked)] == found
-
-
-@pytest.mark.parametrize("asked", ["oh2O17", "chaudhry2017", "", "primer,,oh2017"])
-def test_an_unknown_paper_is_refused_with_the_available_ones(shelf, asked):
-    with pytest.raises(ParameterError, match="one of all, primer, oh2017, roy2017, lee2021"):
-        notebooks.select_notebooks(shelf, asked)
-    with pytest.raises(ParameterError, match="did you mean 'oh2017'"):
-        notebooks.select_notebooks(shelf, "oh2071")
+def test_papers_are_selected_by_name_or_alias_in_teaching_order_and_unknown_ones_refused(shelf):
+    for asked, found in (("all", ["primer", "oh2017", "roy2017", "lee2021"]), ("eps, primer", ["primer", "lee2021"]),
+                         ("guided", ["oh2017"]), ("oh2017,guided", ["oh2017"])):
+        assert [item.paper for item in notebooks.select_notebooks(shelf, asked)] == found
+    for asked in ("oh2O17", "chaudhry2017", "", "primer,,oh2017", "oh2071"):
+        with pytest.raises(ParameterError, match="one of all, primer, oh2017, roy2017, lee2021") as caught:
+            notebooks.select_notebooks(shelf, asked)
+    assert "did you mean 'oh2017'" in caught.value.fix
 
 
 # --- parameters ------------------------------------------------------------------------------------------------------

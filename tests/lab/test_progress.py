@@ -29,9 +29,13 @@ def move(steps, total):
         shown.say("the end")
 
 
-def test_headless_progress_is_plain_lines(capsys):
+def test_headless_progress_is_plain_lines_and_can_be_silent(capsys, monkeypatch):
     report()
     assert capsys.readouterr() == ("", "2 steps to run\n[1/2] seeds  1.0 s\n[2/2] fusion  0.5 s\n")
+    report("none")
+    monkeypatch.setenv("WSSS_PROGRESS", "none")
+    move([0, 1000], 1000)
+    assert capsys.readouterr() == ("", "")
 
 
 def test_a_kernel_shows_a_bar_unless_told_otherwise(capsys, monkeypatch):
@@ -43,13 +47,6 @@ def test_a_kernel_shows_a_bar_unless_told_otherwise(capsys, monkeypatch):
     monkeypatch.setenv("WSSS_PROGRESS", "plain")
     report()
     assert "[2/2] fusion" in capsys.readouterr().err
-
-
-def test_progress_can_be_silent(capsys, monkeypatch):
-    report("none")
-    monkeypatch.setenv("WSSS_PROGRESS", "none")
-    move([0, 1000], 1000)
-    assert capsys.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("steps, total, begins", [

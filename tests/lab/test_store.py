@@ -33,15 +33,75 @@ def step():
     return Step("data", arithmetic.count, {"n": 4}, label="four numbers")
 
 
-def test_outputs_come_back_as_they_were(store):
+def test_outputs_come_back_as_they_were_views_small_and_numpy_scalars_plain(store):
     step = Step("seeds", arithmetic.weights, {"k": 0.5})
     run_step(step, store.root)
     entry = step.load(store)
-    assert sorted(entry) == ["history", "image", "state"]
-    assert torch.equal(entry["state"]["w"], torch.full((2, 3), 0.5))
-    assert entry["state"]["steps"] == 7
-    assert entry["history"] == [1.0, 0.5]
+    assert sorted(entry) == ["history", "image", "state"] and entry["history"] == [1.0, 0.5]
+    assert torch.equal(entry["state"]["w"], torch.full((2, 3), 0.5)) and entry["state"]["steps"] == 7
     assert torch.equal(step["image"].load(store), torch.zeros(2))
+    other = Step("seeds", arithmetic.weights, {"k": 1.0})
+    scores = {"miou": np.float32(0.5), "n": [np.int64(3)]}
+    store.save(other, {"part": torch.zeros(1_000_000)[:10], "scores": scores}, {})
+    assert (store.folder(other) / "part.pt").stat().st_size < 10_000
+    assert other.load(store)["scores"] == {"miou": 0.5, "n": [3]}
+
+
+@pytest.mark.parametrize(("outputs", "named"), [
+    ({"x": {"inside": np.zeros(3)}}, "output 'x'"), ({"x": np.array([object()])}, "output 'x'"),
+    ({"not a name": 1}, "not a name"), ({"x": object()}, "output 'x'")])
+def test_outputs_that_cannot_be_stored_are_named(store, step, outputs, named):
+    with pytest.raises(ParameterError, match=named):
+        store.save(step, outputs, {})
+    assert step not in store and list(store.root.glob("data/.*")) == []
+    with pytest.raises(ParameterError, match="returned ndarray"):
+        run_step(Step("data", arithmetic.numbers_only), store.root)
+
+
+def test_the_manifest_says_what_made_the_entry(store, step, monkeypatch):
+    monkeypatch.setenv("WSSS_DEVICE", "cpu")
+    run_step(step, store.root)
+    child = Step("seeds", arithmetic.add, {"k": 1}, {"numbers": step["numbers"]})
+    run_step(child, store.root)
+    manifest = json.loads((store.folder(child) / "manifest.json").read_text())
+    answer = subprocess.run(["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True)
+    told = {"function": "arithmetic.add", "settings": {"k": 1}, "inputs": {"numbers": f"{step.key}/numbers"},
+            "code": child.code, "device": "cpu"}
+    assert {name: manifest[name] for name in told} == told
+    assert {name: manifest["versions"][name] for name in ("python", "numpy", "torch")} == {
+        "python": platform.python_version(), "numpy": np.__version__, "torch": torch.__version__.partition("+")[0]}
+    assert manifest["commit"].removesuffix("-dirty") == (answer.stdout.strip() if answer.returncode == 0 else "")
+    assert manifest["seconds"] >= 0 and manifest["cpu_seconds"] >= 0 and manifest["peak_memory_mb"] > 1
+    assert manifest["files"]["numbers.npy"]["bytes"] == (store.folder(child) / "numbers.npy").stat().st_size
+    assert store.manifests("data")[0]["label"] == "four numbers" and len(store.manifests()) == 2
+
+
+@pytest.mark.parametrize(("module", "where", "problem"), [
+    *((store_module, where, OSError(code, os.strerror(code))) for where in ("write_value", "_flush")
+      for code in (errno.ENOSPC, errno.EROFS, errno.EACCES)),
+    (torch, "save", RuntimeError("PytorchStreamWriter failed writing file"))])
+def test_what_cannot_be_written_names_the_folder_and_the_way_out(store, monkeypatch, module, where, problem):
+    def fail(*_):
+        raise problem
+
+    step = Step("seeds", arithmetic.weights, {"k": 1.0})
+    monkeypatch.setattr(module, where, fail)
+    with pytest.raises(StoreError, match=f"{store.root}: .*{getattr(problem, 'strerror', 'Pytorch')}") as caught:
+        run_step(step, store.root)
+    assert "WSSS_CACHE" in caught.value.fix and step not in store and not list(store.root.glob("*/*"))
+
+
+def test_the_folder_comes_from_the_environment(monkeypatch, tmp_path):
+    monkeypatch.setenv("WSSS_CACHE", str(tmp_path / "elsewhere"))
+    assert Store().root == pickle.loads(pickle.dumps(Store())).root == tmp_path / "elsewhere"
+    monkeypatch.delenv("WSSS_CACHE")
+    assert default_root().name == ".wsss_cache"
+
+
+def test_waiting_takes_time_but_not_the_processor():
+    with provenance.measured() as facts:
+        time.sleep(0.2)
+    assert 0.2 <= facts["seconds"] < 5 and facts["cpu_seconds"] < 0.15
 
 
 def test_outputs_are_read_when_asked_for_once_and_arrays_as_read_only_memory_maps(store, step, monkeypatch):
@@ -55,50 +115,6 @@ def test_outputs_are_read_when_asked_for_once_and_arrays_as_read_only_memory_map
         entry["numbers"][0] = 9
     with pytest.raises(StoreError, match="one of: numbers, n"):
         step["masks"].load(store)
-
-
-def test_views_of_large_tensors_are_stored_small_and_numpy_scalars_plain(store, step):
-    store.save(step, {"part": torch.zeros(1_000_000)[:10], "scores": {"miou": np.float32(0.5), "n": [np.int64(3)]}}, {})
-    assert (store.folder(step) / "part.pt").stat().st_size < 10_000
-    assert step.load(store)["scores"] == {"miou": 0.5, "n": [3]}
-
-
-@pytest.mark.parametrize(
-    ("outputs", "named"),
-    [
-        ({"x": {"inside": np.zeros(3)}}, "output 'x'"),
-        ({"x": np.array([object()])}, "output 'x'"),
-        ({"not a name": 1}, "not a name"),
-        ({"x": object()}, "output 'x'"),
-    ],
-)
-def test_outputs_that_cannot_be_stored_are_named(store, step, outputs, named):
-    with pytest.raises(ParameterError, match=named):
-        store.save(step, outputs, {})
-    assert step not in store
-    assert list(store.root.glob("data/.*")) == []
-    with pytest.raises(ParameterError, match="returned ndarray"):
-        run_step(Step("data", arithmetic.numbers_only), store.root)
-
-
-def test_the_manifest_says_what_made_the_entry(store, step):
-    run_step(step, store.root)
-    child = Step("seeds", arithmetic.add, {"k": 1}, {"numbers": step["numbers"]})
-    run_step(child, store.root)
-    manifest = json.loads((store.folder(child) / "manifest.json").read_text())
-    assert manifest["function"] == "arithmetic.add"
-    assert manifest["settings"] == {"k": 1}
-    assert manifest["inputs"] == {"numbers": f"{step.key}/numbers"}
-    assert manifest["code"] == child.code
-    assert manifest["versions"]["torch"] == torch.__version__.partition("+")[0]
-    assert manifest["device"] in ("cpu", "cuda")
-    answer = subprocess.run(["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True)
-    assert manifest["commit"].removesuffix("-dirty") == (answer.stdout.strip() if answer.returncode == 0 else "")
-    assert manifest["seconds"] >= 0 and manifest["cpu_seconds"] >= 0 and manifest["peak_memory_mb"] > 1
-    size = (store.folder(child) / "numbers.npy").stat().st_size
-    assert manifest["files"]["numbers.npy"]["bytes"] == size
-    assert store.manifests("data")[0]["label"] == "four numbers"
-    assert len(store.manifests()) == 2
 
 
 def forged(change):
@@ -181,6 +197,12 @@ def test_damage_is_found_not_used_and_mended(store, step, what):
     assert [path.name for path in (store.root / "data").iterdir()] == [step.key]
 
 
+def test_a_step_that_was_not_run_says_so(store, step):
+    assert step not in store and store.damage(step) == ""
+    with pytest.raises(StoreError, match="four numbers.* has not been run"):
+        step.load(store)
+
+
 def test_saving_again_replaces_a_damaged_entry_and_keeps_a_sound_one(store, step):
     run_step(step, store.root)
     before = (store.folder(step) / "manifest.json").stat().st_ino
@@ -190,12 +212,6 @@ def test_saving_again_replaces_a_damaged_entry_and_keeps_a_sound_one(store, step
     altered(store.folder(step))
     run_step(step, store.root)
     assert Store(store.root).damage(step) == ""
-
-
-def test_a_step_that_was_not_run_says_so(store, step):
-    assert step not in store and store.damage(step) == ""
-    with pytest.raises(StoreError, match="four numbers.* has not been run"):
-        step.load(store)
 
 
 def test_half_written_entries_of_dead_processes_are_removed(store, step):
@@ -219,58 +235,7 @@ def test_half_written_entries_of_dead_processes_are_removed(store, step):
     assert step in store
 
 
-@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EACCES])
-@pytest.mark.parametrize("where", ["write_value", "_flush"])
-def test_a_full_or_read_only_disk_names_the_folder_and_the_way_out(store, step, monkeypatch, code, where):
-    def fail(*_):
-        raise OSError(code, os.strerror(code))
-
-    monkeypatch.setattr(store_module, where, fail)
-    with pytest.raises(StoreError) as caught:
-        run_step(step, store.root)
-    assert str(store.root) in str(caught.value)
-    assert os.strerror(code) in str(caught.value)
-    assert "WSSS_CACHE" in caught.value.fix
-    assert list(store.root.rglob("*.npy")) == []
-    assert step not in store
-
-
-def test_what_cannot_be_written_is_a_store_error(store, step, monkeypatch):
-    def fail(*_):
-        raise RuntimeError("PytorchStreamWriter failed writing file")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(torch, "save", fail)
-        with pytest.raises(StoreError, match="WSSS_CACHE"):
-            run_step(Step("seeds", arithmetic.weights, {"k": 1.0}), store.root)
-    store.root.with_name("file").write_text("not a folder")
-    with pytest.raises(StoreError, match="file"):
-        run_step(step, store.root.with_name("file"))
-
-
-def test_the_folder_comes_from_the_environment(monkeypatch, tmp_path):
-    monkeypatch.setenv("WSSS_CACHE", str(tmp_path / "elsewhere"))
-    assert Store().root == tmp_path / "elsewhere"
-    assert pickle.loads(pickle.dumps(Store())).root == tmp_path / "elsewhere"
-    monkeypatch.delenv("WSSS_CACHE")
-    assert default_root().name == ".wsss_cache"
-
-
 # --- where a result comes from ---------------------------------------------------------------------------------------
-
-
-def test_versions_are_those_in_use():
-    found = provenance.versions()
-    assert found["python"] == platform.python_version()
-    assert found["numpy"] == np.__version__
-    assert "torch" in found
-
-
-def test_waiting_takes_time_but_not_the_processor():
-    with provenance.measured() as facts:
-        time.sleep(0.2)
-    assert 0.2 <= facts["seconds"] < 5
-    assert facts["cpu_seconds"] < 0.15
 
 
 @pytest.mark.skipif(platform.system() != "Linux", reason="the peak of a block is known on Linux only")
@@ -280,8 +245,3 @@ def test_the_peak_is_that_of_the_block():
     with provenance.measured() as small:
         np.ones(1_000).sum()
     assert large["peak_memory_mb"] > small["peak_memory_mb"] + 250
-
-
-def test_the_device_is_the_chosen_one(monkeypatch):
-    monkeypatch.setenv("WSSS_DEVICE", "cpu")
-    assert provenance.device() == "cpu"

@@ -10,6 +10,7 @@ import pytest
 
 from wsss_lab.lab.notebooks import project_folder
 from wsss_lab.lab.teaching import reveal, say, show_source, source_without_docstrings
+from wsss_lab.seeds.cam import seed_labels
 
 
 def area(width, height):
@@ -36,31 +37,20 @@ def silent():
     """Nothing but this."""
 
 
-def test_a_function_loses_its_docstring_and_keeps_its_comments():
+def test_functions_classes_and_methods_lose_their_docstrings_and_keep_their_comments():
     assert source_without_docstrings(area) == (
         "def area(width, height):\n    return width * height  # always >= 0")
-
-
-def test_a_class_loses_its_own_docstring_and_those_of_its_methods():
     source = source_without_docstrings(Counter)
     assert source.splitlines()[:3] == ["class Counter:", "    #: where it starts", "    start = 0"]
     assert "The number after" not in source and '"""not a docstring"""' in source
-
-
-def test_a_method_is_dedented_and_a_body_that_is_only_a_docstring_stays_valid_python():
     assert source_without_docstrings(Counter.next).startswith("def next(self, value):\n    text =")
-    compile(source_without_docstrings(silent), "silent", "exec")
+    compile(source_without_docstrings(silent), "silent", "exec")  # a body that is only a docstring keeps it
 
 
 def test_source_is_a_code_block_that_names_its_files():
-    from wsss_lab.seeds.cam import seed_labels
-
     text = show_source(seed_labels, area).data
     assert text.startswith("```python\n# wsss_lab/seeds/cam.py\ndef seed_labels(")
     assert "def area(" in text and text.endswith("\n```")
-
-
-def test_an_object_without_source_is_refused():
     with pytest.raises(TypeError):
         show_source(3)
 

@@ -90,14 +90,11 @@ def test_other_parts_of_a_split_are_refused(split):
         assert f"'{split}'" in str(caught.value) and "as in train[:500]" in caught.value.expected
 
 
-def test_companions_of_the_toy_world_keep_their_masks_apart():
+def test_companions_of_the_toy_world_keep_their_masks_apart_and_an_unknown_split_lists_those_there_are():
     assert TINY.scenes("train").mask_outputs == ("masks", "contexts", "instance_map")
     scenes = TINY.saliency_scenes()
     assert scenes["masks"].exposes_masks and not scenes["boxes"].exposes_masks and not TINY.crops().exposes_masks
     assert len({step.settings["seed"] for step in (TINY.scenes("train"), scenes, TINY.crops())}) == 3
-
-
-def test_an_unknown_split_lists_those_there_are():
     for look in (lambda: TINY.scenes("trian"), lambda: TINY.train_view("trian[:2]").key):
         with pytest.raises(ParameterError, match="unknown split of this toy world 'trian'") as caught:
             look()
@@ -107,16 +104,41 @@ def test_an_unknown_split_lists_those_there_are():
 
 
 def test_profiles_open_their_worlds(monkeypatch, root):
-    assert open_world("quick", 5) == ToyWorld(5, worlds.TOY_COUNTS["quick"])
-    assert open_world("toy", 5) == ToyWorld(5)
-    monkeypatch.setenv("WSSS_DATA", str(root))
-    monkeypatch.setenv("WSSS_WEIGHTS", str(root))
+    assert open_world("quick", 5) == ToyWorld(5, worlds.TOY_COUNTS["quick"]) and open_world("toy", 5) == ToyWorld(5)
+    for name in ("WSSS_DATA", "WSSS_WEIGHTS"):
+        monkeypatch.setenv(name, str(root))
     assert open_world("photos") == FolderWorld(str(root))
     monkeypatch.delenv("WSSS_DATA")
-    with pytest.raises(DataError, match="needs WSSS_DATA"):
-        open_world("voc")
-    with pytest.raises(ParameterError, match="unknown profile 'tyo'"):
-        open_world("tyo")
+    for profile, error, told in (("voc", DataError, "needs WSSS_DATA"), ("tyo", ParameterError, "profile 'tyo'")):
+        with pytest.raises(error, match=told):
+            open_world(profile)
+    with pytest.raises(DataError, match=f"no image in JPEGImages|no folder {root.parent}/none") as caught:
+        FolderWorld(f"{root.parent}/none").train_view().key  # noqa: B018
+    assert "WSSS_DATA" in caught.value.fix
+
+
+def test_the_check_of_a_folder_and_its_words_are_in_no_key():
+    reached = set(fingerprint.definitions_of(*FolderWorld.readers))
+    assert ("wsss_lab.data.folder", "VocReader") in reached and ("wsss_lab.errors", "KINDS") not in reached
+    assert not {"wsss_lab.data.folder_check", "wsss_lab.lab.data_check"} & {module for module, _ in reached}
+
+
+def test_the_key_of_weights_is_their_content_and_they_are_tried_out_before_anything_runs(tmp_path, monkeypatch):
+    torch.save({"w": torch.ones(2)}, tmp_path / "a.pth")
+    (tmp_path / "b.pth").write_bytes((tmp_path / "a.pth").read_bytes())
+    torch.save({"w": torch.zeros(2)}, tmp_path / "c.pth")
+    first, same, other = (WeightsFile(str(tmp_path / name)) for name in ("a.pth", "b.pth", "c.pth"))
+    assert first.key == same.key != other.key
+    assert first.load(None)["w"].tolist() == [1, 1] and not first.exposes_masks and first.steps == ()
+    monkeypatch.setenv("WSSS_WEIGHTS", str(tmp_path))
+    seen = []
+    weights_file("a.pth", lambda state, path: seen.append((list(state), path)))
+    assert seen == [(["w"], str(tmp_path / "a.pth"))]
+    (tmp_path / "b.pth").write_bytes(b"cut off")
+    for name, told in (("d.pth", "no weights file .*d.pth"), ("b.pth", "b.pth' can't be read")):
+        with pytest.raises(WeightsError, match=told) as caught:
+            weights_file(name, lambda state, path: None)
+    assert caught.value.fix
 
 
 def test_the_profile_voc_trains_on_trainaug_where_there_is_such_a_list(monkeypatch, root):
@@ -187,39 +209,3 @@ def test_keys_follow_the_code_that_reads(root, tmp_path, monkeypatch, kind, modu
     assert key() != before
     monkeypatch.undo()
     fingerprint.forget()
-
-
-def test_the_check_of_a_folder_and_its_words_are_in_no_key():
-    reached = set(fingerprint.definitions_of(*FolderWorld.readers))
-    assert ("wsss_lab.data.folder", "VocReader") in reached and ("wsss_lab.errors", "KINDS") not in reached
-    assert not {"wsss_lab.data.folder_check", "wsss_lab.lab.data_check"} & {module for module, _ in reached}
-
-
-def test_an_empty_folder_is_named(tmp_path):
-    with pytest.raises(DataError, match=f"no image in JPEGImages|no folder {tmp_path}") as caught:
-        FolderWorld(str(tmp_path)).train_view().key  # noqa: B018
-    assert "WSSS_DATA" in caught.value.fix
-
-
-def test_the_key_of_weights_is_their_content(tmp_path):
-    torch.save({"w": torch.ones(2)}, tmp_path / "a.pth")
-    (tmp_path / "b.pth").write_bytes((tmp_path / "a.pth").read_bytes())
-    torch.save({"w": torch.zeros(2)}, tmp_path / "c.pth")
-    first, same, other = (WeightsFile(str(tmp_path / name)) for name in ("a.pth", "b.pth", "c.pth"))
-    assert first.key == same.key != other.key
-    assert first.load(None)["w"].tolist() == [1, 1]
-    assert not first.exposes_masks and first.steps == ()
-
-
-def test_weights_are_tried_out_before_anything_runs(tmp_path, monkeypatch):
-    monkeypatch.setenv("WSSS_WEIGHTS", str(tmp_path))
-    with pytest.raises(WeightsError, match="no weights file .*start.pth") as caught:
-        weights_file("start.pth", lambda state, path: None)
-    assert "WSSS_WEIGHTS" in caught.value.fix
-    torch.save({"w": torch.ones(2)}, tmp_path / "start.pth")
-    seen = []
-    weights_file("start.pth", lambda state, path: seen.append((list(state), path)))
-    assert seen == [(["w"], str(tmp_path / "start.pth"))]
-    (tmp_path / "start.pth").write_bytes(b"cut off")
-    with pytest.raises(WeightsError, match="start.pth' can't be read"):
-        weights_file("start.pth", lambda state, path: None)

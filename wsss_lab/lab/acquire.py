@@ -31,9 +31,9 @@ WEIGHTS = ("imagenet-weights", "saliency")  # sources that share a folder, as WS
 class Item:
     """One file of a source and what becomes of it.
 
-    remote: the file    into: folder below the source's to unpack it in ("" for itself), None for no archive
-    members: patterns of what is unpacked, None for all    unpacked: about how many bytes that takes
-    becomes: file that `convert(fetched file, that file)` writes, "" for none
+    into: folder below the source's to unpack it in ("" for itself), None for no archive. members: patterns of what is
+    unpacked, None for all. unpacked: about how many bytes that takes. becomes: file that `convert(fetched file, that
+    file)` writes, "" for none.
     """
 
     remote: Remote
@@ -46,12 +46,8 @@ class Item:
 
 @dataclass(frozen=True)
 class Source:
-    """Files that belong together.
-
-    summary: what it is, in a line    home: the page about it, with its terms of use
-    variable: the environment variable to set, "" if no part of the package reads these files as they are
-    leads_to: what the variable names, below the source's folder    note: what else there is to know
-    """
+    """Files that belong together. home: the page about it, with its terms of use. variable: the environment variable to
+    set, "" if no part of the package reads these files as they are. leads_to: what that names, below the folder."""
 
     summary: str
     home: str
@@ -107,10 +103,8 @@ def coco() -> Source:
 
 
 def imagenet_weights() -> Source:
-    """torchvision's first ImageNet weights of the networks in use, under the names that the package looks for.
-
-    Their published names end in the first digits of their sha256; their sizes are in MiB, rounded.
-    """
+    """torchvision's first ImageNet weights of the networks in use, under the names that the package looks for. Their
+    published names end in the first digits of their sha256; their sizes are in MiB, rounded."""
     from torchvision import models
 
     items = []
@@ -143,14 +137,10 @@ SOURCES: dict[str, Callable[[], Source]] = {
 }
 
 
-def require_source(name: str) -> None:
-    """ParameterError, with the known names, for one that is neither of a source nor AUGMENTED."""
+def default_folder(name: str) -> Path:
+    """Where a source, or AUGMENTED, goes unless a folder is given. Raises ParameterError for an unknown name."""
     if name not in (known := [*SOURCES, AUGMENTED]):
         raise unknown_name("source", name, known)
-
-
-def default_folder(name: str) -> Path:
-    """Where a source goes unless a folder is given."""
     return project_folder() / "datasets" / ("weights" if name in WEIGHTS else name)
 
 
@@ -183,21 +173,19 @@ def acquire(name: str, folder: Path) -> None:
         _get(item, folder, again)
     print(f"{name} is ready in {folder}")
     archives = [item.remote.name for item in source.items if item.into is not None]
-    if spent := [name for name in archives if (folder / name).is_file()]:
-        print(f"  unpacked, so you may delete {', '.join(spent)}")
-    if unchecked := [item.remote.name for item in source.items if not item.remote.checksum]:
-        print(f"  unchecked, as no checksum is published: {', '.join(unchecked)}")
-    if source.note:
-        print(f"  {source.note}")
-    if source.variable:
-        print(f"  export {source.variable}={shlex.quote(str(folder / source.leads_to))}")
+    spent = ", ".join(name for name in archives if (folder / name).is_file())
+    unchecked = ", ".join(item.remote.name for item in source.items if not item.remote.checksum)
+    for known, line in ((spent, f"unpacked, so you may delete {spent}"),
+                        (unchecked, f"unchecked, as no checksum is published: {unchecked}"),
+                        (source.note, source.note),
+                        (source.variable, f"export {source.variable}={shlex.quote(str(folder / source.leads_to))}")):
+        if known:
+            print(f"  {line}")
 
 
 def augment(voc: Path, sbd: Path, folder: Path) -> None:
-    """Build the augmented training set from the folders of VOC 2012 and SBD, and tell how to use it.
-
-    Nothing is fetched. What an earlier call has converted is kept. Raises DataError for missing or damaged files.
-    """
+    """Build the augmented training set from the folders of VOC 2012 and SBD, and tell how to use it. Nothing is
+    fetched. What an earlier call has converted is kept. Raises DataError for missing or damaged files."""
     folder = folder.expanduser().absolute()
     print(f"{AUGMENTED_SUMMARY}\n  from {voc} and {sbd}")
     with telling_os_errors(folder, f"wsss data {AUGMENTED} --to {shlex.quote(str(folder))}"):
@@ -208,8 +196,8 @@ def augment(voc: Path, sbd: Path, folder: Path) -> None:
 def listing() -> str:
     """All sources: size, files with what they are checked by, and where they lead."""
     lines = []
-    for name, source in ((name, make()) for name, make in SOURCES.items()):
-        leads = f"; {source.variable}" if source.variable else ""
+    for name, make in SOURCES.items():
+        leads = f"; {source.variable}" if (source := make()).variable else ""
         lines.append(f"{name}: {source.summary} ({download_size(name)}{leads})")
         lines += [f"    {_described(item.remote)}" for item in source.items]
     return "\n".join([*lines, f"{AUGMENTED}: {AUGMENTED_SUMMARY} (built from voc and sbd, WSSS_DATA)"])

@@ -230,10 +230,8 @@ def refine_by_pamr(photo: Photo, longest: int = REFINED, iterations: int = 10) -
 
 
 class Stage(NamedTuple):
-    """A stage: what is written above its picture, and what it makes of a photo.
-
-    look: gives a map (h, w), or one for each tag (T, h, w), float in [0, 1]; or {"masks": labels (1, h, w) uint8}.
-    """
+    """A stage: what is written above its picture, and what it makes of a photo. look: gives a map (h, w), or one for
+    each tag (T, h, w), float in [0, 1]; or {"masks": labels (1, h, w) uint8}."""
 
     caption: str
     look: Callable[[Photo], dict | np.ndarray]
@@ -261,9 +259,7 @@ STAGES = {
 
 def apply(photo: Photo, stages: Sequence[str] = ()) -> dict[str, np.ndarray]:
     """What stages, names of STAGES, () = all, make of a photo: float maps or uint8 labels, see `Stage`; 255 = ignore.
-
-    Raises ParameterError for another name.
-    """
+    Raises ParameterError for another name."""
     for name in stages:
         if name not in STAGES:
             raise unknown_name("stage", name, list(STAGES))

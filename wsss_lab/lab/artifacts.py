@@ -16,7 +16,7 @@ import re
 import time
 import uuid
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,17 +34,14 @@ if TYPE_CHECKING:
 MANIFEST, CLAIMS = "manifest.json", "claims.csv"
 ID = re.compile(r"[a-z0-9][a-z0-9_-]*")
 KINDS = ("measured", "schematic", "qualitative")
-_QUOTED = "Rows in italics are quoted from the paper, not measured here."
 
 
 class Artifacts:
     """Where the tables and figures of one run of one paper go.
 
-    folder: figures/<profile>/<paper>, or None to show without saving.
-    settings: plain values that tell this run from others, such as profile and world seed.
-    seeds: training seeds behind the numbers.
-    photographs: whether qualitative figures show photographs, which are not passed on with the results.
-    caveat: what is written beside what is measured, and on pictures of it.
+    folder: figures/<profile>/<paper>, or None to show without saving. settings: plain values that tell this run from
+    others, such as profile and world seed. seeds: training seeds behind the numbers. photographs: whether qualitative
+    figures show photographs, which are not passed on with the results. caveat: what is written beside what is measured.
     """
 
     def __init__(self, folder: str | Path | None, settings: Mapping[str, Any] | None = None,
@@ -66,27 +63,23 @@ class Artifacts:
         if self.caveat:
             protocol = "; ".join(filter(None, (protocol.rstrip("."), self.caveat)))
         _check(id, title, kind)
-        files = {f"{id}.csv": tables.to_csv(frame).encode(),
-                 f"{id}.md": _document(id, frame, title, protocol, decimals).encode()}
+        parts = [f"**{id}. {in_markdown(title)}**\n", tables.to_markdown(frame, decimals),
+                 *(f"{note}\n" for note in _notes(frame, protocol, in_markdown))]
+        files = {f"{id}.csv": tables.to_csv(frame).encode(), f"{id}.md": "\n".join(parts).encode()}
         self._save(id, files, {"title": title, "kind": kind, "alt": alt or title, "protocol": protocol})
         return _styled(id, frame, title, protocol, decimals)
 
     def figure(self, id: str, figure: "Figure", title: str, alt: str, kind: str = "measured") -> Picture:
-        """Save a matplotlib figure as <id>.png (white, at most about 1 MB) and return it for display.
-
-        alt: one sentence for a reader who does not see the figure.
-        kind: "measured", "schematic" or "qualitative".
-        """
+        """Save a matplotlib figure as <id>.png (white, at most about 1 MB) and return it for display. alt: one sentence
+        for a reader who does not see the figure. kind: "measured", "schematic" or "qualitative"."""
         _check(id, title, kind)
         if not alt.strip():
             raise ParameterError(f"figure {id!r} has no alt text", "one sentence that says what there is to see")
         if kind != "schematic":
             self.note(figure)
         png = draw(figure)
-        facts = {"title": title, "kind": kind, "alt": alt}
-        if self.photographs and kind == "qualitative":
-            facts["photographs"] = True
-        self._save(id, {f"{id}.png": png}, facts)
+        photographs = {"photographs": True} if self.photographs and kind == "qualitative" else {}
+        self._save(id, {f"{id}.png": png}, {"title": title, "kind": kind, "alt": alt} | photographs)
         return Picture(png, alt)
 
     def note(self, figure: "Figure") -> None:
@@ -106,7 +99,8 @@ class Artifacts:
     def claims(self, decided: "pd.DataFrame") -> "Styler":
         """Save the decided claims, one row each with the columns of claims.COLUMNS, and return them for display."""
         decided = tables.flat(decided)
-        self._write({CLAIMS: tables.to_csv(decided).encode()})
+        if self.folder is not None:
+            write_files(self.folder, {CLAIMS: tables.to_csv(decided).encode()})
         return _styled("claims", decided, f"Claims: {verdict_line(decided)}", "", decimals=2)
 
     def _save(self, id: str, files: dict[str, bytes], facts: dict[str, Any]) -> None:
@@ -115,21 +109,15 @@ class Artifacts:
         origin = {"settings": self.settings, "seeds": self.seeds, "device": provenance.device(),
                   "versions": provenance.versions(), "commit": provenance.git_commit(),
                   "minutes": round((time.monotonic() - self._started) / 60, 2), "created": provenance.now()}
-        checksums = {name: _checksum(content) for name, content in files.items()}
+        checksums = {name: hashlib.blake2b(content, digest_size=16).hexdigest() for name, content in files.items()}
         entries = read_manifest(self.folder) | {id: facts | {"files": checksums} | origin}
         text = json.dumps({"artifacts": entries}, indent=1, sort_keys=True, ensure_ascii=False)
-        self._write(files | {MANIFEST: f"{text}\n".encode()})
-
-    def _write(self, files: dict[str, bytes]) -> None:
-        if self.folder is not None:
-            write_files(self.folder, files)
+        write_files(self.folder, files | {MANIFEST: f"{text}\n".encode()})
 
 
 def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write files, by name, into a folder, which is made if need be; a reader sees each as it was or as it is.
-
-    Raises StoreError when the folder can't be written.
-    """
+    """Write files, by name, into a folder, which is made if need be; a reader sees each as it was or as it is. Raises
+    StoreError when the folder can't be written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in files.items():
@@ -141,8 +129,8 @@ def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
                 temporary.unlink(missing_ok=True)
     except OSError as problem:
         raise StoreError(f"cannot save {', '.join(files)} in {folder}: {problem.strerror or problem}",
-                         expected="a folder that can be written, with free space",
-                         fix="make room there, or give another folder for the figures") from problem
+                         "a folder that can be written, with free space",
+                         "make room there, or give another folder for the figures") from problem
 
 
 def read_manifest(folder: Path) -> dict[str, dict[str, Any]]:
@@ -156,10 +144,8 @@ def read_manifest(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def verdict_line(decided: "pd.DataFrame") -> str:
-    """How many claims ended how, such as "9 reproduced, 2 inconclusive"; empty for no claims.
-
-    What fewer trainings than a verdict takes point to is counted apart, behind a semicolon.
-    """
+    """How many claims ended how, such as "9 reproduced, 2 inconclusive"; empty for no claims. What fewer trainings than
+    a verdict takes point to is counted apart, behind a semicolon."""
     if decided.empty:
         return ""
     counts = Counter(decided["verdict"].astype(str))
@@ -177,23 +163,16 @@ def _check(id: str, title: str, kind: str) -> None:
         raise ParameterError(f"{id}: kind {kind!r} is not known", f"one of: {', '.join(KINDS)}")
 
 
-def _document(id: str, frame: "pd.DataFrame", title: str, protocol: str, decimals) -> str:
-    parts = [f"**{id}. {in_markdown(title)}**\n", tables.to_markdown(frame, decimals)]
-    if protocol:
-        parts.append(f"Protocol: {in_markdown(protocol)}\n")
-    if tables.quoted_rows(frame).any():
-        parts.append(f"{_QUOTED}\n")
-    return "\n".join(parts)
+def _notes(frame: "pd.DataFrame", protocol: str, escaped: Callable[[str], str]) -> list[str]:
+    """What is written beside a table."""
+    return [*[f"Protocol: {escaped(protocol)}"] * bool(protocol),
+            *["Rows in italics are quoted from the paper, not measured here."] * bool(tables.quoted_rows(frame).any())]
 
 
 def _styled(id: str, frame: "pd.DataFrame", title: str, protocol: str, decimals) -> "Styler":
-    text = tables.as_text(frame, decimals)
-    quoted = tables.quoted_rows(frame)
-    notes = [f"<b>{in_html(title)}</b>"]
-    notes += [f"Protocol: {in_html(protocol)}"] if protocol else []
-    notes += [_QUOTED] if quoted.any() else []
-    right = tables.numeric_columns(frame)
+    text, quoted, right = tables.as_text(frame, decimals), tables.quoted_rows(frame), tables.numeric_columns(frame)
     styler = text.style.hide(axis="index").format(escape="html").format_index(escape="html", axis=1)
+    notes = [f"<b>{in_html(title)}</b>", *_notes(frame, protocol, in_html)]
     styler = styler.set_uuid(id).set_caption("<br>".join(notes))
     styler = styler.set_properties(**{"text-align": "left"}).set_properties(right, **{"text-align": "right"})
     styler = styler.apply(lambda row: ["font-style: italic" if quoted[row.name] else ""] * len(row), axis=1)
@@ -201,7 +180,3 @@ def _styled(id: str, frame: "pd.DataFrame", title: str, protocol: str, decimals)
         {"selector": "caption", "props": "caption-side: top; text-align: left; color: inherit"},
         {"selector": "th", "props": "text-align: left"},
     ])
-
-
-def _checksum(content: bytes) -> str:
-    return hashlib.blake2b(content, digest_size=16).hexdigest()

@@ -124,10 +124,8 @@ def _reference(stage: str) -> str:
 
 
 def _for_readers(notebook: "NotebookNode", names: Collection[str]) -> str:
-    """The notebook with one cell of parameters, which holds the values in force; those of this machine stay out.
-
-    names: of the site's notebooks. Of a link to another one, which hasn't run, the words are left.
-    """
+    """The notebook with one cell of parameters, which holds the values in force; those of this machine stay out. names:
+    of the site's notebooks. Of a link to another one, which hasn't run, the words are left."""
     import nbformat
 
     given = notebook.metadata.get("papermill", {}).get("parameters", {})

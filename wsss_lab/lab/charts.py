@@ -82,10 +82,8 @@ def points(axes: "Axes", at: Sequence[float], found: "Collection[Interval]", col
 
 
 def learning_curves(histories: Mapping[str, Sequence[float]]) -> "Figure":
-    """Loss against iteration, one smoothed line per training run over its pale raw values.
-
-    histories: label -> value per iteration. The line is a centred moving mean over 1/20 of the iterations.
-    """
+    """Loss against iteration, one smoothed line per training run over its pale raw values. histories: label -> value
+    per iteration. The line is a centred moving mean over 1/20 of the iterations."""
     figure, (axes,) = side_by_side(1, (5.2, 2.8))
     for index, (name, history) in enumerate(histories.items()):
         iterations, style = np.arange(1, len(history) + 1), line_style(index)
@@ -123,10 +121,8 @@ def training_curve(axes: "Axes", values: np.ndarray, label: str, number: int, to
 
 
 def training_panels(panels: Mapping[str, Mapping[str, np.ndarray]], total: int, size: tuple[float, float]) -> "Figure":
-    """What trainings of `total` iterations wrote down, a panel for each quantity, and the legend below them.
-
-    panels: title -> training -> values (seeds, iterations), see `training_curve`. size: in inches.
-    """
+    """What trainings of `total` iterations wrote down, a panel for each quantity, and the legend below them. panels:
+    title -> training -> values (seeds, iterations), see `training_curve`. size: in inches."""
     figure, every = side_by_side(len(panels), size)
     for axes, (title, curves) in zip(every, panels.items(), strict=True):
         for number, (name, values) in enumerate(curves.items()):
@@ -204,10 +200,8 @@ def grouped_bars(groups: Sequence[str], series: Mapping[str, Sequence[tuple[floa
 
 
 def class_heatmap(values: "pd.DataFrame") -> "Figure":
-    """One cell per row and class, darker for more, the number written into it.
-
-    values: rows by name, classes as columns, per cent; nan is left white.
-    """
+    """One cell per row and class, darker for more, the number written into it. values: rows by name, classes as
+    columns, per cent; nan is left white."""
     import seaborn
     from matplotlib.figure import Figure
 

@@ -119,9 +119,9 @@ def reproduce(
         _try_out(target, "EXECUTED=folder (--executed)")
     data_check.before_run(asked)
 
-    if artifact:
-        from wsss_lab.lab import registry, session
+    from wsss_lab.lab import forecast, registry, session
 
+    if artifact:
         chosen = registry.choose(artifact, papers)
         session.make_artifacts(chosen, **shared)
         for name, id, _ in (each for each in chosen if each.id in registry.artifacts_of(each.paper)):
@@ -129,16 +129,12 @@ def reproduce(
         _update_gallery(figures, profile)
         return
     if profile == "voc" and not os.environ.get("WSSS_REHEARSAL"):
-        from wsss_lab.lab import forecast
-
         print(forecast.of_notebooks(papers, profile, seeds), flush=True)
     reports = []
     for item, given in parameters.items():
         print(f"== {item.path.name} ({profile}: {asked.summary})", flush=True)
         began, shown = time.time(), notebooks.shown_artifacts(item.path)
         if shown and not param:
-            from wsss_lab.lab import forecast
-
             forecast.compute_ahead(item.paper, shown, **shared)
         outcome = notebooks.run_notebook(item, given, (target / item.path.name).absolute(), began)
         state = "FAILED, see the end" if outcome.failure else "done"
@@ -225,13 +221,11 @@ def book(
     figures: Annotated[Path | None, typer.Option(help="Folder of results. [default: figures]")] = None,
 ) -> None:
     """Write the executed notebooks and the gallery as a site of static pages."""
-    from wsss_lab.lab import notebooks, profiles
-    from wsss_lab.lab.book import write_book
+    from wsss_lab.lab import book, notebooks, profiles
 
-    profiles.profile_named(profile)
-    project = notebooks.project_folder()
-    index = write_book(executed or project / "build" / "notebooks" / profile, out or project / "build" / "book",
-                       profile, figures or project / notebooks.KEPT)
+    build = (project := notebooks.project_folder()) / "build"
+    executed = executed or build / "notebooks" / profiles.profile_named(profile).name
+    index = book.write_book(executed, out or build / "book", profile, figures or project / notebooks.KEPT)
     print(f"written; open {index}")
 
 
@@ -269,13 +263,13 @@ def cache(
     stages = sorted({folder.parent.name for folder, *_ in entries})
     if stage and stage not in stages:
         raise unknown_name(f"stage in {store.root}", stage, stages)
-    entries = [entry for entry in entries if stage in ("", entry[0].parent.name)]
     print(f"{store.root}\n{'stage':<24}{'results':>8}{'MB':>10}{'minutes':>10}")
     for name in [stage] if stage else stages:
-        sound = [manifest for folder, manifest, problem in entries if folder.parent.name == name and not problem]
+        sound = store.manifests(name)
         size = sum(file["bytes"] for manifest in sound for file in manifest["files"].values())
         minutes = sum(manifest.get("seconds", 0) for manifest in sound) / 60
         print(f"{name:<24}{len(sound):>8}{size / 1e6:>10.1f}{minutes:>10.1f}")
+    entries = [entry for entry in entries if stage in ("", entry[0].parent.name)]
     for folder, _, problem in entries:
         if problem:
             print(f"damaged, made again when needed: {folder.relative_to(store.root)}: {problem}")
@@ -292,10 +286,8 @@ def apply(
     tags: Annotated[str, typer.Option(help="Its classes, as in cat,person. [default: those the classifier sees]")] = "",
     stages: Annotated[str, typer.Option(help="Only these, as in seeds,G2,crf. [default: all]")] = "",
 ) -> None:
-    """Look at a photo of your own through every stage: a strip of pictures, masks as PNGs with VOC's palette.
-
-    Saliency is U2-Net-P's where WSSS_WEIGHTS has its weights, and a hand-crafted detector's elsewhere.
-    """
+    """Look at a photo of your own through every stage: a strip of pictures, masks as PNGs with VOC's palette. Saliency
+    is U2-Net-P's where WSSS_WEIGHTS has its weights, and a hand-crafted detector's elsewhere."""
     from wsss_lab.lab import apply as stage
 
     _try_out(out, "--out folder")
@@ -318,22 +310,20 @@ def weights(
     Of the profile lesson: all networks that lessons look at. They are taken from the run store; what isn't there is
     trained first.
     """
-    from wsss_lab.lab import data_check, profiles, trained
+    from wsss_lab.lab import data_check, lesson, lesson_file, profiles, trained
 
     asked, workers = profiles.profile_named(profile), _workers(jobs) or None
-    if profile == profiles.LESSON:
-        from wsss_lab.lab import lesson, lesson_file
-
-        _try_out(out, "--out folder")
-        path = lesson_file.write(out, jobs=workers)
-        print(f"{path}: {path.stat().st_size / 1e6:.1f} MB, {len(lesson.read(path))} networks")
-        return
     profiles.check_inputs(asked)
     _try_out(out, "--out folder")
     data_check.before_run(asked)
-    path, networks = trained.write(out, profile, row, workers)
-    told = "".join(f", {name} {value:.1f} %" for name, value in networks.about["scores"].items())
-    print(f"{path}: {path.stat().st_size / 1e6:.1f} MB, learnt on {networks.about['world']}{told}")
+    if profile == profiles.LESSON:
+        path = lesson_file.write(out, jobs=workers)
+        told = f"{len(lesson.read(path))} networks"
+    else:
+        path, networks = trained.write(out, profile, row, workers)
+        told = ", ".join([f"learnt on {networks.about['world']}",
+                          *(f"{name} {value:.1f} %" for name, value in networks.about["scores"].items())])
+    print(f"{path}: {path.stat().st_size / 1e6:.1f} MB, {told}")
 
 
 @app.command()
@@ -368,25 +358,20 @@ def data(
     sbd: Annotated[Path | None, typer.Option(help="For trainaug: SBD. [default: datasets/sbd]")] = None,
     show: Annotated[bool, typer.Option("--list", help="List what can be fetched, and fetch nothing.")] = False,
 ) -> None:
-    """Fetch data sets and weights for the profiles photos and voc; what is there already is kept.
-
-    After Ctrl-C or a dropped connection, the same command goes on where it was.
-    """
+    """Fetch data sets and weights for the profiles photos and voc; what is there already is kept. After Ctrl-C or a
+    dropped connection, the same command goes on where it was."""
     from wsss_lab.lab import acquire
 
-    if what:
-        acquire.require_source(what)
+    default = acquire.default_folder(what or acquire.AUGMENTED)
     if what != acquire.AUGMENTED and (voc or sbd):
         raise ParameterError(f"--voc or --sbd with '{what}'", f"they say what {acquire.AUGMENTED} is built from")
     if show or not what:
         print(acquire.listing())
-        return
-    folder = to or acquire.default_folder(what)
-    if what == acquire.AUGMENTED:
+    elif what == acquire.AUGMENTED:
         places = {"voc": voc, "sbd": sbd}
-        acquire.augment(*(given or acquire.default_folder(name) for name, given in places.items()), folder)
+        acquire.augment(*(given or acquire.default_folder(name) for name, given in places.items()), to or default)
     else:
-        acquire.acquire(what, folder)
+        acquire.acquire(what, to or default)
 
 
 def _try_out(folder: Path, option: str) -> None:
@@ -408,17 +393,14 @@ def _workers(jobs: str) -> int:
 
 def _update_gallery(figures: Path, profile: str) -> Path | None:
     """Renew the gallery; what comes with a caveat is no result and never enters it."""
-    from wsss_lab.lab.profiles import profile_named
-
-    if profile_named(profile).caveat:
-        return None
     from wsss_lab.lab.gallery import write_gallery
     from wsss_lab.lab.notebooks import find_notebooks
+    from wsss_lab.lab.profiles import profile_named
 
     found = []
     with suppress(LabError):  # a package without its notebooks
         found = find_notebooks()
-    return write_gallery(figures, found)
+    return None if profile_named(profile).caveat else write_gallery(figures, found)
 
 
 if __name__ == "__main__":

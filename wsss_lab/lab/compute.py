@@ -44,32 +44,27 @@ def compute(steps: Iterable[Step], store: Store, executor: Executor | str | None
     waiting = missing(list(steps), store, report)
     if not waiting:
         return
-    store.try_out()
+    with store.probe():  # can it be written?
+        pass
     if executor == "serial" or jobs == 0:
-        ready = nullcontext(pool.SerialExecutor())
-    elif executor is not None:
-        ready = nullcontext(executor)
-    elif address := variable("WSSS_CLUSTER"):
-        ready = cluster.connected(address, waiting, store)
-    else:
-        ready = nullcontext(pool.shared_pool(jobs or pool.default_jobs()))
-    with ready as workers:
+        executor = pool.SerialExecutor()
+    address = variable("WSSS_CLUSTER")
+    if executor is None and not address:
+        executor = pool.shared_pool(jobs or pool.default_jobs())
+    with cluster.connected(address, waiting, store) if executor is None else nullcontext(executor) as workers:
         _Session(waiting, store, workers, report).run()
 
 
 def missing(steps: list[Step], store: Store, report: Progress | None = None) -> list[Step]:
-    """The steps that have to run to have all of these stored, every step after the ones it needs.
-
-    A damaged entry is removed on the way and counts as missing; report is told about it.
-    """
+    """The steps that have to run to have all of these stored, every step after the ones it needs. A damaged entry is
+    removed on the way and counts as missing; report is told about it."""
     needed: dict[Step, None] = {}
     stack = list(steps)
     while stack:
         step = stack.pop()
         if step in needed:
             continue
-        problem = store.damage(step)
-        if problem:
+        if problem := store.damage(step):
             store.remove(step)
             if report:
                 report(0, 0, f"{step}: damaged result removed ({problem}); it is made again")
@@ -94,7 +89,7 @@ def run_step(step: Step, root: str | Path, gpu: int | None = None) -> float:
             torch.cuda.set_device(gpu)
         if code_of(step.function)[0] != step.code:
             raise StoreError(f"the code of {step.function_name} was edited after this session started",
-                             expected="the same code in all processes", fix="restart the kernel or the command")
+                             "the same code in all processes", "restart the kernel or the command")
         with provenance.measured() as facts, keeping_checkpoints(store.checkpoints(step)):
             outputs = several.call(step, store)
         store.save(step, outputs, facts)
@@ -130,27 +125,30 @@ class _Session:
     def run(self) -> None:
         self.report(0, self.total, f"{self.total} steps to run")
         try:
-            while True:
-                if not self.broken:
-                    self._submit()
-                if not self.running:
-                    break
+            self._submit()
+            while self.running:
                 finished, _ = concurrent.futures.wait(self.running, LOOK, concurrent.futures.FIRST_COMPLETED)
                 for future in finished:
                     self._collect(future)
-        except LabError:
-            self._stop()
-            raise
-        except KeyboardInterrupt:
-            self._stop()
-            kept = f"{self.done - len(self.failed)} of {self.total} steps are stored"
-            print(f"stopped: {kept}; the next run goes on with the others", file=sys.stderr)
+                self._submit()
+        except (LabError, KeyboardInterrupt) as problem:
+            for future in self.running:
+                future.cancel()
+            pool.close_pools()
+            self.store.clean()
+            if isinstance(problem, KeyboardInterrupt):
+                kept = f"{self.done - len(self.failed)} of {self.total} steps are stored"
+                print(f"stopped: {kept}; the next run goes on with the others", file=sys.stderr)
             raise
         if self.failed:
-            raise self._error()
+            problems = "\n".join(f"{step}: {problem}" for step, problem in self.failed.items())
+            held_up = f"; {len(self.waiting)} that need them did not run" if self.waiting else ""
+            raise LabError(f"{len(self.failed)} of {self.total} steps failed{held_up}\n{problems}",
+                           fix="put it right and run again; everything that finished is stored"
+                           ) from next(iter(self.failed.values()))
 
     def _submit(self) -> None:
-        ready = [step for step, parents in self.waiting.items() if not parents]
+        ready = [step for step, parents in self.waiting.items() if not parents and not self.broken]
         # Long chains first, so that no worker is left alone with one at the end.
         ready.sort(key=lambda step: -self.height[step])
         limit = max(1, getattr(self.workers, "jobs", self.total)) if ready else 0
@@ -186,9 +184,8 @@ class _Session:
             return
         if isinstance(problem, BrokenExecutor):
             problem = LabError("its worker process died, twice" if step in self.tried else "its worker process died",
-                               expected="enough memory for every worker",
-                               fix="run again with fewer jobs (on a cluster, with larger workers); everything that "
-                                   "finished is stored")
+                               "enough memory for every worker", "run again with fewer jobs (on a cluster, with larger "
+                               "workers); everything that finished is stored")
         self.done += 1
         if problem is None:
             for parents in self.waiting.values():
@@ -197,21 +194,6 @@ class _Session:
         else:
             self.failed[step] = problem
             self.report(self.done, self.total, f"{step}  failed: {_first_line(problem)}")
-
-    def _stop(self) -> None:
-        for future in self.running:
-            future.cancel()
-        pool.close_pools()
-        self.store.clean()
-
-    def _error(self) -> LabError:
-        first = next(iter(self.failed.values()))
-        problems = "\n".join(f"{step}: {problem}" for step, problem in self.failed.items())
-        held_up = f"; {len(self.waiting)} that need them did not run" if self.waiting else ""
-        error = LabError(f"{len(self.failed)} of {self.total} steps failed{held_up}\n{problems}",
-                         fix="put it right and run again; everything that finished is stored")
-        error.__cause__ = first
-        return error
 
 
 def _first_line(problem: BaseException) -> str:

@@ -22,7 +22,7 @@ from wsss_lab.data.views import TrainView
 from wsss_lab.lab.fingerprint import definitions_of
 from wsss_lab.lab.pool import free_gpus, shared_pool
 from wsss_lab.lab.stand_ins import IMAGES, StandIns
-from wsss_lab.lab.steps import Output, Step, references
+from wsss_lab.lab.steps import Output, Step, nested, references
 from wsss_lab.lab.worlds import PhotoWorld, World
 from wsss_lab.networks.backbones import Backbone
 from wsss_lab.networks.machine import resolve_device
@@ -58,11 +58,8 @@ class Cost:
 
 def costs(steps: Iterable[Step], world: World, stored: Any = (), tflops: float = TFLOPS,
           measured: Mapping[Step, float] | None = None) -> list[Cost]:
-    """What each of some steps will take, in the order given.
-
-    stored: holds the steps that are there already, a store for instance. measured: seconds by step, 0 for those left
-    out; None: hours of a GPU are estimated.
-    """
+    """What each of some steps will take, in the order given. stored: holds the steps that are there already, a store
+    for instance. measured: seconds by step, 0 for those left out; None: hours of a GPU are estimated."""
     steps = list(steps)
     taken: dict[Step, set[str]] = {}  # what others take of a step
     for each in references(value for step in steps for value in step.inputs.values()):
@@ -99,7 +96,7 @@ def hours(step: Step, tflops: float = TFLOPS) -> float:
     """Hours of a GPU that a step will take, by its operations; 0 for one that runs no network."""
     if not step.runs_network:
         return 0.0
-    operations = _operations(Backbone.from_settings(step.settings["backbone"]), cut_of(step))
+    operations = counted(Backbone.from_settings(step.settings["backbone"]), cut_of(step)).operations
     if step.trains:
         operations *= BACKWARD * step.settings["schedule"]["iterations"] * step.settings["schedule"]["batch"]
     else:  # every scale is mirrored too
@@ -113,7 +110,7 @@ def _bytes(step: Step, world: World, taken: set[str]) -> float:
     that others take."""
     backbone, photographs = step.settings.get("backbone"), isinstance(world, PhotoWorld)
     if step.trains:
-        return HEADS * FULL * _kept(Backbone.from_settings(backbone), "DeepLab", False).weights if backbone else 0.0
+        return HEADS * FULL * counted(Backbone.from_settings(backbone), "DeepLab").weights if backbone else 0.0
     if step.stage == "evaluation":
         return 0.0
     pixels, packed, graded = PIXELS[photographs], PACKED[photographs], len(taken & GRADED)
@@ -134,10 +131,8 @@ def _bytes(step: Step, world: World, taken: set[str]) -> float:
 
 
 def measured(steps: Sequence[Step], classes: int, jobs: int) -> dict[Step, float]:
-    """Seconds that each step will take a worker or a GPU; left out are those whose kind can't be tried.
-
-    classes: of the world. jobs: workers that compute at once.
-    """
+    """Seconds that each step will take a worker or a GPU; left out are those whose kind can't be tried. classes: of the
+    world. jobs: workers that compute at once."""
     kinds: dict[str, list[Step]] = {}  # of one function, network and size of batches, whatever else is set
     for step in steps:
         batch = step.settings["schedule"]["batch"] if step.trains else 0
@@ -148,18 +143,17 @@ def measured(steps: Sequence[Step], classes: int, jobs: int) -> dict[Step, float
     found = {}
     for first, part in enumerate(parts):
         for of_kind, rate in zip(list(kinds.values())[first::jobs], part.result()):
-            found |= {step: rate * amount(step) for step in of_kind if rate is not None}
+            found |= {step: rate * amount(step) for step in of_kind if rate}
     return found
 
 
-def rates(kinds: Iterable[Sequence[Step]], classes: int) -> list[float | None]:
-    """Of each kind of steps, the mean of the seconds that they take here by unit of `amount`; None where all fail."""
+def rates(kinds: Iterable[Sequence[Step]], classes: int) -> list[float]:
+    """Of each kind of steps, the mean of the seconds that they take here by unit of `amount`; 0 where all fail."""
     trial, found = Trial(classes), []
     for steps in kinds:
         for step in steps:
             trial.load(step)
-        known = [trial.rates[step] for step in steps if step in trial.rates]
-        found.append(float(np.mean(known)) if known else None)
+        found.append(float(np.mean([trial.rates[step] for step in steps if step in trial.rates] or 0.0)))
     return found
 
 
@@ -203,7 +197,7 @@ class Trial:
             settings["schedule"] = settings["schedule"] | {"iterations": ITERATIONS}
         elif not step.inputs:
             settings["count"] = min(settings["count"], IMAGES)
-        inputs = {name: _few(value, self) for name, value in step.inputs.items()}
+        inputs = {name: nested(value, self._few) for name, value in step.inputs.items()}
         times = [_now()]
         hook = register_optimizer_step_post_hook(lambda *_: times.append(_now()))
         try:
@@ -214,20 +208,17 @@ class Trial:
                             (_now() - times[0]) / min(IMAGES, amount(step)))
         return made
 
+    def _few(self, value: Any) -> Any:
+        """An input, with the first images of a view."""
+        found = value.load(self)
+        return found.subset(range(min(IMAGES, len(found)))) if isinstance(found, TrainView) else found
+
 
 def _spread(steps: Sequence[Step]) -> list[Step]:
     """Some of the steps that differ in more than their seed."""
     different = list({json.dumps(step.settings | {"seed": 0}): step for step in reversed(steps)}.values())
     places = np.linspace(0, len(different) - 1, min(TRIED, 1 + len(different) // 4)).astype(int)
     return [different[place] for place in places]
-
-
-def _few(value: Any, trial: Trial) -> Any:
-    """An input, with the first images of a view."""
-    if isinstance(value, list | tuple):
-        return [_few(each, trial) for each in value]
-    found = value.load(trial)
-    return found.subset(range(min(IMAGES, len(found)))) if isinstance(found, TrainView) else found
 
 
 def _now() -> float:
@@ -244,11 +235,12 @@ def _now() -> float:
 
 
 @dataclass(frozen=True)
-class Kept:
-    """What a trunk keeps in training. weights, trained: how many there are, and how many of them are trained.
-    activations: floating-point numbers per image that the backward pass needs. bytes: what it needs beside them, which
-    no precision changes (the places of maxima)."""
+class Counted:
+    """What a trunk takes. operations: floating-point ones of a look at an image. weights, trained: how many there are,
+    and how many of them are trained. activations: floating-point numbers per image that the backward pass needs. bytes:
+    what it needs beside them, which no precision changes (the places of maxima)."""
 
+    operations: float
     weights: int
     trained: int
     activations: int
@@ -256,14 +248,12 @@ class Kept:
 
 
 def training_bytes(step: Step, mixed: bool = True, parts: int = 1) -> float:
-    """GPU memory of the trunk of a step's network at its peak; 0 for a step that trains none.
-
-    mixed: activations, and a copy of the weights, in half precision. parts: how many a batch is worked through in.
-    """
+    """GPU memory of the trunk of a step's network at its peak; 0 for a step that trains none. mixed: activations, and a
+    copy of the weights, in half precision. parts: how many a batch is worked through in."""
     if not step.trains or not step.runs_network:
         return 0.0
     schedule = step.settings["schedule"]
-    kept = _kept(Backbone.from_settings(step.settings["backbone"]), cut_of(step), schedule["trunk_lr"] > 0)
+    kept = counted(Backbone.from_settings(step.settings["backbone"]), cut_of(step), schedule["trunk_lr"] > 0)
     momenta = 2 if schedule["optimiser"] == "adamw" else int(schedule["momentum"] > 0)
     weights = kept.weights * (FULL + HALF * mixed) + kept.trained * FULL * (1 + momenta)
     images = -(-schedule["batch"] // parts)
@@ -291,23 +281,13 @@ def trunk_of(backbone: Backbone, cut: str, trained: bool = True) -> Any:
 
 
 @lru_cache
-def _operations(backbone: Backbone, cut: str) -> float:
-    """Floating-point operations of the trunk on one image of the backbone's side."""
+def counted(backbone: Backbone, cut: str, trained: bool = True) -> Counted:
+    """What a trunk takes with an image of the backbone's side. trained: whether its learning rate isn't 0."""
     import torch
+    from torch.autograd.graph import saved_tensors_hooks
     from torch.utils.flop_counter import FlopCounterMode
 
     with torch.device("meta"), FlopCounterMode(display=False) as counter:
-        trunk_of(backbone, cut)(torch.zeros(1, 3, backbone.side, backbone.side))
-    return float(counter.get_total_flops())
-
-
-@lru_cache
-def _kept(backbone: Backbone, cut: str, trained: bool) -> Kept:
-    """trained: whether the trunk's learning rate isn't 0."""
-    import torch
-    from torch.autograd.graph import saved_tensors_hooks
-
-    with torch.device("meta"):
         trunk = trunk_of(backbone, cut, trained)
         own = {each.untyped_storage()._cdata for each in (*trunk.parameters(), *trunk.buffers())}
         saved: dict[int, Any] = {}  # a layer that works in place saves its input's memory again: each counts once
@@ -320,6 +300,7 @@ def _kept(backbone: Backbone, cut: str, trained: bool) -> Kept:
         with saved_tensors_hooks(note, lambda tensor: tensor):
             trunk(torch.zeros(1, 3, backbone.side, backbone.side))
     weights = list(trunk.parameters())
-    return Kept(sum(each.numel() for each in weights), sum(each.numel() for each in weights if each.requires_grad),
-                sum(each.numel() for each in saved.values() if each.is_floating_point()),
-                sum(each.nbytes for each in saved.values() if not each.is_floating_point()))
+    return Counted(float(counter.get_total_flops()), sum(each.numel() for each in weights),
+                   sum(each.numel() for each in weights if each.requires_grad),
+                   sum(each.numel() for each in saved.values() if each.is_floating_point()),
+                   sum(each.nbytes for each in saved.values() if not each.is_floating_point()))

@@ -8,6 +8,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -29,14 +30,16 @@ PACKAGES |= {"scikit-learn": "sklearn", "opencv-python-headless": "cv2", "pillow
 CALLED = {"pydensecrf2": "pydensecrf (dense CRF)", "ipykernel": f"Jupyter kernel of {sys.executable}"}
 COMPILED = "pydensecrf2"  # when it is installed
 COMPILER_FIX = "sudo apt install g++ python3-dev   (macOS: xcode-select --install)"
-SALIENCY_FOLDERS = ("masks", "boxes", "unsupervised")  # by what a detector was trained on
-#: Variable: what its folder holds, what that is, who needs it, and an example. Photographs of COCO may lie in one of
-#: two places.
+#: Variable: what its folder holds, how much of that it must hold, what that is, who needs it, and an example.
+#: Photographs of COCO may lie in one of two places; saliency maps by what their detector was trained on.
 LAYOUTS = {
-    "WSSS_DATA": (("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"), "VOC layout",
+    "WSSS_DATA": (("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"), all, "VOC layout",
                   "only PROFILE=photos and PROFILE=voc need it",
                   "/path/to/VOCdevkit/VOC2012, or another folder in VOC layout"),
-    "WSSS_COCO": (("annotations", "stuffthingmaps"), "COCO 2014",
+    "WSSS_SALIENCY": (("masks", "boxes", "unsupervised"), any, "saliency maps",
+                      "only saliency maps of other detectors need it",
+                      "/path/to/saliency, with a folder of maps per detector"),
+    "WSSS_COCO": (("annotations", "stuffthingmaps"), all, "COCO 2014",
                   "only Table 7 of Lee et al. 2021 in PROFILE=voc needs it",
                   "/path/to/coco, with COCO 2014 and the masks of COCO-Stuff"),
 }
@@ -70,16 +73,14 @@ def examine(environment: Mapping[str, str] = os.environ) -> list[Check]:
     """Look at everything; the order is that in which a newcomer would put things right."""
     return [check_python(), *map(check_package, PACKAGES), check_machine(), check_gpu(), *check_variables(environment),
             check_cache(environment), check_data(environment), *check_weights(environment), *check_networks(),
-            check_saliency(environment), check_layout(environment, "WSSS_COCO")]
+            *(check_layout(environment, variable) for variable in ("WSSS_SALIENCY", "WSSS_COCO"))]
 
 
 def report(checks: Iterable[Check]) -> int:
     """Print every check and the verdict; returns the exit status, 1 if anything required is missing."""
-    missing = 0
-    for check in checks:
-        print(check)
-        missing += check.state == MISSING
-    print(f"\n{missing} thing(s) missing" if missing else "\nReady: make reproduce")
+    checks = list(checks)
+    missing = sum(check.state == MISSING for check in checks)
+    print(*checks, f"\n{missing} thing(s) missing" if missing else "\nReady: make reproduce", sep="\n")
     return int(missing > 0)
 
 
@@ -121,13 +122,11 @@ def check_machine() -> Check:
 
 def check_gpu() -> Check:
     """A GPU that torch can use; none is fine."""
-    try:
+    with suppress(ImportError):
         import torch
 
         if torch.cuda.is_available():
             return Check(OK, f"GPU: {torch.cuda.get_device_name()} (DEVICE=auto uses it)")
-    except ImportError:
-        pass
     if shutil.which("nvidia-smi"):
         return Check(WARNING, "GPU: a driver is there, but torch can't use it",
                      "install the torch build for your driver, see https://pytorch.org/get-started/locally")
@@ -204,23 +203,14 @@ def check_networks(folder: Path = PACKAGE_FOLDER / "weights") -> list[Check]:
                            "wsss weights --profile photos --out $WSSS_WEIGHTS")]
 
 
-def check_saliency(environment: Mapping[str, str]) -> Check:
-    """WSSS_SALIENCY, when set, is a folder with maps of at least one detector; says which."""
-    folder = environment.get("WSSS_SALIENCY", "")
-    if not folder:
-        return Check(OK, "WSSS_SALIENCY: not set (only saliency maps of other detectors need it)")
-    if found := [name for name in SALIENCY_FOLDERS if (Path(folder) / name).is_dir()]:
-        return Check(OK, f"WSSS_SALIENCY={folder}: maps of {', '.join(found)}")
-    return Check(MISSING, f"WSSS_SALIENCY={folder}: none of {', '.join(SALIENCY_FOLDERS)} in it",
-                 "export WSSS_SALIENCY=/path/to/saliency, with a folder of maps per detector")
-
-
 def check_layout(environment: Mapping[str, str], variable: str) -> Check:
-    """Whether the folder that a variable of LAYOUTS names, if it is set, holds what it should."""
-    folders, layout, use, example = LAYOUTS[variable]
+    """Whether the folder that a variable of LAYOUTS names, if it is set, holds what it should; says what it holds."""
+    folders, enough, layout, use, example = LAYOUTS[variable]
     folder = environment.get(variable, "")
     if not folder:
         return Check(OK, f"{variable}: not set ({use})")
-    if absent := [name for name in folders if not (Path(folder) / name).is_dir()]:
-        return Check(MISSING, f"{variable}={folder}: no {', '.join(absent)} in it", f"export {variable}={example}")
-    return Check(OK, f"{variable}={folder}: {layout}")
+    there = [name for name in folders if (Path(folder) / name).is_dir()]
+    if enough(name in there for name in folders):
+        return Check(OK, f"{variable}={folder}: {layout} ({', '.join(there)})")
+    absent = ", ".join(name for name in folders if name not in there)
+    return Check(MISSING, f"{variable}={folder}: no {absent} in it", f"export {variable}={example}")

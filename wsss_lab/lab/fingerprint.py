@@ -206,10 +206,8 @@ class _Module:
 
 
 class _Reader:
-    """Statements of a module as text in which every name of a definition or an import is its place in `uses`.
-
-    Names that a function or comprehension binds itself stay as they are.
-    """
+    """Statements of a module as text in which every name of a definition or an import is its place in `uses`. Names
+    that a function or comprehension binds itself stay as they are."""
 
     def __init__(self, module: _Module, statements: list[ast.stmt]):
         self.module = module

@@ -52,9 +52,13 @@ class Forecast(Session):
 
     def __init__(self, *arguments):
         super().__init__(*arguments)
+        self.store = self  # what is opened with the store of a session is asked for like everything else
+        self.forget()
+
+    def forget(self) -> None:
+        """Take note of what is asked for anew."""
         self.asked: dict[Step, None] = {}
         self.results = Results(self, most=2)
-        self.store = self  # what is opened with the store of a session is asked for like everything else
 
     def __contains__(self, step: Step) -> bool:
         return False
@@ -111,24 +115,19 @@ def compute_ahead(paper: str, ids: Sequence[str], **settings) -> None:
     """
     try:
         start(paper, **settings).compute(*ids)
-    except WriteError:
-        raise
-    except LabError:
-        return
+    except LabError as problem:
+        if isinstance(problem, WriteError):
+            raise
 
 
 def needs(chosen: Iterable[Chosen], **settings) -> dict[str, Needs]:
     """What artifacts need: "paper/artifact" -> Needs. settings: those of wsss_lab.lab.session.start, but for the paper.
-
-    Raises what `start` raises.
-    """
-    runs: dict[str, Forecast] = {}
-    found = {}
+    Raises what `start` raises."""
+    chosen, found = list(chosen), {}
+    runs = {paper: start(paper, **settings, figures="", kind=Forecast)
+            for paper in dict.fromkeys(each.paper for each in chosen)}
     for each in chosen:
-        if each.paper not in runs:
-            runs[each.paper] = start(each.paper, **settings, figures="", kind=Forecast)
-        run = runs[each.paper]
-        run.asked, run.results = {}, Results(run, most=2)
+        (run := runs[each.paper]).forget()
         title, complete = run.tried(each)
         found[f"{each.paper}/{each.id}"] = Needs(title, topological(list(run.asked)), complete)
     return found
@@ -207,15 +206,13 @@ def trainings(costs: Iterable[Cost], jobs: int = 0, on_gpu: bool = True) -> pd.D
     """One row per training: what it is called, network, iterations, batch, side, and what wsss_lab.lab.costs.summary
     tells of it."""
     rows = []
-    for each in costs:
-        if each.step.trains:
-            backbone, schedule = each.step.settings.get("backbone", {}), each.step.settings["schedule"]
-            rows.append({"training": each.step.label, "network": backbone.get("family", ""),
-                         "iterations": schedule["iterations"], "batch": schedule["batch"],
-                         "side": backbone.get("side", 0),
-                         **({"minutes": 60 * each.hours} if jobs else {"GPU-hours": each.hours}),
-                         **({"GPU GB": training_bytes(each.step) / 1e9} if on_gpu else {}),
-                         "state": "stored" if each.stored else "to run"})
+    for each in (each for each in costs if each.step.trains):
+        backbone, schedule = each.step.settings.get("backbone", {}), each.step.settings["schedule"]
+        rows.append({"training": each.step.label, "network": backbone.get("family", ""),
+                     "iterations": schedule["iterations"], "batch": schedule["batch"], "side": backbone.get("side", 0),
+                     "minutes" if jobs else "GPU-hours": each.hours * (60 if jobs else 1),
+                     **({"GPU GB": training_bytes(each.step) / 1e9} if on_gpu else {}),
+                     "state": "stored" if each.stored else "to run"})
     return pd.DataFrame(rows)
 
 
@@ -236,18 +233,14 @@ def room(costs: Iterable[Cost]) -> list[str]:
     root = Store().root
     there = next(folder for folder in (root, *root.parents) if folder.exists())
     needed, free = summary(costs)["GB"], shutil.disk_usage(there).free / 1e9
-    lines = [f"The run store {root} will take about {needed:.1f} GB; {free:.1f} GB are free there."]
-    if needed > free:
-        lines.append("  Too little: set WSSS_CACHE to a folder on a larger disk, or make room (wsss cache lists what "
-                     "is stored).")
-    return lines
+    way_out = "  Too little: set WSSS_CACHE to a folder on a larger disk, or make room (wsss cache lists it)."
+    return [f"The run store {root} will take about {needed:.1f} GB; {free:.1f} GB are free there.",
+            *[way_out] * (needed > free)]
 
 
 def advice(trainings: Sequence[Step], gpu: float | None) -> list[str]:
-    """Sentences on the largest of some trainings, and on those that a GPU is too small for.
-
-    gpu: its memory in bytes, None = there is none here.
-    """
+    """Sentences on the largest of some trainings, and on those that a GPU is too small for. gpu: its memory in bytes,
+    None = there is none here."""
     if not trainings:
         return []
     largest = max(trainings, key=training_bytes)
@@ -259,9 +252,9 @@ def advice(trainings: Sequence[Step], gpu: float | None) -> list[str]:
     if gpu is not None:
         names = [each.label for each in trainings if training_bytes(each) > gpu]
         more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-        lines.append(f"This GPU has {gpu / 1e9:.1f} GB: " + (
-            f"in bf16 too little for whole batches of {', '.join(names[:NAMED])}{more}." if names else
-            "enough for whole batches of every training's trunk in bf16."))
+        told = (f"in bf16 too little for whole batches of {', '.join(names[:NAMED])}{more}." if names else
+                "enough for whole batches of every training's trunk in bf16.")
+        lines.append(f"This GPU has {gpu / 1e9:.1f} GB: {told}")
     return lines
 
 

@@ -11,7 +11,7 @@ time and are the same whenever the results are. All links are relative.
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,12 @@ NAME, MARKS = "README.md", "verdicts"
 WORLDS = {"toy": "the drawn world", "photos": "real photographs", "voc": "PASCAL VOC, as in the paper"}
 TWINNED = "toy"  # the profile whose results notebooks are shown with
 GROUP = 5  # marks that stand close together
+SQUARE = """\
+<svg xmlns="http://www.w3.org/2000/svg" width="18" height="18" viewBox="0 0 18 18">
+<rect x="1.5" y="1.5" width="15" height="15" rx="2" fill="{fill}" stroke="{colour}"/>
+<text x="9" y="13" text-anchor="middle" font-family="sans-serif" font-size="11" font-weight="bold" fill="{ink}">\
+{letter}</text>
+</svg>"""
 
 
 def write_gallery(figures: str | Path, notebooks: Sequence[Notebook] = ()) -> Path:
@@ -51,13 +57,14 @@ def write_gallery(figures: str | Path, notebooks: Sequence[Notebook] = ()) -> Pa
         _write(saved.folder, TWIN, twin(saved, by_paper, {each.paper: f"../{each.paper}/{TWIN}" for each in twins}, up))
     if found:
         for verdict, (letter, colour) in VERDICTS.items():
-            _write(figures / MARKS, _file(verdict), _square(letter, colour, filled=verdict in FILLED))
+            fill, ink = (colour, "#ffffff") if verdict in FILLED else ("#ffffff", colour)
+            _write(figures / MARKS, _file(verdict), [SQUARE.format(letter=letter, colour=colour, fill=fill, ink=ink)])
     write_files(figures, {EXPLORER: explorer(found, up).encode()})
     _write(figures, NAME, _front(found, twins))
     return figures / NAME
 
 
-def _write(folder: Path, name: str, lines: Iterator[str]) -> None:
+def _write(folder: Path, name: str, lines: Iterable[str]) -> None:
     write_files(folder, {name: "".join(f"{line}\n" for line in lines).encode()})
 
 
@@ -69,25 +76,13 @@ def _place(saved: Saved) -> str:
     return f"{saved.profile}/{saved.paper}/{NAME}"
 
 
-# --- marks ------------------------------------------------------------------------------------------------------------
+def _mark(verdict: str, words: str, figures: str = "") -> str:
+    """The picture of a verdict, read aloud as these words; of no known verdict, the words. figures: the way there."""
+    return f"![{alt(words)}]({figures}{MARKS}/{_file(verdict)})" if verdict in VERDICTS else alt(words)
 
 
 def _file(verdict: str) -> str:
     return f"{verdict.replace(' ', '-')}.svg"
-
-
-def _square(letter: str, colour: str, filled: bool) -> Iterator[str]:
-    yield '<svg xmlns="http://www.w3.org/2000/svg" width="18" height="18" viewBox="0 0 18 18">'
-    yield ('<rect x="1.5" y="1.5" width="15" height="15" rx="2"'
-           f' fill="{colour if filled else "#ffffff"}" stroke="{colour}"/>')
-    yield (f'<text x="9" y="13" text-anchor="middle" font-family="sans-serif" font-size="11" font-weight="bold"'
-           f' fill="{"#ffffff" if filled else colour}">{letter}</text>')
-    yield "</svg>"
-
-
-def _mark(verdict: str, words: str, figures: str = "") -> str:
-    """The picture of a verdict, read aloud as these words; of no known verdict, the words. figures: the way there."""
-    return f"![{alt(words)}]({figures}{MARKS}/{_file(verdict)})" if verdict in VERDICTS else alt(words)
 
 
 # --- the list of pages ------------------------------------------------------------------------------------------------
@@ -114,11 +109,10 @@ def _grid(found: Sequence[Saved]) -> Iterator[str]:
     claimed = [saved for saved in found if not saved.claims.empty]
     if not claimed:
         return
-    pointing = tuple(dict.fromkeys(POINTING.values()))
     for verdicts, explained in (
             (FINAL, f"Verdicts, of at least {SEEDS_FOR_A_VERDICT} trainings or of what needs none"),
-            (pointing, f"Outlined, no verdict: what fewer than {SEEDS_FOR_A_VERDICT} trainings point to")):
-        legend = [f"{_mark(verdict, VERDICTS[verdict][0])} {verdict}" for verdict in verdicts]
+            (POINTING.values(), f"Outlined, no verdict: what fewer than {SEEDS_FOR_A_VERDICT} trainings point to")):
+        legend = [f"{_mark(verdict, VERDICTS[verdict][0])} {verdict}" for verdict in dict.fromkeys(verdicts)]
         yield f"{explained}: {' · '.join(legend)}\n"
     yield (f"A mark is a claim, in groups of {GROUP} from the first to the last; it leads to the evidence. All of"
            f' them can be filtered in <a href="{EXPLORER}">one page</a>, offline, in a browser.\n')

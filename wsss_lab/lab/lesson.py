@@ -20,7 +20,7 @@ from torch import Tensor
 
 from wsss_lab.data.files import whole
 from wsss_lab.errors import LabError, WeightsError
-from wsss_lab.lab.steps import Output, Step
+from wsss_lab.lab.steps import Output, Step, nested
 from wsss_lab.lab.store import FORMAT, Store
 from wsss_lab.lab.trained import find, restored, rounded
 from wsss_lab.networks.weights import read_weights
@@ -35,10 +35,8 @@ Network = tuple[np.ndarray, dict[str, Any]]
 
 @dataclass(frozen=True, eq=False)
 class Kept(Step):
-    """A training whose outputs are in a file, so that nothing that it learns from has to be there.
-
-    path: of the file. name: of the network in it. digest: of the network's bytes.
-    """
+    """A training whose outputs are in a file, so that nothing that it learns from has to be there. path: of the file.
+    name: of the network in it. digest: of the network's bytes."""
 
     path: str = ""
     name: str = ""
@@ -54,10 +52,8 @@ class Kept(Step):
 
 
 def answered(step: Step) -> Step:
-    """The step, or in the place of a training that the file has one that takes its outputs from there.
-
-    Raises WeightsError where there is no such file, or a damaged one.
-    """
+    """The step, or in the place of a training that the file has one that takes its outputs from there. Raises
+    WeightsError where there is no such file, or a damaged one."""
     if not step.trains:
         return step
     path, name = find(FILE), told(step)
@@ -73,14 +69,12 @@ def told(step: Step) -> str:
     """A hash of what a step is told: its function's name, its settings and those of the steps that it takes inputs
     from; neither code nor numbers of drawn images have a part in it."""
     settings = {name: value for name, value in step.settings.items() if (step.stage, name) != ("data", "count")}
-    inputs = {name: _told(value) for name, value in step.inputs.items()}
+    inputs = {name: nested(value, _told) for name, value in step.inputs.items()}
     text = json.dumps([step.stage, step.function.__qualname__, settings, inputs], sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def _told(value: Any) -> Any:
-    if isinstance(value, (list, tuple)):
-        return [_told(each) for each in value]
     if isinstance(value, Step | Output):
         return told(value) if isinstance(value, Step) else [told(value.step), value.name]
     if steps := value.steps:  # a split of a drawn world

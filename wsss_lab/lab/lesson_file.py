@@ -71,10 +71,8 @@ def trainings(profile: str = "toy") -> dict[Step, str]:
 
 
 def write(folder: Path, steps: Mapping[Step, str] | None = None, jobs: int | None = None) -> Path:
-    """Write <folder>/lesson_networks.pth with the networks of steps (by default `trainings`) and their scores.
-
-    Whatever isn't in the run store yet is trained first. WSSS_WEIGHTS is set to the folder.
-    """
+    """Write <folder>/lesson_networks.pth with the networks of steps (by default `trainings`) and their scores. Whatever
+    isn't in the run store yet is trained first. WSSS_WEIGHTS is set to the folder."""
     steps, store, path = steps or trainings(), Store(), folder / lesson.FILE
     compute(steps, store, jobs=jobs)
     networks: dict[str, lesson.Network] = {}

@@ -13,7 +13,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,11 +46,8 @@ class Notebook:
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a notebook stopped.
-
-    error: the error's name and text, without the traceback. cell: the number shown as In [n] in the executed notebook,
-    None when no cell is to blame. section: the heading above that cell. source: the first lines of that cell.
-    """
+    """Why a notebook stopped. error: name and text, without the traceback. cell: the number shown as In [n], None when
+    no cell is to blame. section: the heading above that cell. source: the first lines of that cell."""
 
     error: str
     cell: int | None = None
@@ -60,14 +57,12 @@ class Failure:
 
 @dataclass(frozen=True)
 class Outcome:
-    """One run of a notebook: where the executed copy is, how long it took, what went wrong if anything.
-
-    steps: "stage/key" of each step that it computed or found in the run store.
-    """
+    """One run of a notebook. executed: its copy with outputs. started: in seconds since the epoch.
+    steps: "stage/key" of each step that it computed or found in the run store."""
 
     notebook: Notebook
     executed: Path
-    started: float  # seconds since the epoch
+    started: float
     seconds: float
     failure: Failure | None = None
     steps: tuple[str, ...] = ()
@@ -86,10 +81,8 @@ def shown_folder(folder: Path | None) -> str:
 
 
 def find_notebooks(folder: Path | None = None) -> list[Notebook]:
-    """The notebooks in a folder, by default the project's, in the order of their numbers.
-
-    Raises SetupError when the folder holds none.
-    """
+    """The notebooks in a folder, by default the project's, in the order of their numbers. Raises SetupError when the
+    folder holds none."""
     folder = folder or project_folder() / "notebooks"
     found = [Notebook(path, int(match["number"]), match["paper"], match["alias"] or "")
              for path in folder.glob("*.ipynb") if (match := FILE_NAME.fullmatch(path.name))]
@@ -100,27 +93,19 @@ def find_notebooks(folder: Path | None = None) -> list[Notebook]:
 
 
 def select_notebooks(notebooks: Sequence[Notebook], papers: str) -> list[Notebook]:
-    """The notebooks asked for, in the order of teaching.
-
-    papers: "all", or names or aliases separated by commas.
-    Raises ParameterError for a name no notebook has, listing what is available.
-    """
-    names = [name.strip() for name in papers.split(",")]
-    if "all" in names:
-        return list(notebooks)
+    """The notebooks asked for, in the order of teaching. papers: "all", or names or aliases separated by commas. Raises
+    ParameterError for a name no notebook has, listing what is available."""
     known = [notebook.paper for notebook in notebooks]
     aliases = {notebook.alias: notebook.paper for notebook in notebooks if notebook.alias}
-    wanted = {aliases.get(name, name) for name in names}
-    for name in sorted(wanted - set(known)):
+    wanted = {aliases.get(name, name) for name in map(str.strip, papers.split(","))}
+    for name in sorted(wanted - {"all", *known}):
         raise unknown_name("paper", name, ["all", *known])
-    return [notebook for notebook in notebooks if notebook.paper in wanted]
+    return [notebook for notebook in notebooks if wanted & {"all", notebook.paper}]
 
 
 def notebook_parameters(path: Path) -> dict[str, dict[str, str]]:
-    """The parameters of a notebook by name, each with its `default` and `help` (the comment beside it).
-
-    Raises ParameterError unless exactly one cell is tagged `parameters` and every line of it is understood.
-    """
+    """The parameters of a notebook by name, each with its `default` and `help` (the comment beside it). Raises
+    ParameterError unless exactly one cell is tagged `parameters` and every line of it is understood."""
     import papermill
 
     tagged = [cell for cell in read(path).cells if PARAMETERS_TAG in cell.metadata.get("tags", [])]
@@ -150,7 +135,7 @@ def given_parameters(path: Path, options: Mapping[str, object], assignments: Seq
     Raises ParameterError for an assignment of another form, for a name that the notebook doesn't have (papermill
     itself would only warn and go on), for a value of another type, and for what is given already.
     """
-    known, given = notebook_parameters(path), dict(options)
+    known, given = notebook_parameters(path), {}
     for assignment in assignments:
         name, separator, text = (part.strip() for part in assignment.partition("="))
         if not separator or not name.isidentifier():
@@ -161,21 +146,17 @@ def given_parameters(path: Path, options: Mapping[str, object], assignments: Seq
         if name in given:
             raise ParameterError(f"--param {assignment}: {name} is given twice", "one value")
         given[name] = text
-    for name in given:
+    for name in (*options, *given):
         if name not in known:
             raise unknown_name(f"parameter of {path.name}", name, sorted(known))
-    for name in given.keys() - options.keys():
-        text, wanted = given[name], type(ast.literal_eval(known[name]["default"]))
-        value = text
-        if wanted is not str:
-            with suppress(ValueError, SyntaxError):
-                value = ast.literal_eval(text)
-        if wanted is float and type(value) is int:
-            value = float(value)
-        if type(value) is not wanted:
+    for name, text in given.items():
+        wanted = type(ast.literal_eval(known[name]["default"]))
+        with suppress(ValueError, SyntaxError):
+            value = ast.literal_eval(text) if wanted is not str else text
+            given[name] = float(value) if (wanted, type(value)) == (float, int) else value
+        if type(given[name]) is not wanted:
             raise ParameterError(f"parameter {name}={text} of {path.name} is of another type", wanted.__name__)
-        given[name] = value
-    return given
+    return {**options, **given}
 
 
 def shown_artifacts(path: Path) -> dict[str, str]:
@@ -205,10 +186,9 @@ def run_notebook(notebook: Notebook, parameters: Mapping[str, object], executed:
                  started: float | None = None) -> Outcome:
     """Execute a notebook in a fresh kernel of this interpreter, from the notebook's own folder.
 
-    What its cells print is passed on as it comes; the executed copy is written to `executed` and kept when a
-    cell fails, which is reported in the outcome instead of being raised. Ctrl-C and SIGTERM interrupt the kernel,
-    which stops cleanly, and raise KeyboardInterrupt; the second one kills it. started: when the run began, in seconds
-    since the epoch; None = now.
+    What its cells print is passed on as it comes; the copy `executed` is kept when a cell fails, which is told in the
+    outcome and not raised. Ctrl-C and SIGTERM interrupt the kernel, which stops cleanly, and raise KeyboardInterrupt;
+    the second one kills it. started: when the run began, in seconds since the epoch; None = now.
     """
     import papermill
     from nbclient.exceptions import DeadKernelError
@@ -239,21 +219,15 @@ def run_notebook(notebook: Notebook, parameters: Mapping[str, object], executed:
     return Outcome(notebook, executed, started, seconds, failure, tuple(steps))
 
 
-class _Interrupts:
+class _Interrupts(ExitStack):
     """Ctrl-C and SIGTERM while a notebook runs go to its kernel: raised here, they would tear an event loop apart."""
 
     def __init__(self):
+        super().__init__()
         self.kernels: list[Any] = []  # managers
         self.came, self._working = False, False
-
-    def __enter__(self) -> "_Interrupts":
-        caught = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
-        self._before = {number: signal.signal(number, self._pass_on) for number in caught}
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+        for number in (signal.SIGINT, signal.SIGTERM) * (threading.current_thread() is threading.main_thread()):
+            self.callback(signal.signal, number, signal.signal(number, self._pass_on))
 
     def check(self, **_: object) -> None:
         """Called before each cell: start none after an interrupt."""
@@ -309,8 +283,7 @@ def _cell_failure(error: Any, executed: Path) -> Failure:
     """The failure that a papermill.PapermillExecutionError describes; the executed copy knows the heading."""
     # papermill has put one cell with a link at the top, and a marker right before the failing cell.
     above = read(executed).cells[: error.cell_index + 1]
-    headings = [line.lstrip("# ") for cell in above if cell.cell_type == "markdown"
-                for line in cell.source.splitlines() if re.match(r"#+ ", line)]
+    headings = re.findall(r"^#+ +(.*)", "\n".join(cell.source for cell in above if cell.cell_type == "markdown"), re.M)
     lines = error.source.strip().splitlines()
     source = "\n".join(lines[:SHOWN_LINES] + ["..."] * (len(lines) > SHOWN_LINES))
     message = f"{error.ename}: {error.evalue}".rstrip(": ")

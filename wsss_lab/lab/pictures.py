@@ -35,10 +35,8 @@ class Picture:
 
 
 def draw(figure: "Figure") -> bytes:
-    """A matplotlib figure as PNG: white, cut to what is drawn, about BYTES at most, equal bytes for equal figures.
-
-    A figure made with pyplot is closed, so that a notebook does not show it a second time.
-    """
+    """A matplotlib figure as PNG: white, cut to what is drawn, about BYTES at most, equal bytes for equal figures. A
+    figure made with pyplot is closed, so that a notebook does not show it a second time."""
     from matplotlib.mathtext import MathTextParser
     from matplotlib.text import Text
 

@@ -1,5 +1,6 @@
 """The run card: which steps are reused, which have to run, and why."""
 
+import reprlib
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +15,10 @@ COLUMNS = ("stage", "label", "key", "state", "seconds", "why")
 
 
 def plan(steps: Iterable[Step], store: Store) -> "pd.DataFrame":
-    """What compute() would do with these steps; nothing is run or removed.
+    """What compute() would do with these steps, upstream first: a row of COLUMNS each; nothing is run or removed.
 
-    Returns one row per step, upstream first, with the columns COLUMNS. state is "cached" (reused), "missing"
-    or "damaged" (will run) or "not needed" (not stored, and everything made from it is). seconds are those of
-    the cached run. why compares a missing step with the newest stored one of the same stage, label, function.
+    state: "cached" (reused), "missing" or "damaged" (will run) or "not needed" (not stored, and everything made from it
+    is). seconds: of the cached run. why: compares with the newest stored step of the same stage, label, function.
     """
     import pandas as pd
 
@@ -30,14 +30,11 @@ def plan(steps: Iterable[Step], store: Store) -> "pd.DataFrame":
         if step not in wanted:
             wanted.add(step)
             stack += () if step in store else step.parents
-    manifests: dict[str, list[dict[str, Any]]] = {}
-    rows = []
-    for step in topological(steps):
-        if step.stage not in manifests:
-            manifests[step.stage] = store.manifests(step.stage)
-        state, seconds, why = _row(step, store, step in wanted, manifests[step.stage])
-        rows.append((step.stage, step.label, step.key[:12], state, seconds, why))
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    order = topological(steps)
+    manifests = {stage: store.manifests(stage) for stage in {step.stage for step in order}}
+    return pd.DataFrame([(step.stage, step.label, step.key[:12], *_row(step, store, step in wanted,
+                                                                       manifests[step.stage])) for step in order],
+                        columns=list(COLUMNS))
 
 
 def _row(step: Step, store: Store, wanted: bool, manifests: list[dict]) -> tuple[str, float | None, str]:
@@ -58,17 +55,8 @@ def why_again(step: Step, manifest: dict[str, Any]) -> str:
     for what, before, after in (("settings", manifest["settings"], step.settings),
                                 ("upstream", manifest["inputs"], step.input_keys),
                                 ("packages", manifest.get("packages", {}), step.packages)):
-        names = [name for name in before | after if (name in before, before.get(name)) != (name in after,
-                                                                                          after.get(name))]
-        if names:
-            shown = names if what == "upstream" else [
-                f"{name} {_short(before.get(name))} -> {_short(after.get(name))}" for name in names]
-            changes.append(f"{what} changed: {', '.join(shown)}")
-    if manifest["code"] != step.code:
-        changes.append("code changed")
-    return "; ".join(changes)
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 30 else f"{text[:27]}..."
+        names = [name for name in before | after if before.get(name, ...) != after.get(name, ...)]
+        shown = names if what == "upstream" else [
+            f"{name} {reprlib.repr(before.get(name))} -> {reprlib.repr(after.get(name))}" for name in names]
+        changes += [f"{what} changed: {', '.join(shown)}"] if names else []
+    return "; ".join([*changes, *["code changed"] * (manifest["code"] != step.code)])

@@ -39,10 +39,8 @@ class SerialExecutor(Executor):
 
 
 class WorkerPool(Executor):
-    """Worker processes that compute with one thread, ignore Ctrl-C and end with their parent.
-
-    Each is a process pool of its own, so that one that dies takes no other with it; the next call gets a fresh one.
-    """
+    """Worker processes that compute with one thread, ignore Ctrl-C and end with their parent. Each is a process pool of
+    its own, so that one that dies takes no other with it; the next call gets a fresh one."""
 
     def __init__(self, jobs: int):
         self.jobs = jobs  # 0 when stopped
@@ -55,11 +53,11 @@ class WorkerPool(Executor):
             worker = self._least_busy()
             try:
                 # The first call of a worker starts its process.
-                with _environment(WORKERS), _without_main_file(), _without_ctrl_c():
+                with _as_workers_start():
                     future = worker.submit(function, *args, **kwargs)
                 break
             except BrokenExecutor:  # it died while it had nothing to do
-                self._forget(worker)
+                self._calls.pop(worker, None)
         future.add_done_callback(lambda done: self._count_off(worker, done))
         return future
 
@@ -84,14 +82,10 @@ class WorkerPool(Executor):
             self._calls[worker] = self._calls.get(worker, 0) + 1
             return worker
 
-    def _forget(self, worker: ProcessPoolExecutor) -> None:
-        with self._lock:
-            self._calls.pop(worker, None)
-
     def _count_off(self, worker: ProcessPoolExecutor, done: Future) -> None:
-        if not done.cancelled() and isinstance(done.exception(), BrokenExecutor):
-            self._forget(worker)
         with self._lock:
+            if not done.cancelled() and isinstance(done.exception(), BrokenExecutor):
+                self._calls.pop(worker, None)
             if worker in self._calls:
                 self._calls[worker] -= 1
 
@@ -117,14 +111,12 @@ def free_gpus() -> list[int] | None:
 
 
 def shared_pool(jobs: int) -> WorkerPool:
-    """The session's pool of workers.
+    """The session's pool of workers, kept because importing torch takes a worker seconds.
 
-    It is started by the first call and kept, because importing torch takes a worker seconds. It is replaced
-    when another number of jobs is asked for and when a WSSS_ variable (such as the device) has changed.
+    It is replaced when another number of jobs is asked for and when a WSSS_ variable (such as the device) has changed:
+    workers see the environment as it was when they started.
     """
-    # Workers see the environment as it was when they started.
-    variables = sorted(item for item in os.environ.items() if item[0].startswith("WSSS_"))
-    wanted = (jobs, *variables)
+    wanted = (jobs, *sorted(item for item in os.environ.items() if item[0].startswith("WSSS_")))
     if wanted not in _pools:
         close_pools()
         atexit.register(close_pools)
@@ -154,40 +146,20 @@ def _exit_with_parent() -> None:
 
 
 @contextmanager
-def _environment(values: dict[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-
-
-@contextmanager
-def _without_ctrl_c() -> Iterator[None]:
-    """Hold Ctrl-C back from processes that start here until they can ignore it; here it comes a moment later."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-@contextmanager
-def _without_main_file() -> Iterator[None]:
-    """Keep workers from importing the main script again.
-
-    Step functions live in importable modules, so the script is not needed, and one without a __main__ guard
-    would start itself over in every worker.
+def _as_workers_start() -> Iterator[None]:
+    """What processes that start meanwhile take over: the environment WORKERS; no main script, which they would import,
+    and start over where it has no __main__ guard; and Ctrl-C held back until they can ignore it (here it comes later).
     """
-    main = sys.modules["__main__"]
+    main, before = sys.modules["__main__"], dict(os.environ)
     hidden = {name: main.__dict__.pop(name) for name in ("__file__", "__spec__") if name in main.__dict__}
     main.__spec__ = None
+    os.environ.update(WORKERS)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
         main.__dict__.update(hidden)
+        for name in WORKERS:
+            os.environ.pop(name)
+        os.environ.update({name: before[name] for name in WORKERS if name in before})
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)

@@ -83,10 +83,8 @@ def named(kind: str, name: str, known: Collection[str]) -> str:
 
 
 def check_inputs(profile: Profile, environment: Mapping[str, str] = os.environ) -> None:
-    """Check that the folders a profile reads are named, and that those, and others that are named, are there.
-
-    Raises DataError (WSSS_DATA and others) or WeightsError (WSSS_WEIGHTS) with the command that would work.
-    """
+    """Check that the folders a profile reads are named, and that those, and others that are named, are there. Raises
+    DataError (WSSS_DATA and others) or WeightsError (WSSS_WEIGHTS) with the command that would work."""
     fix = f"make reproduce PROFILE={profile.name} WSSS_DATA=/path/to/photos WSSS_WEIGHTS=/path/to/weights"
     for variable, needed, expected, error in (
         (DATA, profile.needs_data, "a folder in VOC layout (JPEGImages, SegmentationClass, ImageSets)", DataError),

@@ -40,10 +40,9 @@ def version_of(module: str) -> str:
 @functools.cache
 def versions() -> dict[str, str]:
     """Versions of Python, of the packages that make numbers and of this one."""
-    try:
+    own = "not installed"
+    with suppress(metadata.PackageNotFoundError):
         own = metadata.version("wsss-lab")
-    except metadata.PackageNotFoundError:
-        own = "not installed"
     return {"python": platform.python_version(), **{name: version_of(each) for each, name in NUMBER_MAKERS.items()},
             "wsss-lab": own}
 

@@ -3,18 +3,15 @@
 The numbers are facts copied from the papers as printed, slips included; mismatches() lists the slips.
 """
 
-from importlib import resources
-from importlib.resources.abc import Traversable
 from typing import TYPE_CHECKING
 
 from wsss_lab.errors import ParameterError
+from wsss_lab.lab.provenance import PACKAGE_FOLDER
 
 if TYPE_CHECKING:
     import pandas as pd
 
-# pandas would otherwise read words such as "None" as missing values.
-_READ = {"keep_default_na": False, "na_values": [""]}
-
+FOLDER = PACKAGE_FOLDER / "published"
 
 def papers() -> tuple[str, ...]:
     """Names of the papers, in the order in which they are taught."""
@@ -22,13 +19,9 @@ def papers() -> tuple[str, ...]:
 
 
 def published(paper: str, name: str) -> "pd.DataFrame":
-    """A table of printed numbers, one row per printed row, percentages as printed.
-
-    paper: for instance "oh2017". name: for instance "table2" or "text_values".
-    Raises ParameterError, listing what exists, for an unknown paper or name.
-    """
-    folder = _folder() / _known(paper)
-    names = sorted(path.name.removesuffix(".csv") for path in folder.iterdir() if path.name.endswith(".csv"))
+    """A table of printed numbers, one row per printed row, percentages as printed. paper: for instance "oh2017". name:
+    for instance "table2" or "text_values". Raises ParameterError, listing what exists, for an unknown paper or name."""
+    names = sorted(path.stem for path in (FOLDER / _known(paper)).glob("*.csv"))
     if name not in names:
         raise ParameterError(f"{paper} has no published numbers {name!r}", f"one of: {', '.join(names)}")
     return _read(f"{paper}/{name}")
@@ -63,9 +56,5 @@ def _known(paper: str) -> str:
 def _read(name: str) -> "pd.DataFrame":
     import pandas as pd
 
-    with (_folder() / f"{name}.csv").open(encoding="utf-8") as file:
-        return pd.read_csv(file, **_READ)
-
-
-def _folder() -> Traversable:
-    return resources.files("wsss_lab") / "published"
+    # The word "None" isn't a missing value.
+    return pd.read_csv(FOLDER / f"{name}.csv", keep_default_na=False, na_values=[""])

@@ -45,11 +45,8 @@ MARKER = "complete"  # a folder without it is made anew
 
 
 def scale_of(scales: Mapping[str, Any], profile: str) -> Any:
-    """A paper's scale in a profile, shortened where a rehearsal is asked for.
-
-    Raises ParameterError for a rehearsal of another profile than voc (`quick` is the toy world's), and for unknown
-    networks.
-    """
+    """A paper's scale in a profile, shortened where a rehearsal is asked for. Raises ParameterError for a rehearsal of
+    another profile than voc (`quick` is the toy world's), and for unknown networks."""
     network = variable("WSSS_REHEARSAL")
     if network and profile != "voc":
         raise ParameterError(f"WSSS_REHEARSAL={network} with the profile {profile}", "the profile voc",
@@ -81,9 +78,7 @@ def _shortened(value: Any, network: str) -> Any:
 
 def prepare(root: Path) -> dict[str, str]:
     """The environment of a rehearsal: variables of the data and weights, each with a folder, made where it isn't set.
-
-    root: for what has to be made; it is kept, and used again by the next rehearsal.
-    """
+    root: for what has to be made; it is kept, and used again by the next rehearsal."""
     found = {}
     if given := os.environ.get("WSSS_DATA"):
         found["WSSS_DATA"] = str(_once(root / f"thinned-{Path(given).name}", lambda folder: thin(Path(given), folder)))
@@ -108,10 +103,8 @@ def _once(folder: Path, make: Callable[[Path], None]) -> Path:
 
 
 def thin(source: Path, out: Path) -> None:
-    """A folder in VOC layout with THINNED images at most of each list that the profile reads; files are links.
-
-    Half of them are evenly spread over the images with several tags, which some figures show, the others over the rest.
-    """
+    """A folder in VOC layout with THINNED images at most of each list that the profile reads; files are links. Half of
+    them are evenly spread over the images with several tags, which some figures show, the others over the rest."""
     known = VocFolder(source)
     lists = {}
     for split in {"train", "val", AUGMENTED}.intersection(known.splits):
@@ -155,11 +148,8 @@ def write_saliency(view: EvalView, root: Path) -> None:
 
 
 def random_weights(folder: Path) -> None:
-    """Files as `make doctor` lists them for the profile voc, with random numbers.
-
-    Batch norms keep the statistics of a batch of noise, and residuals of ResNets are small, since features of a
-    hundred layers blow up otherwise.
-    """
+    """Files as `make doctor` lists them for the profile voc, with random numbers. Batch norms keep the statistics of a
+    batch of noise, and residuals of ResNets are small, since features of a hundred layers blow up otherwise."""
     import torch
     from torch import nn
     from torchvision import models

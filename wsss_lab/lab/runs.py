@@ -43,10 +43,8 @@ def note(steps: Iterable[Step]) -> None:
 
 
 def save(folder: Path, outcome: Outcome, parameters: Mapping[str, Any], store: Store) -> dict[str, Any]:
-    """Write the record of a notebook that ran to its end and return it; {} and no file for any other.
-
-    folder: figures/<profile>/<paper>. Raises StoreError when it can't be written.
-    """
+    """Write the record of a notebook that ran to its end and return it; {} and no file for any other. folder:
+    figures/<profile>/<paper>. Raises StoreError when it can't be written."""
     if outcome.failure or not outcome.steps:
         return {}
     made = record(outcome, parameters, store)
@@ -69,27 +67,28 @@ def record(outcome: Outcome, parameters: Mapping[str, Any], store: Store) -> dic
     """
     known = [store.look(store.root / name, contents=False) for name in outcome.steps]
     found = [manifest for manifest, problem in known if manifest and not problem]
-    memory, on_gpu = ([manifest[name] for manifest in found if not math.isnan(manifest.get(name) or math.nan)]
-                      for name in ("peak_memory_mb", "peak_gpu_memory_mb"))
+
+    def most(fact: str) -> float | None:
+        return max((each[fact] for each in found if not math.isnan(each.get(fact) or math.nan)), default=None)
+
     began = datetime.fromtimestamp(outcome.started, UTC).isoformat(timespec="seconds")
-    fresh = sum(manifest["created"] >= began for manifest in found)
-    seconds = [manifest.get("seconds", 0) for manifest in found]
-    trained = [manifest.get("seconds", 0) for manifest in found if manifest["stage"] != "evaluation"
-               and "schedule" in manifest["settings"]]
-    gpus = sorted({manifest["gpu"] for manifest in found if "gpu" in manifest})
+    fresh = sum(each["created"] >= began for each in found)
+    trained = [each.get("seconds", 0) for each in found
+               if each["stage"] != "evaluation" and "schedule" in each["settings"]]
+    gpus = sorted({each["gpu"] for each in found if "gpu" in each})
     return {
         "settings": {name: value for name, value in parameters.items() if name not in NOT_SETTINGS},
         "workers": None if variable("WSSS_CLUSTER") else parameters.get("jobs") or default_jobs(),
         "steps": {"run": fresh, "reused": len(found) - fresh, "gone": len(known) - len(found)},
-        "minutes": {"notebook": round(outcome.seconds / 60, 2), "computing": round(sum(seconds) / 60, 2)},
-        "peak_memory_mb": max(memory, default=None),
-        "peak_gpu_memory_mb": max(on_gpu, default=None),
+        "minutes": {"notebook": round(outcome.seconds / 60, 2),
+                    "computing": round(sum(each.get("seconds", 0) for each in found) / 60, 2)},
+        "peak_memory_mb": most("peak_memory_mb"),
+        "peak_gpu_memory_mb": most("peak_gpu_memory_mb"),
         "trainings": len(trained),
         "training_seconds": round(statistics.median(trained), 2) if trained else None,
-        "device": ", ".join(sorted({manifest["device"] for manifest in found})),
+        "device": ", ".join(sorted({each["device"] for each in found})),
         "machine": {"cpu": provenance.processor(), "cores": provenance.cores(),
-                    "memory_gib": round(provenance.memory_gib(), 1)}
-                   | ({"gpu": ", ".join(gpus)} if gpus else {}),
+                    "memory_gib": round(provenance.memory_gib(), 1), **({"gpu": ", ".join(gpus)} if gpus else {})},
         "versions": provenance.versions(),
         "date": provenance.now(),
     }

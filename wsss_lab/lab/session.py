@@ -5,6 +5,7 @@ import os
 import pkgutil
 import re
 import time
+from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -25,7 +26,7 @@ from wsss_lab.lab.published import published
 from wsss_lab.lab.registry import ALL_CLAIMS, Chosen, Claims, maker_of
 from wsss_lab.lab.steps import Step
 from wsss_lab.lab.store import Store
-from wsss_lab.lab.worlds import AUGMENTED, TOY_COUNTS, PhotoWorld, World
+from wsss_lab.lab.worlds import AUGMENTED, TOY_COUNTS, PhotoWorld
 from wsss_lab.measure.quantities import Results
 from wsss_lab.settings import check_variables, checked, variable
 
@@ -34,10 +35,8 @@ if TYPE_CHECKING:
 
 
 class Session:
-    """One run of a paper's notebook.
-
-    routes: one per seed, 0 to seeds - 1. world: what images are looked at. artifacts: where tables and figures go.
-    """
+    """One run of a paper's notebook. routes: one per seed, 0 to seeds - 1. world: what images are looked at. artifacts:
+    where tables and figures go."""
 
     def __init__(self, paper: str, profile: str, routes: list, jobs: int, figures: str):
         self.paper, self.profile, self.routes, self.jobs = paper, profile, routes, jobs
@@ -70,14 +69,12 @@ class Session:
         return Results(self)
 
     def compute(self, *wanted: Step | str) -> None:
-        """Run what is missing of steps, of what artifacts (ids) read, and of everything that they need, in workers.
-
-        In a lesson, artifacts that it lacks trainings for are left out.
-        """
+        """Run what is missing of steps, of what artifacts (ids) read, and of everything that they need, in workers. In
+        a lesson, artifacts that it lacks trainings for are left out."""
+        steps = [each for each in wanted if isinstance(each, Step)]
         ids = [each for each in wanted if isinstance(each, str) and not self.lacking(each)]
-        given = [each for each in wanted if not isinstance(each, str)]
-        groups = [(id,) for id in ids] if self.profile == LESSON else [ids] if ids else []
-        steps = list(dict.fromkeys([*given, *(step for group in groups for step in self.needs(*group))]))
+        for group in [(id,) for id in ids] if self.profile == LESSON else [ids] * bool(ids):
+            steps += self.needs(*group)
         self._run(steps)
         runs.note(steps)
 
@@ -120,22 +117,20 @@ class Session:
         return self.load(self.world.eval_view(split))
 
     def make(self, id: str, *next_ids: str) -> Any:
-        """A table, a figure or the decided claims of the paper; what it and the next ones read is computed at once.
-
-        In a lesson, a sentence (Markdown) in the place of what it lacks trainings for.
-        """
+        """A table, a figure or the decided claims of the paper; what it and the next ones read is computed at once. In
+        a lesson, a sentence (Markdown) in the place of what it lacks trainings for."""
         maker = maker_of(self.paper, id)
         self._stored_only = True
         try:
             return maker(self)
         except NotStored:
-            self._stored_only = False
-            if lacking := self.lacking(id):
-                return self._told(id, lacking)
-            self.compute(id, *next_ids)
-            return maker(self)
+            pass
         finally:
             self._stored_only = False
+        if lacking := self.lacking(id):
+            return self._told(id, lacking)
+        self.compute(id, *next_ids)
+        return maker(self)
 
     def _told(self, id: str, lacking: list[Step]) -> Any:
         """In the place of an artifact: what it needs that a lesson lacks, how to get it, and the kept one."""
@@ -146,20 +141,18 @@ class Session:
         told = (f"*{id}* needs {len(lacking)} training{'s' * (len(lacking) > 1)} more than a lesson has: `make "
                 f"reproduce PAPER={self.paper} ARTIFACT={self.paper}/{id}` makes it, in minutes.")
         place = Path(KEPT, "toy", self.paper)
-        saved = runs.read(project_folder() / place)
+        saved, twin = runs.read(project_folder() / place), place / "notebook.md"
         if id in saved.artifacts:
             lines = [f"{told} Here is the kept one, of `toy` with {saved.seeds} trainings.\n", *artifact(saved, id)]
             own = re.compile(r"\]\((?=[\w-]+\.(csv|md|png)\))")  # links from the folder of the kept one
-            return Markdown(own.sub(f"](../{place.as_posix()}/", "\n".join(lines)))
-        twin = place / "notebook.md"
-        kept = f" Kept ones are in [{twin}](../{twin})." if (project_folder() / twin).is_file() else ""
-        return Markdown(told + kept)
+            told = own.sub(f"](../{place.as_posix()}/", "\n".join(lines))
+        elif (project_folder() / twin).is_file():
+            told += f" Kept ones are in [{twin}](../{twin})."
+        return Markdown(told)
 
     def show(self, what: Any, *more: str) -> Any:
-        """Artifacts of the paper by their ids, such as "table2": made, saved and displayed.
-
-        Or a figure, for display only, and its alt text: one sentence for a reader who does not see it.
-        """
+        """Artifacts of the paper by their ids, such as "table2": made, saved and displayed. Or a figure, for display
+        only, and its alt text: one sentence for a reader who does not see it."""
         if hasattr(what, "alt") and not more:  # a figure that tells its own
             what, more = what.figure, (what.alt,)
         if hasattr(what, "savefig") and len(more) == 1:
@@ -202,9 +195,7 @@ class Session:
 
     def card(self, *steps: Step) -> "Styler":
         """The run card: what is computed on, where results go, what of the steps is reused and what isn't, and why.
-
-        steps: none = all that the paper's artifacts read.
-        """
+        steps: none = all that the paper's artifacts read."""
         import torch
 
         from wsss_lab.networks.machine import resolve_device
@@ -213,55 +204,41 @@ class Session:
             work = {"networks": "of the profile toy, training seed 0; they come with the package"}
         else:
             state = self.plan(*(steps or self.needs()))
-            cached = int((state["state"] == "cached").sum()) if len(state) else 0
-            work = {"steps": f"{len(state)}: {cached} reused, {len(state) - cached} to run{_reasons(state)}"}
-        address = variable("WSSS_CLUSTER")
+            why = [row.why.partition(":")[0] for row in state.itertuples() if row.state != "cached"]
+            told = ", ".join(f"{reason} {count}" for reason, count in Counter(why).most_common())
+            work = {"steps": f"{len(state)}: {len(state) - len(why)} reused, {len(why)} to run"
+                             + f" ({told})" * bool(told)}
+        address, images = variable("WSSS_CLUSTER"), f"{self.world.count('train'):,}"
         workers = f"workers of {address}" if address else f"{self.jobs or 'one per core'} worker(s)"
-        rows = {
+        if isinstance(self.world, PhotoWorld):
+            images += f", tags from {self.world.folder.tags_source}"
+        if self.profile == "voc" and AUGMENTED not in self.world.folder.splits:
+            images += "; no list trainaug: for those that SBD adds, wsss data sbd && wsss data trainaug"
+        return _facts({
             "paper": self.paper,
             "profile": f"{self.profile}: {profile_named(self.profile).summary}",
             "world": f"{self.world.name}, classes: {', '.join(self.world.classes)}",
-            "training images": _training_images(self.world, self.profile),
+            "training images": images,
             "seeds": self.seeds,
             "device": f"{resolve_device()}, {workers}, torch {torch.__version__}",
             **work,
             "results": shown_folder(self.artifacts.folder),
-            "run store": shown_folder(self.store.root),
-        }
-        return _facts(rows)
+            "run store": shown_folder(self.store.root)})
 
     def provenance(self) -> "Styler":
         """What made the results of this run: versions, device, commit, seeds, minutes, and where they are."""
-        rows = {
+        return _facts({
             "profile, seeds": f"{self.profile}, {self.seeds}",
             "world": f"{self.world.name}, seed {getattr(self.world, 'seed', '-')}",
             "device": provenance.device(),
             "versions": ", ".join(f"{name} {number}" for name, number in provenance.versions().items()),
             "commit": provenance.git_commit() or "unknown",
             "minutes in this notebook": f"{self.minutes():.1f}",
-            "tables and figures": shown_folder(self.artifacts.folder),
-        }
-        return _facts(rows)
+            "tables and figures": shown_folder(self.artifacts.folder)})
 
 
 class NotStored(Exception):
     """A session that takes stored results only was asked for another one."""
-
-
-def _training_images(world: World, profile: str) -> str:
-    """How many there are, where their tags come from, and how VOC's own can be joined by those of SBD."""
-    tags = f", tags from {world.folder.tags_source}" if isinstance(world, PhotoWorld) else ""
-    own = ""
-    if profile == "voc" and AUGMENTED not in world.folder.splits:
-        own = "; no list trainaug: for those that SBD adds, wsss data sbd && wsss data trainaug"
-    return f"{world.count('train'):,}{tags}{own}"
-
-
-def _reasons(state: pd.DataFrame) -> str:
-    """Why steps have to run, counted: " (never run 12, code changed 3)"; "" when none has to."""
-    missing = state[state["state"] != "cached"] if len(state) else state
-    counts = missing["why"].str.partition(":")[0].value_counts() if len(missing) else {}
-    return f" ({', '.join(f'{reason} {count}' for reason, count in counts.items())})" if len(counts) else ""
 
 
 def _facts(rows: dict[str, Any]) -> "Styler":
@@ -275,11 +252,11 @@ def start(paper: str, profile: str = "toy", seeds: int = 1, world_seed: int = 0,
           figures: str = OWN, kind: type[Session] = Session) -> Session:
     """Open a session for a paper. A lesson has training seed 0 and world seed 0.
 
-    seeds: number of training seeds. device: auto, cpu or cuda. jobs: worker processes, 0 = one per core.
-    figures: folder that receives tables and figures, "" = show them only. A relative folder is taken from the
-    project's top. kind: Session, or a class derived from it. Raises ParameterError for unknown values, SetupError
-    without a GPU where one is asked for, DataError or WeightsError when a folder that the profile needs isn't given,
-    DataError for photographs, masks or lists that aren't as they should be.
+    seeds: number of training seeds. device: auto, cpu or cuda. jobs: worker processes, 0 = one per core. figures:
+    folder that receives tables and figures, from the project's top; "" = show them only. kind: Session, or a class
+    derived from it. Raises ParameterError for unknown values, SetupError without a GPU where one is asked for,
+    DataError or WeightsError when a folder that the profile needs isn't given, DataError for bad photographs, masks or
+    lists.
     """
     from wsss_lab.networks.machine import resolve_device
 
@@ -309,14 +286,10 @@ def route_module(paper: str) -> ModuleType:
 
 def make_artifacts(chosen: Sequence[Chosen], **settings) -> None:
     """Make artifacts into the folder of results, computing what they read and no more; a single claim is printed.
-
-    settings: those of `start`, but for the paper.
-    """
-    sessions: dict[str, Session] = {}
+    settings: those of `start`, but for the paper."""
+    sessions = {paper: start(paper, **settings) for paper in dict.fromkeys(each.paper for each in chosen)}
     for paper, id, _ in chosen:
-        run = sessions.get(paper) or start(paper, **settings)
-        sessions[paper] = run
-        made = run.make(id)
+        made = (run := sessions[paper]).make(id)
         if isinstance(made, Claims) and id != ALL_CLAIMS:
             print("\n".join(f"{what}: {cell}" for what, cell in made.frame.iloc[0].items() if cell))
         else:

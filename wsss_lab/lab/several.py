@@ -22,10 +22,8 @@ SHOWN_LINES = 12  # of what the processes wrote, in an error
 
 
 def call(step: "Step", store: "Store") -> dict[str, Any]:
-    """The outputs of a step whose inputs are stored, from as many processes as it is worth.
-
-    Raises LabError with what went wrong when a process fails.
-    """
+    """The outputs of a step whose inputs are stored, from as many processes as it is worth. Raises LabError with what
+    went wrong when a process fails."""
     count = variable("WSSS_GPUS") or 1 if step.trains else 1
     if count == 1:
         return step.call(store)

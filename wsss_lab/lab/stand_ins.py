@@ -20,9 +20,7 @@ CURVES = ("classification", "segmentation", "saliency", "selected tags", "backgr
 
 class StandIns(dict):
     """Outputs of a step in a world of some classes, each made when it is first asked for; KeyError for unknown ones.
-
-    `count`: images that they are about, IMAGES unless the step says which or how many.
-    """
+    `count`: images that they are about, IMAGES unless the step says which or how many."""
 
     def __init__(self, step: Step, classes: int):
         super().__init__()

@@ -78,13 +78,30 @@ class Step:
     def __post_init__(self):
         if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", self.stage):
             raise ParameterError(f"stage {self.stage!r} cannot name a folder", "small letters, digits, '-' and '_'")
-        _check_function(self.function)
+        name = getattr(self.function, "__qualname__", "<no name>")
+        if getattr(self.function, "__module__", "__main__") == "__main__" or "<" in name:
+            raise ParameterError(f"step function {name!r} cannot be imported by a worker process",
+                                 "a function at the top level of a module",
+                                 "move the function from the notebook or from inside another function into a module")
         plain = {name: _plain(value, f"{self} setting {name!r}") for name, value in self.settings.items()}
         for name, value in (("settings", plain), ("inputs", dict(self.inputs)),
                             ("mask_outputs", tuple(self.mask_outputs))):
             object.__setattr__(self, name, value)
-        self._check_arguments()
-        self._check_contract()
+        for name, value in self.inputs.items():
+            for reference in references([value]):
+                if not is_reference(reference):
+                    raise ParameterError(f"{self}: an input is a {type(reference).__name__}",
+                                         "a step, an output of a step or a reference to data",
+                                         "pass plain values as settings")
+                if reference.exposes_masks and not self.reads_masks:
+                    raise ContractError(f"{self}: input {name!r} gives access to pixel labels",
+                                        "training from images and tags alone",
+                                        "pass a training view, or say in reads_masks why pixel labels are used")
+        try:
+            inspect.signature(self.function).bind(**self.inputs, **self.settings)
+        except TypeError as problem:
+            raise ParameterError(f"{self}: {self.function_name} cannot be called like this: {problem}",
+                                 f"the arguments {inspect.signature(self.function)}") from None
 
     def __str__(self) -> str:
         return f"{self.stage} ({self.label})" if self.label else self.stage
@@ -122,7 +139,7 @@ class Step:
     @functools.cached_property
     def input_keys(self) -> dict[str, Any]:
         """Keys of the inputs, nested like the inputs."""
-        return {name: _keys(value) for name, value in self.inputs.items()}
+        return {name: nested(value, lambda each: each.key) for name, value in self.inputs.items()}
 
     @functools.cached_property
     def key(self) -> str:
@@ -160,8 +177,7 @@ class Step:
         return topological([self])[:-1]
 
     def pixel_labels(self) -> tuple[str, ...]:
-        """Why this result depends on pixel labels: the reasons of its ancestors and its own, each once; none for a
-        result obtained from images and tags alone."""
+        """Why this result depends on pixel labels, its own reason the last; none for one of images and tags alone."""
         return tuple(dict.fromkeys(step.reads_masks for step in topological([self]) if step.reads_masks))
 
     def load(self, store: Store) -> Entry:
@@ -170,37 +186,11 @@ class Step:
 
     def call(self, store: Store) -> dict[str, Any]:
         """Run the function on the inputs as they are in the store; nothing is saved."""
-        inputs = {name: _load(value, store) for name, value in self.inputs.items()}
+        inputs = {name: nested(value, lambda each: each.load(store)) for name, value in self.inputs.items()}
         outputs = self.function(**inputs, **self.settings)
         if not isinstance(outputs, dict) or not all(isinstance(name, str) for name in outputs):
-            raise ParameterError(
-                f"{self.function_name} returned {type(outputs).__name__}", expected="a dict of named outputs"
-            )
+            raise ParameterError(f"{self.function_name} returned {type(outputs).__name__}", "a dict of named outputs")
         return outputs
-
-    def _check_arguments(self) -> None:
-        twice = self.settings.keys() & self.inputs.keys()
-        if twice:
-            raise ParameterError(f"{self}: {', '.join(sorted(twice))} given both as setting and as input")
-        for reference in references(self.inputs.values()):
-            if not is_reference(reference):
-                raise ParameterError(f"{self}: an input is a {type(reference).__name__}",
-                                     expected="a step, an output of a step or a reference to data",
-                                     fix="pass plain values as settings")
-        try:
-            inspect.signature(self.function).bind(**self.inputs, **self.settings)
-        except TypeError as problem:
-            raise ParameterError(f"{self}: {self.function_name} cannot be called like this: {problem}",
-                                 expected=f"the arguments {inspect.signature(self.function)}") from None
-
-    def _check_contract(self) -> None:
-        if self.reads_masks:
-            return
-        for name, value in self.inputs.items():
-            if any(reference.exposes_masks for reference in references([value])):
-                raise ContractError(f"{self}: input {name!r} gives access to pixel labels",
-                                    expected="training from images and tags alone",
-                                    fix="pass a training view, or say in reads_masks why pixel labels are used")
 
 
 def topological(steps: list[Step]) -> tuple[Step, ...]:
@@ -219,20 +209,13 @@ def topological(steps: list[Step]) -> tuple[Step, ...]:
     return tuple(order)
 
 
-def _check_function(function: Callable) -> None:
-    qualified = getattr(function, "__qualname__", "<no name>")
-    if getattr(function, "__module__", "__main__") == "__main__" or "<" in qualified:
-        raise ParameterError(f"step function {qualified!r} cannot be imported by a worker process",
-                             expected="a function at the top level of a module",
-                             fix="move the function from the notebook or from inside another function into a module")
-
-
 def _plain(value: Any, what: str) -> Any:
     """The value as JSON would give it back, refusing what JSON cannot hold."""
-    if value is None or isinstance(value, (bool, int, float, str)):
-        # Subclasses such as enums or np.float64 would hash like plain values but pickle as themselves.
-        plain_type = next((kind for kind in (bool, int, float, str) if isinstance(value, kind)), None)
-        return value if value is None else plain_type(value)
+    for kind in (bool, int, float, str):
+        if isinstance(value, kind):  # also a subclass such as np.float64, which would pickle as itself
+            return kind(value)
+    if value is None:
+        return None
     if isinstance(value, (list, tuple)):
         return [_plain(item, what) for item in value]
     if isinstance(value, Mapping) and all(isinstance(name, str) for name in value):
@@ -240,8 +223,8 @@ def _plain(value: Any, what: str) -> Any:
     if hasattr(value, "item") and getattr(value, "shape", None) == ():
         return _plain(value.item(), what)
     raise ParameterError(f"{what} is a {type(value).__name__}",
-                         expected="plain values: numbers, text, true/false, None, lists and dicts with text keys",
-                         fix="pass arrays as inputs made by another step")
+                         "plain values: numbers, text, true/false, None, lists and dicts with text keys",
+                         "pass arrays as inputs made by another step")
 
 
 def references(values: Any) -> Iterator[Any]:
@@ -263,9 +246,6 @@ def is_reference(value: Any) -> bool:
     return bool(found) and all(hasattr(each, name) for each in found for name in ("key", "load", "exposes_masks"))
 
 
-def _keys(value: Any) -> Any:
-    return [_keys(item) for item in value] if isinstance(value, (list, tuple)) else value.key
-
-
-def _load(value: Any, store: Store) -> Any:
-    return [_load(item, store) for item in value] if isinstance(value, (list, tuple)) else value.load(store)
+def nested(value: Any, look: Callable[[Any], Any]) -> Any:
+    """What look gives of a single value, or of each in lists of lists, nested alike."""
+    return [nested(each, look) for each in value] if isinstance(value, (list, tuple)) else look(value)

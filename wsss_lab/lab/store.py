@@ -71,10 +71,8 @@ class Entry(Mapping):
 
 
 class Store:
-    """Folder of step results.
-
-    root: the folder; None means default_root(). It is made when the first result is saved.
-    """
+    """Folder of step results. root: the folder; None means default_root(). It is made when the first result is
+    saved."""
 
     def __init__(self, root: str | Path | None = None):
         self.root = Path(root).expanduser().absolute() if root is not None else default_root().absolute()
@@ -103,22 +101,18 @@ class Store:
         folder = self.folder(step)
         manifest, problem = self.look(folder)
         if problem:
-            raise StoreError(f"the stored result of {step} is damaged: {problem}",
-                             expected=f"{folder} as it was written",
-                             fix="run it again: compute() removes and remakes a damaged result")
+            raise StoreError(f"the stored result of {step} is damaged: {problem}", f"{folder} as it was written",
+                             "run it again: compute() removes and remakes a damaged result")
         if not manifest:
-            raise StoreError(f"{step} has not been run with these settings", expected=f"a result in {folder}",
-                             fix="compute([step], store) first")
+            raise StoreError(f"{step} has not been run with these settings", f"a result in {folder}",
+                             "compute([step], store) first")
         return Entry(folder, manifest)
 
     def save(self, step: "Step", outputs: Mapping[str, Any], facts: Mapping[str, Any]) -> Path:
-        """Store the outputs of a step and return the folder.
+        """Store the outputs of a step and return the folder; an equal entry that another process has stored is kept.
 
-        outputs: values that values.write_value can write.
-        facts: further entries of the manifest, such as seconds.
-
-        An equal entry that another process stored in the meantime is kept. Raises WriteError when the folder
-        cannot be written.
+        outputs: values that values.write_value can write. facts: further entries of the manifest, such as seconds.
+        Raises WriteError when the folder cannot be written.
         """
         target = self.folder(step)
         temporary = target.with_name(_temporary(step.key[:12]))
@@ -165,16 +159,11 @@ class Store:
 
     def clean(self) -> int:
         """Remove what killed processes left half-written; returns how many folders went."""
-        left = [path for path in self.root.glob(f"*/{_TEMPORARY}*") if _is_left_behind(path)]
-        for path in left:
-            _delete(path)
-        return len(left)
+        return len([_delete(path) for path in self.root.glob(f"*/{_TEMPORARY}*") if _is_left_behind(path)])
 
     def entries(self, stage: str = "*") -> list[tuple[Path, dict[str, Any], str]]:
         """Folder, manifest and damage ("" for none) of all entries (of one stage); sizes are looked at, not contents.
-
-        The manifest of an entry whose own is damaged is empty.
-        """
+        The manifest of an entry whose own is damaged is empty."""
         folders = [path for path in self.root.glob(f"{stage}/*") if re.fullmatch(r"[0-9a-f]{32}", path.name)]
         return [(folder, *self.look(folder, contents=False)) for folder in sorted(folders)]
 
@@ -189,9 +178,7 @@ class Store:
 
     def look(self, folder: Path, contents: bool = True) -> tuple[dict[str, Any], str]:
         """The manifest of an entry and what is wrong with the entry; no manifest and nothing wrong where there is none.
-
-        contents: whether the bytes of its files are checked, and not their number only.
-        """
+        contents: whether the bytes of its files are checked, and not their number only."""
         if not os.path.lexists(folder):
             return {}, ""
         if not folder.is_dir():
@@ -206,11 +193,11 @@ class Store:
             if files.keys() != set(outputs.values()) or any(Path(name).name != name for name in files):
                 return {}, "the manifest names other files than outputs"
             problems = [self._file_damage(folder / name, facts, contents) for name, facts in files.items()]
+            return manifest, next(filter(None, problems), "")
         except FileNotFoundError:
             return {}, "the manifest is missing"
         except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
             return {}, "the manifest cannot be read"
-        return manifest, next(filter(None, problems), "")
 
     def _file_damage(self, path: Path, facts: dict[str, Any], contents: bool) -> str:
         try:
@@ -229,11 +216,6 @@ class Store:
             return f"{path.name} cannot be read ({problem.strerror})"
         return ""
 
-    def try_out(self) -> None:
-        """Write something and take it away. Raises WriteError where that fails."""
-        with self.probe():
-            pass
-
     @contextmanager
     def probe(self) -> Iterator[Path]:
         """A small file that is in the store meanwhile. Raises WriteError where it can't be written."""
@@ -249,16 +231,15 @@ class Store:
     def write_error(self, problem: Exception) -> WriteError:
         """The error for what went wrong while something was written."""
         return WriteError(f"cannot write to the run store {self.root}: {getattr(problem, 'strerror', None) or problem}",
-                          expected="a folder that can be written, with free space",
-                          fix="make room there, or set WSSS_CACHE to another folder")
+                          "a folder that can be written, with free space",
+                          "make room there, or set WSSS_CACHE to another folder")
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
         """Turn what the file system says into an error that names the folder and the way out."""
         try:
             yield
-        except (OSError, RuntimeError) as problem:
-            # torch reports a failed write as a RuntimeError.
+        except (OSError, RuntimeError) as problem:  # the latter of torch
             raise self.write_error(problem) from problem
 
 
@@ -304,8 +285,6 @@ def _is_left_behind(path: Path) -> bool:
         return time.time() - path.lstat().st_mtime > _FORGOTTEN_AFTER
     try:
         os.kill(int(form[2]), 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        pass
+    except OSError as problem:  # or a living one of another user
+        return isinstance(problem, ProcessLookupError)
     return False

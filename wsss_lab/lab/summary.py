@@ -19,9 +19,8 @@ from wsss_lab.measure.claims import POINTING
 class Report:
     """What one notebook has brought.
 
-    saved: what its folder of results holds; claims and record are of this run.
-    promised: ids of the artifacts it owes in this profile. waived: artifact id -> why this profile doesn't make it.
-    lacking: artifact id -> what is wrong with it ("not made", "left from an earlier run" ...).
+    saved: what its folder of results holds; claims and record are of this run. promised: ids of the artifacts it owes
+    in this profile. waived: artifact id -> why this profile doesn't make it. lacking: artifact id -> what is wrong.
     """
 
     outcome: Outcome
@@ -52,11 +51,11 @@ def waived_artifacts(paper: str, profile: str) -> dict[str, str]:
 
 def report(outcome: Outcome, folder: Path, promised: Sequence[str], waived: Mapping[str, str],
            record: Mapping | None = None) -> Report:
-    """Look at the folder a notebook has written to.
+    """Look at the folder that a notebook has written to, figures/<profile>/<paper>.
 
-    folder: figures/<profile>/<paper>. promised: ids of the artifacts owed; those in `waived` are forgiven.
-    record: what the run took, if known. An artifact counts when its files are there, agree with the manifest, and were
-    written in this run. Papers also owe their claims; the primer makes none.
+    promised: ids of the artifacts owed; those in `waived` are forgiven. record: what the run took, if known. An
+    artifact counts when its files are there, agree with the manifest, and were written in this run. Papers also owe
+    claims.
     """
     saved = replace(read(folder), record=record or {})
     owed = tuple(name for name in promised if name not in waived)
@@ -80,21 +79,20 @@ def render(reports: Sequence[Report], profile: str, gallery: Path | None = None)
                       *(f"  {line}" for line in failure.error.splitlines()),
                       f"  executed so far: {item.outcome.executed}"]
         if item.lacking:
-            lines += [f"MISSING from {item.saved.folder}:"]
-            lines += [f"    {name}: {problem}" for name, problem in item.lacking.items()]
+            lines += [f"MISSING from {item.saved.folder}:",
+                      *(f"    {name}: {problem}" for name, problem in item.lacking.items())]
     lines += ["", f"Summary, profile {profile}"]
     for item in reports:
         state = "failed" if item.outcome.failure else "ok" if item.good else "incomplete"
         lines.append(_line(item.outcome.notebook.paper, state, [item]))
     if len(reports) > 1:
         lines.append(_line("together", "ok" if all(item.good for item in reports) else "not ok", reports))
-    lines += ["", "Where to look"]
-    lines += [f"    {item.saved.folder}" for item in reports if item.promised]
-    lines += [f"    {gallery}   every table and figure beside the paper's numbers"] if gallery else []
-    lines += [f"    {item.outcome.executed}" for item in reports]
-    lines += ["    make compare   what of it differs from the results that are kept in figures/"] if gallery else []
-    lines += [f"    make book PROFILE={profile}   the executed notebooks and the gallery as a site"]
-    return "\n".join(lines)
+    places = [str(item.saved.folder) for item in reports if item.promised]
+    places += [f"{gallery}   every table and figure beside the paper's numbers"] if gallery else []
+    places += [str(item.outcome.executed) for item in reports]
+    places += ["make compare   what of it differs from the results that are kept in figures/"] if gallery else []
+    places += [f"make book PROFILE={profile}   the executed notebooks and the gallery as a site"]
+    return "\n".join([*lines, "", "Where to look", *(f"    {place}" for place in places)])
 
 
 def compared(own: Path, kept: Path) -> str:
@@ -129,14 +127,10 @@ def _line(name: str, state: str, reports: Sequence[Report]) -> str:
     owed = sum(len(item.promised) for item in reports)
     made = owed - sum(artifact in item.lacking for item in reports for artifact in item.promised)
     waived = sum(len(item.waived) for item in reports)
-    parts = [f"    {name:<14}{state:<11}{sum(item.outcome.seconds for item in reports) / 60:5.1f} min"]
-    if owed:
-        parts.append(f"artifacts {made}/{owed}")
-    if waived:
-        parts.append(f"{waived} not made in this profile")
-    if verdicts := verdict_line(pd.concat([item.saved.claims for item in reports])):
-        parts.append(f"claims: {verdicts}")
-    if recorded := [item.saved.record["steps"] for item in reports if item.saved.record]:
-        run, reused = (sum(steps[state] for steps in recorded) for state in ("run", "reused"))
-        parts.append(f"steps: {run} run, {reused} reused")
-    return "   ".join(parts)
+    verdicts = verdict_line(pd.concat([item.saved.claims for item in reports]))
+    recorded = [item.saved.record["steps"] for item in reports if item.saved.record]
+    run, reused = (sum(steps[kind] for steps in recorded) for kind in ("run", "reused"))
+    parts = {f"    {name:<14}{state:<11}{sum(item.outcome.seconds for item in reports) / 60:5.1f} min": True,
+             f"artifacts {made}/{owed}": owed, f"{waived} not made in this profile": waived,
+             f"claims: {verdicts}": verdicts, f"steps: {run} run, {reused} reused": recorded}
+    return "   ".join(part for part, told in parts.items() if told)

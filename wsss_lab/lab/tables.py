@@ -34,7 +34,8 @@ def quoted_rows(frame: "pd.DataFrame") -> np.ndarray:
 
 def to_csv(frame: "pd.DataFrame") -> str:
     """The frame as CSV, numbers rounded to 4 decimals, so that equal results give equal bytes."""
-    rounded = frame.astype(object).map(_rounded)
+    rounded = frame.astype(object).map(lambda value: round(float(value), CSV_DECIMALS) + 0.0 if _is_float(value)
+                                       else value)  # + 0.0 turns -0.0 into 0.0
     return rounded.to_csv(index=False, lineterminator="\n")
 
 
@@ -47,20 +48,15 @@ def as_text(frame: "pd.DataFrame", decimals: int | Mapping[str, int] = 1) -> "pd
     import pandas as pd
 
     limits = decimals if isinstance(decimals, Mapping) else dict.fromkeys(frame.columns, decimals)
-    columns = {}
-    for name in frame.columns:
-        places = _places(frame[name], limits.get(name, 1))
-        columns[str(name)] = [_text(value, places) for value in frame[name]]
-    return pd.DataFrame(columns, dtype=object)
+    places = {name: _places(frame[name], limits.get(name, 1)) for name in frame.columns}
+    return pd.DataFrame({str(name): [_text(value, places[name]) for value in frame[name]] for name in frame.columns},
+                        dtype=object)
 
 
 def numeric_columns(frame: "pd.DataFrame") -> list[str]:
     """Columns that hold numbers and nothing else, apart from missing values."""
-    return [
-        str(name)
-        for name in frame.columns
-        if frame[name].notna().any() and all(_is_number(value) for value in frame[name].dropna())
-    ]
+    return [str(name) for name in frame.columns
+            if frame[name].notna().any() and all(map(_is_number, frame[name].dropna()))]
 
 
 def to_markdown(frame: "pd.DataFrame", decimals: int | Mapping[str, int] = 1) -> str:
@@ -69,49 +65,35 @@ def to_markdown(frame: "pd.DataFrame", decimals: int | Mapping[str, int] = 1) ->
     for row in np.flatnonzero(quoted_rows(frame)):
         text.iloc[row] = [f"*{cell}*" if cell != NOTHING else cell for cell in text.iloc[row]]
     right = set(numeric_columns(frame))
-    heads = [in_markdown(name) for name in text.columns]
-    lines = [heads, *text.to_numpy().tolist()]
-    widths = [max(3, *(len(line[column]) for line in lines)) for column in range(len(heads))]
-    aligned = [[_padded(cell, width, name in right) for cell, width, name in zip(line, widths, text.columns)]
-               for line in lines]
-    rule = ["-" * (width - 1) + (":" if name in right else "-") for width, name in zip(widths, text.columns)]
-    aligned.insert(1, rule)
-    return "".join(f"| {' | '.join(line)} |\n" for line in aligned)
-
-
-def _is_missing(value: Any) -> bool:
-    import pandas as pd
-
-    return value is None or (np.isscalar(value) and bool(pd.isna(value))) or value is pd.NA
+    columns = []
+    for name in text.columns:
+        cells = [in_markdown(name), *text[name]]
+        width = max(3, *map(len, cells))
+        head, *cells = (cell.rjust(width) if name in right else cell.ljust(width) for cell in cells)
+        columns.append([head, "-" * (width - 1) + (":" if name in right else "-"), *cells])
+    return "".join(f"| {' | '.join(line)} |\n" for line in zip(*columns))
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, (bool, np.bool_))
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool) or _is_float(value)
 
 
-def _rounded(value: Any) -> Any:
-    if isinstance(value, (float, np.floating)):
-        return round(float(value), CSV_DECIMALS) + 0.0  # + 0.0 turns -0.0 into 0.0
-    return value
+def _is_float(value: Any) -> bool:
+    return isinstance(value, (float, np.floating))
 
 
 def _places(column: "pd.Series", limit: int) -> int:
     """Decimals, at most limit, without which some number of the column would look different."""
     numbers = [float(value) for value in column if _is_number(value) and np.isfinite(value)]
-    return next(
-        (places for places in range(limit) if all(round(x, limit) == round(x, places) for x in numbers)), limit
-    )
+    fitting = (places for places in range(limit) if all(round(x, limit) == round(x, places) for x in numbers))
+    return next(fitting, limit)
 
 
 def _text(value: Any, places: int) -> str:
-    if _is_missing(value):
+    import pandas as pd
+
+    if value is None or value is pd.NA or np.isscalar(value) and pd.isna(value):
         return NOTHING
     if isinstance(value, (bool, np.bool_)):
         return "yes" if value else "no"
-    if isinstance(value, (float, np.floating)):
-        return f"{round(float(value), places) + 0.0:.{places}f}"
-    return str(value)
-
-
-def _padded(cell: str, width: int, right: bool) -> str:
-    return cell.rjust(width) if right else cell.ljust(width)
+    return f"{round(float(value), places) + 0.0:.{places}f}" if _is_float(value) else str(value)

@@ -57,9 +57,7 @@ class Networks:
 
 def write(folder: Path, profile: str, row: str, jobs: int | None = None) -> tuple[Path, Networks]:
     """Write the networks of a profile to <folder>/<profile>_networks.pth: the path, and what can be read there.
-
-    Whatever isn't in the run store yet is trained first. row: of oh2017's ROWS, whose segmenter is taken.
-    """
+    Whatever isn't in the run store yet is trained first. row: of oh2017's ROWS, whose segmenter is taken."""
     if row not in (known := oh2017.trained_rows(profile)):
         raise unknown_name(f"row of profile {profile}", row, list(known))
     route, store = oh2017.routes(profile, seeds=1)[0], Store()
@@ -143,10 +141,8 @@ def find(name: str = FILE) -> Path | None:
 
 
 def read(path: Path | None = None) -> Networks:
-    """The networks of a file, by default `find`'s, checked against the architecture that the file names.
-
-    Raises WeightsError, with the command that makes the file, where it is missing, damaged or of another kind.
-    """
+    """The networks of a file, by default `find`'s, checked against the architecture that the file names. Raises
+    WeightsError, with the command that makes the file, where it is missing, damaged or of another kind."""
     expected = "the file that `wsss weights` writes"
     make = "wsss weights --profile photos --out $WSSS_WEIGHTS   (trains them where the run store hasn't got them)"
     path = path or find()

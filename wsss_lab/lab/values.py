@@ -13,10 +13,7 @@ from wsss_lab.lab import packed
 
 def write_value(folder: Path, name: str, value: Any) -> Path:
     """Write one output and return the file: arrays as .npy, compressed where that saves much, anything with tensors as
-    .pt, the rest as .json.
-
-    Raises ParameterError for a value none of the three can hold.
-    """
+    .pt, the rest as .json. Raises ParameterError for a value none of the three can hold."""
     if not name.isidentifier():
         raise ParameterError(f"output name {name!r} is not a name", expected="a name such as 'masks'")
     if isinstance(value, np.ndarray | packed.Packed):
@@ -29,10 +26,11 @@ def write_value(folder: Path, name: str, value: Any) -> Path:
         else:
             np.save(path := folder / f"{name}.npy", value, allow_pickle=False)
         return path
-    if _has_tensor(value):
+    plain, tensors = _detached(value)
+    if tensors:
         import torch
 
-        torch.save(_detached(value), path := folder / f"{name}.pt")
+        torch.save(plain, path := folder / f"{name}.pt")
         return path
     path = folder / f"{name}.json"
     try:
@@ -58,26 +56,18 @@ def read_value(path: Path) -> Any:
     return torch.load(path, map_location="cpu", weights_only=True)
 
 
-def _is_tensor(value: Any) -> bool:
-    # A tensor can only exist once torch has been imported; JSON results should not import it.
-    return type(value).__module__.partition(".")[0] == "torch" and hasattr(value, "detach")
-
-
-def _has_tensor(value: Any) -> bool:
+def _detached(value: Any) -> tuple[Any, bool]:
+    """Copy with every tensor on the CPU, without its history or the rest of a larger buffer behind it; and whether
+    there is any. JSON results shall not import torch, so a tensor is told by where its type comes from."""
     if isinstance(value, Mapping):
-        return any(_has_tensor(item) for item in value.values())
+        items, tensors = _detached(list(value.values()))
+        return dict(zip(value, items)), tensors
     if isinstance(value, (list, tuple)):
-        return any(_has_tensor(item) for item in value)
-    return _is_tensor(value)
-
-
-def _detached(value: Any) -> Any:
-    """Copy with every tensor on the CPU, without its history or the rest of a larger buffer behind it."""
-    if isinstance(value, Mapping):
-        return {name: _detached(item) for name, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_detached(item) for item in value]
-    return value.detach().cpu().clone() if _is_tensor(value) else value
+        found = [_detached(item) for item in value]
+        return [item for item, _ in found], any(tensors for _, tensors in found)
+    if type(value).__module__.partition(".")[0] == "torch" and hasattr(value, "detach"):
+        return value.detach().cpu().clone(), True
+    return value, False
 
 
 def _from_numpy(value: Any) -> Any:

@@ -21,10 +21,8 @@ from wsss_lab.settings import DATA, WEIGHTS, stands_in
 
 @dataclass(frozen=True)
 class View:
-    """A reference to one split of a world, with masks (EvalView) or without any way to them (TrainView).
-
-    split: its name, or the first images of it, as in "train[:500]".
-    """
+    """A reference to one split of a world, with masks (EvalView) or without any way to them (TrainView). split: its
+    name, or the first images of it, as in "train[:500]"."""
 
     world: Any
     split: str
@@ -68,10 +66,8 @@ def _first(view: TrainView | EvalView, count: int) -> TrainView | EvalView:
 
 
 class World:
-    """What all worlds share: references to their splits.
-
-    readers: the functions that make views of what is stored; their code is part of a view's key.
-    """
+    """What all worlds share: references to their splits. readers: the functions that make views of what is stored;
+    their code is part of a view's key."""
 
     readers: tuple[Callable, ...] = ()
 
@@ -90,10 +86,8 @@ class World:
 
 @dataclass(frozen=True)
 class ToyWorld(World):
-    """toyvoc: drawn, deterministic from `seed`.
-
-    counts: (split, number of images) pairs; knobs: (name, value) pairs that differ from the defaults.
-    """
+    """toyvoc: drawn, deterministic from `seed`. counts: (split, number of images) pairs; knobs: (name, value) pairs
+    that differ from the defaults."""
 
     seed: int = 0
     counts: tuple[tuple[str, int], ...] = tuple(SPLITS.items())
@@ -150,10 +144,8 @@ TOY_COUNTS = {"quick": (("train", 48), ("dev", 24), ("val", 24), ("test", 24), (
 
 
 def open_world(profile: str, world_seed: int = 0) -> "ToyWorld | FolderWorld":
-    """The world that a profile looks at: toyvoc, or the folder that WSSS_DATA names.
-
-    Raises ParameterError for an unknown profile, DataError or WeightsError when a folder it reads isn't named.
-    """
+    """The world that a profile looks at: toyvoc, or the folder that WSSS_DATA names. Raises ParameterError for an
+    unknown profile, DataError or WeightsError when a folder it reads isn't named."""
     check_inputs(profile_named(profile))
     if profile in TOY_COUNTS:
         return (LessonWorld if profile == LESSON else ToyWorld)(world_seed, TOY_COUNTS[profile])
@@ -187,10 +179,8 @@ def _split(folder: Any, listed: str, masks: bool) -> TrainView | EvalView:
 
 
 class PhotoWorld(World):
-    """What worlds of photographs share: views straight from a folder, without steps.
-
-    A subclass is a dataclass with `root` first and `limit` among its fields; its `folder` reads the files.
-    """
+    """What worlds of photographs share: views straight from a folder, without steps. A subclass is a dataclass with
+    `root` first and `limit` among its fields; its `folder` reads the files."""
 
     lists = ()  # (split, name of its list) pairs, where they aren't the same
 
@@ -222,11 +212,8 @@ class PhotoWorld(World):
 
 @dataclass(frozen=True)
 class FolderWorld(PhotoWorld):
-    """Photographs in VOC layout.
-
-    root: the folder. tags: "auto", "xml", "csv" or "masks". limit: at most so many images per split, 0 = all. lists:
-    (split, name of its list) pairs, where they aren't the same.
-    """
+    """Photographs in VOC layout. tags: "auto", "xml", "csv" or "masks". limit: images per split at most, 0 = all.
+    lists: (split, name of its list) pairs, where they aren't the same."""
 
     root: str
     tags: str = "auto"
@@ -237,17 +224,6 @@ class FolderWorld(PhotoWorld):
     @property
     def folder(self):
         return _folder(self.root, self.tags)
-
-
-@dataclass(frozen=True)
-class StandInWorld(FolderWorld):
-    """Stands in for VOC 2012 with SBD in a forecast: its images are counted and never opened."""
-
-    root: str = "VOC2012"
-
-    @property
-    def folder(self) -> "StandInFolder":
-        return voc2012()
 
 
 @dataclass(frozen=True)
@@ -264,7 +240,6 @@ class StandInFolder:
         return range(self.splits[split])
 
 
-@lru_cache
 def voc2012() -> StandInFolder:
     """VOC 2012 with the images that SBD adds."""
     from wsss_lab.data.augmented import COUNT, VOC_COUNTS
@@ -274,11 +249,16 @@ def voc2012() -> StandInFolder:
 
 
 @dataclass(frozen=True)
-class CocoWorld(PhotoWorld):
-    """COCO 2014 with the masks of COCO-Stuff (wsss_lab.data.coco).
+class StandInWorld(FolderWorld):
+    """Stands in for VOC 2012 with SBD in a forecast: its images are counted and never opened."""
 
-    root: the folder. limit: at most so many images per split, 0 = all.
-    """
+    root: str = "VOC2012"
+    folder = property(lambda self: voc2012())
+
+
+@dataclass(frozen=True)
+class CocoWorld(PhotoWorld):
+    """COCO 2014 with the masks of COCO-Stuff (wsss_lab.data.coco). limit: images per split at most, 0 = all."""
 
     root: str
     limit: int = 0
@@ -344,9 +324,7 @@ class MapsFolder:
 
 def saliency_folder(detector: str, known: Sequence[str]) -> MapsFolder | None:
     """The maps of a detector in the folder that WSSS_SALIENCY names, <folder>/<detector>; None where there are none.
-
-    known: names that such folders can have. Raises DataError when the variable names a folder with none of them.
-    """
+    known: names that such folders can have. Raises DataError when the variable names a folder with none of them."""
     root = os.environ.get("WSSS_SALIENCY", "")
     if not root:
         return None

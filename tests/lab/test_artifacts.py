@@ -98,7 +98,7 @@ def test_claims_and_tables_are_shown_with_title_protocol_and_quoted_rows(results
     assert (results.folder / "claims.csv").read_text() == "claim_id,measured,verdict\nC01,+3.1 pp,reproduced\n"
     page = results.table("table2", frame(), title="Guides", protocol="val, no CRF").to_html()
     assert "<b>Guides</b>" in page and "Protocol: val, no CRF" in page
-    assert page.count("font-style: italic") == 1 and "quoted from the paper" in page
+    assert "italic" in page and "quoted from the paper" in page
 
 
 def test_a_picture_is_shown_once_with_its_alt_text_white_and_nameless(results):

@@ -37,7 +37,6 @@ class Claims(NamedTuple):
     """Decided claims, as rows of claims.csv."""
 
     frame: "pd.DataFrame"
-    title: str
 
 
 class Decider(NamedTuple):
@@ -51,8 +50,7 @@ class Decider(NamedTuple):
 
     def __call__(self, run: "Session") -> Claims:
         run.ensure(self.reads(run))
-        return Claims(decide_all(run.paper, self.conditions, run.results, self._listed(run.paper)),
-                      self.title(run.paper))
+        return Claims(decide_all(run.paper, self.conditions, run.results, self._listed(run.paper)))
 
     def title(self, paper: str) -> str:
         """The first claim's statement."""

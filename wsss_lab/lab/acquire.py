@@ -18,7 +18,7 @@ from wsss_lab.data.augmented import build_augmented
 from wsss_lab.data.download import Remote, fault, fetch, readable, require_room, telling_os_errors
 from wsss_lab.errors import WeightsError
 from wsss_lab.lab.notebooks import project_folder
-from wsss_lab.lab.profiles import unknown_name
+from wsss_lab.lab.profiles import named
 from wsss_lab.lab.progress import Transfer
 
 #: What `wsss data` makes of two sources, without fetching anything.
@@ -139,8 +139,7 @@ SOURCES: dict[str, Callable[[], Source]] = {
 
 def default_folder(name: str) -> Path:
     """Where a source, or AUGMENTED, goes unless a folder is given. Raises ParameterError for an unknown name."""
-    if name not in (known := [*SOURCES, AUGMENTED]):
-        raise unknown_name("source", name, known)
+    named("source", name, [*SOURCES, AUGMENTED])
     return project_folder() / "datasets" / ("weights" if name in WEIGHTS else name)
 
 

@@ -254,17 +254,16 @@ def cache(
     stage: Annotated[str, typer.Option(help="Only this stage, segmenter for instance.")] = "",
 ) -> None:
     """List what the run store holds, by stage, or delete it; what is gone is computed again when needed."""
-    from wsss_lab.lab.profiles import unknown_name
+    from wsss_lab.lab.profiles import named
     from wsss_lab.lab.store import Store
 
     store = Store()
     store.clean()
     entries = store.entries()
     stages = sorted({folder.parent.name for folder, *_ in entries})
-    if stage and stage not in stages:
-        raise unknown_name(f"stage in {store.root}", stage, stages)
+    shown = [named(f"stage in {store.root}", stage, stages)] if stage else stages
     print(f"{store.root}\n{'stage':<24}{'results':>8}{'MB':>10}{'minutes':>10}")
-    for name in [stage] if stage else stages:
+    for name in shown:
         sound = store.manifests(name)
         size = sum(file["bytes"] for manifest in sound for file in manifest["files"].values())
         minutes = sum(manifest.get("seconds", 0) for manifest in sound) / 60

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wsss_lab.errors import LabError, ParameterError, SetupError
-from wsss_lab.lab.profiles import unknown_name
+from wsss_lab.lab.profiles import named
 from wsss_lab.lab.provenance import project_folder
 
 if TYPE_CHECKING:
@@ -98,8 +98,8 @@ def select_notebooks(notebooks: Sequence[Notebook], papers: str) -> list[Noteboo
     known = [notebook.paper for notebook in notebooks]
     aliases = {notebook.alias: notebook.paper for notebook in notebooks if notebook.alias}
     wanted = {aliases.get(name, name) for name in map(str.strip, papers.split(","))}
-    for name in sorted(wanted - {"all", *known}):
-        raise unknown_name("paper", name, ["all", *known])
+    for name in sorted(wanted):
+        named("paper", name, ["all", *known])
     return [notebook for notebook in notebooks if wanted & {"all", notebook.paper}]
 
 
@@ -147,8 +147,7 @@ def given_parameters(path: Path, options: Mapping[str, object], assignments: Seq
             raise ParameterError(f"--param {assignment}: {name} is given twice", "one value")
         given[name] = text
     for name in (*options, *given):
-        if name not in known:
-            raise unknown_name(f"parameter of {path.name}", name, sorted(known))
+        named(f"parameter of {path.name}", name, sorted(known))
     for name, text in given.items():
         wanted = type(ast.literal_eval(known[name]["default"]))
         with suppress(ValueError, SyntaxError):

@@ -263,9 +263,9 @@ def _way(start: "Bbox", end: "Bbox", lowest: float, kind: str = "") -> list[tupl
     if kind == "corner":
         return [(left, start.y1 if level > start.y0 else start.y0), (left, level),
                 (end.x0 if end.x0 > left else end.x1, level)]
-    return [_edge(start, end), _edge(end, start)]
     if kind == "turn":
         return _way(end, start, lowest, "corner")[::-1]
+    return [_edge(start, end), _edge(end, start)]
 
 
 def _edge(box: "Bbox", other: "Bbox") -> tuple[float, float]:

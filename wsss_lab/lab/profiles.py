@@ -55,10 +55,8 @@ def scales_as(profile: str) -> str:
 
 def profile_named(name: str) -> Profile:
     """The profile of this name; ParameterError lists the known ones and the closest."""
-    for profile in PROFILES:
-        if profile.name == name:
-            return profile
-    raise unknown_name("profile", name, [profile.name for profile in PROFILES])
+    known = {profile.name: profile for profile in PROFILES}
+    return known[named("profile", name, known)]
 
 
 def unknown_name(kind: str, name: str, known: list[str]) -> ParameterError:

@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from wsss_lab.errors import ParameterError
-from wsss_lab.lab.profiles import unknown_name
+from wsss_lab.lab.profiles import named
 from wsss_lab.lab.published import claims
 from wsss_lab.measure.claims import Condition, claim_steps, decide_all
 
@@ -73,9 +73,7 @@ def makers_of(paper: str) -> "dict[str, Callable[[Session], Any]]":
 def maker_of(paper: str, id: str) -> "Callable[[Session], Any]":
     """The function that makes an artifact. Raises ParameterError for an unknown id, with the known ones."""
     makers = makers_of(paper)
-    if id not in makers:
-        raise unknown_name(f"artifact of {paper}", id, list(makers))
-    return makers[id]
+    return makers[named(f"artifact of {paper}", id, makers)]
 
 
 def artifacts_of(paper: str) -> list[str]:
@@ -93,9 +91,7 @@ def choose(names: str, papers: Sequence[str]) -> list[Chosen]:
     found: list[Chosen] = []
     for name in filter(None, (part.strip() for part in names.split(","))):
         paper, _, id = name.partition("/")
-        if paper not in papers:
-            raise unknown_name("paper", paper, list(papers))
-        if not makers_of(paper):
+        if not makers_of(named("paper", paper, papers)):
             raise ParameterError(f"artifact '{name}': tables and figures of {paper} are made by its notebook alone",
                                  "an artifact of a paper, as in oh2017/table2",
                                  f"run the notebook as a whole: wsss reproduce --paper {paper}")

@@ -21,7 +21,7 @@ from wsss_lab.lab.artifacts import Artifacts
 from wsss_lab.lab.compute import compute, missing, plan
 from wsss_lab.lab.notebooks import KEPT, OWN, project_folder, shown_folder
 from wsss_lab.lab.pictures import Picture, draw
-from wsss_lab.lab.profiles import LESSON, check_inputs, profile_named, unknown_name
+from wsss_lab.lab.profiles import LESSON, check_inputs, named, profile_named
 from wsss_lab.lab.published import published
 from wsss_lab.lab.registry import ALL_CLAIMS, Chosen, Claims, maker_of
 from wsss_lab.lab.steps import Step
@@ -279,9 +279,7 @@ def start(paper: str, profile: str = "toy", seeds: int = 1, world_seed: int = 0,
 def route_module(paper: str) -> ModuleType:
     """The module with the routes of a paper (or of the primer)."""
     known = [module.name for module in pkgutil.iter_modules(wsss_lab.papers.__path__) if module.ispkg]
-    if paper not in known:
-        raise unknown_name("paper", paper, known)
-    return importlib.import_module(f"wsss_lab.papers.{paper}.route")
+    return importlib.import_module(f"wsss_lab.papers.{named('paper', paper, known)}.route")
 
 
 def make_artifacts(chosen: Sequence[Chosen], **settings) -> None:

@@ -20,7 +20,7 @@ from wsss_lab.evaluation import scoring
 from wsss_lab.evaluation.confusion import mean_iou, nan_mean
 from wsss_lab.evaluation.precision_recall import average_precisions
 from wsss_lab.lab.compute import compute
-from wsss_lab.lab.profiles import unknown_name
+from wsss_lab.lab.profiles import named
 from wsss_lab.lab.provenance import PACKAGE_FOLDER
 from wsss_lab.lab.store import Store
 from wsss_lab.lab.worlds import World
@@ -58,8 +58,7 @@ class Networks:
 def write(folder: Path, profile: str, row: str, jobs: int | None = None) -> tuple[Path, Networks]:
     """Write the networks of a profile to <folder>/<profile>_networks.pth: the path, and what can be read there.
     Whatever isn't in the run store yet is trained first. row: of oh2017's ROWS, whose segmenter is taken."""
-    if row not in (known := oh2017.trained_rows(profile)):
-        raise unknown_name(f"row of profile {profile}", row, list(known))
+    named(f"row of profile {profile}", row, oh2017.trained_rows(profile))
     route, store = oh2017.routes(profile, seeds=1)[0], Store()
     steps = dict(zip(PARTS, (route.classifier("HighRes"), route.trained(row))))
     compute([*steps.values(), *route.world.eval_view("val").steps], store, jobs=jobs)

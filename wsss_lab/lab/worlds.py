@@ -14,7 +14,7 @@ from wsss_lab.data.toyvoc import CLASSES, SPLITS, split_seed, toy_crops, toy_sal
 from wsss_lab.data.views import EvalView, TrainView
 from wsss_lab.errors import DataError, ParameterError, WeightsError
 from wsss_lab.lab.fingerprint import code_of
-from wsss_lab.lab.profiles import LESSON, check_inputs, profile_named, unknown_name
+from wsss_lab.lab.profiles import LESSON, check_inputs, named, profile_named
 from wsss_lab.lab.steps import Step
 from wsss_lab.settings import DATA, WEIGHTS, stands_in
 
@@ -110,9 +110,8 @@ class ToyWorld(World):
 
     def _draw(self, function, split: str, mask_outputs: tuple[str, ...]) -> Step:
         counts = dict(self.counts)
-        if split not in counts:
-            raise unknown_name("split of this toy world", split, list(counts))
-        settings = {"count": counts[split], "seed": split_seed(self.seed, split), "knobs": dict(self.knobs)}
+        settings = {"count": counts[named("split of this toy world", split, counts)],
+                    "seed": split_seed(self.seed, split), "knobs": dict(self.knobs)}
         return Step("data", function, settings, label=f"toyvoc {split}", mask_outputs=mask_outputs)
 
     def count(self, split: str) -> int:

@@ -9,7 +9,7 @@ from wsss_lab.lab.published import artifact_list, claims, mismatches, papers, pu
 def test_a_printed_table_comes_as_printed_where_none_is_a_word_and_an_empty_cell_is_missing():
     rows = published("oh2017", "table2").set_index("method")["val_miou_pct"]
     assert (rows["Seeds only"], rows["G2"]) == (38.7, 51.2)
-    assert published("oh2017", "table4")["crf_seed"].tolist()[0] == "none"
+    assert (published("oh2017", "table6") == "None").any(axis=None)
     assert published("roy2017", "table3")["background_iou_pct"].isna().any()
 
 

@@ -44,7 +44,7 @@ def test_a_session_has_one_route_per_seed_and_names_what_made_it(tmp_path):
     facts = run.provenance().data[""]
     assert facts["profile, seeds"] == "quick, 3" and facts["world"] == "toyvoc, seed 7"
     assert facts["tables and figures"] == "not saved" and "numpy " + np.__version__ in facts["versions"]
-    assert facts["minutes in this notebook"] == f"{run.minutes():.1f}" and run.minutes() < 1
+    assert 0 <= float(facts["minutes in this notebook"]) <= run.minutes() + 0.05
     toy = start("oh2017", "toy", figures="")
     assert (run.route.scale, toy.route.scale) == (oh2017.SCALES["quick"], oh2017.SCALES["toy"])
     assert run.published("table2").set_index("method").loc["G2", "val_miou_pct"] == 51.2

@@ -11,6 +11,7 @@ from wsss_lab.data.toyvoc import CLASSES, Knobs, make_pretraining, make_saliency
 from wsss_lab.data.views import EvalView
 from wsss_lab.lab.choices import ranked
 from wsss_lab.lab.plots import Drawn, Panel, flow, grid
+from wsss_lab.papers.primer.route import tag_iou
 
 #: Knobs of the toy world with a low and a high setting, in the order in which the primer turns them.
 KNOB_TURNS: dict[str, tuple[Any, Any]] = {
@@ -128,10 +129,14 @@ def refinement(cases: dict[str, tuple[np.ndarray, ...]], classes: Sequence[str])
     """What a dense CRF makes of images under some belief, one per row.
 
     cases: name -> the image, the belief in background (H, W), then the belief's labels, those after the CRF and the
-    truth, label maps (H, W).
+    truth, label maps (H, W). Above labels stands their IoU of the classes that the truth shows.
     """
-    rows = [[Panel(image), Panel(belief, "heat"), *(Panel(each, "mask") for each in labels)]
-            for image, belief, *labels in cases.values()]
+    def scored(labels: np.ndarray, truth: np.ndarray) -> Panel:
+        shown = np.isin(np.arange(len(classes)) + 1, truth)
+        return Panel(labels, "mask", f"IoU {tag_iou(labels, truth, shown):.0f} %")
+
+    rows = [[Panel(image), Panel(belief, "heat"), *(scored(each, truth) for each in labels), Panel(truth, "mask")]
+            for image, belief, *labels, truth in cases.values()]
     columns = ["image", "belief in background", "the belief's labels", "after the CRF", "truth"]
     names = [name.replace("\n", " ") for name in cases]
     return Drawn(grid(rows, columns, names=[*cases], classes=classes, size=1.45),

@@ -88,8 +88,11 @@ def test_building_again_changes_nothing_and_puts_right_what_is_missing_or_anothe
     assert VocFolder(out).fingerprint == before
     (out / "SegmentationClassAug/2008_000006.png").unlink()
     Image.fromarray(sbd_mask()).save(out / "SegmentationClassAug/2007_000001.png")  # which VOC's mask replaces
+    other = out / "SegmentationClassAug/2007_000002.png"
+    os.utime(other, ns=(1, 1))
     build(roots, out)
     check_built(out)
+    assert other.stat().st_mtime_ns == (roots[0] / "SegmentationClass/2007_000002.png").stat().st_mtime_ns
 
 
 def test_damaged_masks_leave_a_folder_without_splits_that_can_be_completed(roots, tmp_path):

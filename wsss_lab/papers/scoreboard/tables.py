@@ -113,8 +113,6 @@ def swaps(run: Session) -> Table:
         "class maps": "class maps", "fusion": "fusion",
         **measured("labels, train", lambda line: labels_miou(line["way"]), ours="{}"),
         **measured("segmenter, val", lambda line: taught_miou(line["way"]), ours="{}"),
-        **{f"labels + {name}": lambda line, name=name: labels_miou(replace(line["way"], refinement=name))
-           for name in REFINEMENTS[1:]},
     }, "Each paper's class maps in each fusion (mIoU, %)", _protocol(run) + f" Saliency: '{DETECTORS[0]}'.")
 
 
@@ -124,7 +122,8 @@ PARTS: dict[str, dict[str, Sequence[Labels]]] = {
     "fusion": {name: [way for way in SWAPS if way.fusion == name] for name in FUSIONS},
     "saliency": {name: [replace(way, detector=name) for way in SWAPS if way.fusion != "threshold"]
                  for name in DETECTORS},
-    "refinement": {name: [replace(way, refinement=name) for way in SWAPS] for name in REFINEMENTS},
+    "refinement": {name: [replace(way, refinement=name) for way in SWAPS if way.fusion == "threshold"]
+                   for name in REFINEMENTS},
 }
 
 
@@ -144,7 +143,8 @@ def parts(run: Session) -> Table:
         "labels, train": lambda line: mean(line["option"], [labels_miou(way)
                                                             for way in PARTS[line["part"]][line["option"]]]),
         **measured("against the part's mean", lambda line: worth(line["part"], line["option"]), ours="{}"),
-    }, "What each part is worth: means over all that it is combined with (mIoU of labels, %)", _protocol(run))
+    }, "What each part is worth: means over all that it is combined with (mIoU of labels, %)",
+                 _protocol(run) + " Maps are refined as they are, cut at a threshold.")
 
 
 TABLES = {"scoreboard": scoreboard, "swaps": swaps, "parts": parts}

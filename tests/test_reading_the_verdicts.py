@@ -13,11 +13,12 @@ KEPT = ("toy", "photos")
 
 
 def paragraph(paper: str) -> str:
-    """The notebook's text from "Reading the verdicts" to the next heading."""
+    """The notebook's text from "Reading the verdicts", or the scoreboard, to the next heading."""
     (path,) = (each.path for each in find_notebooks(project_folder() / "notebooks") if each.paper == paper)
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-    (text,) = ("".join(cell["source"]) for cell in cells if "**Reading the verdicts.**" in "".join(cell["source"]))
-    return text.partition("**Reading the verdicts.**")[2].partition("\n## ")[0]
+    texts = (re.split(r"\*\*Reading the (?:verdicts|scoreboard)\.\*\*", "".join(cell["source"])) for cell in cells)
+    (text,) = (after for _, *parts in texts for after in parts)
+    return text.partition("\n## ")[0]
 
 
 def claims_named(text: str) -> list[str]:
@@ -34,8 +35,8 @@ def found_by(paper: str, part: str) -> set[str]:
     words = set(re.findall(r"[`*]([\w/.-]+)[`*]", part))
     texts = [path.read_text(encoding="utf-8") for each in words for profile in KEPT
              for path in [root / each, root / "figures" / profile / paper / f"{each}.md"] if path.is_file()]
-    for profile in KEPT:
-        rows = pd.read_csv(root / "figures" / profile / paper / "claims.csv", dtype=str).fillna("")
+    for path in (root / "figures" / profile / paper / "claims.csv" for profile in KEPT):
+        rows = pd.read_csv(path, dtype=str).fillna("") if path.is_file() else pd.DataFrame()
         texts += [" ".join(row) for row in rows.to_numpy() if row[0].rpartition("-")[2] in named]
     found = {each for text in texts for each in re.findall(r"\d+(?:\.\d+)?", text)}
     return found | {f"{float(each):.{digits}f}" for each in found for digits in (0, 1)}
@@ -55,7 +56,7 @@ def test_the_text_was_written_for_the_verdicts_that_are_kept(paper):
     assert notes == line, f"read the paragraph again beside the results, then put this line into it:\n{line}"
 
 
-@pytest.mark.parametrize("paper", papers())
+@pytest.mark.parametrize("paper", [*papers(), "scoreboard"])
 def test_the_numbers_of_the_text_are_those_of_the_claims_and_tables_that_it_names_beside_them(paper):
     text = re.sub(r"<!--.*?-->", "", paragraph(paper), flags=re.DOTALL)
     for part in re.split(r"\n\n|\n- ", text):
@@ -72,3 +73,16 @@ def test_the_readme_says_of_g2_what_is_kept():
     assert ends.loc[("G2 - seeds", detector, "1 of 5"), 1] < 0 < ends.loc[("G2 - seeds", detector, "5 of 5"), 0]
     low, high = ends.loc[("G2 - G0", detector, "last - first")]
     assert low < 0 < high and ends.loc[("G2 - G0", tags, "last - first"), 0] > 0
+
+
+def test_the_readme_says_of_the_scoreboard_what_is_kept():
+    """Thresholds teach less than any rule that uses saliency; the paper of 2017 with G2 does best, EPS prints most."""
+    swaps = pd.read_csv(project_folder() / "figures/toy/scoreboard/swaps.csv")
+    alone = swaps["fusion"] == "threshold"
+    low, high, least, most = (f"{each:.0f}" for part in (swaps[alone], swaps[~alone])
+                              for each in part["segmenter, val"].agg(["min", "max"]))
+    readme = " ".join((project_folder() / "README.md").read_text(encoding="utf-8").split())
+    assert f"teach it {low} to {high} % mIoU" in readme and f"{least} to {most} %, whichever rule" in readme
+    board = pd.read_csv(project_folder() / "figures/toy/scoreboard/scoreboard.csv").dropna(subset="printed, VOC val")
+    best = board.set_index("paper")[["printed, VOC val", "one segmenter on them, val"]].idxmax()
+    assert best.tolist() == ["Lee et al. 2021", "Oh et al. 2017"]

@@ -161,7 +161,7 @@ def test_the_kept_pages_are_what_is_made_of_the_kept_results(tmp_path):
     write_gallery(figures, notebooks)
     made = [path.relative_to(figures) for pattern in ("README.md", "notebook.md", "*.html", "*.svg")
             for path in figures.rglob(pattern)]
-    assert sum(path.name == "notebook.md" for path in made) == 6
+    assert sum(path.name == "notebook.md" for path in made) == 7
     for name in made:
         assert (figures / name).read_bytes() == (kept / name).read_bytes(), name
         if name.suffix == ".md":

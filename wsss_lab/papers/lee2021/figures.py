@@ -516,7 +516,7 @@ def fig6(run: Session) -> Drawn:
 def span(counts: np.ndarray, areas: np.ndarray) -> str:
     """Numbers of objects and their mean area in words, as in "2 to 4 objects, each 5 % of the image"."""
     low, high = counts.min(), counts.max()
-    number = f"{low} to {high} objects" if low < high else f"{low} object{'s' * (low > 1)}"
+    number = f"{low} to {high} objects" if low < high else f"{low} object{'s' if low > 1 else ''}"
     return f"{number},\neach {100 * areas.mean():.0f} % of\nthe image"
 
 

@@ -315,8 +315,8 @@ def test_code_without_a_source_file_is_refused(monkeypatch):
 
 # Modules with definitions that find code or files by names which only a run knows, or hand on a module.
 BLIND = {f"wsss_lab.lab.{name}" for name in (
-    "book", "cluster", "doctor", "fingerprint", "pictures", "pool", "progress", "provenance", "published",
-    "registry", "session", "teaching")}
+    "book", "cluster", "doctor", "fingerprint", "pictures", "pool", "progress", "provenance", "registry",
+    "session", "teaching")}
 
 
 def test_no_step_reaches_what_cannot_be_followed():

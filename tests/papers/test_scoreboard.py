@@ -10,7 +10,7 @@ from step_graph import functions, graph
 from wsss_lab.data.views import EvalView, TrainView
 from wsss_lab.papers.scoreboard import figures, tables
 from wsss_lab.papers.scoreboard import route as scoreboard
-from wsss_lab.papers.scoreboard.route import DETECTORS, FUSIONS, MAPS, REFINEMENTS, SWAPS
+from wsss_lab.papers.scoreboard.route import DETECTORS, FUSIONS, MAPS, REFINEMENTS, SWAPS, Labels
 from wsss_lab.refinement.dense_crf import V1
 
 SIDE = 4
@@ -112,9 +112,28 @@ def test_papers_labels_and_networks_are_their_own_and_the_segmenter_is_one(route
         assert taught.settings["schedule"] == route.guided.scale.segmenter.settings()
 
 
+def test_each_saliency_is_the_output_that_its_paper_makes(routes):
+    route = routes[0]
+    of = {name: route.saliency(name) for name in DETECTORS}
+    assert of["erasing"].name == "S3" and of["erasing"].step == route.of["chaudhry2017"].hierarchy()
+    assert of["boxes"].step == route.guided.saliency_maps() and "grabcut_targets" in functions(of["boxes"].step)
+    assert functions(of["unsupervised"].step) == ["unsupervised_frames"]
+    assert any("masks of other objects" in each for each in of["masks"].step.pixel_labels())
+
+
+def test_shown_are_the_images_with_most_tags(routes, monkeypatch):
+    run = TablesRun("scoreboard", "quick", routes, lambda run, *_: {"masks": run.draw_frames(8, run.images)}, images=8)
+    run.compute = lambda *steps: None
+    shown = []
+    monkeypatch.setattr(figures.SplitPictures, "image", lambda self, index, title="": shown.append(index))
+    figures.ways_shown(run, [Labels("EPS", "G2", "masks")], 3)
+    tags = run.view("train").tags.sum(1)
+    assert len(set(shown)) == 3 and min(tags[shown]) >= max(np.delete(tags, shown)) and max(tags) > min(tags)
+
+
 def make(run: TablesRun, name: str, settings: dict) -> dict:
     assert name == "score_masks", name
-    counts = run.draw(50, run.images, 11, 12)
+    counts = run.draw(50, run.images, 9, 10)
     return {"confusions": counts}
 
 

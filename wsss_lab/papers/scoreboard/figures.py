@@ -91,7 +91,7 @@ def ways_shown(run: Session, ways: Sequence[Labels], count: int = 4) -> Drawn:
     run.compute(*(run.route.labels(way) for way in ways))
     columns = [(str(way).replace(" + ", "\n"), partial(pictures.stored, run.route.labels(way)["masks"]))
                for way in ways]
-    figure = pictures.grid(ranked(-pictures.view.tags.sum(1))[:count],
+    figure = pictures.grid(ranked(pictures.view.tags.sum(1))[:count],
                            [("image", pictures.image), *columns, ("truth", pictures.truth)])
     return Drawn(figure, "Labels made in some ways", f"{count} training images with most tags, their labels by "
                                                      f"{'; '.join(map(str, ways))}, and the truth.")

@@ -1,7 +1,8 @@
 """The parts of the five papers in each other's places: class maps x saliency x fusion x refinement.
 
 All else is the same for all: one world, image tags known, one segmenter and one training of it (those of Oh et al.
-2017). Class maps are looked at once per image, each tag's largest value is 1. Thresholds are those that do best on dev,
+2017). Networks look at an image once for their class maps (attention's in its three sizes, whose maximum the maps are),
+each tag's largest value is 1. Thresholds are those that do best on dev,
 one for each kind of maps and fusion: dev's pixel labels are the only ones that pseudo-masks rest on.
 """
 

@@ -190,6 +190,21 @@ def test_a_disk_without_room_for_the_content_is_told_before(tmp_path, monkeypatc
     assert f"not enough room for the files of {name}" in refused(written(tmp_path / name), tmp_path / "folder").problem
 
 
+def test_of_a_zip_only_what_is_wanted_has_to_find_room(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(archives, "require_room", lambda folder, size, *_: asked.append(size))
+    extract(written(tmp_path / "a.zip"), tmp_path / "folder", ["*/1.jpg"])
+    assert asked == [len(FILES["set/images/1.jpg"])]
+
+
+def test_what_python_itself_refuses_is_refused_too(tmp_path, monkeypatch):
+    def refuse(member, folder):
+        raise tarfile.AbsolutePathError(member)
+
+    monkeypatch.setattr(tarfile, "data_filter", refuse, raising=False)
+    assert "is refused by Python's data filter" in refused(written(tmp_path / "a.tar"), tmp_path / "folder").problem
+
+
 @pytest.mark.parametrize("step, after, kept", [("_write", "2.jpg", {}), ("_move_in", "2.jpg", {"set/images/1.jpg"})])
 @pytest.mark.parametrize("stop, error", [(KeyboardInterrupt(), KeyboardInterrupt),
                                          (OSError(errno.ENOSPC, "No space left on device"), DataError)])

@@ -133,8 +133,13 @@ def _zip_members(archive: Path) -> Iterator[Member]:
 def _tar_members(archive: Path) -> Iterator[Member]:
     with tarfile.open(archive) as opened:
         for info in opened:
-            problem = "" if info.isreg() or info.isdir() else "is a link or a device"
-            yield Member(info.name, info.isdir(), info.size, info.mtime, problem or _name_problem(info.name),
+            problem = _name_problem(info.name) if info.isreg() or info.isdir() else "is a link or a device"
+            if not problem and hasattr(tarfile, "data_filter"):  # Python's own look, of 3.11.4 and later
+                try:
+                    tarfile.data_filter(info, str(archive.parent))
+                except tarfile.FilterError as error:
+                    problem = f"is refused by Python's data filter ({error})"
+            yield Member(info.name, info.isdir(), info.size, info.mtime, problem,
                          lambda info=info: opened.extractfile(info))
         # tarfile takes whatever is no header for the end of the archive; a sound one ends with a block of zeros.
         opened.fileobj.seek(opened.offset)
@@ -160,11 +165,14 @@ def _name_problem(name: str) -> str:
 
 def _unpack(archive: Path, temporary: Path, members: Sequence[str] | None, again: str) -> dict[str, int]:
     """Write the wanted members below a folder; the sizes of the files by their names."""
-    least = 0 if members else archive.stat().st_size  # no archive tells quickly what all of it takes
+    least = 0 if members else archive.stat().st_size  # a tar has no list of its members
+    if zipfile.is_zipfile(archive):
+        with zipfile.ZipFile(archive) as opened:
+            least = sum(info.file_size for info in opened.infolist() if _is_wanted(info.filename, members))
     require_room(temporary, least, f"the files of {archive.name}", again)
     sizes: dict[str, int] = {}
     for member in _members(archive):
-        if members and not any(fnmatchcase(member.name.removeprefix("./"), pattern) for pattern in members):
+        if not _is_wanted(member.name, members):
             continue
         if member.problem:
             raise DataError(f"{archive}: the entry '{member.name}' {member.problem}",
@@ -179,6 +187,10 @@ def _unpack(archive: Path, temporary: Path, members: Sequence[str] | None, again
                         f"files named like {', '.join(members)}" if members else "files",
                         f"delete it (rm {archive}), then: {again}")
     return sizes
+
+
+def _is_wanted(name: str, members: Sequence[str] | None) -> bool:
+    return not members or any(fnmatchcase(name.removeprefix("./"), pattern) for pattern in members)
 
 
 def _write(member: Member, path: Path) -> None:

@@ -14,6 +14,7 @@ from wsss_lab.lab.artifacts import Artifacts
 from wsss_lab.lab.explorer import explorer
 from wsss_lab.lab.gallery import VERDICTS, write_gallery
 from wsss_lab.lab.notebooks import OWN, find_notebooks, project_folder
+from wsss_lab.lab.published import main_rows
 from wsss_lab.lab.runs import read_all
 from wsss_lab.measure.claims import FINAL, Verdict
 
@@ -215,3 +216,18 @@ def test_an_empty_folder_gives_a_page_that_says_what_to_run_and_one_that_cannot_
     (tmp_path / "file").touch()
     with pytest.raises(StoreError, match="file"):
         write_gallery(tmp_path / "file")
+
+
+def test_main_rows_stand_beside_what_is_printed(tmp_path):
+    """Values of a made-up table, and that no main row is lost among the kept ones: a renamed column would empty it."""
+    results = Artifacts(tmp_path / "toy/oh2017", settings={}, seeds=(0, 1, 2))
+    table = {"method": ["G0", "G2"], "mIoU paper": [45.8, 51.2], "mIoU ours": [float("nan"), 48.06],
+             "95 %": ["", "[47, 49] %"]}
+    results.table("table2", pd.DataFrame(table), title="Guides", protocol="val")
+    page = write_gallery(tmp_path).read_text()
+    assert re.findall(r"^\| (.*G\d) \| (.*) \| (.*) \|$", page, re.M) == [
+        ("**oh2017** G0", "45.8", "–"), ("G2", "51.2", "48.1 [47, 49]")]
+
+    shown = (project_folder() / "figures/README.md").read_text()
+    cells = re.findall(r"^\| (?:\*\*\w+\*\* )?(.*?) \| (?:[\d.]+|–) \| ([\d.]+) \[", shown, re.M)
+    assert [name for name, _ in cells] == main_rows()["name"].tolist()

@@ -10,16 +10,20 @@ Pages are made from the manifests and the files beside them and hold nothing els
 time and are the same whenever the results are. All links are relative.
 """
 
+import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+import pandas as pd
 
 from wsss_lab.lab import tables
 from wsss_lab.lab.artifacts import MANIFEST, verdict_line, write_files
 from wsss_lab.lab.escape import in_markdown
 from wsss_lab.lab.explorer import EXPLORER, FILLED, VERDICTS, anchor, explorer
 from wsss_lab.lab.notebooks import Notebook, project_folder
+from wsss_lab.lab.published import main_rows
 from wsss_lab.lab.runs import RECORD, Saved, read_all
 from wsss_lab.lab.twins import TWIN, alt, artifact, twin
 from wsss_lab.measure.claims import FINAL, POINTING, SEEDS_FOR_A_VERDICT
@@ -94,6 +98,7 @@ def _front(found: Sequence[Saved], twins: Sequence[Saved]) -> Iterator[str]:
         yield "Nothing has been made yet: run `make reproduce`."
         return
     yield from _grid(found)
+    yield from _main_rows(found)
     yield ("## Pages\n\nTables and figures of the papers, made again by this project, with the papers' numbers beside"
            " ours. `wsss gallery` makes these pages from the files beside them.\n")
     yield f"| page | trainings | tables | figures | claims |\n| --- {'| ---: ' * 3}| --- |"
@@ -126,6 +131,46 @@ def _grid(found: Sequence[Saved]) -> Iterator[str]:
             yield f"| {name}[{saved.profile}]({_place(saved)}) | {' &nbsp;'.join(groups)} |"
     shown = dict.fromkeys(saved.profile for saved in claimed)
     yield f"\n{' · '.join(f'{profile}: {WORLDS[profile]}' for profile in shown)}.\n"
+
+
+def _main_rows(found: Sequence[Saved]) -> Iterator[str]:
+    """The papers' main rows, printed values beside ours in each profile. Nothing where no table has any."""
+    profiles = list(dict.fromkeys(saved.profile for saved in found))
+    lines = []
+    for paper, rows in main_rows().groupby("paper", sort=False):
+        for row in rows.itertuples():
+            cells = {saved.profile: _cell(saved, row) for saved in found if saved.paper == paper}
+            printed = next((cell["paper"] for cell in cells.values() if cell), tables.NOTHING)
+            ours = [(cells.get(profile) or {}).get("ours", tables.NOTHING) for profile in profiles]
+            if any(cells.values()):
+                first = not lines or f"**{paper}**" not in "".join(lines)
+                lines.append(f"| {f'**{paper}** ' * first}{row.name} | {' | '.join([printed, *ours])} |")
+    if lines:
+        yield ("## Main rows\n\nmIoU in per cent, as printed and as measured here, with 95 % intervals: over images and"
+               f" trainings, or over images alone where there is one training. {tables.NOTHING}: not measured.\n")
+        yield f"| row | printed | {' | '.join(profiles)} |\n| --- | ---: |{' ---: |' * len(profiles)}"
+        yield from lines
+        yield ""
+
+
+def _cell(saved: Saved, row: Any) -> dict[str, str] | None:
+    """The printed value and ours of a main row; None where the profile has no such row."""
+    path = saved.folder / f"{row.table}.csv"
+    if row.table not in saved.artifacts or not path.is_file():
+        return None
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    wanted = dict(part.split("=") for part in row.where.split(";"))
+    paper, ours = f"{row.column} paper", f"{row.column} ours"
+    within = next((name for name in (f"{row.column} 95 %", "95 %") if name in table), "")
+    if not {*wanted, paper, ours, within} <= {*table.columns}:
+        return None
+    rows = table[(table[list(wanted)] == list(wanted.values())).all(axis=1)]
+    if rows.empty:
+        return None
+    values = pd.to_numeric(rows[[paper, ours]].iloc[0], errors="coerce")
+    text = [tables.NOTHING if math.isnan(value) else f"{value:.1f}" for value in values]
+    interval = "" if math.isnan(values[ours]) else " " + rows[within].iloc[0].removesuffix(" %")
+    return {"paper": text[0], "ours": text[1] + interval}
 
 
 def _claims(saved: Saved) -> list[tuple[str, str]]:

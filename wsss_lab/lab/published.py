@@ -42,6 +42,12 @@ def mismatches(paper: str = "") -> "pd.DataFrame":
     return _of(paper, "mismatches")
 
 
+def main_rows() -> "pd.DataFrame":
+    """The rows of the papers' tables that say most: paper, name, table, where ("column=value", separated by ";"), and
+    column, whose printed value, ours and our interval are the table's "<column> paper", "<column> ours" and so on."""
+    return _read("main_rows")
+
+
 def _of(paper: str, name: str) -> "pd.DataFrame":
     table = _read(name)
     return table[table["paper"] == _known(paper)].reset_index(drop=True) if paper else table

@@ -1,13 +1,17 @@
-"""How long networks of the toy world must learn: each kind on its schedule and on one twice as long, on dev.
+"""How long, and how exactly, networks of the toy world must learn: each kind on its schedule, on one twice as long, and
+in half precision, on dev.
 
-    python benchmarks/toy_schedules.py [detector segmenter]
+    python benchmarks/toy_schedules.py [--twice] [kind ...]
+    WSSS_PRECISION=bf16 python benchmarks/toy_schedules.py [kind ...]
 
-Dev has scenes of its own; val is never opened. The saliency detector learns from its own set and is compared by the
-IoU of its salient pixels with all objects; the segmenter learns from the training masks (full supervision) and is
-compared by mIoU. No row of a paper is looked at. Results are lines of benchmarks/results/toy_schedules.csv; trainings
-go to the run store, so that an interrupted comparison goes on.
+Dev has scenes of its own; val is never opened. A saliency detector is compared by the IoU of its salient pixels with
+all objects, segmenters by the mIoU that they reach from the training masks (full supervision), whatever learns from
+tags by its mean average precision, but EPS, which gives no scores of tags, by the mIoU of its pseudo-masks. No row of a
+paper is looked at. Results are lines of benchmarks/results/toy_schedules.csv; trainings go to a run store of each
+precision, so that an interrupted comparison goes on.
 """
 
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,43 +21,69 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from wsss_lab.evaluation.confusion import mean_iou
+from wsss_lab.evaluation.confusion import mean_iou, nan_mean
+from wsss_lab.evaluation.precision_recall import average_precisions
 from wsss_lab.evaluation.saliency_scores import foreground_iou
 from wsss_lab.lab.session import Session, start
 from wsss_lab.lab.steps import Step
-from wsss_lab.papers.oh2017.route import Route
+from wsss_lab.networks.machine import Machine
 
 RESULTS = Path(__file__).parent / "results" / "toy_schedules.csv"
-FACTORS, SEEDS = (1, 2), 3
+SEEDS = 3
+
+# Kind -> paper, the schedule in its scale, and the training's step that scores or labels dev: "counts" of salient
+# pixels, "confusions", or "scores" of tags.
+KINDS: dict[str, tuple[str, str, Callable[[Any], Step]]] = {
+    "detector": ("oh2017", "saliency", lambda route: route.saliency_score("dev")),
+    "GAP network": ("oh2017", "classifier", lambda route: route.class_maps("HighRes", "dev")),
+    "segmenter": ("oh2017", "segmenter", lambda route: route.scored("full", split="dev")),
+    "attention network": ("chaudhry2017", "attention", lambda route: route.volumes("dev")),
+    "joint rounds": ("chaudhry2017", "round", lambda route: route.scored("full", split="dev")),
+    "fusion network": ("roy2017", "schedule", lambda route: route.prediction("w/o att inference", "dev")),
+    "single stage": ("araslanov2020", "schedule", lambda route: route.prediction("ours", "dev")),
+    "DeepLabv3+": ("araslanov2020", "second",
+                   lambda route: route.score(route.second_labels("full", "main", "dev"), "dev")),
+    "EPS": ("lee2021", "classifier", lambda route: route.score(route.masks("adaptive", "dev"), "dev")),
+}
 
 
-#: Kind -> its schedule in a scale, the step that scores it on dev, the file of counts there, and their score.
-KINDS: dict[str, tuple[str, Callable[[Route], Step], str, Callable]] = {
-    "detector": ("saliency", lambda route: route.saliency_score("dev"), "counts", foreground_iou),
-    "segmenter": ("segmenter", lambda route: route.score(route.prediction(route.trained("full"), split="dev"), "dev"),
-                  "confusions", mean_iou)}
+def score(run: Session, step: Step) -> float:
+    """Of one training, in per cent."""
+    found = run.load(step)
+    if "confusions" in found:
+        return 100 * float(mean_iou(found["confusions"].sum(0)))
+    if "counts" in found:
+        return 100 * float(foreground_iou(found["counts"].sum(0)))
+    tags = run.load(run.routes[0].world.train_view("dev")).tags
+    return 100 * nan_mean(average_precisions(np.asarray(found["scores"])[:, -tags.shape[1]:], tags))
 
 
-def scores(run: Session, kind: str, factor: int) -> dict[str, Any]:
+def scores(kind: str, factor: int) -> dict[str, Any]:
     """The columns of a kind's line: one training per seed, on a schedule that is `factor` times as long."""
-    schedule, score, name, of = KINDS[kind]
-    usual = getattr(run.route.scale, schedule)
+    paper, schedule, of = KINDS[kind]
+    run = start(paper, "toy", seeds=SEEDS, figures="")
+    usual = getattr(run.routes[0].scale, schedule)
     longer = replace(usual, iterations=factor * usual.iterations)
-    steps = [score(replace(route, scale=replace(route.scale, **{schedule: longer}))) for route in run.routes]
+    steps = [of(replace(route, scale=replace(route.scale, **{schedule: longer}))) for route in run.routes]
     run.compute(*steps)
-    found = [100 * float(of(run.load(step)[name].sum(0))) for step in steps]
+    found = [score(run, step) for step in steps]
     return {"kind": kind, "iterations": longer.iterations, "batch": longer.batch,
-            **{f"dev IoU, seed {seed}": round(value, 2) for seed, value in enumerate(found)},
+            "precision": Machine.here().precision,
+            **{f"dev, seed {seed}": round(value, 2) for seed, value in enumerate(found)},
             "mean": round(float(np.mean(found)), 2)}
 
 
 def main() -> None:
-    run = start("oh2017", "toy", seeds=SEEDS, figures="")
-    found = pd.DataFrame([scores(run, kind, factor) for kind in sys.argv[1:] or KINDS for factor in FACTORS])
-    kept = pd.read_csv(RESULTS) if RESULTS.exists() else found[:0]
-    together = pd.concat([kept[~kept["kind"].isin(found["kind"])], found])
-    together.to_csv(RESULTS, index=False, lineterminator="\n")
-    print(together.to_string(index=False))
+    os.environ["WSSS_CACHE"] = f"build/toy_schedules/{Machine.here().precision}"  # keys don't tell precisions apart
+    kinds, factor = [each for each in sys.argv[1:] if each != "--twice"] or list(KINDS), 1 + ("--twice" in sys.argv)
+    for kind in kinds:
+        line, found = scores(kind, factor), pd.read_csv(RESULTS)
+        key = ["kind", "iterations", "precision"]
+        old = (found[key] == [line[name] for name in key]).all(axis=1)
+        found = pd.concat([found[~old], pd.DataFrame([line])]).sort_values(key, key=lambda column: column.map(
+            {name: place for place, name in enumerate(KINDS)}) if column.name == "kind" else column)
+        found.to_csv(RESULTS, index=False, lineterminator="\n")
+        print(found.to_string(index=False), flush=True)
 
 
 if __name__ == "__main__":

@@ -81,6 +81,14 @@ def test_sparse_matrices_take_over_where_there_are_many_planes(planes, way, monk
     assert torch.equal(pamr(images, soft_masks(images, planes)), marked)
 
 
+@pytest.mark.parametrize("planes", [FEW, MANY])
+def test_inside_a_training_in_half_precision_it_keeps_its_own(planes):
+    images, masks = torch.rand(1, 3, 8, 8), torch.rand(1, planes, 8, 8)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = pamr(images, masks, (1, 2))
+    assert found.dtype == torch.float32 and torch.equal(found, pamr(images, masks, (1, 2)))
+
+
 def test_faint_texture_does_not_underflow():
     """Differences of 1e-4 over a variance of 1e-8: the exponential of such a kernel is 0 for every neighbour."""
     weights = affinities(0.5 + 1e-4 * pictures(1, 20, 30).float(), bandwidth="paper")

@@ -142,9 +142,13 @@ def _variance(images: Tensor, around: list[Tensor], samples: int) -> Tensor:
 
 
 def _iterate(weights: Tensor, masks: Tensor, dilations: Sequence[int], iterations: int) -> Tensor:
-    """Eq. 7, one or more times: weights (B, N, H, W), masks (B, K, H, W) -> (B, K, H, W)."""
+    """Eq. 7, one or more times: weights (B, N, H, W), masks (B, K, H, W) -> (B, K, H, W).
+
+    In full precision also inside a training that isn't: torch has no sparse product of bf16 on a CPU.
+    """
     sparse = masks.device.type == "cpu" and masks.shape[1] >= SPARSE_PLANES
-    return (_by_matrices if sparse else _by_slices)(weights, masks, dilations, iterations)
+    with torch.autocast(masks.device.type, enabled=False):
+        return (_by_matrices if sparse else _by_slices)(weights, masks, dilations, iterations)
 
 
 def _by_slices(weights: Tensor, masks: Tensor, dilations: Sequence[int], iterations: int) -> Tensor:

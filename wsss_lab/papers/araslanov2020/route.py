@@ -191,8 +191,8 @@ _TOY_NETS = {"VGG16": replace(_TOY, family="vgg", blocks=TOY_BLOCKS),
              "ResNet-101": replace(_TOY, family="resnet", blocks=TOY_RESNET_DEEP_BLOCKS)}
 _TOY_SCHEDULE = Schedule(120, 16, 0.02, "sgd", "poly", head_lr=PUBLISHED.head_lr)
 _TOY_LABELLED = Schedule(300, 8, 1e-3, head_lr=3.0)
-_PHOTO = replace(oh2017.SCALES["photos"].backbone, width=32, aspp=_SMALL_ASPP)
-_PHOTO_SCHEDULE = Schedule(160, 8, 1e-4, head_lr=10.0)
+_GUIDED = oh2017.SCALES["photos"]
+_PHOTO = replace(_GUIDED.backbone, width=32, aspp=_SMALL_ASPP)
 _PAPER = Backbone("wide_resnet", WIDE_RESNET38, PUBLISHED.width, aspp=PUBLISHED.aspp, dropout=PUBLISHED.dropout,
                   side=PUBLISHED.side)
 _PAPER_NETS = {name: replace(_PAPER, family=family, blocks=blocks, side=PUBLISHED.exchanged_side)
@@ -206,8 +206,8 @@ SCALES = {
                    **_SMALL),
     "toy": Scale(_TOY, _TOY_SCHEDULE, _TOY_LABELLED, _TOY_LABELLED, _TOY_NETS, pretraining=Schedule(500, 64, 3e-3),
                  **_SMALL),
-    "photos": Scale(_PHOTO, _PHOTO_SCHEDULE, _PHOTO_SCHEDULE, _PHOTO_SCHEDULE, mask_side=64,
-                    scales=(1.0,), exchanged_scales=(1.0,), aspp_statistics="trained"),
+    "photos": Scale(_PHOTO, _GUIDED.classifier, _GUIDED.classifier, _GUIDED.segmenter, mask_side=64, scales=(1.0,),
+                    exchanged_scales=(1.0,), aspp_statistics="trained"),
     "voc": Scale(_PAPER, paper_schedule(PUBLISHED.epochs), paper_schedule(PUBLISHED.cam_epochs),
                  paper_schedule(PUBLISHED.epochs), _PAPER_NETS, {
                      name: paper_schedule(epochs, PUBLISHED.resnet50_lr if name == "ResNet-50" else PUBLISHED.lr)

@@ -259,7 +259,7 @@ SCALES = {
     "quick": Scale(_TOY.backbone, Schedule(8, 8), Schedule(6, 8), True, _TOY.image_scale),
     "toy": Scale(_TOY.backbone, Schedule(500, 8, 1e-3, head_lr=10.0), Schedule(400, 8, 1e-3, head_lr=10.0), True,
                  _TOY.image_scale),
-    "photos": Scale(_PHOTOS.backbone, Schedule(160, 8, 1e-4, head_lr=10.0), _PHOTOS.segmenter),
+    "photos": Scale(_PHOTOS.backbone, _PHOTOS.classifier, _PHOTOS.segmenter),
     "voc": Scale(_VOC.backbone, _PRINTED, _PRINTED),
 }
 

@@ -140,7 +140,8 @@ def reproduce(
         state = "FAILED, see the end" if outcome.failure else "done"
         print(f"   {state}, {outcome.seconds / 60:.1f} min", flush=True)
         folder = figures / profile / item.paper
-        reports.append(summary.report(outcome, folder, summary.promised_artifacts(item.paper),
+        promised = () if profile == profiles.LESSON else summary.promised_artifacts(item.paper)  # it shows kept ones
+        reports.append(summary.report(outcome, folder, promised,
                                       summary.waived_artifacts(item.paper, profile),
                                       runs.save(folder, outcome, given, Store())))
     print(summary.render(reports, profile, _update_gallery(figures, profile)))

@@ -302,7 +302,7 @@ def segmenters(profile: str) -> dict[str, tuple[str, str]]:
 def taught(profile: str) -> dict[str, tuple[str, ...]]:
     """Labels that segmenters learn from in a profile -> names of these segmenters."""
     if profile == "photos":
-        return {name: (_PHOTO_SEGMENTER,) for name in ("adaptive", "CAM")}
+        return {name: (_PHOTO_SEGMENTER,) for name in ("adaptive", "CAM", "full")}
     rows = trained_rows(profile)
     return {labels: nets for labels, nets in TAUGHT.items() if labels in rows or labels not in ROWS}
 

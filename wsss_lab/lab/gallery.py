@@ -150,7 +150,15 @@ def _main_rows(found: Sequence[Saved]) -> Iterator[str]:
                f" trainings, or over images alone where there is one training. {tables.NOTHING}: not measured.\n")
         yield f"| row | printed | {' | '.join(profiles)} |\n| --- | ---: |{' ---: |' * len(profiles)}"
         yield from lines
-        yield ""
+        worlds: dict[str, dict[str, list[str]]] = {}
+        for saved in found:
+            world = next((entry["settings"]["world"] for entry in saved.artifacts.values()
+                          if "world" in entry.get("settings", ())), "")
+            if saved.paper in set(main_rows()["paper"]) and world:
+                worlds.setdefault(saved.profile, {}).setdefault(world, []).append(saved.paper)
+        told = [f"{profile}: " + ", ".join(f"{world} ({', '.join(papers)})" * (len(each) > 1) or world
+                                           for world, papers in each.items()) for profile, each in worlds.items()]
+        yield f"\n{in_markdown('; '.join(told))}.\n" if told else ""
 
 
 def _cell(saved: Saved, row: Any) -> dict[str, str] | None:

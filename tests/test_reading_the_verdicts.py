@@ -86,3 +86,16 @@ def test_the_readme_says_of_the_scoreboard_what_is_kept():
     board = pd.read_csv(project_folder() / "figures/toy/scoreboard/scoreboard.csv").dropna(subset="printed, VOC val")
     best = board.set_index("paper")[["printed, VOC val", "one segmenter on them, val"]].idxmax()
     assert best.tolist() == ["Lee et al. 2021", "Oh et al. 2017"]
+
+
+def test_the_readme_says_of_eps_on_photographs_what_is_kept():
+    """Adaptive selection gains most where least is salient, a change beyond doubt; EPS is ahead of CAM."""
+    folder = project_folder() / "figures/photos/lee2021"
+    kept = pd.read_csv(folder / "when.csv").set_index(["effect", "part"])
+    first, last = (f"{kept.loc[('adaptive - naive', part), 'effect ours']:.1f}" for part in ("1 of 5", "5 of 5"))
+    assert re.search(r"\[-.*, -", kept.loc[("adaptive - naive", "last - first"), "effect 95 %"])
+    rows = pd.read_csv(folder / "table4.csv").set_index(["method", "refinement"])
+    gain = f"{rows.loc[('EPS', 'none'), 'over CAM ours']:.0f}"
+    readme = " ".join((project_folder() / "README.md").read_text(encoding="utf-8").split())
+    assert f"(left: {first} points) and little where it sees them ({last})" in readme
+    assert f"worth {gain} points over CAM" in readme

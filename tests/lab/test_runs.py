@@ -54,7 +54,7 @@ def store(tmp_path):
 def steps(store):
     """A training of an earlier run, two of this one, and a step whose result is gone."""
     found = [step_of(0, schedule={"iterations": 1}), step_of(1, schedule={"iterations": 2}), step_of(2), step_of(3)]
-    facts = [{"seconds": 60, "peak_memory_mb": 512.5, "created": EARLIER},
+    facts = [{"seconds": 60, "peak_memory_mb": 512.5, "created": EARLIER, "precision": "bf16"},
              {"seconds": 30, "peak_memory_mb": 700.0, "created": LATER},
              {"seconds": 6, "peak_memory_mb": float("nan"), "created": LATER}]
     for step, about in zip(found, facts, strict=False):
@@ -67,6 +67,7 @@ def test_a_record_adds_up_what_the_steps_took_whichever_run_made_them(store, ste
     assert made["steps"] == {"run": 2, "reused": 1, "gone": 1}
     assert made["minutes"] == {"notebook": 1.5, "computing": 1.6}
     assert made["trainings"] == 2 and made["training_seconds"] == 45
+    assert made["precision"] == "bf16"
     assert made["peak_memory_mb"] == 700 and made["peak_gpu_memory_mb"] is None
     assert made["workers"] == 3 and made["device"] == "cpu"
     assert made["settings"] == {"profile": "toy", "seeds": 2, "world_seed": 0, "tau": 0.3}

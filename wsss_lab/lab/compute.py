@@ -92,6 +92,10 @@ def run_step(step: Step, root: str | Path, gpu: int | None = None) -> float:
                              "the same code in all processes", "restart the kernel or the command")
         with provenance.measured() as facts, keeping_checkpoints(store.checkpoints(step)):
             outputs = several.call(step, store)
+        if step.trains:
+            from wsss_lab.networks.machine import Machine
+
+            facts["precision"] = Machine.here().precision
         store.save(step, outputs, facts)
         shutil.rmtree(store.checkpoints(step), ignore_errors=True)
     except LabError:

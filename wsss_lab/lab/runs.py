@@ -63,6 +63,7 @@ def record(outcome: Outcome, parameters: Mapping[str, Any], store: Store) -> dic
         minutes: of the `notebook`, and of `computing`: the sum over all steps in the store, run or reused
         peak_memory_mb, peak_gpu_memory_mb: the most that a single step took; None where it isn't known
         trainings, training_seconds: how many steps are trainings, and the median of their times (None without any)
+        precision: of the trainings (see WSSS_PRECISION), None where it isn't known
         machine: cpu, cores, memory_gib, and gpu where one was used; the GPU is that of the steps
     """
     known = [store.look(store.root / name, contents=False) for name in outcome.steps]
@@ -86,6 +87,7 @@ def record(outcome: Outcome, parameters: Mapping[str, Any], store: Store) -> dic
         "peak_gpu_memory_mb": most("peak_gpu_memory_mb"),
         "trainings": len(trained),
         "training_seconds": round(statistics.median(trained), 2) if trained else None,
+        "precision": ", ".join(sorted({each["precision"] for each in found if "precision" in each})) or None,
         "device": ", ".join(sorted({each["device"] for each in found})),
         "machine": {"cpu": provenance.processor(), "cores": provenance.cores(),
                     "memory_gib": round(provenance.memory_gib(), 1), **({"gpu": ", ".join(gpus)} if gpus else {})},

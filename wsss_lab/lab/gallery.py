@@ -138,30 +138,31 @@ def _main_rows(found: Sequence[Saved]) -> Iterator[str]:
     profiles = list(dict.fromkeys(saved.profile for saved in found))
     lines = []
     for paper, rows in main_rows().groupby("paper", sort=False):
+        name = f"**{paper}** "
         for row in rows.itertuples():
-            cells = {saved.profile: _cell(saved, row) for saved in found if saved.paper == paper}
-            printed = next((cell["paper"] for cell in cells.values() if cell), tables.NOTHING)
-            ours = [(cells.get(profile) or {}).get("ours", tables.NOTHING) for profile in profiles]
-            if any(cells.values()):
-                first = not lines or f"**{paper}**" not in "".join(lines)
-                lines.append(f"| {f'**{paper}** ' * first}{row.name} | {' | '.join([printed, *ours])} |")
-    if lines:
-        yield ("## Main rows\n\nmIoU in per cent, as printed and as measured here, with 95 % intervals: over images and"
-               f" trainings, or over images alone where there is one training. {tables.NOTHING}: not measured.\n")
-        yield f"| row | printed | {' | '.join(profiles)} |\n| --- | ---: |{' ---: |' * len(profiles)}"
-        yield from lines
-        worlds: dict[str, dict[str, list[str]]] = {}
-        for saved in found:
-            world = next((entry["settings"]["world"] for entry in saved.artifacts.values()
-                          if "world" in entry.get("settings", ())), "")
-            if saved.paper in set(main_rows()["paper"]) and world:
-                worlds.setdefault(saved.profile, {}).setdefault(world, []).append(saved.paper)
-        told = [f"{profile}: " + ", ".join(f"{world} ({', '.join(papers)})" * (len(each) > 1) or world
-                                           for world, papers in each.items()) for profile, each in worlds.items()]
-        yield f"\n{in_markdown('; '.join(told))}.\n" if told else ""
+            cells = {saved.profile: cell for saved in found if saved.paper == paper if (cell := _cell(saved, row))}
+            if cells:
+                ours = [cells[profile][1] if profile in cells else tables.NOTHING for profile in profiles]
+                lines.append(f"| {name}{row.name} | {' | '.join([next(iter(cells.values()))[0], *ours])} |")
+                name = ""
+    if not lines:
+        return
+    yield ('<a id="main-rows"></a>\n\n## Main rows\n\nmIoU in per cent, as printed and as measured here, with 95 %'
+           " intervals: over images and trainings, or over images alone where there is one training. "
+           f"{tables.NOTHING}: not measured.\n")
+    yield f"| row | printed | {' | '.join(profiles)} |\n| --- | ---: |{' ---: |' * len(profiles)}"
+    yield from lines
+    worlds: dict[tuple[str, str], list[str]] = {}
+    for saved in found:
+        named = [entry["settings"]["world"] for entry in saved.artifacts.values()
+                 if "world" in entry.get("settings", {})]
+        if named and saved.paper in set(main_rows()["paper"]):
+            worlds.setdefault((saved.profile, named[0]), []).append(saved.paper)
+    told = [f"{profile}, on {world}: {', '.join(papers)}" for (profile, world), papers in worlds.items()]
+    yield f"\n{in_markdown('; '.join(told))}.\n" if told else ""
 
 
-def _cell(saved: Saved, row: Any) -> dict[str, str] | None:
+def _cell(saved: Saved, row: Any) -> tuple[str, str] | None:
     """The printed value and ours of a main row; None where the profile has no such row."""
     path = saved.folder / f"{row.table}.csv"
     if row.table not in saved.artifacts or not path.is_file():
@@ -178,7 +179,7 @@ def _cell(saved: Saved, row: Any) -> dict[str, str] | None:
     values = pd.to_numeric(rows[[paper, ours]].iloc[0], errors="coerce")
     text = [tables.NOTHING if math.isnan(value) else f"{value:.1f}" for value in values]
     interval = "" if math.isnan(values[ours]) else " " + rows[within].iloc[0].removesuffix(" %")
-    return {"paper": text[0], "ours": text[1] + interval}
+    return text[0], text[1] + interval
 
 
 def _claims(saved: Saved) -> list[tuple[str, str]]:

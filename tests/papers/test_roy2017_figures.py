@@ -268,3 +268,8 @@ def test_learning_curves_begin_after_the_warm_up(run, figures, of_photos):
     curves = [run.load(route.trained("full"))["curves"]["segmentation"] for route in run.routes]
     np.testing.assert_allclose(charts[1].lines[0].get_ydata(), np.mean(curves, 0)[1:])
     assert [line.get_label() for line in panels(of_photos["learning_curves"].figure)[0].lines[1::2]] == names[:1]
+
+
+def test_an_effect_that_is_not_measured_gets_no_empty_chart(figures, of_photos):
+    names = [[axes.get_title() for axes in panels(each["when_curves"].figure)] for each in (figures, of_photos)]
+    assert names == [["full - w/o neighbor", "full - w/o att unary"], ["full - w/o neighbor"]]

@@ -151,13 +151,14 @@ def compared(run: Session, ours: Mapping[str, Quantity], printed: Sequence[float
 
 
 def when_chart(run: Session, dials: Sequence[Dial]) -> Drawn:
-    """The effect of each dial on parts of the images, against the mean of what they are sorted by."""
-    figure, charts_of = charts.side_by_side(len(dials), (3.1 * len(dials), 2.9))
+    """The effect of each dial that is measured on parts of the images, against the mean of what they are sorted by."""
+    measured = [(dial, [_known(lambda dial=dial, part=part: (dial.value(part).value(run.results),
+                                                             dial.on(part).interval(run.results)))
+                        for part in range(dial.parts)]) for dial in dials]
+    measured = [each for each in measured if any(each[1])] or measured
+    figure, charts_of = charts.side_by_side(len(measured), (3.1 * len(measured), 2.9))
     told = []
-    for axes, dial in zip(charts_of, dials):
-        parts = [_known(lambda dial=dial, part=part: (dial.value(part).value(run.results),
-                                                      dial.on(part).interval(run.results)))
-                 for part in range(dial.parts)]
+    for axes, (dial, parts) in zip(charts_of, measured):
         at, found = zip(*(part or (np.nan, Interval(*[np.nan] * 3, 0, 0, "nothing")) for part in parts))
         charts.points(axes, at, found, charts.line_style(0)["color"], "o-", ms=4)
         axes.axhline(0, color="#888888", lw=0.9)

@@ -144,7 +144,8 @@ def _variance(images: Tensor, around: list[Tensor], samples: int) -> Tensor:
 def _iterate(weights: Tensor, masks: Tensor, dilations: Sequence[int], iterations: int) -> Tensor:
     """Eq. 7, one or more times: weights (B, N, H, W), masks (B, K, H, W) -> (B, K, H, W).
 
-    In full precision also inside a training that isn't: torch has no sparse product of bf16 on a CPU.
+    In full precision also inside a training that is not: autocast would turn the sparse product into one of bf16, which
+    torch (2.14.1) does not have on a CPU and ends with an error.
     """
     sparse = masks.device.type == "cpu" and masks.shape[1] >= SPARSE_PLANES
     with torch.autocast(masks.device.type, enabled=False):

@@ -51,7 +51,7 @@ help:  ## List the targets and options
 	@echo "wsss-lab: weakly supervised semantic segmentation, paper by paper"; echo
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo; echo "Options, with the values in force:"
-	@echo "  PAPER=$(PAPER)  PROFILE=$(PROFILE) (quick, lesson, toy, photos, voc)  SEEDS=$(SEEDS)  WORLD_SEED=$(WORLD_SEED)"
+	@echo "  PAPER=$(PAPER)  PROFILE=$(PROFILE) (quick, lesson, toy, toy-long, photos, voc)  SEEDS=$(SEEDS)  WORLD_SEED=$(WORLD_SEED)"
 	@echo "  DEVICE=$(DEVICE) (auto, cpu, cuda)  JOBS=$(JOBS)  OUT=folder  EXECUTED=folder, of notebooks"
 	@echo "  PARAMS='name=value ...'"
 	@echo "  ARTIFACT=paper/table, only this one: no notebook, and no training that it doesn't need"

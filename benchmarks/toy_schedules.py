@@ -1,7 +1,8 @@
-"""How long, and how exactly, networks of the toy world must learn: each kind on its schedule, on one twice as long, and
-in half precision, on dev.
+"""How long, and how exactly, networks of the toy world must learn: each kind on its schedule, on longer ones, and in
+half precision, on dev.
 
-    python benchmarks/toy_schedules.py [--twice] [kind ...]
+    python benchmarks/toy_schedules.py [--seeds 3] [kind ...]    # on the schedule of toy
+    python benchmarks/toy_schedules.py --longer [kind ...]       # doubled until that gains little, up to four times
     WSSS_PRECISION=bf16 python benchmarks/toy_schedules.py [kind ...]
 
 Dev has scenes of its own; val is never opened. A saliency detector is compared by the IoU of its salient pixels with
@@ -11,8 +12,9 @@ paper is looked at. Results are lines of benchmarks/results/toy_schedules.csv; t
 precision, so that an interrupted comparison goes on.
 """
 
+import argparse
+import math
 import os
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -29,7 +31,7 @@ from wsss_lab.lab.steps import Step
 from wsss_lab.networks.machine import Machine
 
 RESULTS = Path(__file__).parent / "results" / "toy_schedules.csv"
-SEEDS = 3
+LITTLE, LONGEST = 0.5, 4  # points that a doubled schedule gains where one goes on; times the schedule of toy
 
 # Kind -> paper, the schedule in its scale, and the training's step that scores or labels dev: "counts" of salient
 # pixels, "confusions", or "scores" of tags.
@@ -58,10 +60,10 @@ def score(run: Session, step: Step) -> float:
     return 100 * nan_mean(average_precisions(np.asarray(found["scores"])[:, -tags.shape[1]:], tags))
 
 
-def scores(kind: str, factor: int) -> dict[str, Any]:
+def scores(kind: str, factor: int, seeds: int) -> dict[str, Any]:
     """The columns of a kind's line: one training per seed, on a schedule that is `factor` times as long."""
     paper, schedule, of = KINDS[kind]
-    run = start(paper, "toy", seeds=SEEDS, figures="")
+    run = start(paper, "toy", seeds=seeds, figures="")
     usual = getattr(run.routes[0].scale, schedule)
     longer = replace(usual, iterations=factor * usual.iterations)
     steps = [of(replace(route, scale=replace(route.scale, **{schedule: longer}))) for route in run.routes]
@@ -73,17 +75,29 @@ def scores(kind: str, factor: int) -> dict[str, Any]:
             "mean": round(float(np.mean(found)), 2)}
 
 
+def noted(line: dict[str, Any]) -> None:
+    """Write a line among the results, in the place of one of the same kind, length and precision."""
+    found, key = pd.read_csv(RESULTS), ["kind", "iterations", "precision"]
+    old = (found[key] == [line[name] for name in key]).all(axis=1)
+    found = pd.concat([found[~old], pd.DataFrame([line])]).sort_values(key, key=lambda column: column.map(
+        {name: place for place, name in enumerate(KINDS)}) if column.name == "kind" else column)
+    found.to_csv(RESULTS, index=False, lineterminator="\n")
+    print(found[found["kind"] == line["kind"]].to_string(index=False), flush=True)
+
+
 def main() -> None:
+    asked = argparse.ArgumentParser()
+    asked.add_argument("kinds", nargs="*", default=list(KINDS))
+    asked.add_argument("--seeds", type=int, default=3)
+    asked.add_argument("--longer", action="store_true")
+    asked = asked.parse_args()
     os.environ["WSSS_CACHE"] = f"build/toy_schedules/{Machine.here().precision}"  # keys don't tell precisions apart
-    kinds, factor = [each for each in sys.argv[1:] if each != "--twice"] or list(KINDS), 1 + ("--twice" in sys.argv)
-    for kind in kinds:
-        line, found = scores(kind, factor), pd.read_csv(RESULTS)
-        key = ["kind", "iterations", "precision"]
-        old = (found[key] == [line[name] for name in key]).all(axis=1)
-        found = pd.concat([found[~old], pd.DataFrame([line])]).sort_values(key, key=lambda column: column.map(
-            {name: place for place, name in enumerate(KINDS)}) if column.name == "kind" else column)
-        found.to_csv(RESULTS, index=False, lineterminator="\n")
-        print(found.to_string(index=False), flush=True)
+    for kind in asked.kinds:
+        factor, before, gained = 1, -math.inf, math.inf
+        while gained >= LITTLE and factor <= LONGEST:
+            noted(line := scores(kind, factor, asked.seeds))
+            gained, before = line["mean"] - before, line["mean"]
+            factor = 2 * factor if asked.longer else LONGEST + 1
 
 
 if __name__ == "__main__":

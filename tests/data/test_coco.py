@@ -54,7 +54,8 @@ def write_json(root, split, **changes):
                         for row, (image, category, box, crowd) in enumerate(OBJECTS[split])],
         "categories": CATEGORIES,
     }
-    (root / f"annotations/instances_{split}2014.json").write_text(json.dumps({**content, **changes}))
+    (root / f"annotations/instances_{split}2014.json").write_text(
+        json.dumps({**content, **changes}), encoding="utf-8-sig" if split == "val" else "utf-8")  # as some editors save
 
 
 @pytest.fixture

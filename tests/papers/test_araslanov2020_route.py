@@ -51,7 +51,7 @@ from wsss_lab.segmenter.single_stage import Method
 
 torch.set_num_threads(1)
 PAPER = araslanov2020
-PROFILES = ("quick", "toy", "photos", "voc")
+PROFILES = ("quick", "toy", "toy-long", "photos", "voc")
 
 
 # --- printed values --------------------------------------------------------------------------------------------------

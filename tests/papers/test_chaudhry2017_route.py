@@ -19,7 +19,7 @@ from wsss_lab.refinement.dense_crf import CrfParameters
 
 torch.set_num_threads(1)
 PAPER = chaudhry2017
-PROFILES = ("quick", "toy", "photos", "voc")
+PROFILES = ("quick", "toy", "toy-long", "photos", "voc")
 
 
 # --- printed values --------------------------------------------------------------------------------------------------

@@ -32,7 +32,7 @@ from wsss_lab.seeds.saliency_supervision import HALF, Selection, localisation_ne
 
 pytestmark = pytest.mark.usefixtures("no_folders")
 PAPER = lee2021
-PROFILES = ("quick", "toy", "photos", "voc")
+PROFILES = ("quick", "toy", "toy-long", "photos", "voc")
 DUTS = "saliency weights trained on class-agnostic pixel masks (DUTS)"
 ELSEWHERE = "saliency made elsewhere"
 
@@ -87,7 +87,7 @@ def test_profiles_train_what_they_can():
         assert ("CAM + AffinityNet" in lee2021.taught(profile)) <= (SCALES[profile].affinity is not None)
     assert lee2021.trained_rows("quick") == lee2021.trained_rows("toy") == tuple(ROWS)
     assert set(ROWS) - set(lee2021.trained_rows("voc")) == {detector_row(name) for name in ("boxes", *DIAL)}
-    assert [SCALES[each].scored for each in PROFILES] == ["train[:24]", "train[:500]", "train", OWN_TRAIN]
+    assert [SCALES[each].scored for each in PROFILES] == ["train[:24]", "train[:500]", "train[:500]", "train", OWN_TRAIN]
     assert SCALES["photos"].paired == SCALES["voc"].paired == "train"
 
 

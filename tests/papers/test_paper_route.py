@@ -1,15 +1,20 @@
-"""What a route tells of a step by itself: its stage, inputs and settings, its seed, what it sees of a split."""
+"""What a route tells of a step by itself: its stage, inputs and settings, its seed, what it sees of a split. And how
+long networks learn in toy-long."""
 
+from dataclasses import dataclass
+from importlib import import_module
 from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 
+from benchmarks import toy_schedules
 from wsss_lab.errors import ContractError
 from wsss_lab.evaluation.scoring import ground_truth, score_masks
 from wsss_lab.lab.steps import EVALUATION_READS, Step
 from wsss_lab.lab.worlds import ToyWorld
 from wsss_lab.networks.fit import Schedule
-from wsss_lab.papers.route import PaperRoute
+from wsss_lab.papers.route import PaperRoute, longer
 from wsss_lab.refinement.dense_crf import CRF_SETS
 from wsss_lab.seeds.cam import label_seeds, score_maps
 from wsss_lab.segmenter.training import segment, train_segmenter
@@ -17,6 +22,12 @@ from wsss_lab.segmenter.training import segment, train_segmenter
 SCHEDULE = Schedule(1, 2)
 WORLD = ToyWorld(5)
 ROUTE = PaperRoute(WORLD, None, 1)
+
+
+@dataclass(frozen=True)
+class Slow:
+    one: Schedule
+    several: dict
 
 
 class Own(PaperRoute):
@@ -66,3 +77,31 @@ def test_crf_parameters_are_scaled_with_the_images():
     route = PaperRoute(WORLD, SimpleNamespace(image_scale=0.5), 0)
     assert route.crf("v1") == route.crf(CRF_SETS["v1"]) and route.crf("v1")["bilateral_xy"] == 40
     assert route.crf(None) is None
+
+
+#: Schedules whose networks were not tried in several lengths, and the kind that they are like.
+ALIKE = {("roy2017", "segmenter"): "segmenter", ("lee2021", "segmenters"): "segmenter",
+         ("araslanov2020", "cam"): "single stage"}
+
+
+def test_in_toy_long_every_kind_of_network_learns_until_twice_as_long_brings_little_on_dev():
+    tried = pd.read_csv(toy_schedules.RESULTS).query("precision == 'fp32'")
+
+    def times(kind):
+        curve = tried[tried["kind"] == kind].set_index("iterations").filter(like="seed").dropna(axis=1).mean(axis=1)
+        gains = {before: curve[2 * before] - curve[before] for before in curve.index if 2 * before in curve.index}
+        enough = [before for before, gain in gains.items() if gain < toy_schedules.LITTLE]
+        assert enough or max(gains, default=0) * 2 == toy_schedules.LONGEST * curve.index[0], f"{kind}: try it longer"
+        return min(enough, default=curve.index[-1]) // curve.index[0]
+
+    expected = {(paper, schedule): times(kind) for kind, (paper, schedule, _) in toy_schedules.KINDS.items()}
+    expected |= {scheduled: times(kind) for scheduled, kind in ALIKE.items()}
+    for paper in dict.fromkeys(paper for paper, _ in expected):
+        scales = import_module(f"wsss_lab.papers.{paper}.route").SCALES
+        of_paper = {schedule: int(factor) for (each, schedule), factor in expected.items() if each == paper}
+        assert scales["toy-long"] == longer(scales["toy"], **of_paper), of_paper
+
+
+def test_longer_schedules_by_hand():
+    made = longer(Slow(Schedule(3), {"VGG16": Schedule(5, decay_every=2)}), several=2)
+    assert made == Slow(Schedule(3), {"VGG16": Schedule(10, decay_every=4)})

@@ -233,7 +233,7 @@ def read_annotations(path: Path) -> Annotated:
     has no annotation, or one of an image or category that it doesn't list.
     """
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding="utf-8-sig") as file:
             return _annotated(json.load(file))
     except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
         reason = error

@@ -31,7 +31,7 @@ class OutlineMasks:
                              ) from error
         self.path, self.rle = path, mask
         self.label = {category: label for label, (category, _) in enumerate(categories, start=1)}
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
         of_image = defaultdict(list)
         for entry in content["annotations"]:
             of_image[entry["image_id"]].append(entry)

@@ -139,7 +139,7 @@ class LessonWorld(ToyWorld):
 #: Images per split of the toy world, by profile.
 TOY_COUNTS = {"quick": (("train", 48), ("dev", 24), ("val", 24), ("test", 24), ("pretraining", 256), ("saliency", 48)),
               LESSON: (("train", 64), ("dev", 24), ("val", 32), ("test", 24), ("pretraining", 64), ("saliency", 48)),
-              "toy": tuple(SPLITS.items())}
+              **dict.fromkeys(("toy", "toy-long"), tuple(SPLITS.items()))}
 
 
 def open_world(profile: str, world_seed: int = 0) -> "ToyWorld | FolderWorld":

@@ -2,8 +2,8 @@
 
 import inspect
 import re
-from collections.abc import Callable, Collection
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from wsss_lab.evaluation import scoring
@@ -16,6 +16,16 @@ from wsss_lab.refinement.dense_crf import CRF_SETS, CrfParameters
 
 #: Ways in which each training image is trimmed and mirrored where frozen layers see it once and for all.
 VARIANTS = 8
+
+
+def longer(scale: Any, **times: int) -> Any:
+    """A paper's scale whose schedules of these names, or all of a mapping of them, are so many times as long."""
+    def stretched(each: Any, factor: int) -> Any:
+        if isinstance(each, Mapping):
+            return {name: stretched(one, factor) for name, one in each.items()}
+        return replace(each, iterations=factor * each.iterations, decay_every=factor * each.decay_every)
+
+    return replace(scale, **{name: stretched(getattr(scale, name), factor) for name, factor in times.items()})
 
 
 @dataclass(frozen=True)

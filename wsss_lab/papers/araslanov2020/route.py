@@ -37,7 +37,7 @@ from wsss_lab.networks.trunks import (
 from wsss_lab.networks.wide_resnet import TOY_WIDE_RESNET, WIDE_RESNET38
 from wsss_lab.papers.chaudhry2017 import route as chaudhry2017
 from wsss_lab.papers.oh2017 import route as oh2017
-from wsss_lab.papers.route import PaperRoute, pretrained, start_file
+from wsss_lab.papers.route import PaperRoute, longer, pretrained, start_file
 from wsss_lab.refinement.dense_crf import V1, CrfParameters
 from wsss_lab.refinement.pamr import DILATIONS, affinities
 from wsss_lab.seeds.gap_cam import cam_net, label_cams, train_cam
@@ -213,6 +213,7 @@ SCALES = {
                      name: paper_schedule(epochs, PUBLISHED.resnet50_lr if name == "ResNet-50" else PUBLISHED.lr)
                      for name, epochs in PUBLISHED.epochs_of}),
 }
+SCALES["toy-long"] = longer(SCALES["toy"], schedule=4, cam=4, second=4)
 
 #: File names looked for in the folder WSSS_WEIGHTS, by backbone.
 START_WEIGHTS = {"main": "ilsvrc-cls_rna-a1_cls1000_ep-0001.pth", "VGG16": "vgg16_imagenet.pth",

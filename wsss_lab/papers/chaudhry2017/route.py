@@ -23,7 +23,7 @@ from wsss_lab.networks.backbones import Backbone
 from wsss_lab.networks.fit import Schedule
 from wsss_lab.networks.trunks import RESNET101_BLOCKS, TOY_RESNET_BLOCKS
 from wsss_lab.papers.oh2017 import route as oh2017
-from wsss_lab.papers.route import PaperRoute, pretrained, start_file
+from wsss_lab.papers.route import PaperRoute, longer, pretrained, start_file
 from wsss_lab.refinement.dense_crf import CrfParameters
 from wsss_lab.saliency.hierarchy import (
     mean_colour,
@@ -146,6 +146,7 @@ SCALES = {
         _paper_schedule(PUBLISHED.round_iterations), random_scale=PUBLISHED.random_scale,
     ),
 }
+SCALES["toy-long"] = longer(SCALES["toy"], attention=4, round=4)
 
 #: File names looked for in the folder WSSS_WEIGHTS.
 START_WEIGHTS = oh2017.START_WEIGHTS | {"resnet": "resnet101_imagenet.pth"}

@@ -35,7 +35,7 @@ from wsss_lab.networks.trunks import RESNET101_BLOCKS
 from wsss_lab.papers.araslanov2020 import route as araslanov2020
 from wsss_lab.papers.chaudhry2017 import route as chaudhry2017
 from wsss_lab.papers.oh2017 import route as oh2017
-from wsss_lab.papers.route import PaperRoute, start_file
+from wsss_lab.papers.route import PaperRoute, longer, start_file
 from wsss_lab.refinement.affinity import STEPS, affinity_label_frames, train_affinity, walk_frames
 from wsss_lab.refinement.dense_crf import CrfParameters
 from wsss_lab.saliency import maps as saliency
@@ -216,6 +216,7 @@ SCALES = {
         scored=OWN_TRAIN, random_scale=PUBLISHED.random_scale,
     ),
 }
+SCALES["toy-long"] = longer(SCALES["toy"], classifier=4, segmenters=4, affinity=4)
 
 #: File names looked for in the folder WSSS_WEIGHTS, by backbone.
 START_WEIGHTS = {"main": araslanov2020.START_WEIGHTS["main"], "VGG16": "vgg16_imagenet.pth",

@@ -606,13 +606,13 @@ def detector_words(run: Session, detector: str) -> str:
     return shared.detector_name(run.route.guided, detector if detector == "unsupervised" else "")
 
 
-#: What is wrong with each damaged saliency of DIAL.
-DAMAGES = {
+#: What is wrong with the saliency of DIAL, by the kind of damage.
+DAMAGED = {
     "oracle": "nothing: the true foreground",
     "eroded": "objects too small: a margin of {:.0f} % of the image's side is missing",
     "blurred": "soft boundaries: Gaussian of {:.0f} % of the image's side",
     "noisy": "{:.0f} % of the objects missed, as many discs elsewhere",
-    "no saliency": "nothing is salient",
+    "none": "nothing is salient",
 }
 
 
@@ -620,8 +620,8 @@ def dial(run: Session) -> Table:
     """How good saliency has to be: detectors, and the true foreground with known damage."""
     lines = [{"saliency": "none: CAM", "row": CAM},
              *({"saliency": name, "row": detector_row(name), "detector": name} for name in DETECTORS),
-             *({"saliency": name, "row": detector_row(name), "damage": DAMAGES[name].format(100 * amount)}
-               for name, (_, amount) in lee2021.DIAL.items())]
+             *({"saliency": name, "row": detector_row(name), "damage": DAMAGED[kind].format(100 * amount)}
+               for name, (kind, amount) in lee2021.DIAL.items())]
     note = (f" gain: over the default, saliency '{DETECTORS[0]}', in percentage points, paired by image and seed."
             f"{PSEUDO_NOTE} Rows with the true foreground are studies: they read the masks of the training images.")
     return table(run, lines, {

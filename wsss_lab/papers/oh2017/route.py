@@ -24,7 +24,7 @@ from wsss_lab.networks.trunks import TOY_BLOCKS
 from wsss_lab.networks.u2netp import WEIGHTS_FILE as U2NETP_FILE
 from wsss_lab.networks.u2netp import U2NetP
 from wsss_lab.networks.weights import load_into
-from wsss_lab.papers.route import PaperRoute, pretrained, start_file
+from wsss_lab.papers.route import PaperRoute, longer, pretrained, start_file
 from wsss_lab.refinement.dense_crf import CRF_SETS
 from wsss_lab.saliency import maps as saliency
 from wsss_lab.saliency.network import saliency_frames, train_saliency
@@ -137,6 +137,7 @@ SCALES = {
             decay_every=PUBLISHED.classifier_decay_every),
     ),
 }
+SCALES["toy-long"] = longer(SCALES["toy"], segmenter=4)
 
 GAP_NETS = ("LowRes", "HighRes", "ROI", "DeepLab")
 POOLED = "HighRes"  # the network whose pooling is moved behind the linear layer (Supp. B.1)

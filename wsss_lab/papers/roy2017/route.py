@@ -27,7 +27,7 @@ from wsss_lab.networks.backbones import Backbone
 from wsss_lab.networks.fit import Schedule
 from wsss_lab.networks.inference import device_of
 from wsss_lab.papers.oh2017 import route as oh2017
-from wsss_lab.papers.route import PaperRoute, start_file
+from wsss_lab.papers.route import PaperRoute, longer, start_file
 from wsss_lab.refinement.dense_crf import CrfParameters
 from wsss_lab.seeds.cam import normalised_maps, seed_labels
 from wsss_lab.seeds.rectified_gaussian import MODES, eigenvalues, mode
@@ -262,6 +262,7 @@ SCALES = {
     "photos": Scale(_PHOTOS.backbone, _PHOTOS.classifier, _PHOTOS.segmenter),
     "voc": Scale(_VOC.backbone, _PRINTED, _PRINTED),
 }
+SCALES["toy-long"] = longer(SCALES["toy"], schedule=4, segmenter=4)
 
 #: What is trained. The first six are Table 1's (B1 and B2 share one: without the segmentation loss, nothing but the
 #: classification loss moves a weight), then Table 5's, then readings of what the paper leaves open.

@@ -34,7 +34,7 @@ def fill(figures, profile, paper="oh2017", verdicts=(), seeds=(0, 1, 2), photogr
 def grid(page):
     """(paper, profile, marks) per line: "C01: verdict", each a link."""
     paper, found = "", []
-    for name, profile, cells in re.findall(r"^\| (?:\*\*(\w+)\*\* )?\[(\w+)\]\S* \| (.*) \|$", page, re.M):
+    for name, profile, cells in re.findall(r"^\| (?:\*\*(\w+)\*\* )?\[([\w-]+)\]\S* \| (.*) \|$", page, re.M):
         paper = name or paper
         found.append((paper, profile, re.findall(r"\[!\[(.*?)\]\(", cells)))
     return found
@@ -67,7 +67,8 @@ def test_pages_show_what_lies_beside_them_and_every_link_leads_somewhere(tmp_pat
     order = ["toy/oh2017", "toy/lee2021", "toy/zzz", "photos/oh2017"]
     assert sorted(pages) == sorted(["README.md", *(f"{place}/README.md" for place in order)]) and "quick" not in pages
     front = pages["README.md"]
-    listed = re.findall(r"^\| \[\w+: \w+\]\((.*)/README.md\) \| (\d) \| 2 \| 2 \| ", front, re.M)  # with its trainings
+    # with its trainings
+    listed = re.findall(r"^\| \[[\w-]+: \w+\]\((.*)/README.md\) \| (\d) \| 2 \| 2 \| ", front, re.M)
     assert listed == list(zip(order, "3131"))
     # The profiles of a paper stand one below the other.
     told = {name: [f"C{number:02}: {verdict}" for number, verdict in enumerate(verdicts, 1)] for name, verdicts in
@@ -224,7 +225,10 @@ def test_main_rows_stand_beside_what_is_printed(tmp_path):
     table = {"method": ["G0", "G2"], "mIoU paper": [45.8, 51.2], "mIoU ours": [float("nan"), 48.06],
              "95 %": ["", "[47, 49] %"]}
     results.table("table2", pd.DataFrame(table), title="Guides", protocol="val")
+    results.table("oh2017", pd.DataFrame({"by": ["us"]}), title="Scores", protocol="one segmenter")
     page = write_gallery(tmp_path).read_text()
+    first = page[page.index("## Scores, toy"):page.index("## Main rows")]  # a table with the notebook's name
+    assert "| us  |" in first and "one segmenter" not in page and "](toy/oh2017/README.md)" in first
     assert re.findall(r"^\| (.*G\d) \| (.*) \| (.*) \|$", page, re.M) == [
         ("**oh2017** G0", "45.8", "–"), ("G2", "51.2", "48.1 [47, 49]")]
 

@@ -20,7 +20,7 @@ import pandas as pd
 
 from wsss_lab.lab import tables
 from wsss_lab.lab.artifacts import MANIFEST, verdict_line, write_files
-from wsss_lab.lab.escape import in_markdown
+from wsss_lab.lab.escape import in_markdown, without_tags
 from wsss_lab.lab.explorer import EXPLORER, FILLED, VERDICTS, anchor, explorer
 from wsss_lab.lab.notebooks import Notebook, project_folder
 from wsss_lab.lab.published import main_rows
@@ -99,6 +99,7 @@ def _front(found: Sequence[Saved], twins: Sequence[Saved]) -> Iterator[str]:
         yield "Nothing has been made yet: run `make reproduce`."
         return
     yield from _grid(found)
+    yield from _scoreboard(found)
     yield from _main_rows(found)
     yield ("## Pages\n\nTables and figures of the papers, made again by this project, with the papers' numbers beside"
            " ours. `wsss gallery` makes these pages from the files beside them.\n")
@@ -132,6 +133,17 @@ def _grid(found: Sequence[Saved]) -> Iterator[str]:
             yield f"| {name}[{saved.profile}]({_place(saved)}) | {' &nbsp;'.join(groups)} |"
     shown = dict.fromkeys(saved.profile for saved in claimed)
     yield f"\n{' · '.join(f'{profile}: {WORLDS[profile]}' for profile in shown)}.\n"
+
+
+def _scoreboard(found: Sequence[Saved]) -> Iterator[str]:
+    """The rows of the table that a notebook is named after, and the way to its protocol. Nothing without any."""
+    for saved in found:
+        path = saved.folder / f"{saved.paper}.md"
+        if saved.paper in saved.artifacts and path.is_file():
+            rows = [line for line in without_tags(path.read_text(encoding="utf-8")).split("\n") if line.startswith("|")]
+            title = in_markdown(saved.artifacts[saved.paper]["title"])
+            yield "\n".join([f"## {title}, {saved.profile}\n", *rows])
+            yield f"\nProtocol, parts and history: [{_name(saved)}]({_place(saved)}).\n"
 
 
 def _main_rows(found: Sequence[Saved]) -> Iterator[str]:

@@ -76,13 +76,14 @@ def scores(kind: str, factor: int, seeds: int) -> dict[str, Any]:
 
 
 def noted(line: dict[str, Any]) -> None:
-    """Write a line among the results, in the place of one of the same kind, length and precision."""
+    """Write a line among the results; of the same kind, length and precision, seeds that it lacks stay."""
     found, key = pd.read_csv(RESULTS), ["kind", "iterations", "precision"]
-    old = (found[key] == [line[name] for name in key]).all(axis=1)
-    found = pd.concat([found[~old], pd.DataFrame([line])]).sort_values(key, key=lambda column: column.map(
-        {name: place for place, name in enumerate(KINDS)}) if column.name == "kind" else column)
-    found.to_csv(RESULTS, index=False, lineterminator="\n")
-    print(found[found["kind"] == line["kind"]].to_string(index=False), flush=True)
+    together = pd.concat([pd.DataFrame([line]), found]).groupby(key, sort=False).first().reset_index()[found.columns]
+    together["mean"] = together.filter(like="seed").mean(axis=1).round(2)
+    places = {name: place for place, name in enumerate(KINDS)}
+    together = together.sort_values(key, key=lambda column: column.replace(places) if column.name == "kind" else column)
+    together.to_csv(RESULTS, index=False, lineterminator="\n")
+    print(together[together["kind"] == line["kind"]].to_string(index=False), flush=True)
 
 
 def main() -> None:

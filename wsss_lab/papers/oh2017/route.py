@@ -137,7 +137,7 @@ SCALES = {
             decay_every=PUBLISHED.classifier_decay_every),
     ),
 }
-SCALES["toy-long"] = longer(SCALES["toy"], segmenter=4)
+SCALES["toy-long"] = longer(SCALES["toy"], classifier=2, segmenter=4)
 
 GAP_NETS = ("LowRes", "HighRes", "ROI", "DeepLab")
 POOLED = "HighRes"  # the network whose pooling is moved behind the linear layer (Supp. B.1)

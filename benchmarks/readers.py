@@ -163,15 +163,15 @@ def _planned(plan: pd.DataFrame) -> list[str]:
 
 def section(kept: Kept, plan: pd.DataFrame) -> str:
     """The section of notebooks/README.md, without the comments around it. plan: what `estimate` gave."""
-    toy, photos, voc = (kept.get(profile, {}) for profile in ("toy", "photos", "voc"))
+    laptop, voc = ("toy", "toy-long", "photos"), kept.get("voc", {})
 
     def timed(profile: str, gpu: bool) -> list[str]:
         return _timed(profile, [each for each in kept.get(profile, {}).items() if _used_gpu(each[1]) is gpu])
 
     return "\n".join([
-        LAPTOP, *timed("toy", False), *_seen("toy", toy), *timed("photos", False), *_seen("photos", photos),
+        LAPTOP, *(line for each in laptop for line in (*timed(each, False), *_seen(each, kept.get(each, {})))),
         *_quick(kept.get("quick", {})),
-        GPU, *([*timed("toy", True), *timed("photos", True)] or [NO_GPU]),
+        GPU, *([line for each in laptop for line in timed(each, True)] or [NO_GPU]),
         VOC, *(_timed("voc", voc.items()) or _planned(plan)), *_seen("voc", voc),
         TEACHER, *_lessons(kept), beside()])
 

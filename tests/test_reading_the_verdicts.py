@@ -9,7 +9,7 @@ import pytest
 from wsss_lab.lab.notebooks import find_notebooks, project_folder
 from wsss_lab.lab.published import papers
 
-KEPT = ("toy", "photos")
+KEPT = ("toy", "toy-long", "photos")
 
 
 def paragraph(paper: str) -> str:
@@ -50,6 +50,8 @@ def test_the_text_was_written_for_the_verdicts_that_are_kept(paper):
     expected = []
     for profile in KEPT:
         path = project_folder() / "figures" / profile / paper / "claims.csv"
+        if not path.is_file() and profile == "toy-long":
+            continue
         verdicts = pd.read_csv(path).set_index("claim_id")["verdict"]
         expected.append(f"{profile}: " + ", ".join(f"{name} {verdicts[f'{paper}-{name}']}" for name in named))
     line = f"<!-- verdicts, {'; '.join(expected)} -->"

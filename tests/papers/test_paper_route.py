@@ -11,6 +11,7 @@ import pytest
 from benchmarks import toy_schedules
 from wsss_lab.errors import ContractError
 from wsss_lab.evaluation.scoring import ground_truth, score_masks
+from wsss_lab.lab.notebooks import project_folder
 from wsss_lab.lab.steps import EVALUATION_READS, Step
 from wsss_lab.lab.worlds import ToyWorld
 from wsss_lab.networks.fit import Schedule
@@ -98,6 +99,11 @@ def test_in_toy_long_every_kind_of_network_learns_until_twice_as_long_brings_lit
 
     expected = {(paper, schedule): times(kind) for kind, (paper, schedule, _) in toy_schedules.KINDS.items()}
     expected |= {scheduled: times(kind) for scheduled, kind in ALIKE.items()}
+    assert {kind for kind in toy_schedules.KINDS if times(kind) == 1} == {"detector"}  # as notebooks/README.md says
+    text = " ".join((project_folder() / "notebooks/README.md").read_text(encoding="utf-8").split())
+    ends = {kind: tried[tried["kind"] == kind]["mean"].iloc[[0, -1]] for kind in toy_schedules.KINDS}
+    assert "reach {:.1f} % mIoU from the ground truth, {:.1f} % after".format(*ends["segmenter"]) in text
+    assert "EPS {:.1f} and {:.1f} % on dev".format(*ends["EPS"]) in text
     for paper in dict.fromkeys(paper for paper, _ in expected):
         scales = import_module(f"wsss_lab.papers.{paper}.route").SCALES
         of_paper = {schedule: int(factor) for (each, schedule), factor in expected.items() if each == paper}

@@ -22,6 +22,7 @@ import pandas as pd
 
 from wsss_lab.lab import forecast, runs
 from wsss_lab.lab.costs import TFLOPS, summary
+from wsss_lab.lab.notebooks import find_notebooks
 from wsss_lab.lab.profiles import PROFILES
 from wsss_lab.lab.published import papers
 from wsss_lab.measure.claims import FINAL, POINTING, SEEDS_FOR_A_VERDICT
@@ -83,8 +84,8 @@ make book      # the executed notebooks, the gallery, and each stage's functions
 You will see the five stages in miniature in the primer, then one notebook per paper: [a plan of ninety minutes for
 each](#ninety-minutes-a-notebook). Cells that begin with `# wsss_lab/..., to be changed` hold the package's own code:
 change a line, run the cell, and the picture below it follows; nothing stored is touched. Opened by hand,
-notebooks have the profile `lesson`: networks come with the package and nothing is trained. What is in the run store is
-reused: a class that is given it (`WSSS_CACHE`) waits for nothing.
+notebooks have the profile `lesson`: networks come with the package, and what is trained is short and in sight. What is
+in the run store is reused: a class that is given it (`WSSS_CACHE`) waits for nothing.
 """
 NO_GPU = "No run on a GPU has been recorded yet: `make plan` tries some steps out there and tells the minutes.\n"
 NO_VOC = f"""\
@@ -272,22 +273,26 @@ def commands(kept: Kept, plan: pd.DataFrame) -> str:
     toy, quick = (_recorded(kept.get(profile, {}).items()) for profile in ("toy", "quick"))
     computing = [record["minutes"]["computing"] for paper, record in toy if paper != "primer"]
     whole = sum(record["minutes"]["notebook"] for _, record in toy)
+    lacking = " and ".join(each.path.stem for each in find_notebooks(PROJECT / "notebooks")
+                           if each.paper not in dict(toy))
     gpu = [record for _, notebooks in kept.items() for _, record in _recorded(notebooks.items())
            if record["peak_gpu_memory_mb"]]
     trying = f"{sum(record['minutes']['notebook'] for _, record in quick):.0f} minutes" if quick else NOT_RECORDED
     return _table([
         ("you", "command", "what it takes"),
         ("try it", "`make quick`", f"{trying}; the numbers mean nothing"),
-        ("study", "`make lab`, and open `0_primer`", "no training: networks come with the package"),
+        ("study", "`make lab`, and open `0_primer`", "networks come with the package"),
         ("teach", "`make lab`; [a plan for each notebook](notebooks/README.md#ninety-minutes-a-notebook)",
          "90 minutes a notebook"),
         ("check one paper", "`make reproduce PAPER=oh2017 SEEDS=3`",
          f"{min(computing):.0f} to {max(computing):.0f} minutes of computing a seed" if computing else NOT_RECORDED),
-        ("check all", "`make reproduce`", f"{whole:.0f} minutes with one seed" if toy else NOT_RECORDED),
+        ("check all", "`make reproduce`",
+         f"{whole:.0f} minutes with one seed{f' (and {lacking}, which no record has)' if lacking else ''}"
+         if toy else NOT_RECORDED),
         ("have own photographs", "`make reproduce PROFILE=photos WSSS_DATA=... WSSS_WEIGHTS=...`",
          "`make plan` tells before, with the same options"),
         ("have a GPU", "`make reproduce SEEDS=5`", "see the page" if gpu else f"{NOT_RECORDED}; `make plan` tells"),
-        ("have PASCAL VOC", "`make plan PROFILE=voc`, then `make reproduce PROFILE=voc WSSS_DATA=...`",
+        ("have PASCAL VOC", "`make plan PROFILE=voc`, then `make reproduce PROFILE=voc WSSS_DATA=... WSSS_WEIGHTS=...`",
          f"about {plan['GPU-hours']['together']:.0f} GPU-hours, estimated" if "together" in plan.index
          else NOT_RECORDED)]) + (f"\nMinutes: {_machine(toy[0][1])}.\n" if toy else "")
 

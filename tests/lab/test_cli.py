@@ -59,7 +59,8 @@ def refused(tmp_path, error, *options) -> str:
 
 @pytest.mark.parametrize("options, told", [
     (["--profile", "qiuck"],
-     "unknown profile 'qiuck'\n  expected: one of quick, lesson, toy, photos, voc\n  fix: did you mean 'quick'?"),
+     "unknown profile 'qiuck'\n"
+     "  expected: one of quick, lesson, toy, toy-long, photos, voc\n  fix: did you mean 'quick'?"),
     (["--paper", "lee2021"], "unknown paper 'lee2021'\n  expected: one of all, oh2017"),
     (["--seeds", "0"], "seeds=0"), (["--world-seed", str(2**64)], "from 0 to 4,294,967,295"),
     (["--jobs", "0"], "jobs=0"), (["--jobs", str(10**20)], "from 1 to 1,024"), (["--device", "gpu"], "device=gpu"),
@@ -219,7 +220,7 @@ def test_a_long_run_begins_with_what_it_will_take(tmp_path, monkeypatch, profile
 
 @pytest.mark.parametrize("command, told", [
     (["reproduce", "--profile", "lecture"],
-     "error: unknown profile 'lecture'\n  expected: one of quick, lesson, toy, photos, voc\n"),
+     "error: unknown profile 'lecture'\n  expected: one of quick, lesson, toy, toy-long, photos, voc\n"),
     (["export", "/dev/null/x", "--train", "1"], "error: can't read or write /dev/null/x: Not a directory\n  expected"),
     (["book", "--executed", "{}", "--out", "/dev/null/x"],
      "error: can't read or write /dev/null/x: Not a directory\n  expected")])

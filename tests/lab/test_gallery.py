@@ -115,7 +115,7 @@ cost = "$1 $"
 def test_a_twin_shows_the_cells_of_its_notebook_and_every_kept_artifact_once(tmp_path):
     figures = tmp_path / "figures"
     results = fill(figures, "toy", verdicts=["reproduced"])
-    results.table("long", pd.DataFrame({"x": range(30)}), title="Long", protocol="all of it")
+    results.table("long", pd.DataFrame({"x": range(40)}), title="Long", protocol="all of it")
     fill(figures, "toy", "chaudhry2017")
     fill(figures, "photos")
     (figures / "toy/primer").mkdir()
@@ -135,7 +135,7 @@ def test_a_twin_shows_the_cells_of_its_notebook_and_every_kept_artifact_once(tmp
                   "and $`a_i*b =c`$ for `5 $` or `6 $`.", "\n   ```math\n   x\\\\y\n   ```\n", '\ncost = "$1 $"\n',
                   '```python\nrun.show("fig3", "table2")\n```\n\n<a id="fig3"></a>\n\n**fig3. Curves**\n\n'
                   "![Precision \\[in %\\] falls with recall.](fig3.png)", "| G2     |  51.2 |\n\nProtocol: val, no CRF",
-                  "```python\n%magic\n```", "|  24 |\n\nThe first 25 of 30 rows; all: [long.md](long.md).\n\n"
+                  "```python\n%magic\n```", "|  34 |\n\nThe first 35 of 40 rows; all: [long.md](long.md).\n\n"
                   "Protocol: all of it", "*soon isn't kept yet", "See [fig3](#fig3).",
                   "1 reproduced: [each with its evidence](README.md#claims)"):
         assert shown in page, shown

@@ -69,7 +69,7 @@ def test_every_measured_table_of_the_paper_is_here():
 def test_a_table_is_sound(made, name):
     scales = ["maximum of the scores at scales 1, 0.875 and 0.75"] if name != "text_hierarchy" else []
     tags = "image tags known" if name == "when" else "image tags not used"
-    assert_sound(made[name], tags, "2 training seed(s)", "bootstrap over images and seeds", *scales)
+    assert_sound(made[name], tags, "2 training seed(s)", "bootstrap over images, Student's t over seeds", *scales)
 
 
 def test_a_profile_that_leaves_rows_out_says_so(made, made_of_photos):

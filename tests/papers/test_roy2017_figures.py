@@ -178,7 +178,7 @@ def test_fig5_shows_the_image_with_most_missed_small_objects(run, figures):
     counts = {index: (np.sum(missed & (image == index)), area[missed & (image == index)].sum())
               for index in range(IMAGES) if index != first}
     assert second == max(counts, key=counts.get) and counts[second][0] > 0
-    assert f"small:\n{counts[second][0]} missed" in words(figures["fig5"].figure)
+    assert f"small: {counts[second][0]}\nobjects missed" in words(figures["fig5"].figure)
     here = missed & (image == second)
     found = [(name, inside.mean()) for name, inside in Pictures(run, "val").missed_small()[second]]
     assert found == list(zip(label[here], area[here], strict=True))

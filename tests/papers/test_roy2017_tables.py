@@ -54,7 +54,7 @@ def test_a_table_is_sound(made, name):
     table = made[name]
     assert_sound(table, f"toyvoc {'test' if name == 'table3' else 'val'} (12 images, longer side 64; 12 for training), "
                  "2 training seed(s)", "image tags not used at test time", "one scale", "The CRF-RNN is a part of the",
-                 "bootstrap over images and seeds", "Start weights: pre-trained on drawn crops")
+                 "bootstrap over images, Student's t over seeds", "Start weights: pre-trained on drawn crops")
     assert "Labels that training rests on: image tags." in table.protocol or "labels used" in table.frame
 
 

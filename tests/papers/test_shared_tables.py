@@ -45,7 +45,7 @@ def test_cells_of_a_sweep_are_those_of_the_nearest_threshold_and_of_the_best():
     assert sweep_cells(counts, cells["best threshold"])["mIoU"] == pytest.approx(cells["mIoU at the best"])
 
 
-@pytest.mark.parametrize("seeds, covers", [(1, "images only"), (3, "images and seeds")])
+@pytest.mark.parametrize("seeds, covers", [(1, "images only"), (3, "images, Student's t over seeds")])
 def test_the_sentence_under_a_table_says_what_was_scored_and_how(seeds, covers):
     def view(split):
         images = np.zeros((7 if split == "test" else 1200, 30, 40, 3), np.uint8)

@@ -35,7 +35,8 @@ app = typer.Typer(
 )
 
 Paper = Annotated[str, typer.Option(help="A paper, several separated by commas, or all.")]
-Profile = Annotated[str, typer.Option(help="How much work, on which data: quick, lesson, toy, photos or voc.")]
+Profile = Annotated[str, typer.Option(
+    help="How much work, on which data: quick, lesson, toy, toy-long, photos or voc.")]
 Figures = Annotated[Path | None, typer.Option("--out", help="Folder for results. [default: figures/own]")]
 Executed = Annotated[Path | None,
                      typer.Option(help="Folder for executed notebooks. [default: build/notebooks/<profile>]")]

@@ -30,7 +30,7 @@ from wsss_lab.measure.claims import FINAL, POINTING, SEEDS_FOR_A_VERDICT
 
 NAME, MARKS = "README.md", "verdicts"
 # Quick runs show that everything works and mean nothing; they are not shown.
-WORLDS = {"toy": "the drawn world", "toy-long": "the same, with longer trainings", "photos": "real photographs",
+WORLDS = {"toy": "the drawn world", "toy-long": "the same with longer trainings", "photos": "real photographs",
           "voc": "PASCAL VOC, as in the paper"}
 TWINNED = "toy"  # the profile whose results notebooks are shown with
 GROUP = 5  # marks that stand close together
@@ -99,7 +99,7 @@ def _front(found: Sequence[Saved], twins: Sequence[Saved]) -> Iterator[str]:
         yield "Nothing has been made yet: run `make reproduce`."
         return
     yield from _grid(found)
-    yield from _scoreboard(found)
+    yield from _scoreboard(found, twins)
     yield from _main_rows(found)
     yield ("## Pages\n\nTables and figures of the papers, made again by this project, with the papers' numbers beside"
            " ours. `wsss gallery` makes these pages from the files beside them.\n")
@@ -135,7 +135,7 @@ def _grid(found: Sequence[Saved]) -> Iterator[str]:
     yield f"\n{' · '.join(f'{profile}: {WORLDS[profile]}' for profile in shown)}.\n"
 
 
-def _scoreboard(found: Sequence[Saved]) -> Iterator[str]:
+def _scoreboard(found: Sequence[Saved], twins: Sequence[Saved]) -> Iterator[str]:
     """The rows of the table that a notebook is named after, and the way to its protocol. Nothing without any."""
     for saved in found:
         path = saved.folder / f"{saved.paper}.md"
@@ -143,7 +143,9 @@ def _scoreboard(found: Sequence[Saved]) -> Iterator[str]:
             rows = [line for line in without_tags(path.read_text(encoding="utf-8")).split("\n") if line.startswith("|")]
             title = in_markdown(saved.artifacts[saved.paper]["title"])
             yield "\n".join([f"## {title}, {saved.profile}\n", *rows])
-            yield f"\nProtocol, parts and history: [{_name(saved)}]({_place(saved)}).\n"
+            page = f"{saved.profile}/{saved.paper}"
+            yield (f"\nWhich images, which CRF, which labels: [protocol]({page}/{path.name}). Parts and history:"
+                   f" [{_name(saved)}]({page}/{TWIN if saved in twins else NAME}).\n")
 
 
 def _main_rows(found: Sequence[Saved]) -> Iterator[str]:
@@ -162,7 +164,7 @@ def _main_rows(found: Sequence[Saved]) -> Iterator[str]:
         return
     yield ('<a id="main-rows"></a>\n\n## Main rows\n\nmIoU in per cent, as printed and as measured here, with 95 %'
            " intervals: over images and trainings, or over images alone where there is one training. "
-           f"{tables.NOTHING}: not measured.\n")
+           f"Ours is without a CRF at test time where the row names none. {tables.NOTHING}: not measured.\n")
     yield f"| row | printed | {' | '.join(profiles)} |\n| --- | ---: |{' ---: |' * len(profiles)}"
     yield from lines
     worlds: dict[tuple[str, str], list[str]] = {}

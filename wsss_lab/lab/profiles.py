@@ -39,7 +39,7 @@ PROFILES = (Profile("quick", "every cell runs, with seconds per training; its nu
             Profile(LESSON, "networks that come with the package, on a few images: seconds per cell", "toyvoc",
                     caveat="profile lesson: few images, to look at and not to quote"),
             Profile("toy", "the full set of experiments on the toy world, without any download", "toyvoc"),
-            Profile("toy-long", "the same, with networks that have stopped learning: hours, for verdicts", "toyvoc"),
+            Profile("toy-long", "the same with up to four times the training: hours, for verdicts", "toyvoc"),
             Profile("photos", "a folder of photographs in VOC layout, with ImageNet weights", "folder", True),
             Profile("voc", "the paper's data, networks and schedule (a GPU is advisable)", "folder", True))
 

@@ -17,7 +17,7 @@ from wsss_lab.lab.runs import Saved
 
 TWIN = "notebook.md"
 CALLS = ("show", "save", "table", "figure")  # what a cell makes artifacts with
-ROWS = 25  # of a table; the others stand in its own file
+ROWS = 35  # of a table; the others stand in its own file
 #: Code, which stays as it is; formulas on lines of their own; formulas in a line.
 _PARTS = re.compile(r"(?P<code>^```.*?^```$|`[^`\n]+`)|^(?P<before> *)\$\$(?P<display>.+?)\$\$"
                     r"|(?<!\\)\$(?P<inline>(?:[^$\n]|\n(?! *\n))+?)\$", re.M | re.S)

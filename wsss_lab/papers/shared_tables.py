@@ -25,8 +25,13 @@ TAGS_UNUSED, TAGS_KNOWN = "image tags not used at test time", "image tags known 
 FAMILIES = {"wide_resnet": "WideResNet", "vgg": "VGG", "resnet": "ResNet", "mobilenet": "MobileNetV2"}
 PROTOCOL = (
     "paper: {paper}; ours: {ours}, {seeds} training seed(s), {tags}, {scales}, no CRF unless the row says so. In "
-    "brackets: 95 % interval, bootstrap over {covers}. {start}"
+    "brackets: 95 % interval, {covers}. {start}"
 )
+
+
+def covers(seeds: int) -> str:
+    """What intervals are made of."""
+    return "bootstrap over images, Student's t over seeds" if seeds > 1 else "bootstrap over images only"
 
 
 def protocol(run: Session, scales: str, split: str = "val", tags: str = TAGS_UNUSED, paper: str = "",
@@ -34,9 +39,8 @@ def protocol(run: Session, scales: str, split: str = "val", tags: str = TAGS_UNU
     """The sentences under a table of scores on a split. scales: how test images are looked at, such as "one scale".
     tags: TAGS_UNUSED or TAGS_KNOWN. paper, ours: which images were scored, "" = PASCAL VOC 2012 and the split of the
     run's world. nets: as in `start_words`."""
-    covers = "images and seeds" if run.seeds > 1 else "images only"
     return PROTOCOL.format(paper=paper or f"PASCAL VOC 2012 {split}", seeds=run.seeds, tags=tags, scales=scales,
-                           ours=ours or scored_images(run, split), covers=covers, start=start_words(run.route, nets))
+                           ours=ours or scored_images(run, split), covers=covers(run.seeds), start=start_words(run.route, nets))
 
 
 def scored_images(run: Session, split: str) -> str:

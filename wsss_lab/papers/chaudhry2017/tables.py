@@ -244,11 +244,10 @@ def hierarchy_summary(run: Session) -> Table:
         found |= measured(which, lambda line, rank=rank: recall(line["step"], rank, line["of"]), ours="{} object")
     objects = run.results.first(objects_found("S1", "objects"))
     counted = ", ".join(f"{(objects > rank).sum()} with a {which} object" for rank, which in enumerate(OBJECTS) if rank)
-    covers = "images and seeds" if run.seeds > 1 else "images only"
     note = (f"{run.world.name} val ({len(objects)} images, {counted}), {run.seeds} training seed(s), image tags not "
             "used. Recall of the pixels of each image's largest, second and third object (8-connected regions of one "
             "class), and precision and recall of all foreground pixels, at saliency 0.5. In brackets: 95 % interval, "
-            f"bootstrap over {covers}. The unsupervised detector erases the share of pixels that the other one erases "
+            f"{shared.covers(run.seeds)}. The unsupervised detector erases the share of pixels that the other one erases "
             "at the printed thresholds, which is why it has that one's labels. The paper shows pictures only.")
     return table(run, [{"of": detector, "step": step} for detector in ("", "unsupervised") for step in HIERARCHY], {
         "detector": lambda line: shared.detector_name(run.route.guided, line["of"]), "saliency": "step", **found,

@@ -390,8 +390,8 @@ def robustness(run: Session) -> Drawn:
         charts.points(axes, at, found.values(), colour, "o-", bar=1.6, ms=5, lw=1.4, label="EPS, 95 % interval")
         for place, each in zip(at, found.values()):
             if (each.low, each.high) != (0, 0):  # the default itself
-                axes.annotate(f"{each.mean:+.1f}".replace("-", "−"), (place, max(each.mean, each.high)), (0, 3),
-                              ha="left", textcoords="offset points", fontsize=8)
+                axes.annotate(f"{each.mean:+.1f}".replace("-", "−"), (place, each.mean), (5, 3), ha="left",
+                              textcoords="offset points", fontsize=8)
         axes.set_xticks(range(len(values)), [f"{value:g}" for value in values])
         axes.set_xlim(-0.4, len(values) - 0.4)
         axes.margins(y=0.12)

@@ -67,7 +67,7 @@ def steps_needed(run: Session) -> list[Step]:
 def row_table(run: Session) -> pd.DataFrame:
     """The paper's mIoU beside ours for the ROWS, and ours minus that of the first row, in per cent and points.
 
-    Intervals come from the paired bootstrap over images, and over seeds where there are several.
+    Intervals come from the paired bootstrap over images, and from Student's t over seeds where there are several.
     """
     printed = published("oh2017", "table2").set_index("method")["val_miou_pct"]
     first, *_ = ROWS

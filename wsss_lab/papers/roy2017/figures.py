@@ -318,7 +318,7 @@ def fig5(run: Session) -> Drawn:
     cases = {whole: (f"large:\n{val.classes[label - 1]}", [(label, val.view.mask(whole) == label)])}
     small = next(((index, missed) for index, missed in val.missed_small().items() if index != whole), None)
     if small is not None:
-        cases[small[0]] = (f"small:\n{len(small[1])} missed", small[1])
+        cases[small[0]] = (f"small: {len(small[1])}\nobjects missed", small[1])
     presence = torch.tensor(np.asarray(run.load(run.route.prediction()["scores"]))).sigmoid().numpy()
     rows, facts = [], []
     for index, (_, missed) in cases.items():

@@ -40,7 +40,8 @@ def protocol(run: Session, scales: str, split: str = "val", tags: str = TAGS_UNU
     tags: TAGS_UNUSED or TAGS_KNOWN. paper, ours: which images were scored, "" = PASCAL VOC 2012 and the split of the
     run's world. nets: as in `start_words`."""
     return PROTOCOL.format(paper=paper or f"PASCAL VOC 2012 {split}", seeds=run.seeds, tags=tags, scales=scales,
-                           ours=ours or scored_images(run, split), covers=covers(run.seeds), start=start_words(run.route, nets))
+                           ours=ours or scored_images(run, split), covers=covers(run.seeds),
+                           start=start_words(run.route, nets))
 
 
 def scored_images(run: Session, split: str) -> str:

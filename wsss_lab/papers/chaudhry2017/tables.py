@@ -247,8 +247,8 @@ def hierarchy_summary(run: Session) -> Table:
     note = (f"{run.world.name} val ({len(objects)} images, {counted}), {run.seeds} training seed(s), image tags not "
             "used. Recall of the pixels of each image's largest, second and third object (8-connected regions of one "
             "class), and precision and recall of all foreground pixels, at saliency 0.5. In brackets: 95 % interval, "
-            f"{shared.covers(run.seeds)}. The unsupervised detector erases the share of pixels that the other one erases "
-            "at the printed thresholds, which is why it has that one's labels. The paper shows pictures only.")
+            f"{shared.covers(run.seeds)}. The unsupervised detector erases the share of pixels that the other one "
+            "erases at the printed thresholds, which is why it has that one's labels. The paper shows pictures only.")
     return table(run, [{"of": detector, "step": step} for detector in ("", "unsupervised") for step in HIERARCHY], {
         "detector": lambda line: shared.detector_name(run.route.guided, line["of"]), "saliency": "step", **found,
         **{f"fg {which}": lambda line, which=which: pixels(line, which) for which in ("precision", "recall")},

@@ -201,7 +201,7 @@ _PAPER_NETS = {name: replace(_PAPER, family=family, blocks=blocks, side=PUBLISHE
 _SMALL = {"mask_side": 32, "scales": (1.0, 0.75), "exchanged_scales": (1.0, 0.75, 1.25), "aspp_statistics": "trained",
           "image_scale": _TOY.side / PUBLISHED.side}
 
-SCALES = {
+_SCALES = {
     "quick": Scale(_TOY, Schedule(8, 4), Schedule(6, 4), Schedule(6, 4), _TOY_NETS, pretraining=Schedule(6, 32),
                    **_SMALL),
     "toy": Scale(_TOY, _TOY_SCHEDULE, _TOY_LABELLED, _TOY_LABELLED, _TOY_NETS, pretraining=Schedule(500, 64, 3e-3),
@@ -213,7 +213,7 @@ SCALES = {
                      name: paper_schedule(epochs, PUBLISHED.resnet50_lr if name == "ResNet-50" else PUBLISHED.lr)
                      for name, epochs in PUBLISHED.epochs_of}),
 }
-SCALES["toy-long"] = longer(SCALES["toy"], schedule=4, cam=4, second=4)
+SCALES = _SCALES | {"toy-long": longer(_SCALES["toy"], schedule=4, cam=4, second=4)}
 
 #: File names looked for in the folder WSSS_WEIGHTS, by backbone.
 START_WEIGHTS = {"main": "ilsvrc-cls_rna-a1_cls1000_ep-0001.pth", "VGG16": "vgg16_imagenet.pth",

@@ -134,7 +134,7 @@ _SMALL = {"scales": (1.0, 0.875, 0.75),  # half of a 64-pixel image holds too li
           "image_scale": _GUIDED["toy"].image_scale}
 _PHOTO_NET = replace(_GUIDED["photos"].backbone, aspp=_SMALL_ASPP)
 
-SCALES = {
+_SCALES = {
     "quick": Scale(_TOY_RESNET, _TOY_VGG, Schedule(6, 16), Schedule(6, 16), Schedule(6, 32), **_SMALL),
     "toy": Scale(_TOY_RESNET, _TOY_VGG, Schedule(400, 16, 0.1, "sgd", "poly", trunk_lr=0.1),
                  Schedule(500, 16, PUBLISHED.lr, head_lr=PUBLISHED.head_lr), Schedule(1000, 64, 3e-3),
@@ -146,7 +146,7 @@ SCALES = {
         _paper_schedule(PUBLISHED.round_iterations), random_scale=PUBLISHED.random_scale,
     ),
 }
-SCALES["toy-long"] = longer(SCALES["toy"], attention=4, round=4)
+SCALES = _SCALES | {"toy-long": longer(_SCALES["toy"], attention=4, round=4)}
 
 #: File names looked for in the folder WSSS_WEIGHTS.
 START_WEIGHTS = oh2017.START_WEIGHTS | {"resnet": "resnet101_imagenet.pth"}

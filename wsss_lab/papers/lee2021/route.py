@@ -197,7 +197,7 @@ _PAPER_NETS = {"VGG16": Backbone(side=PUBLISHED.segmenter_side),
 _SMALL = {"scales": (1.0, 0.75), "walk_steps": round(STEPS * (_TOY_MAP / PUBLISHED.map_side) ** 2),
           "image_scale": _TOY.side / PUBLISHED.segmenter_side}
 
-SCALES = {
+_SCALES = {
     "quick": Scale(_TOY, replace(_TOY_CLASSIFIER, iterations=8), _TOY_NETS,
                    dict.fromkeys(_TOY_NETS, Schedule(6, 4)), Schedule(6, 4), scored="train[:24]", paired="train[:24]",
                    **_SMALL),
@@ -216,7 +216,7 @@ SCALES = {
         scored=OWN_TRAIN, random_scale=PUBLISHED.random_scale,
     ),
 }
-SCALES["toy-long"] = longer(SCALES["toy"], classifier=4, segmenters=4, affinity=4)
+SCALES = _SCALES | {"toy-long": longer(_SCALES["toy"], classifier=4, segmenters=4, affinity=4)}
 
 #: File names looked for in the folder WSSS_WEIGHTS, by backbone.
 START_WEIGHTS = {"main": araslanov2020.START_WEIGHTS["main"], "VGG16": "vgg16_imagenet.pth",

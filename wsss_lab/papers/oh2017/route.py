@@ -121,7 +121,7 @@ _PHOTO_NET = Backbone("mobilenet", width=256, dilation=4, aspp=(2, 4, 6, 8), dro
 #: File names looked for in the folder WSSS_WEIGHTS.
 START_WEIGHTS = {"vgg": "vgg16_imagenet.pth", "mobilenet": "mobilenet_v2_imagenet.pth"}
 
-SCALES = {
+_SCALES = {
     "quick": Scale(_TOY_NET, Schedule(6, 16), Schedule(6, 16), Schedule(40, 16, 3e-3), Schedule(6, 32), Schedule(6, 16),
                    image_scale=_TOY_NET.side / PUBLISHED.input_side),
     "toy": Scale(_TOY_NET, Schedule(600, 16, 2e-3), Schedule(700, 16, 3e-3), Schedule(600, 16, 3e-3),
@@ -137,7 +137,7 @@ SCALES = {
             decay_every=PUBLISHED.classifier_decay_every),
     ),
 }
-SCALES["toy-long"] = longer(SCALES["toy"], classifier=2, segmenter=4)
+SCALES = _SCALES | {"toy-long": longer(_SCALES["toy"], classifier=2, segmenter=4)}
 
 GAP_NETS = ("LowRes", "HighRes", "ROI", "DeepLab")
 POOLED = "HighRes"  # the network whose pooling is moved behind the linear layer (Supp. B.1)

@@ -29,6 +29,7 @@ from wsss_lab.evaluation.saliency_scores import foreground_iou
 from wsss_lab.lab.session import Session, start
 from wsss_lab.lab.steps import Step
 from wsss_lab.networks.machine import Machine
+from wsss_lab.papers.route import longer
 
 RESULTS = Path(__file__).parent / "results" / "toy_schedules.csv"
 LITTLE, LONGEST = 0.5, 4  # points that a doubled schedule gains where one goes on; times the schedule of toy
@@ -64,12 +65,11 @@ def scores(kind: str, factor: int, seeds: int) -> dict[str, Any]:
     """The columns of a kind's line: one training per seed, on a schedule that is `factor` times as long."""
     paper, schedule, of = KINDS[kind]
     run = start(paper, "toy", seeds=seeds, figures="")
-    usual = getattr(run.routes[0].scale, schedule)
-    longer = replace(usual, iterations=factor * usual.iterations)
-    steps = [of(replace(route, scale=replace(route.scale, **{schedule: longer}))) for route in run.routes]
+    scale = longer(run.routes[0].scale, **{schedule: factor})
+    steps, learnt = [of(replace(route, scale=scale)) for route in run.routes], getattr(scale, schedule)
     run.compute(*steps)
     found = [score(run, step) for step in steps]
-    return {"kind": kind, "iterations": longer.iterations, "batch": longer.batch,
+    return {"kind": kind, "iterations": learnt.iterations, "batch": learnt.batch,
             "precision": Machine.here().precision,
             **{f"dev, seed {seed}": round(value, 2) for seed, value in enumerate(found)},
             "mean": round(float(np.mean(found)), 2)}

@@ -139,13 +139,15 @@ def over_seeds(run: Session) -> str:
 
 
 def compared(run: Session, ours: Mapping[str, Quantity], printed: Sequence[float], title: str, alt: str) -> Drawn:
-    """Printed figures beside ours with their intervals, a line each. printed: nan where the paper has none."""
-    found = [_known(lambda each=each: each.interval(run.results), Interval(*[np.nan] * 3, 0, 0, "nothing"))
-             for each in ours.values()]
-    figure = charts.compare(list(ours), printed, [each.mean for each in found],
+    """Printed figures beside ours with their intervals, a line each where there is either. printed: nan for none."""
+    unknown = Interval(*[np.nan] * 3, 0, 0, "nothing")
+    lines = [(name, paper, _known(lambda each=each: each.interval(run.results), unknown))
+             for (name, each), paper in zip(ours.items(), printed, strict=True)]
+    names, printed, found = zip(*(line for line in lines if not np.isnan(line[1]) or not np.isnan(line[2].mean)))
+    figure = charts.compare(names, printed, [each.mean for each in found],
                             [(each.low, each.high) for each in found], "val mIoU (%)",
                             our_label=f"ours: {run.world.name} val")
-    values = ", ".join(f"{name} {each.mean:.1f}" for name, each in zip(ours, found, strict=True)
+    values = ", ".join(f"{name} {each.mean:.1f}" for name, each in zip(names, found)
                        if not np.isnan(each.mean))
     return Drawn(figure, title, f"{alt}, the paper's values beside ours: {values}.", "measured")
 

@@ -198,7 +198,11 @@ return {width: innerWidth, needed: document.documentElement.scrollWidth, least, 
 
 
 def ask(page, script="", width=1280, dark=False, query=""):
-    """What a script returns on a page after a while, and the addresses that the browser asked for."""
+    """What a script returns on a page after a while, and the addresses that the page asked for.
+
+    Chromium asks its maker for the time, accounts and dictionaries on its own: such a request has no page behind it,
+    and its initiator is "not an origin".
+    """
     opened, log = page.with_name(f"asked_{page.name}"), page.with_name("net.json")
     asking = f"setTimeout(() => document.body.dataset.told = JSON.stringify((() => {{{script}}})()), 3000)"
     opened.write_text(page.read_text().replace("'unsafe-inline'; img", "'unsafe-inline' ; img")
@@ -208,7 +212,8 @@ def ask(page, script="", width=1280, dark=False, query=""):
                f"--log-net-log={log}", f"{opened.as_uri()}{query}"]
     try:
         dom = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True).stdout
-        asked = set(re.findall(r'"url":"([^"]+)"', log.read_text()))
+        told = [event.get("params", {}) for event in json.loads(log.read_text())["events"]]
+        asked = {each["url"] for each in told if each.get("initiator", "not an origin") != "not an origin"}
     finally:
         opened.unlink()
         log.unlink(missing_ok=True)
@@ -221,6 +226,8 @@ def ask(page, script="", width=1280, dark=False, query=""):
                        (1280, 390), (False, True)),
     *((f"notebooks/{name}", 390, True) for name in UNTOUCHED)])
 def test_pages_can_be_read_in_the_dark_and_on_a_telephone_without_any_server(site, page, width, dark):
+    if width < 500 and "headless-shell" not in BROWSER:
+        pytest.skip("windows of a full Chromium are at least 500 wide: install chromium-headless-shell")
     told, asked = ask(site / f"{page}.html", MEASURE, width, dark)
     assert told["width"] == width and told["needed"] <= width and not told["cut"], told
     assert told["least"] >= 4.5 and told["letters"] > 200, told

@@ -201,7 +201,7 @@ def detectors(run: Session) -> Drawn:
     facts = ", ".join(f"{name} {100 * nan_mean(each):.0f} %" for name, each in scores.items())
     alt = (f"Saliency of {len(indices)} training images by every detector, and their true foreground with known "
            "damage; white outlines: above one half. The images are at evenly spread ranks of the foreground IoU of the "
-           f"first detector. Mean foreground IoU over all training images: {facts}.")
+           f"first detector. Foreground IoU, mean over the training images (tables and dial pool all pixels): {facts}.")
     return Drawn(figure, "Saliency from better to worse", alt)
 
 

@@ -101,6 +101,15 @@ def test_an_outline_runs_between_inside_and_outside_and_of_everything_or_nothing
         assert not drawn(Panel(np.zeros((4, 4)), "heat", outline=whole)).collections
 
 
+@pytest.mark.parametrize("kind", ["mask", "heat"])
+def test_an_image_shows_through_what_is_drawn_over_it_and_only_then(kind):
+    data = np.zeros((4, 4), dtype=np.uint8)
+    below, above = drawn(Panel(data, kind, under=image())).images
+    assert (below.get_array() == 90).all() and 0.4 < above.get_alpha() < 0.8
+    (alone,) = drawn(Panel(data, kind)).images
+    assert alone.get_alpha() == 1
+
+
 def test_a_notebook_shows_a_drawn_figure_with_its_alt_text():
     shown = Drawn(grid([[Panel(image())]]), "Grey", "a grey square")._repr_html_()
     assert shown.startswith('<img src="data:image/png;base64,') and 'alt="a grey square"' in shown

@@ -87,11 +87,11 @@ def read_photo(source: str | Path | np.ndarray) -> tuple[np.ndarray, tuple[int, 
 
 
 def sample() -> tuple[str | np.ndarray, str]:
-    """A photo that may be passed on, and whose: scikit-image's cat, without that package matplotlib's portrait."""
+    """A photo that may be passed on, and whose: scikit-image's astronaut, without it matplotlib's portrait."""
     try:
-        from skimage.data import chelsea
+        from skimage.data import astronaut
 
-        return chelsea(), "Chelsea the cat, by Stéfan van der Walt (CC0), from scikit-image"
+        return astronaut(), "Eileen Collins, by NASA (public domain), from scikit-image"
     except ImportError:
         from matplotlib.cbook import get_sample_data
 

@@ -78,7 +78,7 @@ class Panel:
 
     data: an image (H, W, 3), a label map (H, W), a map (H, W) in [0, 1], or the words of a text panel.
     kind: "image", "mask", "heat" or "text". title: a line above the picture.
-    under: an image (H, W, 3) shown in grey below a heat map. outline: bool (H, W), its border is drawn.
+    under: an image (H, W, 3) shown in grey below a mask or heat map. outline: bool (H, W), its border is drawn.
     box: (x0, y0, x1, y1) in pixels, right and lower ends excluded.
     """
 
@@ -158,12 +158,12 @@ def draw(axes: "Axes", panel: Panel, classes: int) -> None:
         return
     data = np.asarray(panel.data)
     smooth = {"interpolation": "nearest" if max(data.shape[:2]) <= _SMALL else "antialiased"}
+    if panel.under is not None:
+        axes.imshow(np.asarray(panel.under).mean(2), cmap="gray", vmin=0, vmax=255, **smooth)
     if panel.kind == "mask":
-        axes.imshow(colour_mask(data, classes), interpolation="nearest")
+        axes.imshow(colour_mask(data, classes), interpolation="nearest", alpha=1.0 if panel.under is None else 0.55)
         _outline(axes, (data > 0) & (data != IGNORE), "black", 0.5)
     elif panel.kind == "heat":
-        if panel.under is not None:
-            axes.imshow(np.asarray(panel.under).mean(2), cmap="gray", vmin=0, vmax=255, **smooth)
         axes.imshow(data, cmap=MAP_COLOURS, vmin=0, vmax=1, alpha=1.0 if panel.under is None else 0.65, **smooth)
     else:
         axes.imshow(data, **smooth)

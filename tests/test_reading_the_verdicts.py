@@ -114,6 +114,15 @@ def test_the_readme_says_of_longer_training_what_is_kept():
     first, last = (f"{each.loc['full', 'val ours']:.1f}" for each in (short, long))
     worth, printed = (f"{-long.loc['B5', f'val change {of}']:.1f}" for of in ("ours", "paper"))
     assert f"from {first} to {last} % mIoU, and its CRF-RNN is worth {worth} points, {printed} in print" in readme
+    leads, held = [], []
+    for profile in ("toy", "toy-long"):
+        folder = project_folder() / "figures" / profile / "lee2021"
+        rows = pd.read_csv(folder / "table4.csv").set_index(["method", "refinement"])
+        leads.append(f"{rows.loc[('EPS', 'none'), 'over CAM ours']:.1f}")
+        held.append((pd.read_csv(folder / "claims.csv")["verdict"] == "reproduced").sum())
+    printed = rows["train paper"].xs("none", level=1)
+    assert (f"lead of EPS over CAM grows from {leads[0]} to {leads[1]} points ({printed['EPS'] - printed['CAM']:.1f} in "
+            f"print), and {held[1] - held[0]} more of its claims hold") in readme
 
 
 def test_what_is_said_of_half_precision_is_what_was_measured():

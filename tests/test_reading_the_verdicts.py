@@ -114,6 +114,10 @@ def test_the_readme_says_of_longer_training_what_is_kept():
     first, last = (f"{each.loc['full', 'val ours']:.1f}" for each in (short, long))
     worth, printed = (f"{-long.loc['B5', f'val change {of}']:.1f}" for of in ("ours", "paper"))
     assert f"from {first} to {last} % mIoU, and its CRF-RNN is worth {worth} points, {printed} in print" in readme
+    guides = [pd.read_csv(project_folder() / "figures" / profile / "oh2017/table2.csv").set_index("method")["mIoU ours"]
+              for profile in ("toy", "toy-long")]
+    full, g2 = (tuple(f"{each[row]:.1f}" for each in guides) for row in ("Full supervision", "G2"))
+    assert "segmenter goes from {} to {} % mIoU, its guides G2 from {} to {}".format(*full, *g2) in readme
     leads, held = [], []
     for profile in ("toy", "toy-long"):
         folder = project_folder() / "figures" / profile / "lee2021"
